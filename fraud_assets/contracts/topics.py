@@ -1,0 +1,45 @@
+"""Topics: their names carry the contract's version, their stamps are the broker's.
+
+Raw topics are keyed by account so that a copy of a transaction meets its first in one partition.
+"""
+
+import msgspec
+
+from fraud_assets.contracts.events import Activity, Decision, Event, Label, LabelFact, Profile, Transaction
+
+DAY_MS = 86_400_000
+
+
+class Topic(msgspec.Struct, frozen=True, kw_only=True):
+    """name: versioned; key: the contract field that chooses the partition; retention_ms: explicit."""
+
+    name: str
+    key: str
+    contract: type[Event] | None
+    partitions: int = 8
+    retention_ms: int = 7 * DAY_MS
+
+    def config(self) -> dict[str, str]:
+        """Broker settings; LogAppendTime makes the broker's clock the one arrival clock."""
+        return {
+            "message.timestamp.type": "LogAppendTime",
+            "cleanup.policy": "delete",
+            "retention.ms": str(self.retention_ms),
+            "retention.bytes": "-1",
+        }
+
+
+TRANSACTIONS = Topic(name="transactions.v1", key="account_id", contract=Transaction)
+ACTIVITY = Topic(name="activity.v1", key="event_id", contract=Activity)
+PROFILES = Topic(name="profiles.v1", key="account_id", contract=Profile)
+LABELS = Topic(name="labels.v1", key="account_id", contract=Label)
+LABEL_FACTS = Topic(name="label_facts.v1", key="account_id", contract=LabelFact)
+DECISIONS = Topic(name="decisions.v1", key="account_id", contract=Decision)
+DEAD_LETTERS = Topic(name="dead_letters.v1", key="", contract=None, partitions=1, retention_ms=30 * DAY_MS)
+
+RAW_TOPICS = (TRANSACTIONS, ACTIVITY, PROFILES, LABELS, LABEL_FACTS)
+
+
+def entity_topic(group: str) -> Topic:
+    """The topic all records of one entity type are re-keyed to; one consumer writes a given key."""
+    return Topic(name=f"entity.{group}.v1", key="entity_key", contract=None)

@@ -1,0 +1,78 @@
+"""What differs between two machines that run the same code.
+
+One frozen object per process, read once at its entry point: `settings = Settings()`. Nothing else
+reads the environment, and nothing reads it at import time.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+# Public, so worthless: tokens made with it can be reversed by anybody who reads this file.
+DEVELOPMENT_TOKEN_KEY = "INSECURE-development-key-do-not-use-in-production"
+
+
+class Environment(StrEnum):
+    LOCAL = "local"
+    PRODUCTION = "production"
+
+
+def _inside_var(name: str) -> Any:
+    """A default that follows `var_dir`, so that one variable moves all state of a run."""
+    return lambda data: f"{data['var_dir']}/{name}"
+
+
+class Settings(BaseSettings):
+    """Paths, addresses and keys of this process.
+
+    Raises ValidationError, naming the variable, for a value that cannot be; also for the
+    development key in production.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", validate_default=True, validate_by_name=True)
+
+    environment: Environment = Field(Environment.LOCAL, validation_alias="ENVIRONMENT")
+    """`production` refuses what is only fit for a laptop, such as the development token key."""
+
+    var_dir: Path = Field(Path("var"), validation_alias="FRAUD_VAR_DIR")
+    """The one folder that holds all state of a local run; deleting it forgets everything."""
+
+    lake_uri: str = Field(default_factory=_inside_var("lake"), validation_alias="FRAUD_LAKE_URI")
+    """Root of the lake: a folder, or `s3://bucket/prefix` of any S3-compatible store."""
+
+    model_dir: Path = Field(default_factory=_inside_var("models"), validation_alias="FRAUD_MODEL_DIR")
+    """Where verified model artifacts are kept for the scorer, one folder per version."""
+
+    kafka_bootstrap_servers: str = Field("127.0.0.1:9092", validation_alias="KAFKA_BOOTSTRAP_SERVERS")
+    """Comma-separated host:port of the brokers; `make demo` starts its own where this is unset."""
+
+    redis_url: str = Field("redis://127.0.0.1:6379/0", validation_alias="REDIS_URL", repr=False)
+    """The online store; kept out of the repr because a URL may carry a password."""
+
+    mlflow_tracking_uri: str = Field(
+        default_factory=lambda data: f"sqlite:///{data['var_dir']}/mlflow/mlflow.db",
+        validation_alias="MLFLOW_TRACKING_URI",
+    )
+    """MLflow's tracking server, or its SQLite file."""
+
+    token_key: SecretStr = Field(SecretStr(DEVELOPMENT_TOKEN_KEY), validation_alias="FRAUD_TOKEN_KEY")
+    """Key of the HMAC that turns card numbers, e-mails and IP addresses into tokens."""
+
+    token_key_id: str = Field("dev", pattern="^[A-Za-z0-9_-]{1,16}$", validation_alias="FRAUD_TOKEN_KEY_ID")
+    """Names the key inside each token, so that keys can be rotated and old tokens still told apart."""
+
+    training_window_days: int = Field(90, ge=1, validation_alias="FRAUD_TRAINING_WINDOW_DAYS")
+    """Days of history in a training set."""
+
+    label_delay_days: int = Field(7, ge=0, validation_alias="FRAUD_LABEL_DELAY_DAYS")
+    """Days after which a transaction that nobody called fraud counts as legitimate."""
+
+    @model_validator(mode="after")
+    def _production_has_its_own_key(self) -> "Settings":
+        if self.environment is Environment.PRODUCTION and self.token_key.get_secret_value() == DEVELOPMENT_TOKEN_KEY:
+            msg = "ENVIRONMENT=production with the development token key. Set FRAUD_TOKEN_KEY and FRAUD_TOKEN_KEY_ID."
+            raise ValueError(msg)
+        return self

@@ -1,0 +1,114 @@
+# Every command that a person or CI runs. `make help` lists them; each works from a fresh clone on a
+# machine with Python 3.11+ and make.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+WORKERS ?= 2
+RUN    := $(BIN)/python
+
+# One ignored folder holds all state of a local run.
+export FRAUD_VAR_DIR ?= var
+export DAGSTER_HOME  ?= $(CURDIR)/var/dagster
+# Nothing here phones home.
+export DO_NOT_TRACK := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export DAGSTER_DISABLE_TELEMETRY := yes
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo up down test test-kafka check lint format types imports bench handbook lock java clean
+
+help: ## list everything
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# ------------------------------------------------------------------------------------------ install
+
+install: $(STAMP) ## create .venv from the lock: every file hashed, bytecode compiled
+
+# uv itself comes out of the lock, hash and all; then it installs the rest in a tenth of pip's time.
+$(STAMP): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || { echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@awk '/^uv==/ {on=1; print; next} on && /^ +--hash/ {print; next} {on=0}' requirements.lock > $(VENV)/uv.txt
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.txt
+	@echo "installing the locked packages (about 200; a few minutes on a slow line)"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --require-hashes --compile-bytecode requirements.lock
+	@touch $@
+
+# Dagster reads its instance settings from DAGSTER_HOME, and that folder holds its database too.
+$(DAGSTER_HOME)/dagster.yaml: dagster.yaml
+	@mkdir -p $(@D)
+	@cp $< $@
+
+READY := $(STAMP) $(DAGSTER_HOME)/dagster.yaml
+
+# The resolver writes no registry's address into a lock; a test checks that.
+COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
+	--generate-hashes --no-strip-extras --no-header --quiet
+
+lock: $(STAMP) ## resolve pyproject.toml again into the two lock files (UPGRADE=--upgrade for newer versions)
+	$(COMPILE) $(UPGRADE) --extra platform --extra local --group dev -o requirements.lock
+	$(COMPILE) $(UPGRADE) --constraint requirements.lock -o requirements-scorer.lock
+	@touch $(STAMP) && echo "locks written; run make install to follow them" && touch requirements.lock
+
+# ---------------------------------------------------------------------------------------------- run
+
+demo: $(READY) ## from nothing to live decisions with an attack in them; about five minutes
+	$(RUN) -m deploy.local.demo
+
+up: $(READY) ## start the embedded stack, leave it running and print the addresses
+	$(RUN) -m deploy.local.stack up
+
+down: $(STAMP) ## stop what `make up` started, and nothing else
+	$(RUN) -m deploy.local.stack down
+
+# -------------------------------------------------------------------------------------------- check
+
+test: $(READY) ## all tests but those that need Java (ARGS= is passed to pytest)
+	$(RUN) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+test-kafka: $(READY) $(if $(KAFKA_BOOTSTRAP_SERVERS),,java) ## the integration tests on Apache Kafka 4, or on KAFKA_BOOTSTRAP_SERVERS
+	$(RUN) -m pytest -m kafka $(ARGS)
+
+check: lint types imports test ## what CI runs: ruff, mypy, import-linter, tests
+
+lint: $(STAMP) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP) ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(STAMP) ## mypy, strict
+	$(BIN)/mypy
+
+imports: $(STAMP) ## the import rules of docs/architecture.md
+	$(BIN)/lint-imports --no-logo
+
+# System packages are installed only by the targets that need them, and only where we may.
+java:
+	@command -v java >/dev/null && command -v mvn >/dev/null || { \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+		|| { echo "Apache Kafka needs Java 17 and Maven: install openjdk-17-jre-headless and maven, or set KAFKA_BOOTSTRAP_SERVERS." >&2; exit 1; }; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq openjdk-17-jre-headless maven; }
+
+# ------------------------------------------------------------------------------------------ measure
+
+bench: $(STAMP) ## ours beside its peers, one JSON line each (ONLY=engine for one part)
+	$(RUN) -m benchmarks $(ONLY)
+
+# The protocol of the Fraud Detection Handbook on our features: train 7 days, wait 7, test 7.
+TRAIN_START ?= 2018-07-25
+TRAIN_DAYS  ?= 7
+FOLDS       ?= 1
+handbook: $(STAMP) ## the Handbook's protocol (DATA=FILE [PROFILES=DIR TRAIN_START= TRAIN_DAYS= FOLDS=])
+	@test -n "$(DATA)" || { echo "usage: make handbook DATA=transactions.parquet [PROFILES=DIR] [TRAIN_START=2018-07-25] [TRAIN_DAYS=7] [FOLDS=1]" >&2; exit 2; }
+	$(RUN) -m fraud_assets.evaluate --mapping handbook --data $(DATA) $(if $(PROFILES),--profiles $(PROFILES)) \
+		--train-start $(TRAIN_START) --train-days $(TRAIN_DAYS) --delay-days 7 --test-days 7 --folds $(FOLDS)
+
+clean: ## forget caches (not var/, which is data)
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,2 @@
+-- Runs once, on an empty volume.
+CREATE DATABASE mlflow;

@@ -1,0 +1,242 @@
+"""Codec: an event survives the round trip, and whatever is no event has one named reason."""
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fraud_assets.contracts.codec import MAX_DEPTH, MAX_EVENT_BYTES, BadEvent, Reason, decode, encode
+from fraud_assets.contracts.events import (
+    Activity,
+    ActivityKind,
+    Decision,
+    Label,
+    LabelFact,
+    LabelSource,
+    Profile,
+    StateRead,
+    Transaction,
+    ViewStatus,
+)
+
+TRANSACTION = {
+    "schema_version": 1,
+    "event_time_ms": 1_700_000_000_000,
+    "transaction_id": "t1",
+    "account_id": "a1",
+    "event_id": "e1",
+    "promoter_id": "p1",
+    "device_id": "d1",
+    "ip_token": "k1:00",
+    "ip_country": "NL",
+    "payment_method": "card",
+    "amount_minor": 4999,
+    "currency": "EUR",
+    "ticket_count": 2,
+    "tier": "standard",
+    "category": "concert",
+    "billing_country": "NL",
+    "outcome": "approved",
+}
+
+
+def _raw(**changes) -> bytes:
+    fields = {**TRANSACTION, **changes}
+    return json.dumps({name: value for name, value in fields.items() if value is not ...}).encode()
+
+
+EVENTS = [
+    decode(Transaction, _raw()),
+    Activity(event_time_ms=1, activity_id="v1", kind=ActivityKind.VIEW, event_id="e1", promoter_id="p1", device_id="d"),
+    Profile(
+        event_time_ms=1,
+        profile_id="f1",
+        account_id="a1",
+        created_at_ms=0,
+        address_changed_at_ms=0,
+        email_changed_at_ms=0,
+        phone_changed_at_ms=0,
+        home_country="NL",
+        home_lat_e6=52_000_000,
+        home_lon_e6=-4_000_000,
+    ),
+    Label(
+        event_time_ms=1,
+        label_id="l1",
+        transaction_id="t1",
+        account_id="a1",
+        source=LabelSource.CHARGEBACK,
+        is_fraud=True,
+    ),
+    LabelFact(
+        event_time_ms=1,
+        fact_id="f1",
+        transaction_id="t1",
+        account_id="a1",
+        event_id="e1",
+        promoter_id="p1",
+        device_id="d1",
+        ip_token="k1:00",
+        category="sport",  # type: ignore[arg-type]
+        amount_minor=1,
+        is_fraud=True,
+        sign=-1,
+    ),
+    Decision(
+        event_time_ms=1,
+        decision_id="d1",
+        transaction_id="t1",
+        account_id="a1",
+        request={"nested": {"deeply": [1, 2]}},
+        decided_at_ms=2,
+        service="fraud_scoring",
+        service_digest="x",
+        policy_digest="x",
+        model_version="1",
+        model_sha256="x",
+        epoch="1",
+        features=[0.1 + 0.2, None, -0.0, 1e300],
+        view_status={"v": ViewStatus.STALE},
+        states=[StateRead(group="account", entity_key="a1", version=1, position={"transactions.v1/0": 7})],
+        fraud_score=0.25,
+        action="review",
+        reason_codes=[],
+        degraded_reasons=[],
+        latency_ms=1.5,
+    ),
+]
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_every_event_survives_the_round_trip(event):
+    """Encode then decode gives the equal event, floats bit for bit."""
+    assert decode(type(event), encode(event)) == event
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason", "field"),
+    [
+        (b"", Reason.MALFORMED_JSON, ""),
+        (b"{", Reason.MALFORMED_JSON, ""),
+        (b"not json", Reason.MALFORMED_JSON, ""),
+        (_raw() + b"x", Reason.MALFORMED_JSON, ""),
+        (b"\xef\xbb\xbf" + _raw(), Reason.MALFORMED_JSON, ""),
+        (_raw().replace(b"4999", b"NaN"), Reason.MALFORMED_JSON, ""),
+        (_raw(transaction_id="\ud800"), Reason.MALFORMED_JSON, ""),
+        (b"[]", Reason.INVALID_VALUE, ""),
+        (b"null", Reason.INVALID_VALUE, ""),
+        (_raw().replace(b'"t1"', b'"\xff"'), Reason.INVALID_UTF8, ""),
+        (_raw(transaction_id="a\0b"), Reason.NUL_CHARACTER, ""),
+        (_raw(user_agent="x" * MAX_EVENT_BYTES), Reason.OVERSIZED, ""),
+        (_raw().replace(b'"t1"', b"[" * 8000 + b"]" * 8000), Reason.TOO_DEEP, ""),
+        (b"[" * MAX_EVENT_BYTES, Reason.TOO_DEEP, ""),
+        (_raw(schema_version=2), Reason.UNKNOWN_SCHEMA_VERSION, "schema_version"),
+        (_raw(schema_version=0), Reason.UNKNOWN_SCHEMA_VERSION, "schema_version"),
+        (_raw(schema_version="1"), Reason.UNKNOWN_SCHEMA_VERSION, "schema_version"),
+        (_raw(schema_version=True), Reason.UNKNOWN_SCHEMA_VERSION, "schema_version"),
+        (_raw(schema_version=2, new_field=1), Reason.UNKNOWN_SCHEMA_VERSION, "schema_version"),
+        (_raw(amount=1), Reason.UNKNOWN_FIELD, "amount"),
+        (_raw(amount_minor=...), Reason.MISSING_FIELD, "amount_minor"),
+        (_raw(amount_minor=-1), Reason.INVALID_VALUE, "amount_minor"),
+        (_raw(amount_minor=10**30), Reason.INVALID_VALUE, "amount_minor"),
+        (_raw(amount_minor=49.99), Reason.INVALID_VALUE, "amount_minor"),
+        (_raw(amount_minor="4999"), Reason.INVALID_VALUE, "amount_minor"),
+        (_raw(amount_minor=True), Reason.INVALID_VALUE, "amount_minor"),
+        (_raw(event_time_ms=1_700_000_000_000_000), Reason.INVALID_VALUE, "event_time_ms"),
+        (_raw(account_id=""), Reason.INVALID_VALUE, "account_id"),
+        (_raw(account_id="x" * 129), Reason.INVALID_VALUE, "account_id"),
+        (_raw(currency="euro"), Reason.INVALID_VALUE, "currency"),
+        (_raw(tier="platinum"), Reason.INVALID_VALUE, "tier"),
+        (_raw(lat_e6=90_000_001), Reason.INVALID_VALUE, "lat_e6"),
+    ],
+)
+def test_bad_event_has_a_reason_and_a_field(raw, reason, field):
+    """Each way of being wrong is told apart, so that a dead letter can be acted on."""
+    with pytest.raises(BadEvent) as error:
+        decode(Transaction, raw)
+
+    assert (error.value.reason, error.value.field) == (reason, field)
+
+
+def test_nested_field_is_named_by_its_path():
+    """A fault inside a list of structs names the struct and the field."""
+    raw = encode(EVENTS[5]).replace(b'"entity_key"', b'"entitykey"')
+
+    with pytest.raises(BadEvent) as error:
+        decode(Decision, raw)
+
+    assert (error.value.reason, error.value.field) == (Reason.UNKNOWN_FIELD, "states[0].entitykey")
+
+
+def test_value_of_a_bad_field_is_not_repeated():
+    """A card number sent in the wrong field must not reach the log through the error."""
+    with pytest.raises(BadEvent) as error:
+        decode(Transaction, _raw(tier="4111111111111111"))
+
+    assert "4111" not in str(error.value)
+
+
+def test_name_of_an_unknown_field_is_bounded_and_printable():
+    """The sender chose it: it may not forge or flood a log line."""
+    with pytest.raises(BadEvent) as error:
+        decode(Transaction, _raw(**{"a\nlevel=info " + "x" * 500: 1}))
+
+    assert "\n" not in error.value.field
+    assert len(error.value.field) <= 64
+
+
+def test_brackets_inside_text_are_no_depth():
+    """A user agent full of brackets is an ordinary event."""
+    raw = _raw(user_agent='[{"' * 100)
+
+    assert decode(Transaction, raw).user_agent == '[{"' * 100
+
+
+def test_depth_limit_is_exact():
+    """An event nested exactly as deep as allowed passes, one deeper does not, on any stack."""
+    allowed, refused = (
+        encode(EVENTS[5]).replace(b'{"nested"', b'{"n":' + b"[" * depth + b"]" * depth + b',"nested"')
+        for depth in (MAX_DEPTH - 2, MAX_DEPTH - 1)
+    )
+
+    assert decode(Decision, allowed).decision_id == "d1"
+    with pytest.raises(BadEvent, match="too_deep"):
+        decode(Decision, refused)
+
+
+def test_escaped_backslash_before_u0000_is_text():
+    """Only a real NUL is refused, not the six characters that spell its escape."""
+    raw = _raw(user_agent="\\u0000")
+
+    assert decode(Transaction, raw).user_agent == "\\u0000"
+
+
+def test_event_too_large_to_be_read_is_not_written():
+    """A producer learns at once, instead of every consumer later."""
+    event = EVENTS[5]
+
+    with pytest.raises(BadEvent, match="oversized"):
+        encode(event, max_bytes=100)
+
+
+@settings(max_examples=500)
+@given(st.binary(max_size=200))
+def test_random_bytes_raise_bad_event_and_nothing_else(raw):
+    """No input reaches the caller as any other exception."""
+    with pytest.raises(BadEvent):
+        decode(Transaction, raw)
+
+
+@settings(max_examples=500)
+@given(st.data())
+def test_mutated_event_is_an_event_or_a_bad_event(data):
+    """Flipped, dropped and inserted bytes never crash the worker."""
+    raw = bytearray(_raw())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(raw) - 1))
+        raw[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=2))
+
+    with contextlib.suppress(BadEvent):
+        assert isinstance(decode(Transaction, bytes(raw)), Transaction)

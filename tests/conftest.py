@@ -1,0 +1,68 @@
+"""Fixtures that every folder of tests may use. Nothing here starts a server."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+IN_CI = os.environ.get("CI", "").lower() == "true"
+
+# No deadline: the first example of a kernel pays for its compilation. CI replays the same examples
+# each time, so that a red run is about the change; a developer's run explores new ones.
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", parent=settings.get_profile("house"), derandomize=True, print_blob=True)
+settings.load_profile("ci" if IN_CI else "house")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository's root."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of external data sets: FRAUD_DATA_DIR, else `../shared/data` beside the repository.
+
+    Skips the test where it is missing, and fails it with CI=true: a CI that skips its data proves
+    nothing about it.
+    """
+    folder = Path(os.environ.get("FRAUD_DATA_DIR") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        (pytest.fail if IN_CI else pytest.skip)(f"no data sets at {folder}; set FRAUD_DATA_DIR")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def handbook_dir(data_dir: Path) -> Path:
+    """The Fraud Detection Handbook's data: transactions, customers, terminals (Parquet)."""
+    return data_dir / "handbook"
+
+
+@pytest.fixture(scope="session")
+def sparkov_dir(data_dir: Path) -> Path:
+    """Sparkov's data: transactions (Parquet)."""
+    return data_dir / "sparkov"
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A loopback port nobody listens on at this moment; whoever takes it must still cope with a race."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@pytest.fixture
+def var_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state folder of this test's own; Settings() inside the test follows it."""
+    for name in ("FRAUD_LAKE_URI", "FRAUD_MODEL_DIR", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    folder = tmp_path / "var"
+    folder.mkdir()
+    monkeypatch.setenv("FRAUD_VAR_DIR", str(folder))
+    return folder

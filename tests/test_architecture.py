@@ -1,0 +1,283 @@
+"""The layout and the import rules of docs/architecture.md, asserted on the files and on processes.
+
+import-linter reads imports; the subprocess tests below watch what is really loaded, so that an
+import inside a function, or a library that loads another one, is seen too.
+"""
+
+import ast
+import functools
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("fraud_assets", "streaming", "api", "simulator")
+RUNTIMES = ("streaming", "api", "simulator")
+HEAVY = {"dagster", "duckdb", "evidently", "mlflow", "optuna", "pandas", "polars", "pyspark"}
+
+# What every runtime may share; engine/spark.py is the one exception of DESIGN, and no runtime's.
+PURE_CORE = ("contracts", "features", "engine", "models", "policy", "settings")
+OUTSIDE_THE_PURE_CORE = {"fraud_assets.engine.spark"}
+
+# Distribution name -> the module that must be imported somewhere outside the tests.
+DESIGN_PACKAGES = {
+    "dagster": "dagster",
+    "dagster-duckdb": "dagster_duckdb",
+    "dagster-mlflow": "dagster_mlflow",
+    "duckdb": "duckdb",
+    "evidently": "evidently",
+    "litestar": "litestar",
+    "mlflow": "mlflow",
+    "optuna": "optuna",
+    "polars": "polars",
+    "quixstreams": "quixstreams",
+    "redis": "redis",
+    "xgboost-cpu": "xgboost",
+}
+
+TOP_LEVEL_FILES = (
+    "CHANGELOG.md",
+    "Makefile",
+    "README.md",
+    "dagster.yaml",
+    "docker-compose.yml",
+    "docs/architecture.md",
+    "docs/glossary.md",
+    "pyproject.toml",
+    "requirements-scorer.lock",
+    "requirements.lock",
+    "workspace.yaml",
+)
+
+
+def modules_of(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def dotted(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), filename=str(path))
+
+
+def imported_names(path: Path) -> set[str]:
+    """Every dotted name this file imports, wherever in the file."""
+    names: set[str] = set()
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+            names.add(node.module)
+    return names
+
+
+def loaded_by_importing(modules: list[str]) -> set[str]:
+    """What a fresh interpreter has loaded after importing these modules."""
+    program = (
+        "import importlib, json, sys\n"
+        "for name in json.loads(sys.argv[1]): importlib.import_module(name)\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, json.dumps(modules)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def tops(modules: set[str]) -> set[str]:
+    return {name.partition(".")[0] for name in modules}
+
+
+def importable(package: str) -> list[str]:
+    return [dotted(path) for path in modules_of(package) if path.stem != "__main__"]
+
+
+# ------------------------------------------------------------------------------ what a process loads
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_runtime_loads_no_orchestrator_and_no_batch_engine(runtime):
+    loaded = loaded_by_importing(importable(runtime))
+
+    assert not tops(loaded) & HEAVY
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_runtime_loads_no_other_runtime(runtime):
+    loaded = loaded_by_importing(importable(runtime))
+
+    assert not tops(loaded) & (set(RUNTIMES) - {runtime})
+
+
+def test_the_simulator_cannot_see_the_answers():
+    loaded = loaded_by_importing(importable("simulator"))
+
+    answers = ("fraud_assets.features", "fraud_assets.engine", "fraud_assets.models", "fraud_assets.policy")
+    assert not {name for name in loaded if name.startswith(answers)}
+
+
+@pytest.mark.parametrize("part", PURE_CORE)
+def test_the_pure_core_loads_no_orchestrator_and_no_batch_engine(part):
+    inside = (f"fraud_assets.{part}", f"fraud_assets.{part}.")
+    modules = [name for name in importable("fraud_assets") if name == inside[0] or name.startswith(inside[1])]
+
+    loaded = loaded_by_importing([name for name in modules if name not in OUTSIDE_THE_PURE_CORE])
+
+    assert not tops(loaded) & HEAVY
+
+
+def test_importing_the_core_package_loads_nothing_else():
+    before = loaded_by_importing([])
+
+    assert loaded_by_importing(["fraud_assets"]) - before == {"fraud_assets"}
+
+
+# ------------------------------------------------------------------------------- what the files say
+
+
+def test_init_files_are_empty():
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("__init__.py"):
+            body = tree_of(path).body
+            if path == ROOT / "fraud_assets" / "__init__.py":
+                body = body[1:]  # its docstring says why it is empty
+            assert not body, f"{path.relative_to(ROOT)} holds code"
+
+
+def test_only_settings_reads_the_environment():
+    for package in PACKAGES:
+        for path in modules_of(package):
+            if path == ROOT / "fraud_assets" / "settings.py":
+                continue
+            reads = [
+                node.attr
+                for node in ast.walk(tree_of(path))
+                if isinstance(node, ast.Attribute) and node.attr in {"getenv", "environ"}
+            ]
+            named = imported_names(path) & {"os.getenv", "os.environ"}
+            assert not reads, f"{path.relative_to(ROOT)} reads the environment; add a field to Settings"
+            assert not named, f"{path.relative_to(ROOT)} reads the environment; add a field to Settings"
+
+
+SERVING = (
+    "api",
+    "streaming",
+    "fraud_assets/models",
+    "fraud_assets/policy",
+    "fraud_assets/engine",
+    "fraud_assets/stores",
+)
+UNPICKLERS = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "skops"}
+
+
+def test_nothing_on_the_serving_path_unpickles():
+    for folder in SERVING:
+        for path in modules_of(folder):
+            roots = tops(imported_names(path))
+            assert not roots & UNPICKLERS, f"{path.relative_to(ROOT)} imports {roots & UNPICKLERS}"
+            for node in ast.walk(tree_of(path)):
+                if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+                    assert isinstance(node.value, ast.Constant), f"{path.relative_to(ROOT)}: allow_pickle"
+                    assert node.value.value is False, f"{path.relative_to(ROOT)}: allow_pickle"
+
+
+def test_only_defs_and_definitions_import_dagster():
+    allowed = (ROOT / "fraud_assets" / "defs", ROOT / "fraud_assets" / "definitions.py")
+    for package in PACKAGES:
+        for path in modules_of(package):
+            if path.is_relative_to(allowed[0]) or path == allowed[1]:
+                continue
+            assert "dagster" not in tops(imported_names(path)), path.relative_to(ROOT)
+
+
+def test_defs_never_postpone_annotations():
+    """Dagster reads the annotations of an asset's parameters; postponed ones are strings to it."""
+    for path in modules_of("fraud_assets/defs"):
+        assert "__future__.annotations" not in imported_names(path), path.relative_to(ROOT)
+
+
+# --------------------------------------------------------------------------- the house and its files
+
+
+@pytest.fixture(scope="module")
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def requirement_names(lines: list[str]) -> set[str]:
+    return {re.split(r"[\[=<>!~; ]", line, maxsplit=1)[0].lower() for line in lines}
+
+
+def locked(name: str) -> dict[str, str]:
+    """Distribution -> version of a lock file (the first, where Python versions differ)."""
+    versions: dict[str, str] = {}
+    for line in (ROOT / name).read_text().splitlines():
+        if match := re.match(r"^([a-z0-9-]+)(?:\[[^]]*\])?==([^ ;\\]+)", line):
+            versions.setdefault(match[1], match[2])
+    return versions
+
+
+def test_every_package_of_the_design_is_declared(project):
+    declared = requirement_names(project["project"]["dependencies"])
+    declared |= requirement_names(project["project"]["optional-dependencies"]["platform"])
+
+    assert set(DESIGN_PACKAGES) <= declared
+
+
+@functools.cache
+def imported_outside_the_tests() -> frozenset[str]:
+    return frozenset().union(*(tops(imported_names(path)) for package in PACKAGES for path in modules_of(package)))
+
+
+@pytest.mark.parametrize(("distribution", "module"), DESIGN_PACKAGES.items())
+def test_every_package_of_the_design_is_used(distribution, module):
+    assert module in imported_outside_the_tests(), f"{distribution} is declared and never imported"
+
+
+@pytest.mark.parametrize("name", TOP_LEVEL_FILES)
+def test_every_top_level_file_exists(name):
+    assert (ROOT / name).stat().st_size > 0
+
+
+def test_the_workspace_and_dg_call_the_code_location_by_one_name(project):
+    (entry,) = yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"]
+
+    assert entry["python_module"]["location_name"] == project["tool"]["dg"]["project"]["code_location_name"]
+    assert entry["python_module"]["module_name"].partition(".")[0] == project["tool"]["dg"]["project"]["root_module"]
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-scorer.lock"])
+def test_a_lock_names_no_registry_and_hashes_everything(name):
+    text = (ROOT / name).read_text()
+
+    assert "://" not in text
+    assert "--index-url" not in text
+    for block in re.split(r"\n(?=[a-z])", text):
+        assert "--hash=sha256:" in block, block.splitlines()[0]
+
+
+def test_the_lock_follows_the_project_file(project):
+    groups = project["project"]["optional-dependencies"]
+    wanted = requirement_names(project["project"]["dependencies"] + groups["platform"] + groups["local"])
+    wanted |= requirement_names(project["dependency-groups"]["dev"])
+
+    assert wanted <= set(locked("requirements.lock")), "run make lock"
+
+
+def test_the_scorer_runs_the_versions_that_were_tested():
+    full, scorer = locked("requirements.lock"), locked("requirements-scorer.lock")
+
+    assert {name: full.get(name) for name in scorer} == scorer
+    assert not set(scorer) & {"dagster", "duckdb", "mlflow", "pandas", "polars", "xgboost-cpu"}

@@ -1,0 +1,100 @@
+"""The files that people and containers start from say what is true."""
+
+import re
+import subprocess
+
+import pytest
+import yaml
+
+
+@pytest.fixture(scope="module")
+def compose(root):
+    return yaml.safe_load((root / "docker-compose.yml").read_text())
+
+
+def test_compose_starts_the_services_that_exist(compose):
+    assert set(compose["services"]) == {
+        "kafka",
+        "valkey",
+        "postgres",
+        "mlflow",
+        "dagster-webserver",
+        "dagster-daemon",
+        "worker",
+        "scorer",
+    }
+
+
+def test_compose_publishes_nothing_beyond_loopback(compose):
+    for name, service in compose["services"].items():
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:"), f"{name} publishes {port}"
+
+
+def test_compose_waits_only_for_services_that_can_say_they_are_healthy(compose):
+    for service in compose["services"].values():
+        for needed, how in service.get("depends_on", {}).items():
+            assert how == {"condition": "service_healthy"}
+            assert "healthcheck" in compose["services"][needed]
+
+
+def test_compose_names_only_files_volumes_and_targets_that_exist(compose, root):
+    dockerfile = (root / "deploy" / "Dockerfile").read_text()
+    for service in compose["services"].values():
+        for volume in service.get("volumes", []):
+            source = volume.partition(":")[0]
+            assert source in compose["volumes"] or (root / source).is_file(), source
+        if "build" in service:
+            assert f" AS {service['build']['target']}\n" in dockerfile
+
+
+def test_images_are_pinned_and_not_latest(compose):
+    for name, service in compose["services"].items():
+        if "build" not in service:
+            assert re.search(r":\d", service["image"]), f"{name}: {service['image']}"
+
+
+def test_the_image_copies_only_what_exists(root):
+    for line in (root / "deploy" / "Dockerfile").read_text().splitlines():
+        if line.startswith("COPY "):
+            *sources, _ = line.split()[1:]
+            assert all((root / source).exists() for source in sources), line
+
+
+def test_the_container_instance_differs_from_the_local_one_in_its_storage_only(root):
+    local = yaml.safe_load((root / "dagster.yaml").read_text())
+    container = yaml.safe_load((root / "deploy" / "dagster" / "dagster.yaml").read_text())
+
+    for key in ("storage", "local_artifact_storage", "compute_logs"):
+        assert key not in local
+        container.pop(key)
+    assert container == local
+
+
+def test_dagster_accepts_its_settings(root, tmp_path):
+    from dagster import DagsterInstance
+
+    (tmp_path / "dagster.yaml").write_text((root / "dagster.yaml").read_text())
+
+    with DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert not instance.telemetry_enabled
+        assert instance.freshness_enabled
+
+
+def test_make_help_lists_every_target(root):
+    makefile = (root / "Makefile").read_text()
+    phony = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
+    assert phony is not None
+    internal = {"java", "chromium"}
+
+    shown = subprocess.run(["make", "help"], cwd=root, capture_output=True, text=True, check=True).stdout
+
+    listed = {line.split()[1] for line in shown.splitlines()}
+    assert listed == set(phony[1].split()) - internal
+
+
+def test_ci_runs_the_commands_of_the_readme(root):
+    script = (root / ".ci" / "run").read_text()
+
+    assert (root / ".ci" / "run").stat().st_mode & 0o100
+    assert script.index("\nmake check\n") < script.index("\nmake test-kafka\n")

@@ -1,0 +1,60 @@
+"""Settings: one frozen object, read from the environment, that refuses what cannot be."""
+
+import pytest
+from pydantic import ValidationError
+
+from fraud_assets.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch):
+    for field in Settings.model_fields.values():
+        monkeypatch.delenv(str(field.validation_alias), raising=False)
+
+
+def test_every_state_path_follows_var_dir(monkeypatch):
+    monkeypatch.setenv("FRAUD_VAR_DIR", "elsewhere")
+
+    settings = Settings()
+
+    assert settings.lake_uri == "elsewhere/lake"
+    assert str(settings.model_dir) == "elsewhere/models"
+    assert settings.mlflow_tracking_uri == "sqlite:///elsewhere/mlflow/mlflow.db"
+
+
+def test_a_path_given_by_itself_wins_over_var_dir(monkeypatch):
+    monkeypatch.setenv("FRAUD_VAR_DIR", "elsewhere")
+    monkeypatch.setenv("FRAUD_LAKE_URI", "s3://bucket/lake")
+
+    assert Settings().lake_uri == "s3://bucket/lake"
+
+
+def test_settings_are_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().token_key_id = "other"  # type: ignore[misc]
+
+
+def test_production_refuses_the_development_key_and_names_the_way_out():
+    with pytest.raises(ValidationError, match="Set FRAUD_TOKEN_KEY"):
+        Settings(environment="production")
+
+    assert Settings(environment="production", token_key="a key of our own").environment == "production"
+
+
+def test_an_unknown_environment_is_refused():
+    with pytest.raises(ValidationError, match="'local' or 'production'"):
+        Settings(environment="staging")
+
+
+def test_no_secret_is_in_the_repr():
+    settings = Settings(token_key="hush", redis_url="redis://:hush@localhost:6379/0")
+
+    assert "hush" not in repr(settings)
+
+
+def test_every_field_says_what_it_is_for(root):
+    source = (root / "fraud_assets" / "settings.py").read_text()
+
+    for name in Settings.model_fields:
+        after = source.split(f"    {name}: ", 1)[1]
+        assert '\n    """' in after.split("\n\n", 1)[0], f"{name} has no docstring"

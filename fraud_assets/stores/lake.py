@@ -1,0 +1,238 @@
+"""The lake: immutable Parquet by event date, read in log order as known at any time.
+
+A path is `<root>/<table>/event_date=YYYY-MM-DD/<name>.parquet`. DuckDB and Polars read the same
+files through `glob`; nothing here holds a lock.
+"""
+
+import datetime as dt
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.fs as pafs
+
+from fraud_assets.contracts.topics import DAY_MS
+from fraud_assets.stores.files import Files, open_files
+from fraud_assets.stores.schemas import LOG_ORDER, TABLES, arrow_schema
+
+PARTITION_FILE = "data.parquet"
+# A reader that listed a file which was then replaced lists again; thrice means somebody rewrites
+# faster than it reads, and that is worth an error.
+READ_ATTEMPTS = 3
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{0,199}")
+_PARTITION = re.compile(r"event_date=(\d{4}-\d{2}-\d{2})")
+
+
+class UnknownTable(KeyError):
+    """A table that no schema is declared for."""
+
+
+class BadRows(ValueError):
+    """Rows that do not fit their table; the message names the column."""
+
+
+def append_name(topic: str, partition: int, first_offset: int) -> str:
+    """The file name of a sink's batch: a replay starts at the same offset and overwrites it."""
+    return f"{topic}-{partition:05d}-{first_offset:020d}"
+
+
+class Lake:
+    """Tables of one root, each with the schema of its contract.
+
+    root: a folder or an `s3://` URI. schemas: tables besides those of the contracts.
+    """
+
+    def __init__(self, root: str | Path, schemas: Mapping[str, pa.Schema] | None = None) -> None:
+        self._files: Files = open_files(str(root))
+        self._schemas = {name: arrow_schema(contract) for name, contract in TABLES.items()} | dict(schemas or {})
+
+    def schema(self, table: str) -> pa.Schema:
+        """Raises UnknownTable, which lists the known ones."""
+        if table not in self._schemas:
+            raise UnknownTable(
+                f"UnknownTable: {table!r}. Known: {', '.join(self._schemas)}. Declare it in stores/schemas.py."
+            )
+        return self._schemas[table]
+
+    def glob(self, table: str) -> str:
+        """A pattern for DuckDB's `read_parquet(…, hive_partitioning = true)` and Polars' `scan_parquet`."""
+        self.schema(table)
+        return f"{self._files.scheme}{self._folder(table)}/event_date=*/*.parquet"
+
+    def write_partition(self, table: str, day: str, rows: pa.Table) -> None:
+        """Replace a day by `rows`, at once. Raises BadRows if a row is of another day."""
+        dt.date.fromisoformat(day)
+        conformed = self._conform(table, rows)
+        strangers = [other for other, _ in _by_day(conformed) if other != day]
+        if strangers:
+            raise BadRows(f"BadRows: {table} of {day} holds rows of {strangers[0]}; partition by event_time_ms in UTC.")
+        ordered = conformed.take(_log_order(conformed))
+        self._files.replace_folder(f"{self._folder(table)}/event_date={day}", PARTITION_FILE, ordered)
+
+    def append(self, table: str, rows: pa.Table, name: str) -> list[str]:
+        """Add `rows` as files called `name`, one per event date; the dates written.
+
+        The same name again replaces its rows, wherever they were: a batch replayed after a crash
+        may end elsewhere than the first time, so what it no longer holds is removed.
+        """
+        if not _NAME.fullmatch(name):
+            raise BadRows(
+                f"BadRows: file name {name!r} must start with a letter or digit (readers skip '_' and '.') and hold no '/'."
+            )
+        written, replay = [], False
+        for day, part in _by_day(self._conform(table, rows)):
+            replay |= self._files.put(self._path(table, day, name), part)
+            written.append(day)
+        if replay:
+            stale = [day for day in self.days(table) if day not in written]
+            self._files.delete([self._path(table, day, name) for day in stale])
+        return written
+
+    def days(self, table: str) -> list[str]:
+        """Event dates that have files, ascending."""
+        return sorted({day for day, _ in self._listed(table)})
+
+    def scan(
+        self,
+        table: str,
+        from_ms: int | None = None,
+        to_ms: int | None = None,
+        as_known_at_ms: int | None = None,
+        columns: Sequence[str] | None = None,
+        *,
+        duplicates: bool = False,
+    ) -> pa.Table:
+        """Rows with event time in [from_ms, to_ms) that had arrived before `as_known_at_ms`, in log order.
+
+        columns: all by default. duplicates: also rows that the dedupe stage marked.
+        """
+        schema = self.schema(table)
+        wanted = list(schema.names if columns is None else columns)
+        needed = wanted + [name for name in LOG_ORDER if name not in wanted]
+        condition = _condition(from_ms, to_ms, as_known_at_ms, duplicates)
+        rows = self._read(table, _day_of(from_ms), _day_of(None if to_ms is None else to_ms - 1), needed, condition)
+        return _without_replayed(rows.take(_log_order(rows))).select(wanted)
+
+    def _read(
+        self, table: str, first: str | None, last: str | None, columns: list[str], condition: ds.Expression | None
+    ) -> pa.Table:
+        schema = self.schema(table)
+        for attempt in range(READ_ATTEMPTS):
+            paths = [path for day, path in self._listed(table) if (first or day) <= day <= (last or day)]
+            if not paths:
+                return schema.empty_table().select(columns)
+            try:
+                dataset = ds.dataset(paths, schema=schema, format="parquet", filesystem=self._files.filesystem)
+                return dataset.to_table(columns=columns, filter=condition)
+            except FileNotFoundError:
+                if attempt == READ_ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _listed(self, table: str) -> list[tuple[str, str]]:
+        """(event date, path) of every file a reader may open."""
+        self.schema(table)
+        selector = pafs.FileSelector(self._folder(table), recursive=True, allow_not_found=True)
+        found = []
+        for info in self._files.filesystem.get_file_info(selector):
+            folder, _, name = info.path.rpartition("/")
+            partition = _PARTITION.fullmatch(folder.rpartition("/")[2])
+            if partition and name.endswith(".parquet") and name[0] not in "._":
+                found.append((partition[1], info.path))
+        return sorted(found)
+
+    def _folder(self, table: str) -> str:
+        return f"{self._files.root}/{table}"
+
+    def _path(self, table: str, day: str, name: str) -> str:
+        return f"{self._folder(table)}/event_date={day}/{name}.parquet"
+
+    def _conform(self, table: str, rows: pa.Table) -> pa.Table:
+        """`rows` with the table's columns, types and order. Raises BadRows naming what does not fit."""
+        schema = self.schema(table)
+        unknown = [name for name in rows.column_names if name not in schema.names]
+        missing = [field.name for field in schema if not field.nullable and field.name not in rows.column_names]
+        if unknown or missing:
+            raise BadRows(f"BadRows: {table} has no column {unknown} and lacks {missing}. Its columns: {schema.names}.")
+        columns = [_column(rows, field, table) for field in schema]
+        return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _column(rows: pa.Table, field: pa.Field, table: str) -> pa.ChunkedArray:
+    if field.name not in rows.column_names:
+        return pa.chunked_array([pa.nulls(rows.num_rows, field.type)])
+    column = rows[field.name]
+    if column.null_count and not field.nullable:
+        raise BadRows(f"BadRows: {table}.{field.name} holds {column.null_count} nulls; its contract requires a value.")
+    try:
+        return column.cast(field.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise BadRows(f"BadRows: {table}.{field.name} is {column.type}, not {field.type}: {error}") from error
+
+
+def _condition(
+    from_ms: int | None, to_ms: int | None, as_known_at_ms: int | None, duplicates: bool
+) -> ds.Expression | None:
+    parts = []
+    if from_ms is not None:
+        parts.append(ds.field("event_time_ms") >= from_ms)
+    if to_ms is not None:
+        parts.append(ds.field("event_time_ms") < to_ms)
+    if as_known_at_ms is not None:
+        parts.append(ds.field("ingested_at_ms") < as_known_at_ms)
+    if not duplicates:
+        parts.append(~ds.field("is_duplicate"))
+    condition = None
+    for part in parts:
+        condition = part if condition is None else condition & part
+    return condition
+
+
+def _day_of(time_ms: int | None) -> str | None:
+    if time_ms is None:
+        return None
+    return str(np.datetime64(time_ms // DAY_MS, "D"))
+
+
+def _by_day(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """(event date, its rows in log order), ascending by date."""
+    days = rows["event_time_ms"].to_numpy() // DAY_MS
+    order = _log_order(rows)
+    order = order[np.argsort(days[order], kind="stable")]
+    found, starts = np.unique(days[order], return_index=True)
+    ordered = rows.take(order)
+    for day, start, end in zip(found, starts, [*starts[1:], len(order)], strict=True):
+        yield str(np.datetime64(int(day), "D")), ordered.slice(start, end - start)
+
+
+def _log_keys(rows: pa.Table) -> list[npt.NDArray[np.int64]]:
+    """The log order's columns as integers, most significant first; topics by their lexical rank."""
+    topics = rows["source_topic"].combine_chunks().dictionary_encode()
+    if isinstance(topics, pa.ChunkedArray):
+        topics = topics.combine_chunks()
+    rank = np.argsort(np.argsort(np.array(topics.dictionary.to_pylist(), dtype=object)))
+    codes = rank[topics.indices.to_numpy(zero_copy_only=False)] if len(rank) else np.empty(0, np.int64)
+    return [
+        rows["ingested_at_ms"].to_numpy(),
+        codes.astype(np.int64),
+        rows["source_partition"].to_numpy().astype(np.int64),
+        rows["source_offset"].to_numpy(),
+    ]
+
+
+def _log_order(rows: pa.Table) -> npt.NDArray[np.int64]:
+    """Indices that put `rows` into log order."""
+    return np.lexsort(_log_keys(rows)[::-1]).astype(np.int64)
+
+
+def _without_replayed(rows: pa.Table) -> pa.Table:
+    """One row per log position: a worker that died between two files may have left a row in both."""
+    _, topic, partition, offset = _log_keys(rows)
+    again = np.zeros(len(topic), bool)
+    again[1:] = (np.diff(topic) == 0) & (np.diff(partition) == 0) & (np.diff(offset) == 0)
+    return rows.filter(pc.invert(pa.array(again))) if again.any() else rows

@@ -1,0 +1,36 @@
+"""How kernels are compiled, and where the machine code is kept.
+
+Numba's cache notices a change in the file of a function, not in the files of the functions it
+calls, so a kernel could run yesterday's aggregator. The cache folder is therefore named by a digest
+of all the engine's sources.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar, cast
+
+import numba
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+_SOURCES = sorted(Path(__file__).parent.glob("*.py"))
+_DIGEST = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()[:16]
+
+_FOLDER = Path(__file__).parent / "__pycache__" / f"numba-{_DIGEST}"
+numba.config.CACHE_DIR = str(_FOLDER)
+
+
+def cache_folder() -> Path:
+    """Where machine code of this version of the engine is kept; it may be deleted at any time."""
+    return _FOLDER
+
+
+def kernel(function: Function) -> Function:
+    """Compile to machine code on first call: no Python objects, no lock on the interpreter, cached."""
+    return cast(Function, numba.njit(cache=True, nogil=True)(function))
+
+
+def request_kernel(function: Function) -> Function:
+    """Compile a declared request feature. Division by zero gives an infinity, which is then null."""
+    return cast(Function, numba.njit(nogil=True, error_model="numpy")(function))

@@ -1,0 +1,267 @@
+"""Events to int64: the `prepare` step that every execution shares.
+
+A source's events become `Columns` (one int64 array per contract field); `rows` evaluates the
+inputs a group declared and gives the event rows that state and batch fold. Nothing here rounds:
+floats, booleans where a number is due and out-of-range values are refused by name.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import msgspec
+import numpy as np
+
+from fraud_assets.engine.jit import kernel
+from fraud_assets.engine.kernels import NULL, ROW_INPUTS, mix63
+from fraud_assets.engine.plan import EnginePlan, GroupPlan, Ints
+from fraud_assets.features.expressions import Binary, Col, Expr, Lit
+from fraud_assets.features.layout import Input
+from fraud_assets.features.sources import Entity, Field, Kind, LabelFactSource, Source
+
+# Σx² of 2**40 squared keeps 47 bits for the number of events, Σx keeps 22: see contracts/events.py.
+MAX_VALUE = 2**40 * 4
+
+
+class BadValue(ValueError):
+    """A field no aggregate can take; the message names source, field and bound."""
+
+
+@lru_cache(maxsize=1 << 16)
+def hash64(text: str) -> int:
+    """63-bit hash of an identifier, the same in every process and on every machine.
+
+    BLAKE2b rather than a fast hash: an attacker who could make two devices collide would hide one.
+    """
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def hash_column(values: Sequence[str | None]) -> Ints:
+    """hash64 of every value, NULL for None; each distinct value is hashed once."""
+    known = {text: hash64(text) for text in {text for text in values if text is not None}}
+    return np.fromiter((NULL if text is None else known[text] for text in values), np.int64, len(values))
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Events of one source as int64 columns, in log order.
+
+    fields: (n,) per contract field; NULL where absent. arrival_ms, tp, offset: (n,) when and where
+    each arrived (tp is `EnginePlan.topic_code`).
+    """
+
+    source: Source
+    fields: Mapping[str, Ints]
+    arrival_ms: Ints
+    tp: Ints
+    offset: Ints
+
+    def __len__(self) -> int:
+        return len(self.arrival_ms)
+
+    @property
+    def time(self) -> Ints:
+        return self.fields[self.source.time_field]
+
+    @property
+    def ids(self) -> Ints:
+        return self.fields[self.source.id_field]
+
+    def take(self, chosen: Ints | slice) -> "Columns":
+        """The chosen events, in the order given."""
+        return Columns(
+            self.source,
+            {name: column[chosen] for name, column in self.fields.items()},
+            self.arrival_ms[chosen],
+            self.tp[chosen],
+            self.offset[chosen],
+        )
+
+    def payload(self) -> Ints:
+        """(n,) hash of every field: the last tie-break of `last` and of profile versions."""
+        found = np.zeros(len(self), np.int64)
+        for name in sorted(self.fields):
+            fold_hash(found, self.fields[name])
+        return found
+
+    def keys(self, entity: Entity) -> Ints:
+        """(n,) hash of the entity each event is about; NULL where it names none."""
+        found = self.fields[entity.keys[0]]
+        for name in entity.keys[1:]:
+            found = found.copy()
+            combine_keys(found, self.fields[name])
+        return found
+
+
+@kernel
+def fold_hash(found, column):
+    for i in range(len(found)):
+        found[i] = mix63(found[i] * 31 + mix63(column[i]))
+
+
+@kernel
+def combine_keys(found, other):
+    for i in range(len(found)):
+        if found[i] == NULL or other[i] == NULL:
+            found[i] = NULL
+        else:
+            found[i] = mix63(found[i] * 31 + mix63(other[i]))
+
+
+def entity_key(entity: Entity, event: msgspec.Struct) -> str | None:
+    """The key of the entity an event is about, as stores and topics write it; None if it names none."""
+    parts = [getattr(event, name) for name in entity.keys]
+    return None if any(part is None for part in parts) else "|".join(str(part) for part in parts)
+
+
+def field_values(field: Field, values: Iterable[object], count: int, source: Source) -> Ints:
+    """int64 codes of one contract field. Raises BadValue for a value outside ±MAX_VALUE."""
+    match field.kind:
+        case Kind.ID:
+            return hash_column([None if value is None else str(value) for value in values])
+        case Kind.CATEGORY:
+            codes: dict[object, int] = {text: code for code, text in enumerate(field.vocabulary, start=1)}
+            codes[None] = NULL
+            try:
+                return np.fromiter((codes[None if value is None else str(value)] for value in values), np.int64, count)
+            except KeyError as unknown:
+                raise BadValue(
+                    f"BadValue: {source.name}.{field.name} is {unknown}; known: {', '.join(field.vocabulary)}."
+                ) from None
+        case _:
+            found = np.fromiter((NULL if value is None else value for value in values), np.int64, count)
+            check_range(found, field.name, source)
+            return found
+
+
+def check_range(column: Ints, name: str, source: Source) -> None:
+    """Raises BadValue where a number could make an aggregate overflow."""
+    wrong = (np.abs(column) > MAX_VALUE) & (column != NULL)
+    if wrong.any():
+        raise BadValue(f"BadValue: {source.name}.{name} is {column[wrong][0]}, beyond ±{MAX_VALUE}; check its unit.")
+
+
+def columns_from_events(
+    plan: EnginePlan,
+    source: Source,
+    events: Sequence[msgspec.Struct],
+    positions: Sequence[tuple[str, int, int]],
+    arrival_ms: Sequence[int],
+) -> Columns:
+    """Columns of decoded events. positions: (topic, partition, offset) of each; arrival_ms: its append time."""
+    count = len(events)
+    fields = {
+        name: field_values(field, (getattr(event, name) for event in events), count, source)
+        for name, field in source.fields.items()
+    }
+    tp = np.fromiter((plan.topic_code(topic, partition) for topic, partition, _ in positions), np.int64, count)
+    offset = np.fromiter((at for _, _, at in positions), np.int64, count)
+    return Columns(source, fields, np.array(arrival_ms, np.int64).reshape(count), tp, offset)
+
+
+def rows_of(plan: EnginePlan, group: GroupPlan, columns: Columns) -> Ints:
+    """(n, row_width) event rows of a group: header, then its inputs, NULL for other sources' inputs."""
+    count = len(columns)
+    rows = np.full((count, group.row_width), NULL, np.int64)
+    rows[:, 0] = columns.time
+    rows[:, 1] = columns.tp
+    rows[:, 2] = columns.offset
+    rows[:, 3] = plan.source_number(columns.source)
+    rows[:, 4] = columns.ids
+    rows[:, 5] = columns.payload()
+    for place, item in enumerate(group.inputs):
+        if item.source.name == columns.source.name:
+            rows[:, ROW_INPUTS + place] = input_values(item, columns)
+    return rows
+
+
+def input_values(item: Input, columns: Columns) -> Ints:
+    """(n,) one input of every event; NULL where the event does not count."""
+    count = len(columns)
+    value = np.ones(count, np.int64) if item.of is None else evaluate(item.of, columns)
+    if item.hashed:
+        value = hashed(item.of, columns, value)
+    if item.signed:
+        assert isinstance(columns.source, LabelFactSource) and columns.source.sign_field is not None
+        value = np.where(value == NULL, NULL, value * columns.fields[columns.source.sign_field])
+    for condition in (item.where, item.present):
+        if condition is not None:
+            kept = evaluate(condition, columns)
+            holds = kept == 1 if condition is item.where else kept != NULL
+            value = np.where(holds, value, NULL)
+    return value
+
+
+def hashed(of: Expr | None, columns: Columns, value: Ints) -> Ints:
+    """Identifiers are hashes already; categories and numbers are mixed so that a set can sample them."""
+    if isinstance(of, Col) and columns.source.fields[of.name].kind is Kind.ID:
+        return value
+    mixed = value.copy()
+    mix_column(mixed)
+    return mixed
+
+
+@kernel
+def mix_column(column):
+    for i in range(len(column)):
+        if column[i] != NULL:
+            column[i] = mix63(column[i])
+
+
+def evaluate(tree: Expr, columns: Columns) -> Ints:
+    """(n,) value of an expression; booleans are 0 and 1, NULL where an operand of arithmetic is."""
+    match tree:
+        case Col(name):
+            return columns.fields[name]
+        case Lit(value):
+            if isinstance(value, str):
+                raise BadValue(f"BadValue: the text {value!r} can only be compared with a field.")
+            return np.full(len(columns), int(value), np.int64)
+        case Binary(op, left, right):
+            return _binary(op, *_operands(left, right, columns))
+        case _:
+            raise BadValue(f"BadValue: unknown expression {type(tree).__name__}.")
+
+
+def _operands(left: Expr, right: Expr, columns: Columns) -> tuple[Ints, Ints]:
+    """Both sides; a text is encoded as the field on the other side is."""
+    if isinstance(left, Col) and isinstance(right, Lit) and isinstance(right.value, str):
+        return columns.fields[left.name], _encoded(right.value, columns.source.fields[left.name], len(columns))
+    return evaluate(left, columns), evaluate(right, columns)
+
+
+def _encoded(text: str, field: Field, count: int) -> Ints:
+    if field.kind is Kind.CATEGORY:
+        return np.full(count, field.code(text), np.int64)
+    if field.kind is Kind.ID:
+        return np.full(count, hash64(text), np.int64)
+    raise BadValue(f"BadValue: {field.name} is {field.kind.value}; it cannot be compared with the text {text!r}.")
+
+
+def _binary(op: str, a: Ints, b: Ints) -> Ints:
+    known = (a != NULL) & (b != NULL)
+    match op:
+        case "==" | "!=" | "<" | "<=" | ">" | ">=":
+            compare = {
+                "==": np.equal,
+                "!=": np.not_equal,
+                "<": np.less,
+                "<=": np.less_equal,
+                ">": np.greater,
+                ">=": np.greater_equal,
+            }[op]
+            return (compare(a, b) & known).astype(np.int64)
+        case "&":
+            return ((a == 1) & (b == 1)).astype(np.int64)
+        case "|":
+            return ((a == 1) | (b == 1)).astype(np.int64)
+        case "+" | "-" | "*":
+            apply = {"+": np.add, "-": np.subtract, "*": np.multiply}[op]
+            return np.where(known, apply(a, b), NULL)
+        case "//" | "%":
+            safe = np.where(b == 0, 1, b)
+            divide = np.floor_divide if op == "//" else np.remainder
+            return np.where(known & (b != 0), divide(a, safe), NULL)
+        case _:
+            raise BadValue(f"BadValue: unknown operator {op!r}.")

@@ -1,0 +1,73 @@
+"""Request features compiled: one function that fills them in for a row, and one for a million.
+
+The declared functions are joined into a module of plain calls, in declared order, so that the
+machine code a single request runs is the code a training set runs.
+"""
+
+import hashlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+import numpy as np
+import numpy.typing as npt
+
+from fraud_assets.engine.jit import cache_folder, kernel, request_kernel
+from fraud_assets.engine.plan import ServicePlan
+
+Values = npt.NDArray[np.float64]
+
+
+def compiled(plan: ServicePlan) -> Callable[[Values], None]:
+    """`evaluate(values)`: writes every request feature of one value vector in place."""
+    return _module(plan).evaluate  # type: ignore[no-any-return]  # generated below
+
+
+def compiled_rows(plan: ServicePlan) -> Callable[[npt.NDArray[np.float64]], None]:
+    """`evaluate_rows(values)`: the same for every row of a (n, n_slots) array."""
+    return _module(plan).evaluate_rows  # type: ignore[no-any-return]  # generated below
+
+
+def _module(plan: ServicePlan) -> ModuleType:
+    """The generated module. Its file is named by its digest, so that its machine code can be kept."""
+    digest = hashlib.sha256((_source(plan) + plan.engine.registry.service_digest(plan.service)).encode()).hexdigest()[
+        :16
+    ]
+    name = f"request_features_{digest}"
+    if name not in sys.modules:
+        functions = {f"f{place}": request_kernel(item.compute) for place, item in enumerate(plan.service.request)}
+        sys.modules[name] = _load(name, _source(plan), functions)
+    return sys.modules[name]
+
+
+def _load(name: str, source: str, functions: dict[str, Callable[..., float]]) -> ModuleType:
+    path = cache_folder() / f"{name}.py"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f"{name}.{os.getpid()}.tmp")
+        draft.write_text(source)
+        draft.replace(path)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    module.__dict__.update(functions)
+    module.__dict__["kernel"] = kernel
+    spec.loader.exec_module(module)
+    return module
+
+
+def _source(plan: ServicePlan) -> str:
+    """Every declared function called in order; a result that is not finite is null."""
+    calls = []
+    for place, item in enumerate(plan.service.request):
+        arguments = ", ".join(f"v[{plan.slots[name]}]" for name in item.inputs)
+        calls.append(
+            f"    x = f{place}({arguments})\n    v[{plan.slots[item.name]}] = x if math.isfinite(x) else math.nan"
+        )
+    body = "\n".join(calls) or "    pass"
+    return (
+        f"import math\n\n\n@kernel\ndef evaluate(v):\n{body}\n\n\n"
+        "@kernel\ndef evaluate_rows(rows):\n    for i in range(len(rows)):\n        evaluate(rows[i])\n"
+    )

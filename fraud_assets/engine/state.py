@@ -1,0 +1,207 @@
+"""Entity state: fold events into it, merge it, look into it.
+
+A state is the packed bytes of a (view group, entity):
+
+    version byte
+    n, then n pairs (topic-partition code, last applied offset)       the position P
+    RECENT hashes                                                    ids of the last scored events
+    per unit: newest event time, late counter,
+      per window: number of tiles, then tiles: [tile number, accumulators…] ascending
+
+Only tiles that an event touched exist, and those behind `newest - window - lateness` are dropped,
+so the state at rest does not depend on the order of arrival.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fraud_assets.engine import fold_kernels as kernels
+from fraud_assets.engine.kernels import NULL
+from fraud_assets.engine.packing import get_number, get_tile
+from fraud_assets.engine.plan import EnginePlan, GroupPlan, Ints
+from fraud_assets.features.layout import Acc, AccSpec
+
+NOTHING = np.empty(0, np.uint8)
+
+# Room for the topic-partitions of a state's position: every partition of every topic it could see.
+MAX_POSITIONS = 4096
+# Words of one tile or profile version that a kernel sets aside; above the widest row of fields.
+SCRATCH_WORDS = 256
+
+
+class BadState(ValueError):
+    """Bytes that are no state of this group: another format version, or torn."""
+
+
+@dataclass(frozen=True)
+class Folded:
+    """packed: the new states, in the order given. applied: (n_rows,) which rows were above P."""
+
+    packed: list[bytes]
+    applied: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class UnitState:
+    """newest: newest event time, ms, or None. tiles: window label to {tile number: accumulator words}."""
+
+    newest: int | None
+    tiles: dict[str, dict[int, tuple[int, ...]]]
+
+
+class StateEngine:
+    """Folds and merges states of one group; holds scratch memory, so one per thread."""
+
+    def __init__(self, plan: EnginePlan, group: GroupPlan) -> None:
+        self.plan = plan
+        self.group = group
+        self._range = (group.first_unit, group.end_unit)
+        windows = [plan.windows[w] for u in range(*self._range) for w in range(plan.units[u, 3], plan.units[u, 4])]
+        specs = [spec for unit in group.group.units for accs in unit.windows.values() for spec in accs.values()]
+        self._widest = max(int(window[2]) for window in windows)
+        # What one row can add to a packed state: a tile of each window, and its position.
+        self._growth = 64 + sum(12 + 10 * int(window[2]) for window in windows)
+        self._empty = 64 + 8 * kernels.RECENT + 20 * len(group.group.units) + len(windows)
+        self._max_tiles = [
+            self._tile_limit(unit_number, w) for unit_number in range(*self._range) for w in self._windows(unit_number)
+        ]
+        self._tiles = np.empty(1 << 12, np.int64)
+        self._out = np.empty(1 << 16, np.uint8)
+        self._head = np.empty(1 + 2 * MAX_POSITIONS + kernels.RECENT, np.int64)
+        self._scratch = np.empty(max(SCRATCH_WORDS, max(spec.width for spec in specs)), np.int64)
+
+    def _windows(self, unit: int) -> range:
+        return range(int(self.plan.units[unit, 3]), int(self.plan.units[unit, 4]))
+
+    def _tile_limit(self, unit: int, window: int) -> int:
+        length, tile_ms = int(self.plan.windows[window, 0]), int(self.plan.windows[window, 1])
+        return 1 if tile_ms == 0 else (length + int(self.plan.units[unit, 1])) // tile_ms + 2
+
+    def fold(self, packed: bytes | None, rows: Ints) -> Folded:
+        """Fold rows (n, row_width), in delivery order, into one state (None for a new entity)."""
+        return self.fold_many([packed], rows, np.array([0, len(rows)], np.int64))
+
+    def fold_many(self, packed: Sequence[bytes | None], rows: Ints, row_starts: Ints) -> Folded:
+        """Fold the rows of many entities at once.
+
+        packed: the state of each, None for a new entity. rows: (n, row_width), entity after entity,
+        each in delivery order. row_starts: (n_entities + 1,) where each entity's rows begin.
+        A row at or below the state's position of its topic and partition changes nothing.
+        Raises BadState, naming the entity by its place, if one of `packed` is not a state of this format.
+        """
+        if rows.ndim != 2 or rows.shape[1] != self.group.row_width:
+            raise ValueError(f"rows of {self.group.name} have {self.group.row_width} columns, got shape {rows.shape}.")
+        sizes = np.array([0, *(len(state) if state else 0 for state in packed)], np.int64)
+        starts = np.cumsum(sizes)
+        raw = np.frombuffer(b"".join(state for state in packed if state), np.uint8) if starts[-1] else NOTHING
+        self._reserve(int(starts[-1]) + len(packed) * self._empty + len(rows) * self._growth, len(rows))
+        applied = np.zeros(len(rows), np.bool_)
+        out_starts = np.empty(len(starts), np.int64)
+        torn = kernels.fold_states(
+            self.plan.units, self.plan.windows, self.plan.accs, self.plan.scored, *self._range, raw, starts, rows, row_starts,
+            self._head, self._tiles, self._scratch, self._out, out_starts, applied,
+        )  # fmt: skip
+        if torn >= 0:
+            raise self._bad(packed[torn], torn)
+        whole = self._out[: out_starts[-1]].tobytes()
+        ends = out_starts.tolist()
+        return Folded([whole[a:b] for a, b in zip(ends, ends[1:], strict=False)], applied)
+
+    def merge(self, one: bytes, other: bytes) -> bytes:
+        """One state of two disjoint histories of an entity (Spark partitions, split backfills). Raises BadState."""
+        self._reserve(len(one) + len(other) + self._empty, 0)
+        size = kernels.merge_states(
+            self.plan.units, self.plan.windows, self.plan.accs, *self._range,
+            np.frombuffer(one, np.uint8), np.frombuffer(other, np.uint8), self._head, self._head.copy(), self._head.copy(),
+            self._tiles, np.empty(self._widest, np.int64), self._scratch, self._out,
+        )  # fmt: skip
+        if size < 0:
+            raise self._bad(one, 0)
+        return self._out[:size].tobytes()
+
+    def position(self, packed: bytes) -> dict[str, int]:
+        """The log position P: `<topic>/<partition>` to the last applied offset."""
+        self._read_head(packed)
+        head = self._head[: 1 + 2 * int(self._head[0])].tolist()
+        return {self.plan.topic_name(head[k]): head[k + 1] for k in range(1, len(head), 2)}
+
+    def at_rest(self, packed: bytes) -> tuple[UnitState, ...]:
+        """What parity at rest compares: newest and tiles of each unit; P, ids and counters tell the order and are left out."""
+        raw = np.frombuffer(packed, np.uint8)
+        at = self._read_head(packed)
+        found = []
+        for number, unit in zip(range(*self._range), self.group.group.units, strict=True):
+            at = get_number(raw, get_number(raw, at, self._scratch, 0), self._scratch, 1)
+            newest = int(self._scratch[0])
+            tiles = {}
+            for window, specs in zip(self._windows(number), unit.windows.items(), strict=True):
+                at, tiles[specs[0].label] = self._window_at_rest(raw, at, window, list(specs[1].values()))
+            found.append(UnitState(None if newest == NULL else newest, tiles))
+        return tuple(found)
+
+    def _window_at_rest(
+        self, raw: npt.NDArray[np.uint8], at: int, window: int, specs: list[AccSpec]
+    ) -> tuple[int, dict[int, tuple[int, ...]]]:
+        tile = np.empty(self._widest, np.int64)
+        at = get_number(raw, at, self._scratch, 0)
+        before, found = 0, {}
+        for _ in range(int(self._scratch[0])):
+            at = get_tile(
+                self.plan.accs,
+                int(self.plan.windows[window, 3]),
+                int(self.plan.windows[window, 4]),
+                raw,
+                at,
+                before,
+                tile,
+                0,
+            )
+            before = int(tile[0])
+            words: list[int] = []
+            place = 1
+            for spec in specs:
+                words.extend(int(word) for word in tile[place : place + _used(spec, int(tile[place]))])
+                place += spec.width
+            found[before] = tuple(words)
+        return at, found
+
+    def _read_head(self, packed: bytes) -> int:
+        at = int(kernels.get_head(np.frombuffer(packed, np.uint8), self._head))
+        if at < 0 or not packed:
+            raise self._bad(packed, 0)
+        return at
+
+    def _bad(self, packed: bytes | None, place: int) -> BadState:
+        if packed and packed[0] != kernels.FORMAT_VERSION:
+            return BadState(
+                f"BadState: state {place} of {self.group.name} has format {packed[0]}, this engine reads {kernels.FORMAT_VERSION}."
+                " Rebuild the online store from a snapshot."
+            )
+        return BadState(
+            f"BadState: state {place} of {self.group.name} ({len(packed or b'')} bytes) is torn or of other views."
+        )
+
+    def _reserve(self, size: int, rows: int) -> None:
+        if len(self._out) < size:
+            self._out = np.empty(2 * size, np.uint8)
+        tiles = self._widest * (max(self._max_tiles) + rows + 1)
+        if len(self._tiles) < tiles:
+            self._tiles = np.empty(2 * tiles, np.int64)
+
+
+def _used(spec: AccSpec, held: int) -> int:
+    """Words of an accumulator that mean something; a set's tail does not."""
+    match spec.acc:
+        case Acc.DISTINCT:
+            return 1 + min(held, spec.cap)
+        case Acc.MODE:
+            return 1 + 2 * min(held, spec.cap)
+        case Acc.LAST:
+            return 6 if held else 1
+        case Acc.PROFILE:
+            return 1 + held * (3 + len(spec.inputs))
+        case _:
+            return spec.width

@@ -1,0 +1,292 @@
+"""What a view keeps for an entity: accumulators, their inputs, and the most they can weigh.
+
+Every aggregate is made of a few mergeable accumulators of fixed width in 64-bit words. Two
+aggregates that need the same accumulator over the same window share it.
+"""
+
+import enum
+from dataclasses import dataclass
+
+from fraud_assets.features.expressions import Col, Expr, columns_of
+from fraud_assets.features.language import Aggregate, BadFeature, FeatureView, Op
+from fraud_assets.features.sources import Entity, LabelFactSource, Source
+from fraud_assets.features.windows import LIFETIME, Window
+
+# A view above this would make one Redis read and one write of a hot entity slower than the budget
+# of a whole decision.
+MAX_STATE_BYTES = 64 * 1024
+
+# Versions of a profile a state remembers; a decision older than all of them reads null everywhere.
+PROFILE_VERSIONS = 4
+
+PROFILE_OPS = frozenset({Op.PROFILE, Op.PROFILE_AGE})
+
+
+class Acc(enum.IntEnum):
+    """Kinds of accumulator; the numbers are part of the packed format and of every digest."""
+
+    COUNT = 0
+    SUM = 1
+    SQUARES = 2
+    MIN = 3
+    MAX = 4
+    DISTINCT = 5
+    MODE = 6
+    LAST = 7
+    PROFILE = 8
+
+
+class Out(enum.IntEnum):
+    """How accumulators become one float64."""
+
+    COUNT = 0
+    SUM = 1
+    MEAN = 2
+    STD = 3
+    MIN = 4
+    MAX = 5
+    DISTINCT = 6
+    MODE = 7
+    LAST = 8
+    AGE_OF_MIN = 9
+    AGE_OF_MAX = 10
+    PROFILE = 11
+    PROFILE_AGE = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Input:
+    """One int64 column an accumulator takes of its source's events.
+
+    of: the value, or None for 1. present: the event counts only where this is not null.
+    hashed: the value is replaced by its 63-bit hash (what distinct compares).
+    """
+
+    source: Source
+    of: Expr | None
+    where: Expr | None
+    present: Expr | None = None
+    signed: bool = False
+    hashed: bool = False
+
+    def key(self) -> tuple[str, str, str, str, bool, bool]:
+        """Equality by meaning; expressions compare into trees, so `==` cannot be used."""
+        return (self.source.name, repr(self.of), repr(self.where), repr(self.present), self.signed, self.hashed)
+
+
+@dataclass(frozen=True, eq=False)
+class AccSpec:
+    """One accumulator of a tile; `inputs` are several for a profile, one otherwise."""
+
+    acc: Acc
+    inputs: tuple[Input, ...]
+    cap: int = 0
+
+    def key(self) -> tuple[object, ...]:
+        return (self.acc, tuple(item.key() for item in self.inputs), self.cap)
+
+    @property
+    def width(self) -> int:
+        """Words in the working layout."""
+        match self.acc:
+            case Acc.SQUARES:
+                return 2
+            case Acc.DISTINCT:
+                return 1 + self.cap
+            case Acc.MODE:
+                return 1 + 2 * self.cap
+            case Acc.LAST:
+                return 6
+            case Acc.PROFILE:
+                return 1 + PROFILE_VERSIONS * (3 + len(self.inputs))
+            case _:
+                return 1
+
+    @property
+    def worst_bytes(self) -> int:
+        """Most bytes when packed as zigzag varints: 7 bits a byte of the largest value allowed."""
+        match self.acc:
+            case Acc.COUNT:
+                return 5  # under 2**34 events
+            case Acc.SUM | Acc.MIN | Acc.MAX:
+                return 10
+            case Acc.SQUARES:
+                return 20
+            case Acc.DISTINCT:
+                return 1 + 10 * self.cap
+            case Acc.MODE:
+                return 1 + (3 + 5) * self.cap
+            case _:
+                return 10 * self.width
+
+
+@dataclass(frozen=True, eq=False)
+class OutSpec:
+    """One feature of a unit: which accumulators of which window become it, and how."""
+
+    name: str
+    kind: Out
+    window: Window
+    accs: tuple[AccSpec, ...]
+    hidden: bool = False
+    field: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class RatioSpec:
+    """A feature that divides others of the same unit: numerator / sum(denominators)."""
+
+    name: str
+    window: Window
+    numerator: str
+    denominators: tuple[str, ...]
+    hidden: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """A view's part about one entity: what is folded and read as one."""
+
+    view: FeatureView
+    entity: Entity
+    sources: tuple[Source, ...]
+    outs: tuple[OutSpec, ...]
+    ratios: tuple[RatioSpec, ...]
+
+    @property
+    def windows(self) -> dict[Window, dict[tuple[object, ...], AccSpec]]:
+        """Distinct accumulators of each window, in order of first use."""
+        found: dict[Window, dict[tuple[object, ...], AccSpec]] = {}
+        for out in self.outs:
+            accs = found.setdefault(out.window, {})
+            for spec in out.accs:
+                accs.setdefault(spec.key(), spec)
+        return found
+
+    @property
+    def worst_bytes(self) -> int:
+        """Most bytes of this unit's packed state."""
+        tiles = 0
+        for window, accs in self.windows.items():
+            tile_bytes = 4 + sum(spec.worst_bytes for spec in accs.values())
+            tiles += 3 + window.max_tiles(self.view.lateness_ms) * tile_bytes
+        return 20 + tiles
+
+
+def unit_of(view: FeatureView, entity: Entity) -> Unit:
+    """The part of a view about one entity. Raises BadFeature above MAX_STATE_BYTES."""
+    mine = [item for item in view.resolved if item.entity == entity]
+    versions = _profile_accumulator(mine)
+    outs: dict[str, OutSpec] = {}
+    ratios: list[RatioSpec] = []
+    for item in mine:
+        if item.op is not Op.RATIO:
+            for out in _outputs(item, versions):
+                if out.name in outs:
+                    raise BadFeature(
+                        f"BadFeature: {view.name}: two aggregates are both named {out.name}; give one a label or a name."
+                    )
+                outs[out.name] = out
+    for item in mine:
+        if item.op is Op.RATIO:
+            ratios.extend(_ratio(item, outs))
+    sources: dict[str, Source] = {}
+    for out in outs.values():
+        for spec in out.accs:
+            sources.setdefault(spec.inputs[0].source.name, spec.inputs[0].source)
+    unit = Unit(view, entity, tuple(sources.values()), tuple(outs.values()), tuple(ratios))
+    if unit.worst_bytes > MAX_STATE_BYTES:
+        raise BadFeature(
+            f"BadFeature: {view.name}: its state of one {entity.name} could reach {unit.worst_bytes:,} bytes, over {MAX_STATE_BYTES:,}."
+            " Take fewer windows, a smaller cap, or split the view."
+        )
+    return unit
+
+
+def _profile_accumulator(items: list[Aggregate]) -> AccSpec | None:
+    """All profile attributes of a unit live in one list of versions."""
+    inputs: dict[tuple[object, ...], Input] = {}
+    for item in items:
+        if item.op in PROFILE_OPS:
+            assert item.source is not None
+            found = Input(item.source, item.of, None)
+            inputs.setdefault(found.key(), found)
+    return AccSpec(Acc.PROFILE, tuple(inputs.values())) if inputs else None
+
+
+def _outputs(item: Aggregate, versions: AccSpec | None) -> list[OutSpec]:
+    if item.op in PROFILE_OPS:
+        assert versions is not None and item.source is not None
+        kind = Out.PROFILE if item.op is Op.PROFILE else Out.PROFILE_AGE
+        wanted = Input(item.source, item.of, None).key()
+        field = next(place for place, known in enumerate(versions.inputs) if known.key() == wanted)
+        return [OutSpec(item.feature_name(LIFETIME), kind, LIFETIME, (versions,), item.hidden, field)]
+    kind, accs = _accumulators(item)
+    return [OutSpec(item.feature_name(window), kind, window, accs, item.hidden) for window in item.windows]
+
+
+def _accumulators(item: Aggregate) -> tuple[Out, tuple[AccSpec, ...]]:
+    source = item.source
+    assert source is not None
+    signed = isinstance(source, LabelFactSource) and source.sign_field is not None
+    time = Col(source.time_field)
+    value = Input(source, item.of, item.where, signed=signed)
+    clock = Input(source, time, item.where)
+    plain = Input(source, None, item.where, present=_nullable(item.of, source), signed=signed)
+    counted, summed = AccSpec(Acc.COUNT, (plain,)), AccSpec(Acc.SUM, (value,))
+    match item.op:
+        case Op.COUNT:
+            return Out.COUNT, (counted,)
+        case Op.SUM:
+            return Out.SUM, (summed,)
+        case Op.MEAN:
+            return Out.MEAN, (counted, summed)
+        case Op.STD:
+            return Out.STD, (counted, summed, AccSpec(Acc.SQUARES, (value,)))
+        case Op.MIN:
+            return Out.MIN, (AccSpec(Acc.MIN, (value,)),)
+        case Op.MAX:
+            return Out.MAX, (AccSpec(Acc.MAX, (value,)),)
+        case Op.DISTINCT:
+            return Out.DISTINCT, (AccSpec(Acc.DISTINCT, (Input(source, item.of, item.where, hashed=True),), item.cap),)
+        case Op.MODE:
+            return Out.MODE, (AccSpec(Acc.MODE, (value,), item.cap),)
+        case Op.LAST:
+            return Out.LAST, (AccSpec(Acc.LAST, (value,)),)
+        case Op.FIRST_SEEN_AGE:
+            return Out.AGE_OF_MIN, (AccSpec(Acc.MIN, (clock,)),)
+        case Op.SINCE_LAST:
+            return Out.AGE_OF_MAX, (AccSpec(Acc.MAX, (clock,)),)
+        case _:
+            raise BadFeature(f"BadFeature: unknown operation {item.op!r}. Known: {', '.join(Op)}.")
+
+
+def _nullable(of: Expr | None, source: Source) -> Expr | None:
+    if of is None or not any(source.fields[name].nullable for name in columns_of(of)):
+        return None
+    return of
+
+
+def _ratio(item: Aggregate, outs: dict[str, OutSpec]) -> list[RatioSpec]:
+    assert item.numerator is not None
+    made = []
+    for index, window in enumerate(item.windows):
+        names = []
+        for part in (item.numerator, *item.denominator):
+            chosen = part.windows[index] if len(part.windows) == len(item.windows) else part.windows[0]
+            found = _existing(part, chosen, outs)
+            names.append(found)
+        made.append(RatioSpec(item.feature_name(window), window, names[0], tuple(names[1:]), item.hidden))
+    return made
+
+
+def _existing(part: Aggregate, window: Window, outs: dict[str, OutSpec]) -> str:
+    """The output that already computes a ratio's part, or a hidden one made for it."""
+    kind, accs = _accumulators(part)
+    wanted = (kind, window, tuple(spec.key() for spec in accs))
+    for name, out in outs.items():
+        if (out.kind, out.window, tuple(spec.key() for spec in out.accs)) == wanted:
+            return name
+    name = f"_{part.feature_name(window)}"
+    outs[name] = OutSpec(name, kind, window, accs, hidden=True)
+    return name

@@ -1,0 +1,299 @@
+"""The registry: every declared view and service, checked against each other and given digests.
+
+A digest is a SHA-256 over what a declaration means: names, kinds, expressions, windows with their
+tiles, and the source text of request features with every function they call. Owner and
+description are left out, so they can be edited without retraining a model.
+"""
+
+import ast
+import dataclasses
+import difflib
+import enum
+import hashlib
+import inspect
+import json
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+from fraud_assets.features.expressions import Binary, Col, Expr, Lit
+from fraud_assets.features.language import Aggregate, BadFeature, FeatureService, FeatureView, RequestFeature
+from fraud_assets.features.layout import Unit, unit_of
+from fraud_assets.features.sources import Entity, Source
+from fraud_assets.features.windows import Window
+
+Named = TypeVar("Named", FeatureView, FeatureService)
+
+# Raised when the engine changes what a declaration means, so that old models and states refuse.
+SEMANTICS_VERSION = 1
+
+
+class UnknownFeature(KeyError):
+    """A name nobody declared; the message lists what is near."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@dataclass(frozen=True)
+class FeatureInfo:
+    """One line of `python -m fraud_assets.features list`."""
+
+    name: str
+    entity: str
+    view: str
+    window: str
+    ttl_ms: int | None
+    digest: str
+    owner: str
+    hidden: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """All views about one entity: one packed state, one store key."""
+
+    entity: Entity
+    units: tuple[Unit, ...]
+
+    @property
+    def name(self) -> str:
+        return self.entity.name
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        found: dict[str, Source] = {}
+        for unit in self.units:
+            for source in unit.sources:
+                found.setdefault(source.name, source)
+        return tuple(found.values())
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of everything a packed state of this group depends on."""
+        return _digest(
+            [
+                "group",
+                SEMANTICS_VERSION,
+                self.name,
+                list(self.entity.keys),
+                [view_digest(unit.view) for unit in self.units],
+            ]
+        )
+
+    @property
+    def expires(self) -> bool:
+        """Whether the store may ever collect a key: not if any view has a lifetime window."""
+        return all(unit.view.retention_ms is not None for unit in self.units) and not any(
+            window.is_lifetime for unit in self.units for window in unit.windows
+        )
+
+
+class Registry:
+    """Views and services by name. Raises BadFeature for names declared twice."""
+
+    def __init__(self, views: tuple[FeatureView, ...], services: tuple[FeatureService, ...] = ()) -> None:
+        self.views = _by_name(views, "view")
+        self.services = _by_name(services, "service")
+        self.units = tuple(unit_of(view, entity) for view in views for entity in view.entities)
+        self._check_names()
+        self._check_services()
+
+    def _check_names(self) -> None:
+        owner: dict[str, str] = {}
+        for unit in self.units:
+            for spec in (*unit.outs, *unit.ratios):
+                if spec.name in owner and not spec.name.startswith("_"):
+                    raise BadFeature(
+                        f"BadFeature: {spec.name} is declared by {owner[spec.name]} and by {unit.view.name}. Give one a label."
+                    )
+                owner[spec.name] = unit.view.name
+
+    def _check_services(self) -> None:
+        for service in self.services.values():
+            unknown = [view.name for view in service.views if self.views.get(view.name) is not view]
+            if unknown:
+                raise BadFeature(
+                    f"BadFeature: {service.name} uses {', '.join(unknown)}, not in this registry. Add the view to it."
+                )
+            known = {
+                spec.name for unit in self.units if unit.view in service.views for spec in (*unit.outs, *unit.ratios)
+            }
+            for item in service.request:
+                for name in item.inputs:
+                    if not name.startswith("request.") and name not in known:
+                        raise BadFeature(
+                            f"BadFeature: {item.name} reads {name!r}, which no view of {service.name} and no earlier request feature gives.{_near(name, known)}"
+                        )
+                if item.name in known:
+                    raise BadFeature(f"BadFeature: {item.name} is declared twice in {service.name}.")
+                known.add(item.name)
+
+    @cached_property
+    def sources(self) -> tuple[Source, ...]:
+        """All sources, ordered by name; the place is the source's number in rows and ties."""
+        found = {source.name: source for unit in self.units for source in unit.sources}
+        for service in self.services.values():
+            found.setdefault(service.scored.name, service.scored)
+        return tuple(found[name] for name in sorted(found))
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """View groups in order of first declaration."""
+        found: dict[str, list[Unit]] = {}
+        for unit in self.units:
+            found.setdefault(unit.entity.name, []).append(unit)
+        return tuple(Group(units[0].entity, tuple(units)) for units in found.values())
+
+    def group(self, name: str) -> Group:
+        for group in self.groups:
+            if group.name == name:
+                return group
+        raise UnknownFeature(
+            f"UnknownFeature: no view is about {name!r}. Known entities: {', '.join(g.name for g in self.groups)}."
+        )
+
+    def view(self, name: str) -> FeatureView:
+        if name not in self.views:
+            raise UnknownFeature(f"UnknownFeature: view {name!r}.{_near(name, self.views)}")
+        return self.views[name]
+
+    def service(self, name: str) -> FeatureService:
+        if name not in self.services:
+            raise UnknownFeature(f"UnknownFeature: service {name!r}.{_near(name, self.services)}")
+        return self.services[name]
+
+    def feature_names(self, service: FeatureService) -> tuple[str, ...]:
+        """Columns of a service's vector, in order: views as listed, then request features."""
+        return tuple(info.name for info in self.features(service) if not info.hidden)
+
+    def features(self, service: FeatureService) -> Iterator[FeatureInfo]:
+        """Every feature of a service, hidden ones included, in vector order."""
+        for view in service.views:
+            digest = view_digest(view)
+            for unit in self.units:
+                if unit.view is view:
+                    for spec in (*unit.outs, *unit.ratios):
+                        yield FeatureInfo(
+                            spec.name,
+                            unit.entity.name,
+                            view.name,
+                            spec.window.label,
+                            view.ttl_ms,
+                            digest,
+                            view.owner,
+                            spec.hidden,
+                        )
+        for item in service.request:
+            yield FeatureInfo(item.name, "request", "request", "-", None, request_digest(item), item.owner, item.hidden)
+
+    def service_digest(self, service: FeatureService) -> str:
+        """What a model's manifest names; another digest at serving time refuses the model."""
+        return _digest(
+            ["service", SEMANTICS_VERSION, service.name, service.scored.name, service.scored.contract_shape,
+             [view_digest(view) for view in service.views], [request_digest(item) for item in service.request]]
+        )  # fmt: skip
+
+
+def view_digest(view: FeatureView) -> str:
+    """Content digest of a view, owner and description left out."""
+    return _digest(["view", SEMANTICS_VERSION, _meaning(view)])
+
+
+def request_digest(item: RequestFeature) -> str:
+    return _digest(
+        ["request", SEMANTICS_VERSION, item.name, list(item.inputs), item.hidden, sorted(_code(item.compute).items())]
+    )
+
+
+def _by_name(items: tuple[Named, ...], noun: str) -> dict[str, Named]:
+    found: dict[str, Named] = {}
+    for item in items:
+        if item.name in found:
+            raise BadFeature(f"BadFeature: {noun} {item.name} is declared twice.")
+        found[item.name] = item
+    return found
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3)
+    return (
+        f" Did you mean {', '.join(near)}?"
+        if near
+        else f" Known: {', '.join(names[:12])}{' …' if len(names) > 12 else ''}."
+    )
+
+
+def _digest(meaning: object) -> str:
+    return hashlib.sha256(json.dumps(meaning, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+_NO_MEANING = frozenset({"owner", "description", "resolved"})
+
+
+def _meaning(item: object) -> object:
+    """A declaration as JSON-able data that changes exactly when its meaning does."""
+    match item:
+        case Source():
+            return [type(item).__name__, item.name, item.table, item.topic, item.id_field, item.time_field, item.contract_shape,
+                    getattr(item, "sign_field", None)]  # fmt: skip
+        case Window():
+            return ["window", item.length_ms, item.tile_ms]
+        case Col() | Lit() | Binary():
+            return [type(item).__name__, *(_meaning(getattr(item, f.name)) for f in dataclasses.fields(item))]
+        case FeatureView():
+            fields = [
+                f.name
+                for f in dataclasses.fields(item)
+                if f.name not in _NO_MEANING and f.name not in ("aggregates", "source")
+            ]
+            return [
+                *([name, _meaning(getattr(item, name))] for name in fields),
+                [_meaning(part) for part in item.resolved],
+            ]
+        case Aggregate() | Entity():
+            return [type(item).__name__, *([f.name, _meaning(getattr(item, f.name))] for f in dataclasses.fields(item))]
+        case Expr():
+            raise TypeError(f"{type(item).__name__} is no expression node the registry knows.")
+        case enum.Enum():
+            return item.value
+        case tuple():
+            return [_meaning(part) for part in item]
+        case None | bool() | int() | str():
+            return item
+        case _:
+            raise TypeError(f"A declaration holds a {type(item).__name__}, which has no digest. Use frozen data.")
+
+
+def _code(function: Callable[..., object]) -> dict[str, object]:
+    """Normalised source of a function and of everything of ours it calls, by qualified name."""
+    seen: dict[str, object] = {}
+    queue: list[Callable[..., object]] = [function]
+    while queue:
+        current = queue.pop()
+        plain = getattr(current, "py_func", current)
+        key = f"{plain.__module__}.{plain.__qualname__}"
+        if key in seen:
+            continue
+        seen[key] = _normalised(plain)
+        for name in plain.__code__.co_names:
+            used = plain.__globals__.get(name)
+            if inspect.isfunction(used) or hasattr(used, "py_func"):
+                queue.append(used)
+            elif isinstance(used, int | float | str):
+                seen[f"{key}:{name}"] = repr(used)
+    return seen
+
+
+def _normalised(function: Callable[..., object]) -> str:
+    """Syntax tree without positions, docstring, decorators and annotations: format does not count."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    node = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.Lambda))
+    if isinstance(node, ast.FunctionDef):
+        node.decorator_list = []
+        if ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(node, annotate_fields=False)

@@ -39,9 +39,9 @@ class CardTesting:
             start_ms=start_ms,
             duration_ms=int(np.clip(rng.lognormal(np.log(45 + 150 * disguise), 0.5), 12, 600) * MINUTE_MS),
             tests=int(np.clip(rng.lognormal(np.log(110), 0.45), 40, 350)),
-            devices=int(2 + rng.poisson(3 + 12 * disguise)),
+            devices=int(2 + rng.poisson(3 + 40 * disguise)),
             addresses=int(3 + rng.poisson(4 + 24 * disguise)),
-            accounts=int(5 + rng.poisson(10 + 30 * disguise)),
+            accounts=int(5 + rng.poisson(10 + 60 * disguise)),
             disguise=disguise,
             dead_cards=float(rng.uniform(0.35, 0.65)),
             cash_out_delay_ms=9.0 * HOUR_MS,
@@ -65,11 +65,10 @@ def card_testing(under: Underworld, market: Market, plan: CardTesting, rng: np.r
 
 @dataclass(frozen=True)
 class _Crew:
-    """The campaign's means: devices, addresses with their countries, accounts."""
+    """The campaign's means: devices, addresses, accounts."""
 
     devices: Index
     addresses: Index
-    address_country: Small
     accounts: Index
 
     @classmethod
@@ -82,7 +81,7 @@ class _Crew:
         # Careful crews run on hijacked phones and laptops that their owners also shop with.
         infected = under.world.accounts.devices[under.people(plan.devices, rng), 0]
         devices = np.where(rng.random(plan.devices) < 0.5 * plan.disguise, infected, under.rigs(plan.devices, rng))
-        return cls(devices, address, country, accounts)
+        return cls(devices, address.astype(np.int32), accounts)
 
 
 def _tests(under: Underworld, market: Market, plan: CardTesting, crew: _Crew, rng: np.random.Generator) -> Purchases:
@@ -94,9 +93,13 @@ def _tests(under: Underworld, market: Market, plan: CardTesting, crew: _Crew, rn
     cards = under.stolen_cards(max(8, int(n * 0.8)), rng)
     card = cards[rng.integers(0, len(cards), n)]
     event = market.cheapest(under.world, 60)[rng.integers(0, 60, n)]
+    # Careful crews route each test through a hijacked home in the card's own country.
+    billing = under.world.cards.country[card]
+    routed = rng.random(n) < 0.75 * plan.disguise
+    ip = np.where(routed, under.homes_in(billing, rng), crew.addresses[at])
     country = under.world.events.country[event]
     dollars = np.clip(rng.lognormal(np.log(380 + 900 * plan.disguise), 0.6, n), 100, 6_000)
-    lat, lon = claimed_places(crew.address_country[at], rng.random(n) < 0.45, rng)
+    lat, lon = claimed_places(under.world.network.country[ip], rng.random(n) < 0.45 + 0.2 * plan.disguise, rng)
     return Purchases(
         time_ms=np.sort(plan.start_ms + rng.integers(0, plan.duration_ms, n)),
         account=crew.accounts[account],
@@ -104,11 +107,11 @@ def _tests(under: Underworld, market: Market, plan: CardTesting, crew: _Crew, rn
         tickets=np.where(rng.random(n) < 0.85, 1, 2).astype(np.int8),
         tier=np.full(n, STANDARD, dtype=np.int8),
         device=crew.devices[device],
-        ip=crew.addresses[at],
+        ip=ip,
         card=card,
         method=np.where(rng.random(n) < 0.9, CARD, WALLET).astype(np.int8),
         amount_minor=rounded(dollars * price_level()[country]),
-        billing=under.world.cards.country[card],
+        billing=billing,
         lat_e6=lat,
         lon_e6=lon,
         outcome=outcome_of(rng.random(n, dtype=np.float32), plan.dead_cards, 0.03, 0.04),

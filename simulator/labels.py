@@ -22,6 +22,9 @@ _REPRESENTED = 0.5  # of those, the shop later proves right: a second revision s
 _REVIEWED_ODDITIES = 0.06
 _REVIEWED_ANYHOW = 0.004
 _REVIEWER_ERROR = 0.07
+# A burst of declines is noticed as a burst: somebody marks what belongs to it, and a little besides.
+_SWEPT = 0.6
+_SWEPT_ANYHOW = 0.004
 
 
 class Source(IntEnum):
@@ -29,6 +32,7 @@ class Source(IntEnum):
 
     CHARGEBACK = 0
     MANUAL_REVIEW = 1
+    OPERATOR = 2
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Pace:
 
     chargeback_median_ms: float = 3.4 * DAY_MS
     review_median_ms: float = 7.0 * HOUR_MS
+    sweep_median_ms: float = 15.0 * HOUR_MS
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,8 @@ class Labels:
 def labels_of(rows: Purchases, is_fraud: Flags, pace: Pace, rng: np.random.Generator) -> Labels:
     """Everything that will be said about these purchases, whenever it becomes known."""
     charged = _chargebacks(rows, is_fraud, pace, rng)
-    return _joined([charged, _representments(charged, is_fraud, rng), _reviews(rows, is_fraud, pace, rng)])
+    swept = _sweeps(rows, is_fraud, pace, rng)
+    return _joined([charged, _representments(charged, is_fraud, pace, rng), _reviews(rows, is_fraud, pace, rng), swept])
 
 
 def _joined(parts: list[Labels]) -> Labels:
@@ -93,13 +99,13 @@ def _chargebacks(rows: Purchases, is_fraud: Flags, pace: Pace, rng: np.random.Ge
     )
 
 
-def _representments(charged: Labels, is_fraud: Flags, rng: np.random.Generator) -> Labels:
+def _representments(charged: Labels, is_fraud: Flags, pace: Pace, rng: np.random.Generator) -> Labels:
     """The shop contests unfounded chargebacks and sometimes wins, about as much later again."""
     wrong = ~is_fraud[charged.row] & (rng.random(len(charged)) < _REPRESENTED)
     won = charged.take(wrong)
     n = len(won)
     return Labels(
-        known_ms=won.known_ms + _delay(2.0 * DAY_MS, 0.5, n, rng),
+        known_ms=won.known_ms + _delay(0.6 * pace.chargeback_median_ms, 0.5, n, rng),
         row=won.row,
         source=won.source,
         is_fraud=np.zeros(n, dtype=bool),
@@ -118,6 +124,20 @@ def _reviews(rows: Purchases, is_fraud: Flags, pace: Pace, rng: np.random.Genera
         row=row,
         source=np.full(n, Source.MANUAL_REVIEW, dtype=np.int8),
         is_fraud=is_fraud[row] ^ (mistaken & (is_fraud[row] | (rng.random(n) < 0.25))),
+        revision=np.zeros(n, dtype=np.int8),
+    )
+
+
+def _sweeps(rows: Purchases, is_fraud: Flags, pace: Pace, rng: np.random.Generator) -> Labels:
+    """Operators go through declined payments a day later; no chargeback would ever speak of these."""
+    declined = rows.outcome == DECLINED_BY_ISSUER
+    row = np.flatnonzero(declined & (rng.random(len(rows)) < np.where(is_fraud, _SWEPT, _SWEPT_ANYHOW)))
+    n = len(row)
+    return Labels(
+        known_ms=rows.time_ms[row] + _delay(pace.sweep_median_ms, 0.6, n, rng),
+        row=row,
+        source=np.full(n, Source.OPERATOR, dtype=np.int8),
+        is_fraud=np.ones(n, dtype=bool),
         revision=np.zeros(n, dtype=np.int8),
     )
 
@@ -152,12 +172,12 @@ class StatedLabels:
 
 def stated(labels: Labels, rows: Purchases, transaction: npt.NDArray[np.uint64]) -> StatedLabels:
     """The labels of these purchases, whose numbers are `transaction`."""
-    # A purchase can be spoken of by each source and revision once: four slots beside its number.
+    # A purchase can be spoken of by each source and revision once: eight slots beside its number.
     slot = labels.source.astype(np.uint64) * np.uint64(2) + labels.revision.astype(np.uint64)
     return StatedLabels(
         known_ms=labels.known_ms,
         transaction=transaction[labels.row],
-        number=transaction[labels.row] * np.uint64(4) + slot,
+        number=transaction[labels.row] * np.uint64(8) + slot,
         account=rows.account[labels.row],
         source=labels.source,
         is_fraud=labels.is_fraud,

@@ -33,7 +33,7 @@ from simulator.spec import DAY_MS
 from simulator.world import Flags, Ints, Names
 
 ACTIVITY_KINDS = (ActivityKind.VIEW, ActivityKind.INVENTORY, ActivityKind.EVENT_CLOSED)
-LABEL_SOURCES = (LabelSource.CHARGEBACK, LabelSource.MANUAL_REVIEW)
+LABEL_SOURCES = (LabelSource.CHARGEBACK, LabelSource.MANUAL_REVIEW, LabelSource.OPERATOR)
 FILE_NAME = "history.parquet"
 
 Columns = dict[str, pa.Array]

@@ -198,7 +198,7 @@ class ServicePlan:
         for view in self.service.views:
             for _, _, unit in self.units:
                 if unit.view is view:
-                    names.extend(self._qualified(unit, spec) for spec in (*unit.outs, *unit.ratios))
+                    names.extend(self._qualified(unit, spec) for spec in unit.features)
         names.extend(item.name for item in self.service.request)
         return {name: place for place, name in enumerate(names)}
 

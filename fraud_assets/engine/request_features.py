@@ -22,12 +22,12 @@ Values = npt.NDArray[np.float64]
 
 def compiled(plan: ServicePlan) -> Callable[[Values], None]:
     """`evaluate(values)`: writes every request feature of one value vector in place."""
-    return _module(plan).evaluate  # type: ignore[no-any-return]  # generated below
+    return _module(plan).evaluate  # generated below
 
 
 def compiled_rows(plan: ServicePlan) -> Callable[[npt.NDArray[np.float64]], None]:
     """`evaluate_rows(values)`: the same for every row of a (n, n_slots) array."""
-    return _module(plan).evaluate_rows  # type: ignore[no-any-return]  # generated below
+    return _module(plan).evaluate_rows  # generated below
 
 
 def _module(plan: ServicePlan) -> ModuleType:

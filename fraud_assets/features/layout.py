@@ -154,6 +154,11 @@ class Unit:
     ratios: tuple[RatioSpec, ...]
 
     @property
+    def features(self) -> tuple[OutSpec | RatioSpec, ...]:
+        """Everything the unit yields, in vector order."""
+        return (*self.outs, *self.ratios)
+
+    @property
     def windows(self) -> dict[Window, dict[tuple[object, ...], AccSpec]]:
         """Distinct accumulators of each window, in order of first use."""
         found: dict[Window, dict[tuple[object, ...], AccSpec]] = {}

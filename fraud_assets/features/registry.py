@@ -104,7 +104,7 @@ class Registry:
     def _check_names(self) -> None:
         owner: dict[str, str] = {}
         for unit in self.units:
-            for spec in (*unit.outs, *unit.ratios):
+            for spec in unit.features:
                 if spec.name in owner and not spec.name.startswith("_"):
                     raise BadFeature(
                         f"BadFeature: {spec.name} is declared by {owner[spec.name]} and by {unit.view.name}. Give one a label."
@@ -118,9 +118,7 @@ class Registry:
                 raise BadFeature(
                     f"BadFeature: {service.name} uses {', '.join(unknown)}, not in this registry. Add the view to it."
                 )
-            known = {
-                spec.name for unit in self.units if unit.view in service.views for spec in (*unit.outs, *unit.ratios)
-            }
+            known = {spec.name for unit in self.units if unit.view in service.views for spec in unit.features}
             for item in service.request:
                 for name in item.inputs:
                     if not name.startswith("request.") and name not in known:
@@ -175,7 +173,7 @@ class Registry:
             digest = view_digest(view)
             for unit in self.units:
                 if unit.view is view:
-                    for spec in (*unit.outs, *unit.ratios):
+                    for spec in unit.features:
                         yield FeatureInfo(
                             spec.name,
                             unit.entity.name,
@@ -281,7 +279,7 @@ def _code(function: Callable[..., object]) -> dict[str, object]:
         seen[key] = _normalised(plain)
         for name in plain.__code__.co_names:
             used = plain.__globals__.get(name)
-            if inspect.isfunction(used) or hasattr(used, "py_func"):
+            if callable(used) and (inspect.isfunction(used) or hasattr(used, "py_func")):
                 queue.append(used)
             elif isinstance(used, int | float | str):
                 seen[f"{key}:{name}"] = repr(used)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from simulator.build import World
 from simulator.catalogue import CATEGORIES
 from simulator.habits import TIER_PRICE
-from simulator.places import COUNTRIES
+from simulator.places import COUNTRIES, price_level
 from simulator.world import Flags, Floats, Index, Ints, Small
 
 _ALL = len(COUNTRIES) + len(CATEGORIES)
@@ -50,10 +50,10 @@ class Market:
         found = np.searchsorted(self.cdf, crowd + rng.random(n) * 0.999999, side="right")
         return self.on_sale[found % len(self.on_sale)]
 
-    def cheapest(self, world: World, n: int) -> Index:
-        """The n cheapest events on sale, in dollars' worth."""
-        price = world.events.price_minor[self.on_sale]
-        return self.on_sale[np.argsort(price, kind="stable")[:n]]
+    def cheapest_quarter(self, world: World) -> Index:
+        """The cheapest quarter of the events on sale, in dollars' worth; at least one."""
+        price = world.events.price_minor[self.on_sale] / price_level()[world.events.country[self.on_sale]]
+        return self.on_sale[np.argsort(price, kind="stable")[: max(1, len(price) // 4)]]
 
 
 def _crowd(demand: Floats, wanted: Flags) -> Floats:

@@ -426,6 +426,12 @@ def fill_ratios(ratios, values):
 
 
 @kernel
+def fill_ratios_rows(ratios, rows):
+    for i in range(len(rows)):
+        fill_ratios(ratios, rows[i])
+
+
+@kernel
 def read_request(
     units,
     windows,

@@ -1,0 +1,212 @@
+"""One unit of the batch execution: its windows over blocks of keys."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from fraud_assets.engine import batch_kernels as kernels
+from fraud_assets.engine.kernels import ROW_INPUTS
+from fraud_assets.engine.plan import Ints, ServicePlan
+from fraud_assets.features.layout import Acc, AccSpec, OutSpec, Unit
+from fraud_assets.features.windows import Window
+
+if TYPE_CHECKING:
+    from fraud_assets.engine.batch import _GroupJob
+
+# Reads a block holds: its scratch then stays in the second-level cache.
+BLOCK_READS = 16_384
+
+_SUMS = (Acc.COUNT, Acc.SUM)
+_EXTREMES = (Acc.MIN, Acc.MAX)
+_WORDS = (*_SUMS, Acc.SQUARES, *_EXTREMES)
+
+KeyBlock = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class UnitOutputs:
+    """Where values go: matrices of the group's block and the column of each slot in them."""
+
+    narrow: npt.NDArray[np.float32]
+    wide: npt.NDArray[np.float64]
+    narrow_of: Mapping[int, int]
+    wide_of: Mapping[int, int]
+
+
+class UnitJob:
+    """A unit's events, filtered and sorted once; `run_block` computes the reads of a range of keys."""
+
+    def __init__(self, group: "_GroupJob", service: ServicePlan, number: int, unit: Unit, outputs: UnitOutputs) -> None:
+        self.group, self.service, self.unit, self.outputs = group, service, unit, outputs
+        self.table = service.engine.units[number]
+        self._keep_sources()
+        self.time = group.time[self.order]
+        self.rank = group.rank[self.order]
+        self.inputs = {spec_input.key(): group.input(spec_input) for spec in self._specs() for spec_input in spec.inputs}
+        self.windows = [
+            _WindowJob(service, self.table, place, window, list(specs.values()), self)
+            for place, (window, specs) in enumerate(unit.windows.items())
+        ]
+
+    def _specs(self) -> Iterator[AccSpec]:
+        for specs in self.unit.windows.values():
+            yield from specs.values()
+
+    def _keep_sources(self) -> None:
+        mask = int(self.table[0])
+        everything = sum(1 << self.service.engine.source_number(columns.source) for columns in self.group.sources)
+        if mask & everything == everything:
+            self.events, self.order = self.group.events, self.group.order
+            return
+        self.events = np.empty_like(self.group.events)
+        order = np.empty_like(self.group.order)
+        kept = kernels.keep_sources(self.group.order, self.group.events, self.group.source, mask, order, self.events)
+        self.order = order[:kept]
+
+    def key_blocks(self, threads: int) -> Iterator[KeyBlock]:
+        """Ranges of keys with about BLOCK_READS reads, or events, each."""
+        work = self.events + self.group.reads
+        first = 0
+        while first < self.group.n_keys:
+            end = int(np.searchsorted(work, work[first] + BLOCK_READS, side="left"))
+            end = min(max(end, first + 1), self.group.n_keys)
+            yield first, end
+            first = end
+
+    def run_block(self, keys: KeyBlock) -> tuple[int, npt.NDArray[np.int8], npt.NDArray[np.float64]]:
+        """Compute the reads of keys [first, end); returns (first sorted read, status, age)."""
+        first_key, end_key = keys
+        block = Block(self, first_key, end_key)
+        kernels.align_reads(
+            block.events, block.reads, *block.keys, block.rank, block.time,
+            block.rd_rank, block.rd_time, int(self.table[2]), block.applied, block.newest, block.status, block.age_s,
+        )  # fmt: skip
+        for window in self.windows:
+            window.run(block)
+        return block.rd_base, block.status, block.age_s
+
+
+class Block:
+    """Arrays of one block of keys, all relative to its first event and read."""
+
+    def __init__(self, job: UnitJob, first_key: int, end_key: int) -> None:
+        group = job.group
+        self.job, self.keys = job, (0, end_key - first_key)
+        self.base, self.end = int(job.events[first_key]), int(job.events[end_key])
+        self.rd_base, self.rd_end = int(group.reads[first_key]), int(group.reads[end_key])
+        self.events = job.events[first_key : end_key + 1] - self.base
+        self.reads = group.reads[first_key : end_key + 1] - self.rd_base
+        self.order = job.order[self.base : self.end]
+        self.time, self.rank = job.time[self.base : self.end], job.rank[self.base : self.end]
+        rows = slice(self.rd_base, self.rd_end)
+        self.rd_time, self.rd_rank, self.row_of = group.rd_time[rows], group.rd_rank[rows], group.row_of[rows]
+        count = self.rd_end - self.rd_base
+        self.applied, self.newest = np.empty(count, np.int64), np.empty(count, np.int64)
+        self.status, self.age_s = np.empty(count, np.int8), np.empty(count, np.float64)
+
+    def __len__(self) -> int:
+        return self.rd_end - self.rd_base
+
+
+class _WindowJob:
+    """One window's accumulators and outputs."""
+
+    def __init__(self, service: ServicePlan, table: Ints, place: int, window: Window, specs: list[AccSpec], job: UnitJob) -> None:
+        self.job, self.window, self.specs = job, window, specs
+        self.lateness = int(table[1])
+        self.places = {}
+        at = 1
+        for spec in specs:
+            self.places[spec.key()] = at
+            at += spec.width
+        self.stride = at
+        outs = [out for out in job.unit.outs if out.window == window]
+        self.word_outs = self._table([out for out in outs if out.accs[0].acc in _WORDS])
+        self.set_outs = {
+            spec.key(): self._table([out for out in outs if out.accs[0].key() == spec.key()], relative=True)
+            for spec in specs
+            if spec.acc not in _WORDS
+        }
+
+    def _table(self, outs: list[OutSpec], relative: bool = False) -> Ints:
+        rows = []
+        for out in outs:
+            slot = self.job.service.slot(self.job.unit, out)
+            narrow, wide = self.job.outputs.narrow_of.get(slot, -1), self.job.outputs.wide_of.get(slot, -1)
+            a, b, c = (*[0 if relative else self.places[spec.key()] for spec in out.accs], 0, 0)[:3]
+            spec = out.accs[0]
+            cap = len(spec.inputs) if spec.acc is Acc.PROFILE else spec.cap
+            if narrow >= 0 or wide >= 0:
+                rows.append([int(out.kind), a, b, c, cap, out.field, narrow, wide])
+        return np.array(rows, np.int64).reshape(len(rows), 8)
+
+    def run(self, block: Block) -> None:
+        count, reads = len(block.time), len(block)
+        slot, slot_tile = np.empty(count, np.int64), np.empty(count, np.int64)
+        slot_starts, low = np.empty(len(block.events), np.int64), np.empty(reads, np.int64)
+        tile_ms = self.window.tile_ms
+        slots = kernels.place_tiles(block.events, *block.keys, 0, block.time, tile_ms, slot, slot_tile, slot_starts)
+        kernels.place_reads(
+            block.reads, *block.keys, 0, block.rd_time, block.newest, self.window.length_ms, tile_ms, self.lateness,
+            slot_tile, slot_starts, low,
+        )  # fmt: skip
+        placed = _Placed(slot, slot_starts, low, int(slots))
+        words = np.empty((self.stride, reads), np.int64)
+        for spec in self.specs:
+            if spec.acc in _WORDS:
+                self._words(block, placed, spec, words)
+            elif len(self.set_outs[spec.key()]):
+                self._sets(block, placed, spec)
+        if len(self.word_outs):
+            kernels.finish_window(
+                self.word_outs, words, self.stride, 0, reads, 0, block.rd_time, block.status, block.row_of,
+                self.job.outputs.narrow, self.job.outputs.wide,
+            )  # fmt: skip
+
+    def _words(self, block: Block, placed: "_Placed", spec: AccSpec, words: Ints) -> None:
+        value = self.job.inputs[spec.inputs[0].key()][block.order]
+        at = self.places[spec.key()]
+        common = (block.events, block.reads, *block.keys, 0, 0, placed.slot, value, block.applied, placed.starts, placed.low)
+        if spec.acc in _SUMS:
+            kernels.slide_sums(*common, np.empty(placed.count, np.int64), words[at])
+        elif spec.acc is Acc.SQUARES:
+            kernels.slide_squares(*common, np.empty(2 * placed.count, np.int64), words[at], words[at + 1])
+        else:
+            tiles, suffix = np.empty(placed.count, np.int64), np.empty(placed.count, np.int64)
+            kernels.slide_extreme(int(spec.acc), *common, tiles, suffix, words[at])
+
+    def _sets(self, block: Block, placed: "_Placed", spec: AccSpec) -> None:
+        rows, column = self._rows(block, spec)
+        fields = len(spec.inputs) if spec.acc is Acc.PROFILE else 0
+        kernels.slide_sets(
+            int(spec.acc), spec.cap, fields, spec.width, block.events, block.reads, *block.keys, 0, 0, placed.slot, rows, column,
+            block.applied, placed.starts, placed.low, np.empty(placed.count * spec.width, np.int64),
+            np.empty(placed.count * spec.width, np.int64), block.rd_time, block.status, self.set_outs[spec.key()], block.row_of,
+            self.job.outputs.narrow, self.job.outputs.wide,
+        )  # fmt: skip
+
+    def _rows(self, block: Block, spec: AccSpec) -> tuple[Ints, int]:
+        """Event rows as the aggregators take them; sets of values need the value alone."""
+        inputs = [self.job.inputs[item.key()][block.order] for item in spec.inputs]
+        if spec.acc in (Acc.DISTINCT, Acc.MODE):
+            return inputs[0].reshape(-1, 1), 0
+        rows = np.zeros((len(block.order), ROW_INPUTS + len(inputs)), np.int64)
+        group = self.job.group
+        rows[:, 0], rows[:, 3] = block.time, group.source[block.order]
+        rows[:, 4], rows[:, 5] = group.ids[block.order], group.payload[block.order]
+        for place, column in enumerate(inputs):
+            rows[:, ROW_INPUTS + place] = column
+        return rows, ROW_INPUTS
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """slot of each event, first slot of each key, first slot each read may see, number of slots."""
+
+    slot: Ints
+    starts: Ints
+    low: Ints
+    count: int

@@ -1,0 +1,108 @@
+"""Between the engine's NumPy and the columnar world: Arrow in, Arrow, Polars, pandas and PyTorch out.
+
+The engine knows none of them. Hand-over is without a copy where the other side allows it.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fraud_assets.engine.kernels import NULL
+from fraud_assets.engine.plan import PARTITION_BITS, EnginePlan, Ints
+from fraud_assets.engine.prepare import BadValue, Columns, check_range, hash64
+from fraud_assets.features.sources import Field, Kind, Source
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+    import torch
+
+Floats = npt.NDArray[np.float32]
+
+
+def columns_from_arrow(plan: EnginePlan, source: Source, rows: pa.Table) -> Columns:
+    """Columns of a lake table's rows, in the order given. Raises BadValue, naming the field."""
+    fields = {name: field_from_arrow(field, rows[name], source) for name, field in source.fields.items()}
+    return Columns(
+        source,
+        fields,
+        _integers(rows["ingested_at_ms"]),
+        topic_codes(plan, rows["source_topic"], rows["source_partition"]),
+        _integers(rows["source_offset"]),
+    )
+
+
+def needed_columns(source: Source) -> list[str]:
+    """Lake columns that `columns_from_arrow` reads; asking for no others keeps a scan small."""
+    return [*source.fields, "ingested_at_ms", "source_topic", "source_partition", "source_offset"]
+
+
+def field_from_arrow(field: Field, column: pa.ChunkedArray, source: Source) -> Ints:
+    """(n,) int64 codes of one field: hash, lexical rank, 0/1 or the number; NULL where null."""
+    match field.kind:
+        case Kind.ID:
+            return _by_dictionary(column, hash64)
+        case Kind.CATEGORY:
+            return _by_dictionary(column, lambda text: _code(field, text, source))
+        case _:
+            found = _integers(column)
+            check_range(found, field.name, source)
+            return found
+
+
+def topic_codes(plan: EnginePlan, topics: pa.ChunkedArray, partitions: pa.ChunkedArray) -> Ints:
+    """(n,) `EnginePlan.topic_code` of each row."""
+    codes = _by_dictionary(topics, lambda topic: plan.topic_code(topic, 0) >> PARTITION_BITS)
+    return (codes << PARTITION_BITS) | _integers(partitions)
+
+
+def _code(field: Field, text: str, source: Source) -> int:
+    if text not in field.vocabulary:
+        raise BadValue(f"BadValue: {source.name}.{field.name} is {text!r}; known: {', '.join(field.vocabulary)}.")
+    return field.code(text)
+
+
+def _by_dictionary(column: pa.ChunkedArray, code: Callable[[str], int]) -> Ints:
+    """Encode each distinct text once."""
+    encoded = pc.dictionary_encode(column.combine_chunks())
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    codes = np.array([code(text) for text in encoded.dictionary.to_pylist()] + [NULL], np.int64)
+    places = encoded.indices.fill_null(len(codes) - 1).to_numpy(zero_copy_only=False)
+    return codes[places]
+
+
+def _integers(column: pa.ChunkedArray) -> Ints:
+    found: Ints = pc.fill_null(column.cast(pa.int64()), NULL).to_numpy().astype(np.int64, copy=False)
+    return found
+
+
+def to_arrow(names: tuple[str, ...], features: Floats) -> pa.Table:
+    """One float32 column a feature; NaN stays NaN, as the model sees it."""
+    columns = np.ascontiguousarray(features.T)
+    return pa.table([pa.array(column) for column in columns], names=list(names))
+
+
+def to_polars(names: tuple[str, ...], features: Floats) -> "polars.DataFrame":
+    """The vectors as a Polars frame, sharing Arrow's memory."""
+    import polars
+
+    return polars.DataFrame(polars.from_arrow(to_arrow(names, features)))
+
+
+def to_pandas(names: tuple[str, ...], features: Floats) -> "pandas.DataFrame":
+    """The vectors as a pandas frame over the same memory."""
+    import pandas
+
+    return pandas.DataFrame(features, columns=list(names), copy=False)
+
+
+def to_torch(features: Floats) -> "torch.Tensor":
+    """The vectors as a tensor over the same memory. Needs the `torch` extra."""
+    import torch
+
+    return torch.from_numpy(features)

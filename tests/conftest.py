@@ -1,4 +1,4 @@
-"""Fixtures that every folder of tests may use. Nothing here starts a server."""
+"""Fixtures that every folder of tests may use. Those that start servers are in deploy/local/testing.py."""
 
 import os
 import socket
@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Fixtures that start real servers, each only when a test asks for it.
+pytest_plugins = ["deploy.local.testing"]
 
 ROOT = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI", "").lower() == "true"

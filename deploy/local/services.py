@@ -1,0 +1,163 @@
+"""The services of the embedded stack: one declarative entry each.
+
+An entry says how to start a service, what others must know to use it, and how to see that it is
+ready. It starts nothing itself: `stack.py` does, for the whole stack or for the few that a test names.
+"""
+
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from deploy.local import probes
+from deploy.local.ports import LOOPBACK
+from deploy.local.topics import ensure_platform_topics
+from deploy.local.valkey import debian_redis_executable, valkey_command
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKER_GROUP = "fraud-worker"
+"""Consumer group of `python -m streaming`; its readiness is that the group has an assignment."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where one stack runs. env: what all services have told so far (see Service.provides)."""
+
+    var_dir: Path
+    ports: Mapping[str, int]
+    env: dict[str, str]
+
+    def port(self, service: str) -> int:
+        return self.ports[service]
+
+    def dir(self, name: str) -> Path:
+        """A directory of one service under var, made if missing."""
+        directory = self.var_dir / name
+        directory.mkdir(parents=True, exist_ok=True)
+        return directory
+
+
+@dataclass(frozen=True)
+class Service:
+    """One process.
+
+    preferred_port: taken if free, else another; 0 for a service that listens nowhere.
+    provides: environment variables for everybody. prepare: what must exist before it starts.
+    """
+
+    name: str
+    argv: Callable[[Context], list[str]]
+    probe: Callable[[Context], probes.Probe]
+    needs: tuple[str, ...] = ()
+    preferred_port: int = 0
+    provides: Callable[[Context], dict[str, str]] = lambda _: {}
+    prepare: Callable[[Context], None] = lambda _: None
+    url: Callable[[Context], str] = lambda _: ""
+    ready_within_s: float = 30.0
+
+
+def base_env(var_dir: Path) -> dict[str, str]:
+    """What every service of a stack is told: absolute paths of its own state, and not to phone home."""
+    return {
+        "ENVIRONMENT": "local",
+        "FRAUD_VAR_DIR": str(var_dir),
+        "FRAUD_LAKE_URI": str(var_dir / "lake"),
+        "FRAUD_MODEL_DIR": str(var_dir / "models"),
+        # MLflow is a library on SQLite here; nobody needs its server to log or to load a model.
+        "MLFLOW_TRACKING_URI": f"sqlite:///{var_dir / 'mlflow' / 'mlflow.db'}",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DAGSTER_HOME": str(var_dir / "dagster"),
+        "DAGSTER_DISABLE_TELEMETRY": "yes",
+        "DO_NOT_TRACK": "1",
+        "PYTHONUNBUFFERED": "1",  # the last line of a log is the one that says why it died
+    }
+
+
+def _python(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", *arguments]
+
+
+def _local(port: int, path: str = "") -> str:
+    return f"http://{LOOPBACK}:{port}{path}"
+
+
+def _prepare_dagster(context: Context) -> None:
+    """Dagster reads its settings from DAGSTER_HOME; the repository's file is the truth, so it is copied each time."""
+    context.dir("mlflow")
+    shutil.copyfile(ROOT / "dagster.yaml", context.dir("dagster") / "dagster.yaml")
+
+
+def _prepare_topics(context: Context) -> None:
+    ensure_platform_topics(context.env["KAFKA_BOOTSTRAP_SERVERS"])
+
+
+VALKEY = Service(
+    name="valkey",
+    preferred_port=6379,
+    argv=lambda c: valkey_command(c.port("valkey"), c.dir("valkey")),
+    provides=lambda c: {"REDIS_URL": f"redis://{LOOPBACK}:{c.port('valkey')}/0"},
+    probe=lambda c: probes.redis_answers(c.env["REDIS_URL"]),
+    url=lambda c: c.env["REDIS_URL"],
+)
+
+DEBIAN_REDIS = replace(
+    VALKEY,
+    argv=lambda c: valkey_command(c.port("valkey"), c.dir("redis"), executable=debian_redis_executable()),
+)
+"""In Valkey's place: the distribution's Redis 7.0, the oldest server we support."""
+
+BROKER = Service(
+    name="broker",
+    preferred_port=9092,
+    argv=lambda c: _python("deploy.local.broker", "--port", str(c.port("broker")), "--data", str(c.dir("broker"))),
+    provides=lambda c: {"KAFKA_BOOTSTRAP_SERVERS": f"{LOOPBACK}:{c.port('broker')}"},
+    probe=lambda c: probes.kafka_answers(c.env["KAFKA_BOOTSTRAP_SERVERS"]),
+    url=lambda c: f"kafka://{c.env['KAFKA_BOOTSTRAP_SERVERS']}",
+)
+
+WORKER = Service(
+    name="worker",
+    needs=("valkey", "broker"),
+    argv=lambda _: _python("streaming"),
+    prepare=_prepare_topics,
+    probe=lambda c: probes.group_is_consuming(c.env["KAFKA_BOOTSTRAP_SERVERS"], WORKER_GROUP),
+    ready_within_s=60.0,  # kernels are compiled on the first start
+)
+
+SCORER = Service(
+    name="scorer",
+    needs=("valkey", "broker"),
+    preferred_port=8000,
+    argv=lambda c: _python("api", "--host", LOOPBACK, "--port", str(c.port("scorer"))),
+    prepare=_prepare_topics,
+    provides=lambda c: {"FRAUD_SCORER_URL": _local(c.port("scorer"))},
+    probe=lambda c: probes.http_answers(_local(c.port("scorer"), "/health/ready")),
+    url=lambda c: _local(c.port("scorer"), "/schema"),
+    ready_within_s=90.0,  # as the worker's; and the champion is loaded and verified
+)
+
+DAGSTER_WEBSERVER = Service(
+    name="dagster-webserver",
+    preferred_port=3000,
+    argv=lambda c: _python(
+        "dagster_webserver", "-h", LOOPBACK, "-p", str(c.port("dagster-webserver")), "-w", str(ROOT / "workspace.yaml")
+    ),
+    prepare=_prepare_dagster,
+    provides=lambda c: {"FRAUD_DAGSTER_URL": _local(c.port("dagster-webserver"))},
+    probe=lambda c: probes.http_answers(_local(c.port("dagster-webserver"), "/server_info")),
+    url=lambda c: _local(c.port("dagster-webserver")),
+    ready_within_s=120.0,  # it imports every asset, cold, on a busy machine
+)
+
+DAGSTER_DAEMON = Service(
+    name="dagster-daemon",
+    argv=lambda _: _python("dagster._daemon", "run", "-w", str(ROOT / "workspace.yaml")),
+    prepare=_prepare_dagster,
+    probe=lambda _: probes.always_ready,
+)
+
+CATALOGUE: Mapping[str, Service] = {
+    service.name: service for service in (VALKEY, BROKER, WORKER, SCORER, DAGSTER_WEBSERVER, DAGSTER_DAEMON)
+}
+"""Every service by name, in the order in which people expect to read them."""

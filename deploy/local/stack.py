@@ -1,0 +1,187 @@
+"""The embedded stack: all services of the platform on one machine, without Docker.
+
+    python -m deploy.local.stack up|down|status [--var DIR] [--services valkey,broker,…]
+
+`running(...)` is the same for tests: a subset of the services, on free ports, for as long as a
+`with` block lasts.
+"""
+
+import contextlib
+import shutil
+import tempfile
+import xmlrpc.client
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import psutil
+
+from deploy.local.ports import choose_ports
+from deploy.local.probes import NotReady, wait_until
+from deploy.local.services import CATALOGUE, ROOT, Context, Service, base_env
+from deploy.local.supervision import Supervisor, SupervisorGone, program_section, write_config
+
+_STOP_WITHIN_S = 20.0
+_LOG_TAIL_LINES = 25
+
+
+class ServiceFailed(RuntimeError):
+    """A service did not become ready; the message ends with the last lines of its log."""
+
+
+@dataclass
+class Stack:
+    """A running stack. env: what a process needs to use it (KAFKA_BOOTSTRAP_SERVERS, REDIS_URL, FRAUD_VAR_DIR, …)."""
+
+    services: tuple[Service, ...]
+    context: Context
+    supervisor: Supervisor
+    process: psutil.Process
+    control_socket: Path
+
+    @property
+    def env(self) -> dict[str, str]:
+        return self.context.env
+
+    def service(self, name: str) -> Service:
+        return next(service for service in self.services if service.name == name)
+
+    def log(self, name: str) -> Path:
+        return log_path(self.context.var_dir, name)
+
+    def pid(self, name: str) -> int:
+        """Its process now; another one after each restart, 0 while there is none."""
+        return int(self.supervisor.info(name)["pid"])
+
+    def state(self, name: str) -> str:
+        """RUNNING, STARTING, BACKOFF, STOPPED, EXITED or FATAL."""
+        return str(self.supervisor.info(name)["statename"])
+
+    def stop(self, name: str) -> None:
+        """Stop one service (SIGTERM, then SIGKILL) and leave it stopped."""
+        self.supervisor.stop(name)
+
+    def start(self, name: str) -> None:
+        """Start one service and wait until it is ready. Raises ServiceFailed."""
+        self.launch(name)
+        self.wait_ready(name)
+
+    def launch(self, name: str) -> None:
+        service = self.service(name)
+        service.prepare(self.context)
+        self.supervisor.start(name)
+
+    def wait_ready(self, name: str) -> None:
+        """Also for a service that was killed and is being restarted. Raises ServiceFailed."""
+        service = self.service(name)
+        try:
+            wait_until(service.probe(self.context), service.ready_within_s, lambda: self._check_alive(name))
+        except NotReady as reason:
+            raise ServiceFailed(
+                f"{name} was not ready within {service.ready_within_s:g} s: {reason}\n{self._log_tail(name)}"
+            ) from reason
+
+    def _check_alive(self, name: str) -> None:
+        info = self.supervisor.info(name)
+        if info["statename"] in ("FATAL", "EXITED", "STOPPED"):
+            raise ServiceFailed(
+                f"{name} does not stay up ({info['statename']}) {info['spawnerr']}\n{self._log_tail(name)}"
+            )
+
+    def _log_tail(self, name: str) -> str:
+        path = self.log(name)
+        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+        return f"last lines of {path}:\n" + "\n".join(f"  | {line}" for line in lines[-_LOG_TAIL_LINES:])
+
+
+def log_path(var_dir: Path, name: str) -> Path:
+    return var_dir / "logs" / f"{name}.log"
+
+
+@contextlib.contextmanager
+def running(
+    services: Iterable[str | Service], var_dir: Path, extra_env: Mapping[str, str] | None = None
+) -> Iterator[Stack]:
+    """Some services, ready, on free ports, until the block ends; killed with this process if it dies.
+
+    services: names of services.CATALOGUE, or entries of one's own. extra_env: for all of them and for `stack.env`; an address
+    given here (KAFKA_BOOTSTRAP_SERVERS, REDIS_URL) stands for a service that is not started.
+    Raises ServiceFailed.
+    """
+    chosen = tuple(CATALOGUE[service] if isinstance(service, str) else service for service in services)
+    ports = choose_ports([0] * len(chosen))
+    stack = start_supervisor(chosen, var_dir.absolute(), ports, extra_env or {}, is_tethered=True)
+    try:
+        start_all(stack)
+        yield stack
+    finally:
+        shut_down(stack.process, stack.control_socket)
+
+
+def start_supervisor(
+    services: tuple[Service, ...], var_dir: Path, ports: list[int], extra_env: Mapping[str, str], is_tethered: bool
+) -> Stack:
+    """Supervisord with all services configured and none started."""
+    context = Context(var_dir, dict(zip([s.name for s in services], ports, strict=True)), {**base_env(var_dir)})
+    for service in services:
+        context.env.update(service.provides(context))
+    context.env.update(extra_env)
+    run_dir, log_dir = context.dir("run"), context.dir("logs")
+    # A socket's path may have about 100 bytes, and var may lie anywhere.
+    control_socket = Path(tempfile.mkdtemp(prefix="fraud-stack-")) / "control"
+    config = run_dir / "supervisord.conf"
+    programs = [
+        program_section(
+            service.name,
+            service.argv(context),
+            context.env,
+            ROOT,
+            log_path(var_dir, service.name),
+        )
+        for service in services
+    ]
+    write_config(config, log_dir, control_socket, programs)
+    process = Supervisor.launch(config, control_socket, is_tethered, log_dir / "supervisord.out")
+    return Stack(services, context, Supervisor(control_socket), psutil.Process(process.pid), control_socket)
+
+
+def start_all(stack: Stack) -> None:
+    """Each service once those it needs are ready; independent ones together. Raises ServiceFailed."""
+    names = [service.name for service in stack.services]
+    order = TopologicalSorter(
+        {service.name: [need for need in service.needs if need in names] for service in stack.services}
+    )
+    order.prepare()
+    while order.is_active():
+        batch = order.get_ready()
+        for name in batch:
+            stack.launch(name)
+        for name in batch:
+            stack.wait_ready(name)
+        order.done(*batch)
+
+
+def shut_down(supervisor: psutil.Process, control_socket: Path) -> None:
+    """Stop the supervisor's processes, then itself; and nothing that it did not start.
+
+    Everything is named before anything is stopped, since a grandchild (a Dagster run) loses its
+    parent on the way. psutil compares creation times, so a reused pid is never hit.
+    """
+    with contextlib.suppress(psutil.NoSuchProcess):
+        descendants = supervisor.children(recursive=True)
+        _ask_all_to_stop(Supervisor(control_socket))
+        left_over = psutil.wait_procs(descendants, timeout=_STOP_WITHIN_S)[1]
+        # With nothing left to guard it need not be asked, which would take it a second.
+        for process in (supervisor, *left_over):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs([supervisor, *left_over], timeout=5)
+    shutil.rmtree(control_socket.parent, ignore_errors=True)
+
+
+def _ask_all_to_stop(supervisor: Supervisor) -> None:
+    with contextlib.suppress(SupervisorGone):
+        for info in supervisor.call("getAllProcessInfo"):
+            with contextlib.suppress(xmlrpc.client.Fault):  # it does not run
+                supervisor.call("stopProcess", info["name"], False)

@@ -1,0 +1,67 @@
+"""pytest fixtures that start real servers on free loopback ports, and stop them.
+
+Loaded by tests/conftest.py. Heavy imports are inside the fixtures: most tests need no server.
+"""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a Valkey of this session's own (noeviction); tests use keys of their own or flush."""
+    from deploy.local.stack import running
+
+    with running(["valkey"], tmp_path_factory.mktemp("valkey")) as stack:
+        yield stack.env["REDIS_URL"]
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap address of a development broker of this session's own; tests use topics of their own."""
+    from deploy.local.stack import running
+
+    with running(["broker"], tmp_path_factory.mktemp("broker")) as stack:
+        yield stack.env["KAFKA_BOOTSTRAP_SERVERS"]
+
+
+@pytest.fixture(scope="session")
+def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap address of real Apache Kafka 4: KAFKA_BOOTSTRAP_SERVERS, else one of this session's own."""
+    given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+    if given:
+        yield given
+        return
+    from deploy.local.kafka import running_kafka
+
+    with running_kafka(tmp_path_factory.mktemp("kafka")) as bootstrap_servers:
+        yield bootstrap_servers
+
+
+@pytest.fixture(scope="session", params=["broker", pytest.param("kafka_server", marks=pytest.mark.kafka)])
+def bootstrap_servers(request: pytest.FixtureRequest) -> str:
+    """A Kafka to test against: each test runs on the development broker and, with -m kafka, on real Kafka."""
+    address: str = request.getfixturevalue(request.param)
+    return address
+
+
+@pytest.fixture(scope="session")
+def debian_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of the distribution's Redis 7.0, the oldest server we support; skips where there is none."""
+    from deploy.local.services import DEBIAN_REDIS
+    from deploy.local.stack import running
+    from deploy.local.valkey import debian_redis_executable
+
+    if debian_redis_executable() is None:
+        pytest.skip("no redis-server on this machine (apt-get install redis-server)")
+    with running([DEBIAN_REDIS], tmp_path_factory.mktemp("redis")) as stack:
+        yield stack.env["REDIS_URL"]
+
+
+@pytest.fixture(scope="session", params=["valkey_server", "debian_redis"])
+def redis_url(request: pytest.FixtureRequest) -> str:
+    """An online store to test against: the embedded default, and the compatibility floor where installed."""
+    url: str = request.getfixturevalue(request.param)
+    return url

@@ -1,0 +1,140 @@
+"""Real Apache Kafka 4 (KRaft, one node, on loopback) for the integration suite.
+
+    with running_kafka(tmp_path) as bootstrap_servers: ...
+
+Needs Java 17 and Maven. Maven fetches the jars that java/pom.xml names, once, into var/kafka.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from pathlib import Path
+
+from deploy.local import probes
+from deploy.local.ports import LOOPBACK, free_port
+from deploy.local.services import ROOT, Context, Service
+from deploy.local.stack import running
+
+POM = Path(__file__).parent / "java" / "pom.xml"
+_DOWNLOAD_WITHIN_S = 600
+_FORMAT_WITHIN_S = 60
+_JVM = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")  # started often, busy never
+
+# Replication 1 and one partition for the internal topics: there is one node. No auto-creation: a
+# topic that appears by a typing error has neither our partitions nor our clock. The first rebalance
+# waits as long as the development broker's does.
+_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=PLAINTEXT://{host}:{port}
+controller.listener.names=CONTROLLER
+controller.quorum.voters=1@{host}:{controller_port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={log_dir}
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+group.initial.rebalance.delay.ms=300
+"""
+
+
+class KafkaUnavailable(RuntimeError):
+    """Java, Maven or the jars are missing; the message says which and what to do."""
+
+
+@contextlib.contextmanager
+def running_kafka(var_dir: Path) -> Iterator[str]:
+    """A fresh Kafka until the block ends; yields its bootstrap address. Raises KafkaUnavailable, ServiceFailed."""
+    with running([KAFKA], var_dir) as stack:
+        yield stack.env["KAFKA_BOOTSTRAP_SERVERS"]
+
+
+def jars() -> Path:
+    """The folder of Kafka's jars, downloaded on first use. Raises KafkaUnavailable."""
+    version = hashlib.sha256(POM.read_bytes()).hexdigest()[:12]
+    folder = ROOT / "var" / "kafka" / version
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two test workers must not download into one folder
+        if not folder.exists():
+            _download(folder)
+    return folder
+
+
+def _download(folder: Path) -> None:
+    maven = _program("mvn", "maven")
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    command = [maven, "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={partial}"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=_DOWNLOAD_WITHIN_S, stdin=subprocess.DEVNULL, check=False
+    )
+    if done.returncode:
+        raise KafkaUnavailable(
+            f"Maven could not fetch Kafka ({' '.join(command)}):\n{(done.stdout + done.stderr)[-2000:]}"
+        )
+    partial.rename(folder)
+
+
+def _program(name: str, package: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise KafkaUnavailable(
+            f"{name} is not on this machine: install {package} (`make java`), or set KAFKA_BOOTSTRAP_SERVERS"
+        )
+    return found
+
+
+def _java(main_class: str, *arguments: str) -> list[str]:
+    return [_program("java", "openjdk-17-jre-headless"), *_JVM, "-cp", f"{jars()}/*", main_class, *arguments]
+
+
+def _properties(context: Context) -> Path:
+    return context.dir("kafka") / "server.properties"
+
+
+def _format(context: Context) -> None:
+    """Write the settings and, the first time, an empty KRaft log."""
+    log_dir = context.dir("kafka") / "log"
+    _properties(context).write_text(
+        _PROPERTIES.format(host=LOOPBACK, port=context.port("kafka"), controller_port=free_port(), log_dir=log_dir)
+    )
+    cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    command = _java(
+        "kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", cluster_id, "-c", str(_properties(context))
+    )
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=_FORMAT_WITHIN_S,
+        check=False,
+        cwd=log_dir.parent,
+        env={**os.environ, "LC_ALL": "C.UTF-8"},
+    )
+    if done.returncode:
+        raise KafkaUnavailable(f"StorageTool could not format {log_dir}:\n{(done.stdout + done.stderr)[-2000:]}")
+
+
+KAFKA = Service(
+    name="kafka",
+    preferred_port=9092,
+    argv=lambda c: _java("kafka.Kafka", str(_properties(c))),
+    provides=lambda c: {"KAFKA_BOOTSTRAP_SERVERS": f"{LOOPBACK}:{c.port('kafka')}"},
+    prepare=_format,
+    probe=lambda c: probes.kafka_answers(c.env["KAFKA_BOOTSTRAP_SERVERS"]),
+    ready_within_s=90.0,
+)

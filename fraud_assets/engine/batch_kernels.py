@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from fraud_assets.engine.fold_kernels import MISSING, PRESENT, STALE, expiry_floor, read_floor, tile_of
-from fraud_assets.engine.jit import kernel
+from fraud_assets.engine.jit import allocating_kernel, inlined, kernel
 from fraud_assets.engine.kernels import (
     HIGHEST,
     NULL,
@@ -66,7 +66,7 @@ def find_keys(keys, table, codes):
         codes[i] = -1 if key == NULL else table[1, at]
 
 
-@kernel
+@allocating_kernel
 def sort_by_key(codes, starts, order):
     """Stable counting sort: fills starts (n_keys + 1,) and order with the indices of each key's items."""
     starts[:] = 0
@@ -113,7 +113,7 @@ def align_reads(events, reads, first_key, end_key, ev_rank, ev_time, rd_rank, rd
                 age_s[j] = max(0, rd_time[j] - latest) / 1000.0
 
 
-@kernel
+@allocating_kernel
 def place_tiles(events, first_key, end_key, base, ev_time, tile_ms, slot, slot_tile, slot_starts):
     """Slots of a block of keys: slot (n_events,) of each event, the tile of each slot, each key's first slot.
 
@@ -140,7 +140,7 @@ def place_tiles(events, first_key, end_key, base, ev_time, tile_ms, slot, slot_t
     return to
 
 
-@kernel
+@allocating_kernel
 def place_disordered(times, tile_ms, slot, slot_tile, start):
     """The slots of one key whose events are not in order of time; returns how many."""
     tiles = np.empty(len(times), np.int64)
@@ -197,7 +197,7 @@ def slide_sums(events, reads, first_key, end_key, base, rd_base, slot, value, ap
             out[j - rd_base] = running
 
 
-@kernel
+@allocating_kernel
 def slide_squares(events, reads, first_key, end_key, base, rd_base, slot, value, applied, slot_starts, low, tiles, high_out, low_out):
     """SQUARES: (n_reads,) high and low words. tiles: scratch (n_slots * 2,)."""
     running = np.zeros(2, np.int64)
@@ -263,13 +263,13 @@ def slide_extreme(op, events, reads, first_key, end_key, base, rd_base, slot, va
                 out[j - rd_base] = min(suffix[at], back) if op == _MIN else max(suffix[at], back)
 
 
-@kernel
+@inlined
 def copy_words(w, o, v, p, n):
     for k in range(n):
         w[o + k] = v[p + k]
 
 
-@kernel
+@allocating_kernel
 def slide_sets(
     op, cap, fields, width, events, reads, first_key, end_key, base, rd_base, slot, rows, column, applied, slot_starts, low,
     tiles, suffix, rd_time, status, outs, row_of, narrow, wide,
@@ -326,7 +326,7 @@ def update_any(op, cap, fields, w, o, row, column, scratch):
         update_plain(op, cap, w, o, row[column])
 
 
-@kernel
+@inlined
 def put_outputs(outs, w, t, status, row, narrow, wide):
     """Finalise `outs` from the words `w` into the float32 or float64 matrix, null unless PRESENT."""
     for o in range(len(outs)):
@@ -337,7 +337,7 @@ def put_outputs(outs, w, t, status, row, narrow, wide):
             wide[row, outs[o, 7]] = value
 
 
-@kernel
+@allocating_kernel
 def finish_window(outs, words, stride, first_read, end_read, rd_base, rd_time, status, row_of, narrow, wide):
     """Outputs of the one- and two-word accumulators: words (stride, n_reads) int64 by place in the tile."""
     w = np.empty(stride, np.int64)

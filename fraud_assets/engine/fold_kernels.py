@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from fraud_assets.engine.jit import kernel
+from fraud_assets.engine.jit import inlined, kernel
 from fraud_assets.engine.kernels import (
     NULL,
     ROW_ID,
@@ -41,19 +41,19 @@ _LAST = int(Acc.LAST)
 _SCRATCH = 64
 
 
-@kernel
+@inlined
 def tile_of(time, tile_ms):
     """The tile an instant lies in; every instant of a lifetime window lies in tile 0."""
     return time // tile_ms if tile_ms > 0 else np.int64(0)
 
 
-@kernel
+@inlined
 def expiry_floor(newest, length, tile_ms, lateness):
     """First tile still kept: the tile of `newest - window - lateness` (DESIGN §2's second floor)."""
     return (newest - length - lateness) // tile_ms if tile_ms > 0 else np.int64(NO_FLOOR)
 
 
-@kernel
+@inlined
 def read_floor(t, newest, length, tile_ms, lateness):
     """First tile a decision at `t` reads: the later of the window's own floor and the expiry floor."""
     if tile_ms <= 0:
@@ -126,7 +126,7 @@ def open_tile(accs, first_acc, end_acc, tiles, count, stride, place, tile):
         initialise(accs[a, 0], tiles, at + accs[a, 1], accs[a, 5])
 
 
-@kernel
+@inlined
 def find_tile(accs, first_acc, end_acc, tiles, count, stride, tile):
     """(place of the tile, opened if it was not there; the new count); searched from the newest."""
     place = count
@@ -138,7 +138,7 @@ def find_tile(accs, first_acc, end_acc, tiles, count, stride, tile):
     return place, count + 1
 
 
-@kernel
+@inlined
 def update_tile(accs, first_acc, end_acc, tiles, at, row, scratch):
     for a in range(first_acc, end_acc):
         op = accs[a, 0]
@@ -148,7 +148,7 @@ def update_tile(accs, first_acc, end_acc, tiles, at, row, scratch):
             update_plain(op, accs[a, 3], tiles, at + accs[a, 1], row[accs[a, 2]])
 
 
-@kernel
+@inlined
 def get_window(accs, first_acc, end_acc, raw, at, stride, floor, tiles, scratch):
     """Read a window's tiles at or after `floor`; returns (how many, next place), the place TORN if torn."""
     at = get_number(raw, at, scratch, 0)
@@ -167,7 +167,7 @@ def get_window(accs, first_acc, end_acc, raw, at, stride, floor, tiles, scratch)
     return kept, at
 
 
-@kernel
+@inlined
 def listens(units, u, rows, applied, i):
     """Whether unit `u` folds row `i`: it is new, and of one of the unit's sources."""
     return applied[i] and (units[u, 0] >> rows[i, ROW_SOURCE]) & 1
@@ -332,7 +332,7 @@ def merge_states(
     return to
 
 
-@kernel
+@inlined
 def read_window(accs, outs, first_acc, end_acc, first_out, end_out, raw, at, floor, t, tile, merged, scratch, values):
     """Merge the tiles from `floor` on, write the window's outputs into `values`; returns the next place."""
     for a in range(first_acc, end_acc):

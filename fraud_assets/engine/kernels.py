@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from fraud_assets.engine.jit import kernel
+from fraud_assets.engine.jit import inlined, kernel
 from fraud_assets.features.layout import PROFILE_VERSIONS, Acc, Out
 
 # The one null of int64 columns. Bounds of the contract keep every real value far from it.
@@ -32,7 +32,7 @@ ROW_TIME, ROW_TP, ROW_OFFSET, ROW_SOURCE, ROW_ID, ROW_PAYLOAD, ROW_INPUTS = 0, 1
 MS_PER_SECOND = 1000.0
 
 
-@kernel
+@inlined
 def mix63(value):
     """A 63-bit hash of an int64 (splitmix64's finaliser): orders the values a capped mode keeps."""
     z = np.uint64(value) + np.uint64(0x9E3779B97F4A7C15)
@@ -42,7 +42,7 @@ def mix63(value):
     return np.int64(z >> np.uint64(1))
 
 
-@kernel
+@inlined
 def wide_product(a, b):
     """The 128-bit product of two uint64 as (high, low)."""
     mask, half = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -53,7 +53,7 @@ def wide_product(a, b):
     return a_high * b_high + (middle >> half) + (cross >> half), (cross << half) | (low & mask)
 
 
-@kernel
+@inlined
 def add_wide(w, o, high, low):
     """w[o:o+2] += (high, low) as one 128-bit unsigned number."""
     before = np.uint64(w[o + 1])
@@ -62,14 +62,14 @@ def add_wide(w, o, high, low):
     w[o] = np.int64(np.uint64(w[o]) + high + np.uint64(after < before))
 
 
-@kernel
+@inlined
 def subtract_wide(w, o, high, low):
     before = np.uint64(w[o + 1])
     w[o + 1] = np.int64(before - low)
     w[o] = np.int64(np.uint64(w[o]) - high - np.uint64(before < low))
 
 
-@kernel
+@inlined
 def initialise(op, w, o, width):
     """Write the identity: merging it changes nothing."""
     if op == MIN:
@@ -81,7 +81,7 @@ def initialise(op, w, o, width):
             w[o + k] = 0
 
 
-@kernel
+@inlined
 def insert_hash(w, o, cap, value):
     """Add a hash to a sorted set of the `cap` smallest; w[o] counts them, cap + 1 meaning overflow."""
     held = min(w[o], cap)
@@ -127,7 +127,7 @@ def insert_count(w, o, cap, code, times):
     w[o + 2 + 2 * place] = times
 
 
-@kernel
+@inlined
 def after(a, x, b, y, n):
     """Whether words a[x:x+n] are greater than b[y:y+n], first word first."""
     for k in range(n):
@@ -158,7 +158,7 @@ def insert_version(w, o, n_fields, version, v):
         w[o + 1 + place * size + j] = version[v + j]
 
 
-@kernel
+@inlined
 def update_plain(op, cap, w, o, value):
     """Fold one value into COUNT, SUM, SQUARES, MIN, MAX, DISTINCT or MODE; a null changes nothing."""
     if value == NULL:
@@ -198,7 +198,7 @@ def update_dated(op, n_fields, w, o, row, column, scratch):
         insert_version(w, o, n_fields, scratch, 0)
 
 
-@kernel
+@inlined
 def merge(op, cap, n_fields, w, o, v, p):
     """Fold the accumulator at v[p] into the one at w[o]; they may be tiles of one window or two states."""
     if op == COUNT or op == SUM:
@@ -228,7 +228,7 @@ def merge(op, cap, n_fields, w, o, v, p):
             insert_version(w, o, n_fields, v, p + 1 + k * (3 + n_fields))
 
 
-@kernel
+@inlined
 def distinct_estimate(w, o, cap):
     """Exact up to the cap; past it the k-minimum-values estimate (k-1)/x_k of Bar-Yossef et al. (2002)."""
     if w[o] <= cap:
@@ -247,7 +247,7 @@ def most_frequent(w, o, cap):
     return float(best) if times > 0 else math.nan
 
 
-@kernel
+@inlined
 def standard_deviation(count, total, high, low):
     """Population standard deviation from exact integers: sqrt(n·Σx² − (Σx)²)/n, the difference in 192 bits.
 
@@ -279,7 +279,7 @@ def version_in_force(w, o, n_fields, t):
     return -1
 
 
-@kernel
+@inlined
 def finalize(kind, w, a, b, c, cap, field, t):
     """One feature, float64, from the accumulators at offsets a, b, c of `w`; NaN is null.
 

@@ -7,7 +7,7 @@ plan; words of a set beyond its count are not defined.
 
 import numpy as np
 
-from fraud_assets.engine.jit import kernel
+from fraud_assets.engine.jit import inlined, kernel
 from fraud_assets.features.layout import Acc
 
 COUNT, SUM, SQUARES, MIN, MAX = int(Acc.COUNT), int(Acc.SUM), int(Acc.SQUARES), int(Acc.MIN), int(Acc.MAX)
@@ -16,7 +16,7 @@ DISTINCT, MODE, LAST, PROFILE = int(Acc.DISTINCT), int(Acc.MODE), int(Acc.LAST),
 TORN = -1
 
 
-@kernel
+@inlined
 def put_number(raw, at, value):
     """Zigzag LEB128: small numbers of either sign take one byte."""
     z = (np.uint64(value) << np.uint64(1)) ^ np.uint64(value >> np.int64(63))
@@ -28,7 +28,7 @@ def put_number(raw, at, value):
     return at + 1
 
 
-@kernel
+@inlined
 def get_number(raw, at, words, to):
     """Decode one number to words[to]; returns the next place, or TORN where the bytes end too soon."""
     if at < 0 or at >= len(raw):
@@ -48,7 +48,7 @@ def get_number(raw, at, words, to):
     return at
 
 
-@kernel
+@inlined
 def put_hash(raw, at, value):
     z = np.uint64(value)
     for k in range(8):
@@ -56,7 +56,7 @@ def put_hash(raw, at, value):
     return at + 8
 
 
-@kernel
+@inlined
 def get_hash(raw, at, words, to):
     if at < 0 or at + 8 > len(raw):
         return TORN
@@ -67,7 +67,7 @@ def get_hash(raw, at, words, to):
     return at + 8
 
 
-@kernel
+@inlined
 def put_accumulator(op, cap, fields, w, o, raw, at):
     """Write the accumulator at w[o]; returns the next place in `raw`."""
     at = put_number(raw, at, w[o])
@@ -96,7 +96,7 @@ def put_accumulator(op, cap, fields, w, o, raw, at):
     return at
 
 
-@kernel
+@inlined
 def get_accumulator(op, cap, fields, width, raw, at, w, o):
     """Read one accumulator to w[o]; returns the next place in `raw`, or TORN."""
     at = get_number(raw, at, w, o)
@@ -146,7 +146,7 @@ def put_tiles(accs, first_acc, end_acc, tiles, count, stride, raw, at):
     return at
 
 
-@kernel
+@inlined
 def get_tile(accs, first_acc, end_acc, raw, at, before, tiles, tile):
     """Read one tile to tiles[tile:]; `before` is the number of the tile before it. Returns the next place, or TORN."""
     at = get_number(raw, at, tiles, tile)

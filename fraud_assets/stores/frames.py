@@ -17,8 +17,8 @@ from fraud_assets.engine.prepare import BadValue, Columns, check_range, hash64
 from fraud_assets.features.sources import Field, Kind, Source
 
 if TYPE_CHECKING:
-    import pandas
-    import polars
+    import pandas as pd
+    import polars as pl
     import torch
 
 Floats = npt.NDArray[np.float32]
@@ -87,18 +87,18 @@ def to_arrow(names: tuple[str, ...], features: Floats) -> pa.Table:
     return pa.table([pa.array(column) for column in columns], names=list(names))
 
 
-def to_polars(names: tuple[str, ...], features: Floats) -> "polars.DataFrame":
+def to_polars(names: tuple[str, ...], features: Floats) -> "pl.DataFrame":
     """The vectors as a Polars frame, sharing Arrow's memory."""
-    import polars
+    import polars as pl
 
-    return polars.DataFrame(polars.from_arrow(to_arrow(names, features)))
+    return pl.DataFrame(pl.from_arrow(to_arrow(names, features)))
 
 
-def to_pandas(names: tuple[str, ...], features: Floats) -> "pandas.DataFrame":
+def to_pandas(names: tuple[str, ...], features: Floats) -> "pd.DataFrame":
     """The vectors as a pandas frame over the same memory."""
-    import pandas
+    import pandas as pd
 
-    return pandas.DataFrame(features, columns=list(names), copy=False)
+    return pd.DataFrame(features, columns=list(names), copy=False)
 
 
 def to_torch(features: Floats) -> "torch.Tensor":

@@ -11,6 +11,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.settings import Settings
 from simulator.history import HistorySummary, write_history
+from simulator.metrics import RunMetrics, metrics_of
+from simulator.report import write_report
+from simulator.results import RunResult, write_jsonl
+from simulator.run import BadTarget, RunRequest, run_scenario
+from simulator.scenarios.registry import SCENARIOS, UnknownScenario
 from simulator.spec import DAY_MS, WorldSpec, default_accounts
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="A seeded world of ticket buyers and thieves.")
@@ -67,11 +72,78 @@ def _end_ms(until: str | None) -> int:
         raise typer.BadParameter("write a day as YYYY-MM-DD, or now", param_hint="--until") from None
 
 
+@app.command()
+def run(
+    scenario: Annotated[str, typer.Argument(help="A name that `list` shows.")],
+    rate: Annotated[float, typer.Option(min=0.1, help="Purchases per second, attack included.")] = 50.0,
+    duration: Annotated[float, typer.Option(min=1, help="Seconds.")] = 120.0,
+    seed: Annotated[int, typer.Option(help="Same world, seed and start: same purchases.")] = 7,
+    target: Annotated[str, typer.Option(help="api, kafka, or both.")] = "api,kafka",
+    api_url: Annotated[str, typer.Option(help="Where POST /predict is.")] = "http://127.0.0.1:8000",
+    world: Annotated[Path | None, typer.Option(help="World file of a history; by default beside the lake.")] = None,
+    results: Annotated[Path | None, typer.Option(help="JSON lines, one per purchase.")] = None,
+    report: Annotated[Path | None, typer.Option(help="HTML report.")] = None,
+) -> None:
+    """Drive live traffic; arrivals do not wait for answers."""
+    settings = Settings()
+    request = RunRequest(
+        scenario=scenario,
+        rate_per_s=rate,
+        duration_s=duration,
+        seed=seed,
+        targets=tuple(part.strip() for part in target.split(",") if part.strip()),
+        api_url=api_url,
+        bootstrap=settings.kafka_bootstrap_servers,
+        world=world or Path(settings.lake_uri).parent / "truth" / "world.json",
+    )
+    result = _run_watched(request, token_key(settings))
+    folder = settings.var_dir / "simulator"
+    results = results or folder / f"{scenario}-{seed}.jsonl"
+    write_jsonl(result, results)
+    page = write_report(result, report or folder / f"{scenario}-{seed}.html")
+    _print_metrics(metrics_of(result))
+    console.print(f"results → {results}\nreport → {page}")
+
+
+def _run_watched(request: RunRequest, key: TokenKey) -> RunResult:
+    """With a progress bar; what is wrong with the request ends the command with one line."""
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[live]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(request.scenario, total=int(request.rate_per_s * request.duration_s), live="")
+
+        def on_tick(due: int, answered: int, in_flight: int) -> None:
+            progress.update(task, completed=answered, live=f"due {due:,} · unanswered {in_flight:,}")
+
+        try:
+            return run_scenario(request, key, on_tick)
+        except (BadTarget, UnknownScenario) as error:
+            raise typer.BadParameter(str(error)) from None
+
+
 @app.command("list")
 def list_scenarios() -> None:
     """Name the scenarios of `run`."""
-    for name in ("normal-traffic", "card-testing"):
-        console.print(name)
+    for scenario in SCENARIOS.values():
+        console.print(f"[bold]{scenario.name:<16}[/] {scenario.summary}")
+
+
+def _print_metrics(metrics: RunMetrics) -> None:
+    latency, attack = metrics.latency_ms, metrics.attack
+    console.print(
+        f"[bold]{metrics.decisions:,}[/] decisions ({metrics.decisions_per_s:,.1f}/s of {metrics.offered_per_s:,.1f}/s due), "
+        f"latency ms p50 {latency.p50} p95 {latency.p95} p99 {latency.p99}"
+    )
+    console.print(
+        f"attack: recall {attack.recall}, precision {attack.precision}; honest flagged {metrics.honest_flagged}"
+    )
+    if not metrics.held_rate:
+        console.print(f"[red]rate not held[/]: {metrics.not_sent:,} shed, no decision {metrics.errors or 0}")
 
 
 def _print_summary(summary: HistorySummary) -> None:

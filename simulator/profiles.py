@@ -46,6 +46,14 @@ def profile_history(world: World, attack: Attack) -> ProfileRows:
     )
 
 
+def current_versions(world: World, attack: Attack) -> Ints:
+    """(accounts, 3): when address, e-mail and phone last changed, as the history left them."""
+    rows = profile_history(world, attack)
+    state = np.empty((len(world.accounts), _FIELDS), dtype=np.int64)
+    state[rows.account] = rows.changed_ms  # rows are in time order: the last assignment stays
+    return state
+
+
 def _known_since(world: World) -> Ints:
     """Old accounts are imported as the world starts; new ones when they join."""
     return np.maximum(world.accounts.created_ms, world.spec.start_ms)

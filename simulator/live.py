@@ -1,0 +1,254 @@
+"""The live driver: purchases arrive when the plan says, whether or not the platform keeps up.
+
+Open loop: a slow answer never delays the next arrival, so a queue that builds up is measured as
+latency and not hidden by a driver that politely waits. Only when more requests than `max_in_flight`
+are unanswered does the driver shed arrivals, and it says how many.
+
+A purchase is published after its decision. When the API gives none, it is published as though
+approved (its issuer may still decline it): a shop whose fraud check is down keeps selling.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from fraud_assets.contracts.events import Label, LabelSource, Outcome, Transaction
+from fraud_assets.contracts.topics import ACTIVITY, TRANSACTIONS
+from simulator.build import World
+from simulator.live_events import Due, Inventory, requests, surroundings, transactions, with_outcome
+from simulator.live_plan import LivePlan
+from simulator.ports import NoVerdict, Scorer, Source, Verdict
+from simulator.results import NO_DECISION, NOT_SENT, AttackBand, PurchaseResult, RunResult
+from simulator.truth import campaign_name
+from simulator.world import Ints, Names, Persona
+
+_TICK_S = 0.02
+_INVENTORY_EVERY_S = 2.0
+_DRAIN_S = 10.0
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What was asked for; kept for the report."""
+
+    rate_per_s: float
+    duration_s: float
+    seed: int
+    targets: tuple[str, ...]
+    max_in_flight: int = 2_000
+
+
+def unwatched(_due: int, _answered: int, _in_flight: int) -> None:
+    """Nobody looks on."""
+
+
+@dataclass
+class LiveRun:
+    """One run in progress. `on_tick` is called many times a second with (due, answered, in flight).
+
+    starts_in_s: time left until the plan's first instant, asked once everything is prepared, so that
+    event times agree with the clock.
+    """
+
+    world: World
+    names: Names
+    plan: LivePlan
+    settings: RunSettings
+    scorer: Scorer
+    source: Source
+    sold: Ints
+    on_tick: Callable[[int, int, int], None] = unwatched
+    starts_in_s: Callable[[], float] = lambda: 0.0
+    results: dict[int, PurchaseResult] = field(default_factory=dict)
+    in_flight: int = 0
+    in_flight_peak: int = 0
+
+    def __post_init__(self) -> None:
+        self._transactions = transactions(self.world, self.names, self.plan)
+        self._requests = requests(self.names, self.plan, self._transactions)
+        self._around = surroundings(self.world, self.names, self.plan)
+        self._inventory = Inventory(self.world, self.names, self.sold)
+        self._campaign_names = [campaign_name(c, i) for i, c in enumerate(self.plan.campaigns)]
+        self._due = 0
+        self._origin = 0.0
+        self._work: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> RunResult:
+        """Drive the plan to its end and wait a little for late answers."""
+        await asyncio.sleep(max(0.0, self.starts_in_s()))
+        self._origin = time.perf_counter()
+        ending = asyncio.Event()
+        around = asyncio.create_task(self._surroundings(ending))
+        try:
+            await self._arrivals()
+            if self._work:
+                await asyncio.wait(self._work, timeout=_DRAIN_S)
+        finally:
+            ending.set()
+            await around
+        elapsed = self._now_s()
+        await asyncio.to_thread(self.source.close)
+        return self._result(elapsed)
+
+    def _now_s(self) -> float:
+        """Seconds into the run."""
+        return time.perf_counter() - self._origin
+
+    async def _arrivals(self) -> None:
+        """Send each purchase at its time; everything due by now goes at once."""
+        offsets = ((self.plan.rows.time_ms - self.plan.start_ms) / 1000).tolist()
+        for row, offset in enumerate(offsets):
+            if (wait := offset - self._now_s()) > 0:
+                await asyncio.sleep(wait)
+            self._due = row + 1
+            if self.in_flight >= self.settings.max_in_flight:
+                self._settle(row, offset, decision=NOT_SENT, lag_s=self._now_s() - offset)
+                await asyncio.sleep(0)  # shedding must not starve the answers it waits for
+                continue
+            self._start(row, offset)
+
+    def _start(self, row: int, offset: float) -> None:
+        self.in_flight += 1
+        self.in_flight_peak = max(self.in_flight_peak, self.in_flight)
+        task = asyncio.create_task(self._purchase(row, offset))
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+    async def _purchase(self, row: int, offset: float) -> None:
+        """Ask, then publish with what became of it."""
+        began = self._now_s()
+        verdict: Verdict | None = None
+        error: str | None = None
+        try:
+            verdict = await self.scorer.decide(self._requests[row])
+        except NoVerdict as failure:
+            error = failure.reason
+        finally:
+            self.in_flight -= 1
+        answered = self._now_s()
+        self._settle(
+            row,
+            offset,
+            decision=verdict.decision if verdict else NO_DECISION,
+            verdict=verdict,
+            error=error,
+            latency_s=answered - began,
+            lag_s=began - offset,
+        )
+
+    def _settle(
+        self,
+        row: int,
+        offset: float,
+        *,
+        decision: str,
+        lag_s: float,
+        verdict: Verdict | None = None,
+        error: str | None = None,
+        latency_s: float | None = None,
+    ) -> None:
+        """Publish the purchase and note the result."""
+        event = with_outcome(self._transactions[row], decision)
+        self.source.publish(TRANSACTIONS, event)
+        if event.outcome is Outcome.APPROVED:
+            self._inventory.sell(int(self.plan.rows.event[row]), event.ticket_count)
+        origin = int(self.plan.rows.origin[row])
+        self.results[row] = PurchaseResult(
+            **_facts(event),
+            offset_s=round(offset, 3),
+            is_fraud=bool(self.plan.truth.is_fraud[row]),
+            campaign=self._campaign_names[origin] if origin >= 0 else None,
+            kind=str(self.plan.campaigns[origin].kind) if origin >= 0 else None,
+            persona=Persona(int(self.plan.truth.persona[row])).name.lower(),
+            decision=decision,
+            score=verdict.fraud_score if verdict else None,
+            reason_codes=verdict.reason_codes if verdict else [],
+            degraded_reasons=verdict.degraded_reasons if verdict else [],
+            latency_ms=None if latency_s is None or error == "not_asked" else round(latency_s * 1000, 3),
+            lag_ms=round(max(lag_s, 0.0) * 1000, 3),
+            error=error,
+        )
+
+    async def _surroundings(self, ending: asyncio.Event) -> None:
+        """Views, profiles and labels at their times, inventory now and then, confirmations always."""
+        position, waiting, next_count = 0, list[Due](), _INVENTORY_EVERY_S
+        while not ending.is_set():
+            now_s = self._now_s()
+            while position < len(self._around) and self._offset(self._around[position]) <= now_s:
+                waiting.append(self._around[position])
+                position += 1
+            waiting = [due for due in waiting if not self._published(due)]
+            if now_s >= next_count:
+                self._publish_inventory(now_s)
+                next_count = now_s + _INVENTORY_EVERY_S
+            self.source.poll()
+            self.on_tick(self._due, len(self.results), self.in_flight)
+            await asyncio.sleep(_TICK_S)
+
+    def _offset(self, due: Due) -> float:
+        return (due.time_ms - self.plan.start_ms) / 1000
+
+    def _published(self, due: Due) -> bool:
+        """Whether this is done with. A label waits until its purchase is settled."""
+        if due.row >= 0:
+            if due.row not in self.results:
+                return False
+            if not _still_said(due.event, self.results[due.row].outcome):
+                return True
+        self.source.publish(due.topic, due.event)
+        return True
+
+    def _publish_inventory(self, now_s: float) -> None:
+        for count in self._inventory.counts(self.plan.start_ms + int(now_s * 1000)):
+            self.source.publish(ACTIVITY, count)
+
+    def _result(self, elapsed_s: float) -> RunResult:
+        settings, plan = self.settings, self.plan
+        return RunResult(
+            scenario=plan.scenario.name,
+            summary=plan.scenario.summary,
+            seed=settings.seed,
+            rate_per_s=settings.rate_per_s,
+            duration_s=settings.duration_s,
+            elapsed_s=round(elapsed_s, 3),
+            started_ms=plan.start_ms,
+            targets=list(settings.targets),
+            bands=_bands(plan, self._campaign_names),
+            purchases=[self.results[row] for row in sorted(self.results)],
+            published=dict(self.source.published),
+            delivery_failures=self.source.failed,
+            in_flight_peak=self.in_flight_peak,
+        )
+
+
+def _facts(event: Transaction) -> dict[str, Any]:
+    return {
+        "transaction_id": event.transaction_id,
+        "account_id": event.account_id,
+        "event_time_ms": event.event_time_ms,
+        "amount_minor": event.amount_minor,
+        "currency": event.currency,
+        "outcome": str(event.outcome),
+    }
+
+
+def _still_said(event: object, outcome: str) -> bool:
+    """What we refused moved no money and met no issuer: only a reviewer may still speak of it."""
+    refused = outcome == Outcome.DECLINED_BY_US
+    return not (refused and isinstance(event, Label) and event.source is not LabelSource.MANUAL_REVIEW)
+
+
+def _bands(plan: LivePlan, names: list[str]) -> list[AttackBand]:
+    """The scenario's own campaigns; everyday incidents are single moments and have no band."""
+    return [
+        AttackBand(
+            name=names[index],
+            kind=str(campaign.kind),
+            start_s=(campaign.start_ms - plan.start_ms) / 1000,
+            end_s=min((campaign.end_ms - plan.start_ms) / 1000, plan.duration_ms / 1000),
+        )
+        for index, campaign in enumerate(plan.campaigns)
+        if campaign.end_ms > campaign.start_ms
+    ]

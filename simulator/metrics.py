@@ -1,0 +1,118 @@
+"""Figures of a run, each defined in one place.
+
+An attack's purchases are those of the scenario's campaigns. Positive means review or deny. Precision
+counts honest purchases as false; frauds of other kinds are left out, being neither.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+
+from simulator.results import DENY, NO_DECISION, NOT_SENT, PurchaseResult, RunResult
+
+ATTACK_KINDS = frozenset({"card_testing", "cash_out"})
+
+
+class Percentiles(msgspec.Struct, frozen=True):
+    """Of latencies or lags, in milliseconds; null when there is nothing to rank."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+class Detection(msgspec.Struct, frozen=True, kw_only=True):
+    """How an attack was met. recall: flagged over all decided; precision: see the module."""
+
+    purchases: int
+    decided: int
+    caught: int
+    false_alarms: int
+    recall: float | None
+    precision: float | None
+    first_caught_s: float | None
+
+
+class RunMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """The run in figures. `honest_flagged` and `honest_denied` are shares of decided honest purchases."""
+
+    purchases: int
+    decisions: int
+    decisions_per_s: float
+    offered_per_s: float
+    not_sent: int
+    errors: dict[str, int]
+    by_decision: dict[str, int]
+    latency_ms: Percentiles
+    lag_ms: Percentiles
+    attack: Detection
+    everyday_fraud: Detection
+    honest_flagged: float | None
+    honest_denied: float | None
+    degraded: int
+    held_rate: bool
+
+
+def percentiles(values: Sequence[float]) -> Percentiles:
+    """Linear interpolation, rounded to microseconds."""
+    if not values:
+        return Percentiles(None, None, None)
+    p50, p95, p99 = (round(float(value), 3) for value in np.percentile(values, [50, 95, 99]))
+    return Percentiles(p50, p95, p99)
+
+
+def metrics_of(result: RunResult) -> RunMetrics:
+    """All figures of one run."""
+    rows = result.purchases
+    decided = [row for row in rows if row.decision not in (NO_DECISION, NOT_SENT)]
+    honest = [row for row in decided if not row.is_fraud]
+    by_decision = Counter(row.decision for row in rows)
+    lag = percentiles([row.lag_ms for row in rows])
+    return RunMetrics(
+        purchases=len(rows),
+        decisions=len(decided),
+        decisions_per_s=round(len(decided) / max(result.elapsed_s, 1e-9), 1),
+        offered_per_s=round(len(rows) / max(result.duration_s, 1e-9), 1),
+        not_sent=by_decision[NOT_SENT],
+        errors=dict(Counter(row.error for row in rows if row.error is not None)),
+        by_decision=dict(by_decision),
+        latency_ms=percentiles([row.latency_ms for row in decided if row.latency_ms is not None]),
+        lag_ms=lag,
+        attack=_detection(rows, honest, lambda row: row.kind in ATTACK_KINDS),
+        everyday_fraud=_detection(rows, honest, lambda row: row.is_fraud and row.kind not in ATTACK_KINDS),
+        honest_flagged=_share(sum(row.flagged for row in honest), len(honest)),
+        honest_denied=_share(sum(row.decision == DENY for row in honest), len(honest)),
+        degraded=sum(bool(row.degraded_reasons) for row in decided),
+        # The platform held the rate if nothing was shed or failed and the driver kept its own time.
+        held_rate=by_decision[NOT_SENT] == 0 and by_decision[NO_DECISION] == 0 and (lag.p99 or 0.0) < 1_000,
+    )
+
+
+def _detection(
+    rows: list[PurchaseResult], honest: list[PurchaseResult], belongs: Callable[[PurchaseResult], bool]
+) -> Detection:
+    mine = [row for row in rows if belongs(row)]
+    decided = [row for row in mine if row.decision not in (NO_DECISION, NOT_SENT)]
+    caught = [row for row in decided if row.flagged]
+    false_alarms = sum(row.flagged for row in honest)
+    return Detection(
+        purchases=len(mine),
+        decided=len(decided),
+        caught=len(caught),
+        false_alarms=false_alarms,
+        recall=_share(len(caught), len(decided)),
+        precision=_share(len(caught), len(caught) + false_alarms),
+        first_caught_s=min((row.offset_s for row in caught), default=None),
+    )
+
+
+def _share(part: int, whole: int) -> float | None:
+    """Missing is not zero: a share of nothing is null."""
+    return round(part / whole, 4) if whole else None
+
+
+def reasons(rows: Sequence[PurchaseResult], top: int = 8) -> list[tuple[str, int]]:
+    """The reason codes given most often for flagged purchases."""
+    return Counter(code for row in rows if row.flagged for code in row.reason_codes).most_common(top)

@@ -1,0 +1,243 @@
+"""A run as one HTML file that a person enjoys reading: no network, no scripts, opens anywhere."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from simulator.charts import Band, Series, histogram, lines, stacked_bars
+from simulator.metrics import ATTACK_KINDS, RunMetrics, metrics_of, reasons
+from simulator.results import APPROVE, DENY, NO_DECISION, NOT_SENT, REVIEW, PurchaseResult, RunResult
+
+_BUCKETS = 60
+_SCORE_BINS = 20
+_LATENCY_EDGES_MS = (0, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 25, 50, 100, 250, 1_000, float("inf"))
+_EXAMPLES = 4
+_DECISIONS = (("approved", "c-approve", APPROVE), ("review", "c-review", REVIEW), ("denied", "c-deny", DENY))
+
+
+@dataclass(frozen=True)
+class Skew:
+    """Served feature vectors compared with their recomputation from the log."""
+
+    checked: int
+    mismatches: int
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One figure at the top. `tone`: good, bad or plain."""
+
+    label: str
+    value: str
+    note: str
+    tone: str = "plain"
+
+
+def write_report(result: RunResult, path: Path, skew: Skew | None = None, notes: Sequence[str] = ()) -> Path:
+    """Write the page and return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(render(result, skew, notes), encoding="utf-8")
+    return path
+
+
+def render(result: RunResult, skew: Skew | None = None, notes: Sequence[str] = ()) -> str:
+    """The page. notes: sentences of the caller's to show under the figures."""
+    metrics = metrics_of(result)
+    # Everything is escaped but the charts, whose text is escaped where it is made.
+    environment = Environment(
+        loader=PackageLoader("simulator"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    bands = [
+        Band(band.start_s, band.end_s, band.kind.replace("_", " "))
+        for band in result.bands
+        if band.kind == "card_testing"
+    ]
+    return environment.get_template("report.html.j2").render(
+        result=result,
+        metrics=metrics,
+        started=datetime.fromtimestamp(result.started_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        headline=headline(metrics),
+        tiles=_tiles(result, metrics, skew),
+        timeline=Markup(_timeline(result, bands)),  # noqa: S704
+        fate=Markup(_fate_of_frauds(result, bands)),  # noqa: S704
+        latency_line=Markup(_latency_line(result, bands)),  # noqa: S704
+        scores=Markup(_scores(result.purchases)),  # noqa: S704
+        latencies=Markup(_latencies(result.purchases)),  # noqa: S704
+        reasons=_reason_bars(result.purchases),
+        groups=_examples(result.purchases),
+        notes=list(notes),
+    )
+
+
+def headline(metrics: RunMetrics) -> str:
+    """The run in one sentence."""
+    if not metrics.decisions:
+        return "The platform decided nothing in this run."
+    honest = "no honest buyer" if not metrics.honest_flagged else f"{metrics.honest_flagged:.1%} of the honest buyers"
+    if metrics.attack.recall is None:
+        return f"A run without an attack: {metrics.decisions:,} decisions, and {honest} stopped or looked at."
+    begin = (
+        ""
+        if metrics.attack.first_caught_s is None
+        else f", the first {metrics.attack.first_caught_s:.0f} s into the run"
+    )
+    return f"{metrics.attack.recall:.0%} of the attack was stopped or sent to review{begin}, at the price of {honest}."
+
+
+def _tiles(result: RunResult, metrics: RunMetrics, skew: Skew | None) -> list[Tile]:
+    attack, latency = metrics.attack, metrics.latency_ms
+    tiles = [
+        Tile(
+            "Decisions per second",
+            f"{metrics.decisions_per_s:,.0f}",
+            f"of {result.rate_per_s:g} asked for",
+            "good" if metrics.held_rate else "bad",
+        ),
+        Tile("Median latency", _ms(latency.p50), f"95 %: {_ms(latency.p95)} · 99 %: {_ms(latency.p99)}"),
+        Tile("Recall on the attack", _percent(attack.recall), f"{attack.caught} of {attack.decided} purchases"),
+        Tile("Precision on the attack", _percent(attack.precision), f"{attack.false_alarms} honest purchases flagged"),
+        Tile(
+            "Everyday fraud found",
+            _percent(metrics.everyday_fraud.recall),
+            f"{metrics.everyday_fraud.caught} of {metrics.everyday_fraud.decided}",
+        ),
+    ]
+    if skew is not None:
+        tone = "good" if skew.mismatches == 0 and skew.checked else "bad"
+        tiles.append(Tile("Feature skew", f"{skew.mismatches}", f"mismatches of {skew.checked:,} checked", tone))
+    return tiles
+
+
+def _ms(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f} ms"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"
+
+
+def _bucket_s(result: RunResult) -> float:
+    return max(result.duration_s / _BUCKETS, 0.001)
+
+
+def _per_second(result: RunResult, wanted: Callable[[PurchaseResult], bool]) -> list[float]:
+    bucket = _bucket_s(result)
+    at = [min(int(row.offset_s / bucket), _BUCKETS - 1) for row in result.purchases if wanted(row)]
+    counts: list[int] = np.bincount(np.array(at, dtype=np.int64), minlength=_BUCKETS).tolist()
+    return [count / bucket for count in counts]
+
+
+def _timeline(result: RunResult, bands: Sequence[Band]) -> str:
+    series = [
+        Series(label, css, _per_second(result, lambda row, d=decision: row.decision == d))  # type: ignore[misc]
+        for label, css, decision in _DECISIONS
+    ]
+    failed = _per_second(result, lambda row: row.decision in (NO_DECISION, NOT_SENT))
+    return stacked_bars([*series, Series("no decision", "c-none", failed)], _bucket_s(result), "/s", bands)
+
+
+def _fate_of_frauds(result: RunResult, bands: Sequence[Band]) -> str:
+    caught = _per_second(result, lambda row: row.is_fraud and row.flagged)
+    missed = _per_second(result, lambda row: row.is_fraud and not row.flagged)
+    alarms = _per_second(result, lambda row: not row.is_fraud and row.flagged)
+    series = [
+        Series("caught", "c-deny", caught),
+        Series("missed", "c-missed", missed),
+        Series("false alarm", "c-alarm", alarms),
+    ]
+    return stacked_bars(series, _bucket_s(result), "/s", bands, height=180)
+
+
+def _latency_line(result: RunResult, bands: Sequence[Band]) -> str:
+    bucket = _bucket_s(result)
+    cells: list[list[float]] = [[] for _ in range(_BUCKETS)]
+    for row in result.purchases:
+        if row.latency_ms is not None and row.decision != NO_DECISION:
+            cells[min(int(row.offset_s / bucket), _BUCKETS - 1)].append(row.latency_ms)
+
+    def quantile(q: float) -> list[float]:
+        return [float(np.percentile(cell, q)) if cell else float("nan") for cell in cells]
+
+    series = [Series("median", "l-p50", quantile(50)), Series("95 %", "l-p95", quantile(95))]
+    return lines(series, bucket, "ms", bands)
+
+
+def _scores(rows: Sequence[PurchaseResult]) -> str:
+    groups = (
+        ("honest", "c-approve", [r.score for r in rows if r.score is not None and not r.is_fraud]),
+        (
+            "everyday fraud",
+            "c-review",
+            [r.score for r in rows if r.score is not None and r.is_fraud and r.kind not in ATTACK_KINDS],
+        ),
+        ("attack", "c-deny", [r.score for r in rows if r.score is not None and r.kind in ATTACK_KINDS]),
+    )
+    edges = np.linspace(0, 1, _SCORE_BINS + 1)
+    labels = [f"{edge:.2f}" for edge in edges[:-1]]
+    return histogram([Series(name, css, _shares(values, edges)) for name, css, values in groups], labels)
+
+
+def _latencies(rows: Sequence[PurchaseResult]) -> str:
+    values = [r.latency_ms for r in rows if r.latency_ms is not None and r.decision != NO_DECISION]
+    edges = np.array(_LATENCY_EDGES_MS)
+    labels = [f"≥{edge:g}" for edge in edges[:-1]]
+    return histogram([Series("decisions", "c-plain", _shares(values, edges))], labels)
+
+
+def _shares(values: Sequence[float], edges: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> list[float]:
+    counts, _ = np.histogram(values, bins=edges)
+    return [float(count) / max(len(values), 1) for count in counts]
+
+
+def _reason_bars(rows: Sequence[PurchaseResult]) -> list[dict[str, object]]:
+    top = reasons(rows)
+    most = max((count for _, count in top), default=1)
+    return [{"code": code, "count": count, "width": round(100 * count / most, 1)} for code, count in top]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Purchases that show one kind of fate."""
+
+    title: str
+    text: str
+    css: str
+    rows: list[PurchaseResult]
+
+
+def _examples(rows: Sequence[PurchaseResult]) -> list[Examples]:
+    """The clearest catches, the worst misses, the most convinced false alarms."""
+    decided = [row for row in rows if row.score is not None]
+    caught = [row for row in decided if row.is_fraud and row.flagged]
+    missed = [row for row in decided if row.is_fraud and not row.flagged]
+    alarms = [row for row in decided if not row.is_fraud and row.flagged]
+
+    def score(row: PurchaseResult) -> float:
+        return row.score or 0.0
+
+    return [
+        Examples(
+            "Caught",
+            "Frauds stopped or sent to review, the surest first.",
+            "deny",
+            sorted(caught, key=score, reverse=True)[:_EXAMPLES],
+        ),
+        Examples(
+            "Missed", "Frauds approved, the least suspected first.", "missed", sorted(missed, key=score)[:_EXAMPLES]
+        ),
+        Examples(
+            "False alarms",
+            "Honest purchases flagged, the surest first.",
+            "alarm",
+            sorted(alarms, key=score, reverse=True)[:_EXAMPLES],
+        ),
+    ]

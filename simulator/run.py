@@ -1,0 +1,90 @@
+"""A live run from a scenario's name to its result, and what it is pointed at."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from fraud_assets.contracts.tokens import TokenKey
+from simulator.build import World, build_world, name_world
+from simulator.history import WorldFile
+from simulator.http_client import HttpClient
+from simulator.kafka_source import KafkaSource, ensure_topics
+from simulator.live import LiveRun, RunSettings, unwatched
+from simulator.live_plan import plan_live
+from simulator.ports import ApiScorer, NoScorer, NoSource, Source
+from simulator.results import RunResult
+from simulator.scenarios.registry import scenario_named
+from simulator.spec import DAY_MS, WorldSpec
+from simulator.world import Ints, Names
+
+API, KAFKA = "api", "kafka"
+# Preparing a plan takes about this long; a slower machine starts late, and its event times lag.
+_HEAD_START_MS = 1_500
+_HEAD_START_MS_PER_PURCHASE = 0.15
+
+
+class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What to run, against what. `world`: the file a history left, `<lake>/../truth/world.json`."""
+
+    scenario: str
+    rate_per_s: float
+    duration_s: float
+    seed: int
+    targets: tuple[str, ...] = (API, KAFKA)
+    api_url: str = "http://127.0.0.1:8000"
+    bootstrap: str = "127.0.0.1:9092"
+    world: Path | None = None
+    timeout_s: float = 2.0
+    max_in_flight: int = 2_000
+
+
+class BadTarget(ValueError):
+    """A target that is neither api nor kafka, or none."""
+
+
+def run_scenario(request: RunRequest, key: TokenKey, on_tick: Callable[[int, int, int], None] = unwatched) -> RunResult:
+    """Drive the scenario and return what came of it. Raises BadTarget, UnknownScenario, KafkaException."""
+    unknown = set(request.targets) - {API, KAFKA}
+    if unknown or not request.targets:
+        raise BadTarget(f"BadTarget: {', '.join(sorted(unknown)) or 'none'}. Known: {API}, {KAFKA}.")
+    scenario = scenario_named(request.scenario)
+    world, names, sold = open_world(request, key)
+    source = _source(request)
+    head_start = _HEAD_START_MS + _HEAD_START_MS_PER_PURCHASE * request.rate_per_s * request.duration_s
+    start_ms = int(time.time() * 1000 + head_start)
+    plan = plan_live(world, scenario, request.rate_per_s, request.duration_s, request.seed, start_ms)
+    settings = RunSettings(request.rate_per_s, request.duration_s, request.seed, request.targets, request.max_in_flight)
+
+    def starts_in_s() -> float:
+        return start_ms / 1000 - time.time()
+
+    async def drive() -> RunResult:
+        async with HttpClient(request.api_url, timeout_s=request.timeout_s) as client:
+            scorer = ApiScorer(client) if API in request.targets else NoScorer()
+            live = LiveRun(world, names, plan, settings, scorer, source, sold, on_tick, starts_in_s)
+            return await live.run()
+
+    return asyncio.run(drive())
+
+
+def _source(request: RunRequest) -> Source:
+    if KAFKA not in request.targets:
+        return NoSource()
+    ensure_topics(request.bootstrap)
+    return KafkaSource(request.bootstrap)
+
+
+def open_world(request: RunRequest, key: TokenKey) -> tuple[World, Names, Ints]:
+    """The history's world as it left it, or a fresh one that ends at midnight."""
+    if request.world is not None and request.world.exists():
+        stored = msgspec.json.decode(request.world.read_bytes(), type=WorldFile)
+        world = build_world(stored.spec)
+        return world, name_world(world, key), np.array(stored.tickets_sold, dtype=np.int64)
+    today = int(time.time() * 1000) // DAY_MS * DAY_MS
+    spec = WorldSpec(seed=request.seed, start_ms=today - 30 * DAY_MS, days=30, rate_per_day=10_000, accounts=20_000)
+    world = build_world(spec)
+    return world, name_world(world, key), world.events.sold_before

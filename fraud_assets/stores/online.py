@@ -1,0 +1,235 @@
+"""The online store on Redis (7.0 or later, or Valkey), for the worker and the snapshot.
+
+Synchronous and through redis-py; the scorer reads the same keys through `online_async`. Nothing here
+retries: redis-py's default of ten retries turns a hung server into half a minute of silence, and the
+worker has its own loop that re-reads and folds again.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Self, TypeVar
+
+import msgspec
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
+from redis.retry import Retry
+
+from fraud_assets.features.registry import Registry
+from fraud_assets.stores.online_port import (
+    ABSENT,
+    DIGEST_CHARS,
+    MARKER_KEY,
+    VERSION_BYTES,
+    EpochMarker,
+    KeySpace,
+    NoEpoch,
+    StoreUnavailable,
+    UnfitStore,
+    Versioned,
+    Write,
+    check_epoch_name,
+    envelope,
+    marker_prefix,
+    opened,
+)
+
+TIMEOUT_S = 2.0  # a micro-batch may be large; longer than this the worker should say that it waits
+# A script holds the server's only thread: 256 writes take about a millisecond, which a waiting
+# scorer can bear.
+KEYS_PER_SCRIPT = 256
+KEYS_PER_DROP = 1_000
+
+# KEYS: marker, states… ARGV: marker prefix, expiry ms or '', then (version bytes or '', envelope) of
+# each. The marker is compared in the same atomic step, so a writer of a former epoch changes nothing.
+COMPARE_AND_SET = """
+if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then
+  return redis.error_reply('NOEPOCH the marker names another epoch')
+end
+local made = {}
+for i = 2, #KEYS do
+  local at = 2 * i - 1
+  if redis.call('GETRANGE', KEYS[i], 0, 7) == ARGV[at] then
+    if ARGV[2] == '' then
+      redis.call('SET', KEYS[i], ARGV[at + 1])
+    else
+      redis.call('SET', KEYS[i], ARGV[at + 1], 'PX', ARGV[2])
+    end
+    made[i - 1] = 1
+  else
+    made[i - 1] = 0
+  end
+end
+return made
+"""
+
+T = TypeVar("T")
+
+
+@contextmanager
+def _errors_named() -> Iterator[None]:
+    """redis-py's errors as the port's: one word for why there is no answer. Decorates methods."""
+    try:
+        yield
+    except redis.TimeoutError as error:
+        raise StoreUnavailable("online_store_timeout", str(error)) from error
+    except redis.ConnectionError as error:
+        raise StoreUnavailable("online_store_unreachable", str(error)) from error
+    except OutOfMemoryError as error:
+        raise StoreUnavailable("online_store_full", f"raise maxmemory ({error})") from error
+
+
+class OnlineStore:
+    """`OnlineStates` on one Redis server. Not for several threads: it is bound to one epoch."""
+
+    def __init__(self, client: redis.Redis, registry: Registry) -> None:
+        self._client: Any = client  # redis-py types every answer as a union with awaitables
+        self.keys = KeySpace(registry)
+        self._epoch: EpochMarker | None = None
+        self._script = ""
+
+    @classmethod
+    def connect(cls, url: str, registry: Registry, timeout_s: float = TIMEOUT_S) -> Self:
+        """From `settings.redis_url`; connects on first use."""
+        client = redis.Redis.from_url(
+            url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s, socket_connect_timeout=timeout_s
+        )
+        return cls(client, registry)
+
+    @_errors_named()
+    def check(self) -> None:
+        """Raises UnfitStore unless maxmemory-policy is noeviction: an evicted entity would pass for a new one."""
+        # INFO rather than CONFIG GET, which managed servers refuse.
+        policy = self._client.info("memory").get("maxmemory_policy")
+        if policy != "noeviction":
+            raise UnfitStore(
+                f"the online store evicts (maxmemory-policy {policy}): it would forget entities without a word."
+                " Set maxmemory-policy noeviction."
+            )
+
+    @_errors_named()
+    def current_epoch(self) -> EpochMarker:
+        """Bind to the published epoch. Raises NoEpoch."""
+        self._epoch = None
+        self._epoch = self.keys.parse_marker(self._client.get(MARKER_KEY))
+        return self._epoch
+
+    @_errors_named()
+    def read_many(self, group: str, keys: Sequence[str]) -> list[Versioned | None]:
+        """One round trip, which also reads the marker: a flush in between is seen at once."""
+        if not keys:
+            return []
+        epoch = self._bound()
+        prefix = self.keys.prefix(group, epoch)
+        expected = marker_prefix(epoch)
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.mget([prefix + key for key in keys])
+            # After the states, so that a flush before or between them cannot show an empty world.
+            pipe.getrange(MARKER_KEY, 0, len(expected) - 1)
+            values, found = pipe.execute()
+        if found != expected:
+            raise self._lost(f"epoch {epoch} is no longer the store's")
+        return [opened(value) for value in values]
+
+    @_errors_named()
+    def compare_and_set(self, group: str, writes: Sequence[Write]) -> list[bool]:
+        """All scripts go out in one round trip; each key is written at most once, atomically."""
+        if not writes:
+            return []
+        prefix = self.keys.prefix(group, self._bound())
+        expiry = self.keys.expiry_ms(group)
+        calls = [self._call(prefix, expiry, chunk) for chunk in _chunks(writes, KEYS_PER_SCRIPT)]
+        made: list[bool] = []
+        for answer in self._run(calls):
+            made.extend(flag == 1 for flag in answer)
+        return made
+
+    @_errors_named()
+    def load(self, epoch: str, group: str, states: Sequence[tuple[str, bytes]]) -> None:
+        """Unconditional, for keys that nobody reads before `publish_epoch`."""
+        check_epoch_name(epoch)
+        prefix, expiry = self.keys.prefix(group, epoch), self.keys.expiry_ms(group)
+        with self._client.pipeline(transaction=False) as pipe:
+            for key, packed in states:
+                pipe.set(prefix + key, envelope(ABSENT + 1, packed), px=expiry)
+            pipe.execute()
+
+    @_errors_named()
+    def publish_epoch(self, epoch: str, *, log: str, resume: dict[str, int], now_ms: int) -> EpochMarker:
+        """One SET: readers see the former world or the new one, whole."""
+        check_epoch_name(epoch)
+        marker = EpochMarker(epoch=epoch, log=log, groups=self.keys.digests, resume=resume, published_at_ms=now_ms)
+        self._client.set(MARKER_KEY, msgspec.json.encode(marker))
+        self._epoch = marker
+        return marker
+
+    @_errors_named()
+    def drop_epoch(self, epoch: str) -> int:
+        """SCAN and UNLINK in steps, so that readers wait for none of it."""
+        check_epoch_name(epoch)
+        marker = self._client.get(MARKER_KEY)
+        if marker is not None and marker.startswith(marker_prefix(epoch)):
+            raise ValueError(f"epoch {epoch} is the published one; publish another before dropping it")
+        dropped = 0
+        found = self._client.scan_iter(match=f"fs:{'?' * DIGEST_CHARS}:{epoch}:*", count=KEYS_PER_DROP)
+        for keys in _chunks(found, KEYS_PER_DROP):
+            dropped += self._client.unlink(*keys)
+        return dropped
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _bound(self) -> str:
+        return (self._epoch or self.current_epoch()).epoch
+
+    def _lost(self, why: str) -> NoEpoch:
+        self._epoch = None
+        return NoEpoch(
+            f"{why}: it was flushed, replaced or republished. Call current_epoch() and resume from its offsets."
+        )
+
+    def _call(self, prefix: str, expiry: int | None, writes: Sequence[Write]) -> list[Any]:
+        keys: list[Any] = [MARKER_KEY]
+        words: list[Any] = [marker_prefix(self._bound()), "" if expiry is None else expiry]
+        for key, expected, packed in writes:
+            keys.append(prefix + key)
+            words.append(b"" if expected == ABSENT else expected.to_bytes(VERSION_BYTES, "little"))
+            words.append(envelope(expected + 1, packed))
+        return [len(keys), *keys, *words]
+
+    def _run(self, calls: list[list[Any]]) -> list[list[int]]:
+        """Answers of the script; a server that does not know it yet (restart, failover) is taught it once."""
+        answers = self._send(calls)
+        unknown = [place for place, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if unknown:
+            self._script = self._client.script_load(COMPARE_AND_SET)
+            again = self._send([calls[place] for place in unknown])
+            for place, answer in zip(unknown, again, strict=True):
+                answers[place] = answer
+        return [self._checked(answer) for answer in answers]
+
+    def _send(self, calls: list[list[Any]]) -> list[Any]:
+        if not self._script:
+            self._script = self._client.script_load(COMPARE_AND_SET)
+        with self._client.pipeline(transaction=False) as pipe:
+            for call in calls:
+                pipe.execute_command("EVALSHA", self._script, *call)
+            return list(pipe.execute(raise_on_error=False))
+
+    def _checked(self, answer: Any) -> list[int]:
+        if isinstance(answer, ResponseError) and "NOEPOCH" in str(answer):
+            raise self._lost(f"epoch {self._bound()} is no longer the store's")
+        if isinstance(answer, Exception):
+            raise answer
+        return list(answer)
+
+
+def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    chunk: list[T] = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

@@ -1,0 +1,95 @@
+"""The online store in one process's memory: a fake for tests of the worker and the snapshot.
+
+It passes the same contract tests as the one on Redis (tests/stores/test_online.py).
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from fraud_assets.features.registry import Registry
+from fraud_assets.stores.online_port import (
+    ABSENT,
+    MARKER_KEY,
+    EpochMarker,
+    KeySpace,
+    NoEpoch,
+    Versioned,
+    Write,
+    check_epoch_name,
+    envelope,
+    marker_prefix,
+    opened,
+)
+
+
+class MemoryStore:
+    """`OnlineStates` over a dict. Two objects over one dict are two processes at one server.
+
+    Nothing expires: the store's expiry is garbage collection and must change no value.
+    """
+
+    def __init__(self, registry: Registry, server: dict[str, bytes] | None = None) -> None:
+        self.server: dict[str, bytes] = {} if server is None else server
+        self.keys = KeySpace(registry)
+        self._epoch: str | None = None
+
+    def check(self) -> None:
+        """A dict never evicts."""
+
+    def current_epoch(self) -> EpochMarker:
+        self._epoch = None
+        marker = self.keys.parse_marker(self.server.get(MARKER_KEY))
+        self._epoch = marker.epoch
+        return marker
+
+    def read_many(self, group: str, keys: Sequence[str]) -> list[Versioned | None]:
+        if not keys:
+            return []
+        prefix = self.keys.prefix(group, self._bound())
+        return [opened(self.server.get(prefix + key)) for key in keys]
+
+    def compare_and_set(self, group: str, writes: Sequence[Write]) -> list[bool]:
+        if not writes:
+            return []
+        prefix = self.keys.prefix(group, self._bound())
+        return [self._write(prefix + key, expected, packed) for key, expected, packed in writes]
+
+    def load(self, epoch: str, group: str, states: Sequence[tuple[str, bytes]]) -> None:
+        check_epoch_name(epoch)
+        prefix = self.keys.prefix(group, epoch)
+        for key, packed in states:
+            self.server[prefix + key] = envelope(ABSENT + 1, packed)
+
+    def publish_epoch(self, epoch: str, *, log: str, resume: dict[str, int], now_ms: int) -> EpochMarker:
+        check_epoch_name(epoch)
+        marker = EpochMarker(epoch=epoch, log=log, groups=self.keys.digests, resume=resume, published_at_ms=now_ms)
+        self.server[MARKER_KEY] = msgspec.json.encode(marker)
+        self._epoch = epoch
+        return marker
+
+    def drop_epoch(self, epoch: str) -> int:
+        check_epoch_name(epoch)
+        if self.server.get(MARKER_KEY, b"").startswith(marker_prefix(epoch)):
+            raise ValueError(f"epoch {epoch} is the published one; publish another before dropping it")
+        stale = [key for key in self.server if key.startswith("fs:") and key.split(":")[2:3] == [epoch]]
+        for key in stale:
+            del self.server[key]
+        return len(stale)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def _bound(self) -> str:
+        epoch = self._epoch or self.current_epoch().epoch
+        if not self.server.get(MARKER_KEY, b"").startswith(marker_prefix(epoch)):
+            self._epoch = None
+            raise NoEpoch(f"epoch {epoch} is no longer the store's. Call current_epoch() and resume from its offsets.")
+        return epoch
+
+    def _write(self, key: str, expected: int, packed: bytes) -> bool:
+        held = opened(self.server.get(key))
+        if (held.version if held else ABSENT) != expected:
+            return False
+        self.server[key] = envelope(expected + 1, packed)
+        return True

@@ -1,0 +1,162 @@
+"""What the online store promises, whoever keeps it: keys, versions, epochs and errors.
+
+The store is a cache that can be rebuilt, never the truth. Its epoch marker is what tells a store
+that holds the world from one that was flushed, failed over or belongs to somebody else; without a
+valid marker nobody reads an entity as new and nobody folds.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import msgspec
+
+from fraud_assets.features.registry import Group, Registry
+
+MARKER_KEY = "fs:epoch"
+DIGEST_CHARS = 12  # 48 bits tell apart the definitions one store will ever hold, and keys stay short
+VERSION_BYTES = 8
+ABSENT = 0  # the version of a key that is not there; a stored version starts at 1
+
+# Collected this long after the group's own retention, so that no clock difference between store and
+# events can take a state that is still read.
+EXPIRY_MARGIN_MS = 86_400_000
+
+
+class StoreUnavailable(RuntimeError):
+    """The store did not answer in time, refused, or is full; `reason` is one word for a metric."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        self.reason = reason
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+
+
+class NoEpoch(RuntimeError):
+    """The store holds no valid epoch, or another than the one this process was bound to.
+
+    Stop folding, and call `current_epoch()` again: it gives the offsets to resume from.
+    """
+
+
+class UnfitStore(RuntimeError):
+    """The server is set up in a way that would lose state silently; the message names the setting."""
+
+
+class Versioned(NamedTuple):
+    """A packed state and the version to give back to `compare_and_set`."""
+
+    version: int
+    packed: bytes
+
+
+class Write(NamedTuple):
+    """Store `packed` if the key still has `expected` (ABSENT for a new key); it becomes expected + 1."""
+
+    key: str
+    expected: int
+    packed: bytes
+
+
+class EpochMarker(msgspec.Struct, frozen=True, kw_only=True):
+    """Which world the store holds.
+
+    epoch: names the generation of keys; must stay the first field, for writers compare the prefix.
+    log: incarnation of the log its positions speak of. groups: view group to its digest's first
+    characters. resume: `<entity topic>/<partition>` to the first offset not yet in the states.
+    """
+
+    epoch: str
+    log: str
+    groups: dict[str, str]
+    resume: dict[str, int] = {}
+    published_at_ms: int = 0
+
+
+@runtime_checkable
+class OnlineStates(Protocol):
+    """The port that the worker and the snapshot use. Raises StoreUnavailable from every method."""
+
+    def check(self) -> None:
+        """Raises UnfitStore if the server would evict keys."""
+
+    def current_epoch(self) -> EpochMarker:
+        """The published epoch; this object is bound to it from now on. Raises NoEpoch."""
+
+    def read_many(self, group: str, keys: Sequence[str]) -> list[Versioned | None]:
+        """The state of each key, None for an unknown entity. Raises NoEpoch."""
+
+    def compare_and_set(self, group: str, writes: Sequence[Write]) -> list[bool]:
+        """Which writes were made; False where the key no longer has the version read. Raises NoEpoch."""
+
+    def load(self, epoch: str, group: str, states: Sequence[tuple[str, bytes]]) -> None:
+        """Write whole states at version 1 under an epoch that is not published yet (the snapshot's way)."""
+
+    def publish_epoch(self, epoch: str, *, log: str, resume: dict[str, int], now_ms: int) -> EpochMarker:
+        """Make an epoch the one that everybody reads. Writers bound to another are refused from now on."""
+
+    def drop_epoch(self, epoch: str) -> int:
+        """Delete the keys of an epoch nobody reads any more; how many there were."""
+
+    def close(self) -> None: ...
+
+
+class KeySpace:
+    """Keys of a registry's groups: `fs:<group digest>:<epoch>:<group>:<entity key>`."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._groups = {group.name: group for group in registry.groups}
+        self.digests = {name: group.digest[:DIGEST_CHARS] for name, group in self._groups.items()}
+        self._expiry_ms = {name: _expiry_ms(group) for name, group in self._groups.items()}
+
+    def prefix(self, group: str, epoch: str) -> str:
+        return f"fs:{self.digests[group]}:{epoch}:{group}:"
+
+    def expiry_ms(self, group: str) -> int | None:
+        """How long an idle key is kept; None for ever."""
+        return self._expiry_ms[group]
+
+    def parse_marker(self, raw: bytes | None) -> EpochMarker:
+        """The marker, if it is one and its states are of our definitions. Raises NoEpoch."""
+        if raw is None:
+            raise NoEpoch(f"{MARKER_KEY} is absent: the store was flushed or never filled. Run online_store_snapshot.")
+        try:
+            marker = msgspec.json.decode(raw, type=EpochMarker)
+        except msgspec.DecodeError as error:
+            raise NoEpoch(f"{MARKER_KEY} is no epoch marker ({error}). Run online_store_snapshot.") from None
+        other = [name for name, digest in self.digests.items() if marker.groups.get(name) != digest]
+        if other:
+            shown = ", ".join(
+                f"{name}@{self.digests[name]} (store: {marker.groups.get(name, 'none')})" for name in other[:3]
+            )
+            raise NoEpoch(
+                f"the store holds states of other definitions than this process: {shown}. Run online_store_snapshot."
+            )
+        return marker
+
+
+def check_epoch_name(epoch: str) -> None:
+    """An epoch is part of every key and of the marker's compared prefix, so it is plain text."""
+    if not (epoch.isascii() and epoch.replace("-", "").replace("_", "").isalnum() and len(epoch) <= 64):
+        raise ValueError(f"epoch {epoch!r}: at most 64 ASCII letters, digits, '-' or '_'")
+
+
+def marker_prefix(epoch: str) -> bytes:
+    """The first bytes of the marker of this epoch: what a script compares without parsing JSON."""
+    return b'{"epoch":"' + epoch.encode() + b'"'
+
+
+def envelope(version: int, packed: bytes) -> bytes:
+    """What the store keeps: 8 bytes little-endian version, then the packed state."""
+    return version.to_bytes(VERSION_BYTES, "little") + packed
+
+
+def opened(value: bytes | None) -> Versioned | None:
+    """The inverse of `envelope`; None for an absent key."""
+    if value is None:
+        return None
+    return Versioned(int.from_bytes(value[:VERSION_BYTES], "little"), value[VERSION_BYTES:])
+
+
+def _expiry_ms(group: Group) -> int | None:
+    if not group.expires:
+        return None
+    return max(unit.view.retention_ms or 0 for unit in group.units) + EXPIRY_MARGIN_MS

@@ -6,24 +6,24 @@ files through `glob`; nothing here holds a lock.
 
 import datetime as dt
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 
 from fraud_assets.contracts.topics import DAY_MS
-from fraud_assets.stores.files import Files, open_files
+from fraud_assets.stores.files import Files, open_files, read_parquet
 from fraud_assets.stores.schemas import LOG_ORDER, TABLES, arrow_schema
 
 PARTITION_FILE = "data.parquet"
 # A reader that listed a file which was then replaced lists again; thrice means somebody rewrites
 # faster than it reads, and that is worth an error.
 READ_ATTEMPTS = 3
+THREADS = 4  # a history has hundreds of files, and each waits for the disk
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{0,199}")
 _PARTITION = re.compile(r"event_date=(\d{4}-\d{2}-\d{2})")
 
@@ -71,27 +71,27 @@ class Lake:
         strangers = [other for other, _ in _by_day(conformed) if other != day]
         if strangers:
             raise BadRows(f"BadRows: {table} of {day} holds rows of {strangers[0]}; partition by event_time_ms in UTC.")
-        ordered = conformed.take(_log_order(conformed))
+        ordered = _in_log_order(conformed)
         self._files.replace_folder(f"{self._folder(table)}/event_date={day}", PARTITION_FILE, ordered)
 
-    def append(self, table: str, rows: pa.Table, name: str) -> list[str]:
+    def append(self, table: str, rows: pa.Table, name: str, *, rewrite: bool = False) -> list[str]:
         """Add `rows` as files called `name`, one per event date; the dates written.
 
         The same name again replaces its rows, wherever they were: a batch replayed after a crash
-        may end elsewhere than the first time, so what it no longer holds is removed.
+        may end elsewhere than the first time, so what it no longer holds is removed. A replay starts
+        at the same row and so is recognised; `rewrite` says that it may share no date with the first.
         """
         if not _NAME.fullmatch(name):
             raise BadRows(
                 f"BadRows: file name {name!r} must start with a letter or digit (readers skip '_' and '.') and hold no '/'."
             )
-        written, replay = [], False
-        for day, part in _by_day(self._conform(table, rows)):
-            replay |= self._files.put(self._path(table, day, name), part)
-            written.append(day)
-        if replay:
-            stale = [day for day in self.days(table) if day not in written]
+        days, parts = zip(*_by_day(self._conform(table, rows)), strict=True) if rows.num_rows else ((), ())
+        with ThreadPoolExecutor(THREADS) as pool:
+            replaced = list(pool.map(self._files.put, (self._path(table, day, name) for day in days), parts))
+        if rewrite or any(replaced):
+            stale = [day for day in self.days(table) if day not in days]
             self._files.delete([self._path(table, day, name) for day in stale])
-        return written
+        return list(days)
 
     def days(self, table: str) -> list[str]:
         """Event dates that have files, ascending."""
@@ -113,22 +113,25 @@ class Lake:
         """
         schema = self.schema(table)
         wanted = list(schema.names if columns is None else columns)
-        needed = wanted + [name for name in LOG_ORDER if name not in wanted]
-        condition = _condition(from_ms, to_ms, as_known_at_ms, duplicates)
-        rows = self._read(table, _day_of(from_ms), _day_of(None if to_ms is None else to_ms - 1), needed, condition)
-        return _without_replayed(rows.take(_log_order(rows))).select(wanted)
+        needed = list(dict.fromkeys([*wanted, *LOG_ORDER, "event_time_ms", "is_duplicate"]))
+
+        def asked(rows: pa.Table) -> pa.Table:
+            return _where(rows, _asked(rows, from_ms, to_ms, as_known_at_ms, duplicates))
+
+        rows = self._read(table, _day_of(from_ms), _day_of(None if to_ms is None else to_ms - 1), needed, asked)
+        return _without_replayed(_in_log_order(rows)).select(wanted)
 
     def _read(
-        self, table: str, first: str | None, last: str | None, columns: list[str], condition: ds.Expression | None
+        self, table: str, first: str | None, last: str | None, columns: list[str], asked: Callable[[pa.Table], pa.Table]
     ) -> pa.Table:
-        schema = self.schema(table)
+        """The `asked` rows of all files of the days from `first` to `last`, in no order."""
+        schema = pa.schema([self.schema(table).field(name) for name in columns])
         for attempt in range(READ_ATTEMPTS):
             paths = [path for day, path in self._listed(table) if (first or day) <= day <= (last or day)]
-            if not paths:
-                return schema.empty_table().select(columns)
             try:
-                dataset = ds.dataset(paths, schema=schema, format="parquet", filesystem=self._files.filesystem)
-                return dataset.to_table(columns=columns, filter=condition)
+                with ThreadPoolExecutor(THREADS) as pool:
+                    parts = pool.map(lambda path: asked(read_parquet(self._files.filesystem, path, schema)), paths)
+                    return pa.concat_tables([schema.empty_table(), *parts])
             except FileNotFoundError:
                 if attempt == READ_ATTEMPTS - 1:
                     raise
@@ -175,22 +178,21 @@ def _column(rows: pa.Table, field: pa.Field, table: str) -> pa.ChunkedArray:
         raise BadRows(f"BadRows: {table}.{field.name} is {column.type}, not {field.type}: {error}") from error
 
 
-def _condition(
-    from_ms: int | None, to_ms: int | None, as_known_at_ms: int | None, duplicates: bool
-) -> ds.Expression | None:
-    parts = []
+def _asked(
+    rows: pa.Table, from_ms: int | None, to_ms: int | None, as_known_at_ms: int | None, duplicates: bool
+) -> npt.NDArray[np.bool_]:
+    """(n,) whether a row is in the half-open range, had arrived, and is wanted."""
+    time, arrival = rows["event_time_ms"].to_numpy(), rows["ingested_at_ms"].to_numpy()
+    asked = np.ones(len(rows), bool)
     if from_ms is not None:
-        parts.append(ds.field("event_time_ms") >= from_ms)
+        asked &= time >= from_ms
     if to_ms is not None:
-        parts.append(ds.field("event_time_ms") < to_ms)
+        asked &= time < to_ms
     if as_known_at_ms is not None:
-        parts.append(ds.field("ingested_at_ms") < as_known_at_ms)
+        asked &= arrival < as_known_at_ms
     if not duplicates:
-        parts.append(~ds.field("is_duplicate"))
-    condition = None
-    for part in parts:
-        condition = part if condition is None else condition & part
-    return condition
+        asked &= ~rows["is_duplicate"].to_numpy()
+    return asked
 
 
 def _day_of(time_ms: int | None) -> str | None:
@@ -230,9 +232,19 @@ def _log_order(rows: pa.Table) -> npt.NDArray[np.int64]:
     return np.lexsort(_log_keys(rows)[::-1]).astype(np.int64)
 
 
+def _in_log_order(rows: pa.Table) -> pa.Table:
+    """Most scans find it so already: files are sorted, and days follow one another."""
+    order = _log_order(rows)
+    return rows if (np.diff(order) > 0).all() else rows.combine_chunks().take(order)
+
+
+def _where(rows: pa.Table, kept: npt.NDArray[np.bool_]) -> pa.Table:
+    return rows if kept.all() else rows.filter(pa.array(kept))
+
+
 def _without_replayed(rows: pa.Table) -> pa.Table:
     """One row per log position: a worker that died between two files may have left a row in both."""
     _, topic, partition, offset = _log_keys(rows)
     again = np.zeros(len(topic), bool)
     again[1:] = (np.diff(topic) == 0) & (np.diff(partition) == 0) & (np.diff(offset) == 0)
-    return rows.filter(pc.invert(pa.array(again))) if again.any() else rows
+    return _where(rows, ~again)

@@ -135,6 +135,15 @@ def test_shorter_replay_leaves_no_stale_rows_on_other_dates(lake):
     assert pl.scan_parquet(lake.glob(TABLE)).collect()["source_offset"].sort().to_list() == [0, 1]
 
 
+def test_rewritten_import_leaves_nothing_of_the_one_before(lake):
+    """A second import may share no date with the first and still replaces it."""
+    lake.append(TABLE, _rows((MONDAY, 0)), "import")
+
+    lake.append(TABLE, _rows((MONDAY + DAY_MS, 0)), "import", rewrite=True)
+
+    assert lake.days(TABLE) == ["2018-08-07"]
+
+
 def test_row_left_in_two_files_is_read_once(lake):
     """A log position is one row, even in the instant before a replay has cleaned up."""
     lake.append(TABLE, _rows((MONDAY, 0), (MONDAY + 1, 1)), "topic-0")

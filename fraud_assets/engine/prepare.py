@@ -18,10 +18,7 @@ from fraud_assets.engine.kernels import NULL, ROW_INPUTS, mix63
 from fraud_assets.engine.plan import EnginePlan, GroupPlan, Ints
 from fraud_assets.features.expressions import Binary, Col, Expr, Lit
 from fraud_assets.features.layout import Input
-from fraud_assets.features.sources import Entity, Field, Kind, LabelFactSource, Source
-
-# Σx² of 2**40 squared keeps 47 bits for the number of events, Σx keeps 22: see contracts/events.py.
-MAX_VALUE = 2**40 * 4
+from fraud_assets.features.sources import MAX_VALUE, Entity, Field, Kind, LabelFactSource, Source
 
 
 class BadValue(ValueError):

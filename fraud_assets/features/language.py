@@ -9,13 +9,18 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from fraud_assets.features.checks import bound, fault, filter_fault
 from fraud_assets.features.expressions import Col, Expr, columns_of
-from fraud_assets.features.sources import Entity, Kind, LabelFactSource, ProfileSource, Source
+from fraud_assets.features.sources import MAX_VALUE, Entity, Kind, LabelFactSource, ProfileSource, Source
 from fraud_assets.features.windows import LIFETIME, MIN_LATENESS_MS, VELOCITY, Window
 
 
 class BadFeature(ValueError):
     """A declaration that cannot mean anything; the message names the feature and the way out."""
+
+
+# The width of the engine's table of ratios: a numerator over one part, or over two that make a whole.
+MAX_DENOMINATORS = 2
 
 
 class Op(enum.StrEnum):
@@ -43,6 +48,7 @@ NEEDS_COLUMN = frozenset(
     {Op.SUM, Op.MEAN, Op.MIN, Op.MAX, Op.STD, Op.DISTINCT, Op.MODE, Op.LAST, Op.PROFILE, Op.PROFILE_AGE}
 )
 ARITHMETIC = frozenset({Op.SUM, Op.MEAN, Op.MIN, Op.MAX, Op.STD, Op.PROFILE_AGE})
+ADDING = frozenset({Op.SUM, Op.MEAN, Op.STD})
 
 # Sixteen hashes are 128 bytes a tile: above that a view of six windows outgrows 64 KiB, and past
 # sixteen devices on one account the exact number no longer matters.
@@ -167,8 +173,7 @@ def _check_aggregate(item: Aggregate, view: str) -> None:
         raise BadFeature(
             f"BadFeature: {view}: profile(…) and profile_age(…) go with a ProfileSource, and nothing else does."
         )
-    for tree in (item.of, item.where):
-        _check_columns(tree, source, view)
+    _check_expressions(item, source, view)
     _check_kinds(item, source, view)
 
 
@@ -176,6 +181,10 @@ def _check_ratio(item: Aggregate, view: str) -> None:
     parts = [item.numerator, *item.denominator]
     if item.numerator is None or not item.denominator:
         raise BadFeature(f"BadFeature: {view}: a ratio needs a numerator and at least one denominator.")
+    if len(item.denominator) > MAX_DENOMINATORS:
+        raise BadFeature(
+            f"BadFeature: {view}: a ratio has at most {MAX_DENOMINATORS} denominators; sum an expression, or declare a request feature."
+        )
     for part in parts:
         assert part is not None
         if part.op is Op.RATIO:
@@ -190,12 +199,12 @@ def _check_ratio(item: Aggregate, view: str) -> None:
             )
 
 
-def _check_columns(tree: Expr | None, source: Source, view: str) -> None:
-    for name in columns_of(tree) if tree is not None else ():
-        if name not in source.fields:
-            raise BadFeature(
-                f"BadFeature: {view}: {source.name} has no field {name!r}. Fields: {', '.join(source.fields)}."
-            )
+def _check_expressions(item: Aggregate, source: Source, view: str) -> None:
+    wrong = fault(item.of, source) if item.of is not None else None
+    if wrong is None and item.where is not None:
+        wrong = filter_fault(item.where, source)
+    if wrong is not None:
+        raise BadFeature(f"BadFeature: {view}: {item.op}: {wrong}")
 
 
 def _check_kinds(item: Aggregate, source: Source, view: str) -> None:
@@ -205,6 +214,11 @@ def _check_kinds(item: Aggregate, source: Source, view: str) -> None:
             raise BadFeature(
                 f"BadFeature: {view}: {item.op} of {hashed[0]!r} would add up hashes of identifiers. Use distinct(…)."
             )
+    if item.op in ADDING and item.of is not None and bound(item.of, source) > MAX_VALUE:
+        raise BadFeature(
+            f"BadFeature: {view}: {item.op} adds up values that could reach {bound(item.of, source):.1e}, over {MAX_VALUE:.1e}, and"
+            " its sum could overflow. Divide the expression, or give the contract's field its bounds."
+        )
     if item.op is Op.MODE and not (isinstance(item.of, Col) and source.fields[item.of.name].kind is Kind.CATEGORY):
         raise BadFeature(f"BadFeature: {view}: mode takes a category (a StrEnum field), whose code it can return.")
     if item.op is Op.DISTINCT and not isinstance(item.of, Col):
@@ -247,6 +261,12 @@ class FeatureView:
                 f"BadFeature: {self.name}: retention_ms is shorter than ttl_ms; the store would forget live values."
             )
         object.__setattr__(self, "resolved", tuple(item.resolved(self) for item in self.aggregates))
+        kinds = {isinstance(source, ProfileSource) for source in self.sources}
+        if len(kinds) > 1:
+            raise BadFeature(
+                f"BadFeature: {self.name}: profile versions may be dated ahead and would expire the windows of other sources."
+                " Give the profile a view of its own."
+            )
 
     @property
     def entities(self) -> tuple[Entity, ...]:
@@ -285,6 +305,8 @@ class RequestFeature:
     hidden: bool = False
 
     def __post_init__(self) -> None:
+        if self.compute.__name__ == "<lambda>":
+            raise BadFeature(f"BadFeature: {self.name}: a lambda has no source text of its own to digest; write a def.")
         arity = self.compute.__code__.co_argcount
         if arity != len(self.inputs):
             raise BadFeature(

@@ -7,7 +7,8 @@ aggregates that need the same accumulator over the same window share it.
 import enum
 from dataclasses import dataclass
 
-from fraud_assets.features.expressions import Col, Expr, columns_of
+from fraud_assets.features.checks import may_be_null
+from fraud_assets.features.expressions import Col, Expr
 from fraud_assets.features.language import Aggregate, BadFeature, FeatureView, Op
 from fraud_assets.features.sources import Entity, LabelFactSource, Source
 from fraud_assets.features.windows import LIFETIME, Window
@@ -267,9 +268,7 @@ def _accumulators(item: Aggregate) -> tuple[Out, tuple[AccSpec, ...]]:
 
 
 def _nullable(of: Expr | None, source: Source) -> Expr | None:
-    if of is None or not any(source.fields[name].nullable for name in columns_of(of)):
-        return None
-    return of
+    return of if of is not None and may_be_null(of, source) else None
 
 
 def _ratio(item: Aggregate, outs: dict[str, OutSpec]) -> list[RatioSpec]:
@@ -293,5 +292,9 @@ def _existing(part: Aggregate, window: Window, outs: dict[str, OutSpec]) -> str:
         if (out.kind, out.window, tuple(spec.key() for spec in out.accs)) == wanted:
             return name
     name = f"_{part.feature_name(window)}"
+    if name in outs:
+        raise BadFeature(
+            f"BadFeature: two different parts of ratios are both named {part.feature_name(window)}; give one a label."
+        )
     outs[name] = OutSpec(name, kind, window, accs, hidden=True)
     return name

@@ -12,6 +12,10 @@ from functools import cached_property
 
 import msgspec
 
+# The largest number a field may hold. Sums of 2**21 events of this size fit int64 and sums of their
+# squares fit 128 bits, so no aggregate can overflow; milliseconds of the year 2100 fit below it.
+MAX_VALUE = 2**42
+
 
 class BadSource(ValueError):
     """A source whose contract the engine cannot read, or that names a field it has not."""
@@ -28,12 +32,16 @@ class Kind(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Field:
-    """name and kind of one contract field; `vocabulary` is sorted, so code order is lexical order."""
+    """name and kind of one contract field; `vocabulary` is sorted, so code order is lexical order.
+
+    bound: the largest magnitude the contract allows; for an identifier, whose hash it is, all of int64.
+    """
 
     name: str
     kind: Kind
     vocabulary: tuple[str, ...] = ()
     nullable: bool = False
+    bound: int = MAX_VALUE
 
     def code(self, value: str) -> int:
         """Integer code of a category's value, from 1. Raises BadSource for one it has not."""
@@ -43,11 +51,12 @@ class Field:
 
 
 def _field(name: str, annotation: object) -> Field | None:
-    base, nullable = annotation, False
+    base, nullable, bound = annotation, False, MAX_VALUE
     while True:
         origin = typing.get_origin(base)
         if origin is typing.Annotated:
-            base = typing.get_args(base)[0]
+            base, *metas = typing.get_args(base)
+            bound = min([bound, *(_bound(meta) for meta in metas if isinstance(meta, msgspec.Meta))])
         elif origin in (typing.Union, types.UnionType):
             rest = [arg for arg in typing.get_args(base) if arg is not type(None)]
             if len(rest) != 1:
@@ -56,9 +65,19 @@ def _field(name: str, annotation: object) -> Field | None:
         else:
             break
     if isinstance(base, type) and issubclass(base, enum.StrEnum):
-        return Field(name, Kind.CATEGORY, tuple(sorted(member.value for member in base)), nullable)
-    kinds = {bool: Kind.BOOL, int: Kind.INT, str: Kind.ID}
-    return Field(name, kinds[base], (), nullable) if isinstance(base, type) and base in kinds else None
+        return Field(name, Kind.CATEGORY, tuple(sorted(member.value for member in base)), nullable, len(base))
+    kinds = {bool: (Kind.BOOL, 1), int: (Kind.INT, bound), str: (Kind.ID, 2**63)}
+    if not isinstance(base, type) or base not in kinds:
+        return None
+    kind, largest = kinds[base]
+    return Field(name, kind, (), nullable, largest)
+
+
+def _bound(meta: msgspec.Meta) -> int:
+    """Largest magnitude between a contract's ge and le; MAX_VALUE where either is open."""
+    if meta.ge is None or meta.le is None:
+        return MAX_VALUE
+    return int(max(abs(meta.ge), abs(meta.le)))
 
 
 def contract_fields(contract: type[msgspec.Struct]) -> dict[str, Field]:
@@ -141,6 +160,17 @@ class LabelFactSource(Source):
     """Signed verdicts, timed by when they were known; `sign_field` is +1 or, for a retraction, -1."""
 
     sign_field: str | None = "sign"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sign_field is None:
+            return
+        sign = self.fields.get(self.sign_field)
+        if sign is None or sign.kind is not Kind.INT or sign.nullable:
+            raise BadSource(
+                f"BadSource: {self.name} needs {self.sign_field!r}, an int that is never null, +1 or -1. For facts that nobody"
+                " takes back write sign_field=None."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,11 +31,12 @@ def compiled_rows(plan: ServicePlan) -> Callable[[npt.NDArray[np.float64]], None
 
 
 def _module(plan: ServicePlan) -> ModuleType:
-    """The generated module. Its file is named by its digest, so that its machine code can be kept."""
-    digest = hashlib.sha256((_source(plan) + plan.engine.registry.service_digest(plan.service)).encode()).hexdigest()[
-        :16
-    ]
-    name = f"request_features_{digest}"
+    """The generated module. Its file is named by its digest, so that its machine code can be kept.
+
+    The digest is of the code alone: services with the same request features share it, whatever they read.
+    """
+    code = [_source(plan), *(request_digest(item) for item in plan.service.request)]
+    name = f"request_features_{hashlib.sha256(''.join(code).encode()).hexdigest()[:16]}"
     if name not in sys.modules:
         functions = {f"f{place}": request_kernel(item.compute) for place, item in enumerate(plan.service.request)}
         sys.modules[name] = _load(name, _source(plan), functions)

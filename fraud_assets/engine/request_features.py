@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from fraud_assets.engine.jit import cache_folder, kernel, request_kernel
 from fraud_assets.engine.plan import ServicePlan
+from fraud_assets.features.registry import request_digest
 
 Values = npt.NDArray[np.float64]
 

@@ -9,6 +9,11 @@ from fraud_assets.contracts.events import Activity, Decision, Event, Label, Labe
 
 DAY_MS = 86_400_000
 
+# Raw topics take half of what the dead letters do (the brokers' default), so that every record that
+# fits its topic still fits with the reason of its refusal in front; else one could stop the worker.
+MAX_RECORD_BYTES = 512 * 1024
+MAX_DEAD_LETTER_BYTES = 2 * MAX_RECORD_BYTES
+
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True):
     """name: versioned; key: the contract field that chooses the partition; retention_ms: explicit."""
@@ -18,6 +23,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     contract: type[Event] | None
     partitions: int = 8
     retention_ms: int = 7 * DAY_MS
+    max_bytes: int = MAX_RECORD_BYTES
 
     def config(self) -> dict[str, str]:
         """Broker settings; LogAppendTime makes the broker's clock the one arrival clock."""
@@ -26,6 +32,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
             "cleanup.policy": "delete",
             "retention.ms": str(self.retention_ms),
             "retention.bytes": "-1",
+            "max.message.bytes": str(self.max_bytes),
         }
 
 
@@ -35,7 +42,14 @@ PROFILES = Topic(name="profiles.v1", key="account_id", contract=Profile)
 LABELS = Topic(name="labels.v1", key="account_id", contract=Label)
 LABEL_FACTS = Topic(name="label_facts.v1", key="account_id", contract=LabelFact)
 DECISIONS = Topic(name="decisions.v1", key="account_id", contract=Decision)
-DEAD_LETTERS = Topic(name="dead_letters.v1", key="", contract=None, partitions=1, retention_ms=30 * DAY_MS)
+DEAD_LETTERS = Topic(
+    name="dead_letters.v1",
+    key="",
+    contract=None,
+    partitions=1,
+    retention_ms=30 * DAY_MS,
+    max_bytes=MAX_DEAD_LETTER_BYTES,
+)
 
 RAW_TOPICS = (TRANSACTIONS, ACTIVITY, PROFILES, LABELS, LABEL_FACTS)
 

@@ -1,0 +1,73 @@
+"""What travels through the worker, before and after it is an event."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+from fraud_assets.contracts.events import Event
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+class Record(NamedTuple):
+    """A record as the broker gave it; `timestamp_ms` is its append time."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+class Refusal(StrEnum):
+    """Why the worker refuses an event that is well formed; `codec.Reason` says why bytes are none."""
+
+    WRONG_KEY = "wrong_key"
+    FUTURE_DATED = "future_dated"
+    CONFLICTING_DUPLICATE = "conflicting_duplicate"
+    FOREIGN_ENTITY_RECORD = "foreign_entity_record"
+
+
+class DeadLetter(NamedTuple):
+    """A record that goes no further: its bytes as they came, and why."""
+
+    record: Record
+    reason: str
+    field: str = ""
+    detail: str = ""
+
+
+class Accepted(NamedTuple):
+    """An event of the log. arrival_ms: the running maximum of its partition's append times."""
+
+    record: Record
+    event: Event
+    arrival_ms: int
+    is_duplicate: bool = False
+
+
+class Send(NamedTuple):
+    """A record to produce."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+
+
+def dead_letter_record(topic: str, letter: DeadLetter) -> Send:
+    """The record of the dead-letter topic: the original key, bytes and headers, after ours."""
+    at = letter.record
+    said = {
+        "reason": letter.reason,
+        "field": letter.field,
+        "detail": letter.detail,
+        "source_topic": at.topic,
+        "source_partition": str(at.partition),
+        "source_offset": str(at.offset),
+        "source_timestamp_ms": str(at.timestamp_ms),
+    }
+    headers = [(name, text.encode()) for name, text in said.items()]
+    return Send(topic, at.key, at.value, [*headers, *at.headers])

@@ -1,0 +1,121 @@
+"""Events and records for tests: one valid transaction, and what is changed of it."""
+
+from typing import Any
+
+import msgspec
+
+from fraud_assets.contracts import topics
+from fraud_assets.contracts.codec import encode
+from fraud_assets.contracts.events import Activity, Event, Label, LabelSource, Profile, Transaction
+from streaming.core.dedupe import First, Firsts, Mark, pack_firsts, unpack_firsts
+from streaming.core.records import Record
+
+T0 = 1_767_225_600_000  # 2026-01-01
+MINUTE = 60_000
+DAY = 86_400_000
+
+
+def transaction(**changed: Any) -> Transaction:
+    given: dict[str, Any] = {
+        "event_time_ms": T0,
+        "transaction_id": "t1",
+        "account_id": "a1",
+        "event_id": "e1",
+        "promoter_id": "p1",
+        "device_id": "d1",
+        "ip_token": "dev:00",
+        "ip_country": "DE",
+        "card_token": "dev:c1",
+        "payment_method": "card",
+        "amount_minor": 4200,
+        "currency": "EUR",
+        "ticket_count": 2,
+        "tier": "standard",
+        "category": "concert",
+        "billing_country": "DE",
+        "outcome": "approved",
+    }
+    return _made(Transaction, given | changed)
+
+
+def activity(**changed: Any) -> Activity:
+    given = {
+        "event_time_ms": T0,
+        "activity_id": "v1",
+        "kind": "view",
+        "event_id": "e1",
+        "promoter_id": "p1",
+        "account_id": "a1",
+    }
+    return _made(Activity, given | changed)
+
+
+def profile(**changed: Any) -> Profile:
+    given = {
+        "event_time_ms": T0,
+        "profile_id": "f1",
+        "account_id": "a1",
+        "created_at_ms": T0 - DAY,
+        "address_changed_at_ms": T0 - DAY,
+        "email_changed_at_ms": T0 - DAY,
+        "phone_changed_at_ms": T0 - DAY,
+        "home_country": "DE",
+    }
+    return _made(Profile, given | changed)
+
+
+def label(**changed: Any) -> Label:
+    given = {
+        "event_time_ms": T0 + DAY,
+        "label_id": "l1",
+        "transaction_id": "t1",
+        "account_id": "a1",
+        "source": LabelSource.CHARGEBACK,
+        "is_fraud": True,
+    }
+    return _made(Label, given | changed)
+
+
+def _made(contract: Any, values: dict[str, Any]) -> Any:
+    return msgspec.convert(values, contract)
+
+
+TOPIC_OF = {topic.contract: topic for topic in (*topics.RAW_TOPICS, topics.DECISIONS)}
+
+
+def record(event: Event | bytes, offset: int = 0, arrival_ms: int = T0 + 1000, **changed: Any) -> Record:
+    """The record of an event in its topic, or of raw bytes in `transactions.v1` under account a1."""
+    if isinstance(event, bytes):
+        made = Record(topics.TRANSACTIONS.name, 0, offset, arrival_ms, b"a1", event)
+    else:
+        topic = TOPIC_OF[type(event)]
+        key = getattr(event, topic.key).encode()
+        made = Record(topic.name, 0, offset, arrival_ms, key, encode(event))
+    return made._replace(**changed)
+
+
+class FakeSeen:
+    """The dedupe store in memory. `ttl`: nothing expires unless a test forgets it."""
+
+    def __init__(self) -> None:
+        self.marks: dict[tuple[str, int], Mark] = {}
+        self.packed: dict[bytes, bytes] = {}
+
+    def read(self, at: Any, identities: Any) -> tuple[list[Mark | None], list[Firsts]]:
+        return [self.marks.get(one) for one in at], [unpack_firsts(self.packed.get(one)) for one in identities]
+
+    def write(self, marks: Any, firsts: Any) -> None:
+        self.marks.update(marks)
+        self.packed.update({key: pack_firsts(value) for key, value in firsts.items()})
+
+
+class FakeHistory:
+    """A lake that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.found: dict[tuple[str, int], tuple[dict[bytes, First], int | None]] = {}
+        self.asked: list[tuple[str, int]] = []
+
+    def firsts(self, at: Any, before_offset: int, horizon_ms: int) -> tuple[dict[bytes, First], int | None]:
+        self.asked.append(at)
+        return self.found.get(at, ({}, None))

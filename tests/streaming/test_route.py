@@ -1,0 +1,230 @@
+"""Every kind of record has one outcome: accepted, marked a duplicate, or a dead letter with its bytes."""
+
+import json
+
+import pytest
+
+from fraud_assets.contracts.codec import MAX_EVENT_BYTES, encode
+from fraud_assets.contracts.topics import DEAD_LETTERS
+from fraud_assets.features.catalogue.ticketing import registry
+from streaming.core.dedupe import First, identity_hash, payload_hash
+from streaming.core.records import Record
+from streaming.core.rekey import ReKeyer, origin_of
+from streaming.core.route import Routed, Router
+from tests.streaming.events import (
+    DAY,
+    MINUTE,
+    T0,
+    FakeHistory,
+    FakeSeen,
+    activity,
+    label,
+    profile,
+    record,
+    transaction,
+)
+
+HORIZON = DAY
+
+
+@pytest.fixture
+def seen() -> FakeSeen:
+    return FakeSeen()
+
+
+@pytest.fixture
+def history() -> FakeHistory:
+    return FakeHistory()
+
+
+@pytest.fixture
+def router(seen: FakeSeen, history: FakeHistory) -> Router:
+    return Router(ReKeyer(registry()), seen, history, HORIZON)
+
+
+def as_json(**changed: object) -> bytes:
+    return json.dumps(json.loads(encode(transaction())) | changed).encode()
+
+
+POISON = {
+    "oversized": b" " * (MAX_EVENT_BYTES + 1),
+    "malformed_json": b'{"event_time_ms": 1',
+    "invalid_utf8": as_json().replace(b"a1", b"\xff\xfe"),
+    "too_deep": b"[" * 40 + b"]" * 40,
+    "nul_character": as_json().replace(b"t1", b"t\\u00001"),
+    "unknown_schema_version": as_json(schema_version=2),
+    "unknown_field": as_json(loyalty_points=3),
+    "missing_field": json.dumps({"event_time_ms": T0}).encode(),
+    "invalid_value": as_json(amount_minor=-1),
+}
+
+
+@pytest.mark.parametrize("reason", POISON)
+def test_poison_becomes_a_dead_letter_with_exactly_its_bytes(router: Router, reason: str):
+    poison = record(POISON[reason], offset=7, headers=[("trace", b"abc")])
+
+    routed = router.route([poison])
+
+    (sent,) = routed.sends
+    assert (sent.topic, sent.key, sent.value) == (DEAD_LETTERS.name, b"a1", POISON[reason])
+    headers = dict(sent.headers)
+    assert headers["reason"] == reason.encode()
+    assert (headers["source_topic"], headers["source_partition"]) == (b"transactions.v1", b"0")
+    assert (headers["source_offset"], headers["trace"]) == (b"7", b"abc")
+    assert routed.accepted == []
+
+
+def test_a_tombstone_is_poison_of_no_bytes(router: Router):
+    (sent,) = router.route([record(b"", value=None)]).sends
+
+    assert (sent.topic, sent.value) == (DEAD_LETTERS.name, None)
+
+
+def test_a_record_keyed_by_another_account_is_refused(router: Router):
+    """It may lie in another partition than its copies, so its order and its duplicates are lost."""
+    assert reasons(router.route([record(transaction(), key=b"a2")])) == ["wrong_key"]
+    assert reasons(router.route([record(transaction(), key=None, offset=1)])) == ["wrong_key"]
+
+
+def test_poison_between_good_events_stops_nobody(router: Router):
+    routed = router.route([record(transaction()), record(b"junk", 1), record(transaction(transaction_id="t2"), 2)])
+
+    assert [accepted.record.offset for accepted in routed.accepted] == [0, 2]
+    assert reasons(routed) == ["malformed_json"]
+
+
+def test_events_from_the_future_are_quarantined_before_any_state(router: Router, seen: FakeSeen):
+    """Five minutes after arrival is the last moment; a quarantined event claims no identity."""
+    arrival = T0
+    at_bound = transaction(event_time_ms=arrival + 5 * MINUTE)
+    beyond = transaction(event_time_ms=arrival + 5 * MINUTE + 1, transaction_id="t2")
+
+    routed = router.route([record(at_bound, 0, arrival), record(beyond, 1, arrival)])
+
+    assert [accepted.record.offset for accepted in routed.accepted] == [0]
+    assert reasons(routed) == ["future_dated"]
+    assert len(seen.packed) == 1
+
+
+def test_a_profile_may_be_valid_from_tomorrow(router: Router):
+    routed = router.route([record(profile(event_time_ms=T0 + DAY))])
+
+    assert reasons(routed) == []
+    assert topics_of(routed) == ["entity.account.v1"]
+
+
+def test_an_event_a_day_late_is_accepted(router: Router):
+    assert len(router.route([record(transaction(), 0, T0 + DAY)]).accepted) == 1
+
+
+def test_one_record_per_entity_with_the_position_in_its_headers(router: Router):
+    """A transaction names nine entity types; each gets the event's own bytes and its origin."""
+    original = record(transaction(), offset=3)
+
+    routed = router.route([original])
+
+    keys = {send.topic: send.key for send in routed.sends}
+    assert len(keys) == len(routed.sends) == 9
+    assert keys["entity.account.v1"] == b"a1"
+    assert keys["entity.account_event.v1"] == b"a1|e1"
+    for send in routed.sends:
+        assert send.value == original.value
+        assert origin_of(Record(send.topic, 0, 0, 0, send.key, send.value, send.headers)) == (
+            "transactions.v1",
+            0,
+            3,
+            T0 + 1000,
+        )
+
+
+def test_an_entity_that_an_event_does_not_name_gets_no_record(router: Router):
+    routed = router.route([record(transaction(card_token=None)), record(activity(account_id=None))])
+
+    assert "entity.card.v1" not in topics_of(routed)
+    assert "entity.account_card.v1" not in topics_of(routed)
+    assert topics_of(routed).count("entity.event.v1") == 2
+
+
+def test_labels_go_to_the_lake_and_to_no_entity(router: Router):
+    """Their facts do, once the label stage has joined them."""
+    routed = router.route([record(label(), 0, T0 + 2 * DAY)])
+
+    assert (len(routed.accepted), routed.sends) == (1, [])
+
+
+def test_a_copy_is_kept_with_its_verdict_and_is_not_rekeyed(router: Router):
+    routed = router.route([record(transaction()), record(transaction(), 1)])
+
+    assert [accepted.is_duplicate for accepted in routed.accepted] == [False, True]
+    assert len(routed.sends) == 9
+
+
+def test_the_same_identity_with_another_payload_is_a_conflicting_duplicate(router: Router):
+    routed = router.route([record(transaction()), record(transaction(amount_minor=1), 1)])
+
+    assert reasons(routed) == ["conflicting_duplicate"]
+    assert [accepted.record.offset for accepted in routed.accepted] == [0]
+
+
+def test_two_accounts_may_use_one_transaction_id(router: Router):
+    routed = router.route([record(transaction()), record(transaction(account_id="a2"), 1)])
+
+    assert [accepted.is_duplicate for accepted in routed.accepted] == [False, False]
+
+
+def test_routing_again_after_a_crash_gives_the_same_verdicts_and_records(seen: FakeSeen, history: FakeHistory):
+    """Nothing was committed: another process routes the same records with the same store."""
+    log = [record(transaction()), record(transaction(), 1), record(transaction(amount_minor=1), 2)]
+    first = Router(ReKeyer(registry()), seen, history, HORIZON).route(log)
+
+    again = Router(ReKeyer(registry()), seen, history, HORIZON).route(log)
+
+    assert again == first
+
+
+def test_arrival_never_steps_back_within_a_partition(router: Router):
+    routed = router.route([record(transaction(), 0, T0 + 9), record(transaction(transaction_id="t2"), 1, T0 + 5)])
+
+    assert [accepted.arrival_ms for accepted in routed.accepted] == [T0 + 9, T0 + 9]
+
+
+def test_the_arrival_clock_survives_a_restart(seen: FakeSeen, history: FakeHistory):
+    Router(ReKeyer(registry()), seen, history, HORIZON).route([record(transaction(), 0, T0 + 9)])
+
+    (accepted,) = (
+        Router(ReKeyer(registry()), seen, history, HORIZON)
+        .route([record(transaction(transaction_id="t2"), 1, T0 + 5)])
+        .accepted
+    )
+
+    assert accepted.arrival_ms == T0 + 9
+
+
+def test_a_lost_dedupe_store_is_refilled_from_the_lake(history: FakeHistory):
+    """A flushed store must not turn copies into news: what the lake accepted counts."""
+    first = First(0, T0 + 1000, payload_hash(transaction()))
+    history.found["transactions.v1", 0] = {identity_hash("transactions.v1", "a1", "t1"): first}, T0 + 1000
+
+    routed = Router(ReKeyer(registry()), FakeSeen(), history, HORIZON).route([record(transaction(), 4)])
+
+    assert [accepted.is_duplicate for accepted in routed.accepted] == [True]
+
+
+def test_a_store_that_is_behind_the_batch_is_not_trusted(seen: FakeSeen, history: FakeHistory):
+    """A failover may lose acknowledged writes: a mark below the batch asks the lake; one at it does not."""
+    router = Router(ReKeyer(registry()), seen, history, HORIZON)
+    router.route([record(transaction())])
+    router.route([record(transaction(transaction_id="t2"), 1)])
+    assert history.asked == []
+
+    router.route([record(transaction(transaction_id="t3"), 9)])
+
+    assert history.asked == [("transactions.v1", 0)]
+
+
+def reasons(routed: Routed) -> list[str]:
+    return [letter.reason for letter in routed.dead_letters]
+
+
+def topics_of(routed: Routed) -> list[str]:
+    return [send.topic for send in routed.sends]

@@ -17,7 +17,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DAGSTER_DISABLE_TELEMETRY := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-kafka check lint format types imports bench handbook lock java clean
+.PHONY: help install demo up down test test-kafka test-redis check lint format types imports bench handbook lock clean java redis
 
 help: ## list everything
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ test: $(READY) ## all tests but those that need Java (ARGS= is passed to pytest)
 test-kafka: $(READY) $(if $(KAFKA_BOOTSTRAP_SERVERS),,java) ## the integration tests on Apache Kafka 4, or on KAFKA_BOOTSTRAP_SERVERS
 	$(RUN) -m pytest -m kafka $(ARGS)
 
+test-redis: $(READY) redis ## the online store's tests on Redis too; make test runs them on Valkey
+	$(RUN) -m pytest tests/stores/test_online.py $(ARGS)
+
 check: lint types imports test ## what CI runs: ruff, mypy, import-linter, tests
 
 lint: $(STAMP) ## ruff: rules and format
@@ -94,6 +97,13 @@ java:
 		test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 		|| { echo "Apache Kafka needs Java 17 and Maven: install openjdk-17-jre-headless and maven, or set KAFKA_BOOTSTRAP_SERVERS." >&2; exit 1; }; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq openjdk-17-jre-headless maven; }
+
+# Debian starts a redis-server of its own on installation; RUNLEVEL=1 tells it not to.
+redis:
+	@command -v redis-server >/dev/null || { \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+		|| { echo "These tests need redis-server 7.0 or newer on PATH." >&2; exit 1; }; \
+		apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server; }
 
 # ------------------------------------------------------------------------------------------ measure
 

@@ -57,7 +57,8 @@ TOP_LEVEL_FILES = (
 
 
 def modules_of(package: str) -> list[Path]:
-    return sorted((ROOT / package).rglob("*.py"))
+    # __pycache__ holds generated sources too: the request features that the engine compiles.
+    return sorted(path for path in (ROOT / package).rglob("*.py") if "__pycache__" not in path.parts)
 
 
 def dotted(path: Path) -> str:

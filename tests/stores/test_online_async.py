@@ -1,0 +1,231 @@
+"""The scorer's reader against a real server, and against servers that hang, die and lie."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import redis
+
+from fraud_assets.features.catalogue.ticketing import registry
+from fraud_assets.stores.online import OnlineStore
+from fraud_assets.stores.online_async import OnlineReader
+from fraud_assets.stores.online_port import NoEpoch, StoreUnavailable, Write
+from fraud_assets.stores.online_wire import Address, Connection
+
+WITHIN_S = 5.0
+
+
+@pytest.fixture
+def store(valkey_server: str):
+    """A writer whose epoch `e1` is published at an empty server."""
+    client = redis.Redis.from_url(valkey_server)
+    client.flushall()
+    client.close()
+    joined = OnlineStore.connect(valkey_server, registry())
+    joined.publish_epoch("e1", log="log-1", resume={}, now_ms=1)
+    yield joined
+    joined.close()
+
+
+@asynccontextmanager
+async def reading(url: str, timeout_s: float = 0.5) -> AsyncIterator[OnlineReader]:
+    reader = OnlineReader(url, registry(), timeout_s)
+    reader.start()
+    try:
+        yield reader
+    finally:
+        await reader.close()
+
+
+async def until(true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not true():
+        assert time.monotonic() < deadline, "not within the deadline"
+        await asyncio.sleep(0.005)
+
+
+def test_states_and_versions_come_in_the_order_asked(store: OnlineStore, valkey_server: str):
+    """The engine takes states by place."""
+    store.compare_and_set("account", [Write("a", 0, b"one")])
+    store.compare_and_set("account", [Write("a", 1, b"two")])
+    store.compare_and_set("card", [Write("c", 0, b"card")])
+
+    async def scenario():
+        async with reading(valkey_server) as reader:
+            await until(lambda: reader.marker)
+            return await reader.read([("card", "c"), ("device", "d"), ("account", "a")])
+
+    found = asyncio.run(scenario())
+    assert (found.states, found.versions, found.epoch) == ([b"card", None, b"two"], [1, 0, 2], "e1")
+
+
+def test_reads_in_flight_together_do_not_mix_their_answers(store: OnlineStore, valkey_server: str):
+    """Replies are matched by order alone."""
+    store.compare_and_set("ip", [Write(f"k{i}", 0, str(i).encode()) for i in range(300)])
+
+    async def scenario():
+        async with reading(valkey_server) as reader:
+            await until(lambda: reader.marker)
+            return await asyncio.gather(*(reader.read([("ip", f"k{i}")]) for i in range(300)))
+
+    assert [read.states for read in asyncio.run(scenario())] == [[str(i).encode()] for i in range(300)]
+
+
+def test_a_new_epoch_is_followed_by_the_next_read(store: OnlineStore, valkey_server: str):
+    """Publishing a snapshot interrupts nobody."""
+
+    async def scenario():
+        async with reading(valkey_server) as reader:
+            await until(lambda: reader.marker)
+            store.load("e2", "account", [("a", b"rebuilt")])
+            store.publish_epoch("e2", log="log-1", resume={}, now_ms=2)
+            return await reader.read([("account", "a")])
+
+    found = asyncio.run(scenario())
+    assert (found.states, found.epoch) == ([b"rebuilt"], "e2")
+
+
+def test_a_flushed_store_is_no_epoch_and_not_a_world_of_strangers(store: OnlineStore, valkey_server: str):
+    """The marker is read with the states."""
+
+    async def scenario():
+        async with reading(valkey_server) as reader:
+            await until(lambda: reader.marker)
+            store._client.flushall()
+            with pytest.raises(NoEpoch):
+                await reader.read([("account", "a")])
+            assert reader.marker is None
+
+    asyncio.run(scenario())
+
+
+def test_without_a_server_reads_fail_at_once(free_port: int):
+    """A dead store costs a decision its features, not its time."""
+
+    async def scenario():
+        async with reading(f"redis://127.0.0.1:{free_port}/0") as reader:
+            began = time.perf_counter()
+            with pytest.raises(StoreUnavailable) as refused:
+                await reader.read([("account", "a")])
+            return refused.value.reason, time.perf_counter() - began
+
+    reason, took_s = asyncio.run(scenario())
+    assert reason == "online_store_unreachable"
+    assert took_s < 0.02
+
+
+class FakeServer:
+    """Answers the greeting and one marker, then does with each further write what the test says."""
+
+    def __init__(self, then: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> None:
+        self.then = then
+        self.connections = 0
+
+    async def __call__(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        await source.read(4096)
+        sink.write(b"+PONG\r\n")
+        while await source.read(65536):
+            await self.then(sink)
+        sink.close()
+
+
+async def _with_fake(fake: FakeServer, test: Callable[[OnlineReader], Awaitable[None]]) -> None:
+    server = await asyncio.start_server(fake, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with reading(f"redis://127.0.0.1:{port}/0", timeout_s=0.02) as reader:
+        await until(lambda: reader._connection is not None)
+        await test(reader)
+    server.close()
+
+
+def test_a_hung_server_costs_the_timeout_then_nothing(store: OnlineStore):
+    """After a few timeouts the connection is given up, and reads fail at once until it is back."""
+
+    async def silence(sink: asyncio.StreamWriter) -> None:
+        return
+
+    async def scenario(reader: OnlineReader) -> None:
+        began = time.perf_counter()
+        with pytest.raises(StoreUnavailable) as refused:
+            await reader.read([("account", "a")])
+        assert refused.value.reason == "online_store_timeout"
+        assert 0.015 < time.perf_counter() - began < 0.2
+
+        async def fails() -> bool:
+            with pytest.raises(StoreUnavailable) as again:
+                await reader.read([("account", "a")])
+            return again.value.reason == "online_store_unreachable"
+
+        deadline = time.monotonic() + WITHIN_S
+        while not await fails():
+            assert time.monotonic() < deadline
+
+    asyncio.run(_with_fake(FakeServer(silence), scenario))
+
+
+def test_a_server_that_is_not_redis_fails_the_read_and_is_left(store: OnlineStore):
+    """After a protocol error no later reply can be trusted to belong to its question."""
+
+    async def nonsense(sink: asyncio.StreamWriter) -> None:
+        sink.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    fake = FakeServer(nonsense)
+
+    async def scenario(reader: OnlineReader) -> None:
+        with pytest.raises(StoreUnavailable):
+            await reader.read([("account", "a")])
+        await until(lambda: fake.connections > 1)
+
+    asyncio.run(_with_fake(fake, scenario))
+
+
+def test_it_comes_back_when_the_server_does(store: OnlineStore, valkey_server: str):
+    """CLIENT KILL stands for any lost connection."""
+    store.compare_and_set("account", [Write("a", 0, b"one")])
+
+    async def scenario():
+        async with reading(valkey_server) as reader:
+            await until(lambda: reader.marker)
+            before = reader._connection
+            store._client.client_kill_filter(_type="normal", skipme=True)
+            await until(lambda: reader._connection is not before and reader.marker)
+            return await reader.read([("account", "a")])
+
+    assert asyncio.run(scenario()).states == [b"one"]
+
+
+def test_a_wrong_password_never_counts_as_connected(store: OnlineStore, valkey_server: str):
+    """AUTH is part of the greeting, and its refusal closes the connection."""
+    address = Address.of(valkey_server.replace("redis://", "redis://nobody:wrong@"))
+
+    with pytest.raises(StoreUnavailable) as refused:
+        asyncio.run(_open(address))
+
+    assert refused.value.reason == "online_store_refused"
+
+
+async def _open(address: Address) -> None:
+    await Connection.open(address, WITHIN_S)
+
+
+@pytest.mark.parametrize(
+    ("url", "greeting"),
+    [
+        ("redis://h", [("PING",)]),
+        ("redis://:p%40ss@h:7/2", [("AUTH", "p@ss"), ("SELECT", 2), ("PING",)]),
+        ("rediss://u:p@h", [("AUTH", "u", "p"), ("PING",)]),
+    ],
+)
+def test_the_greeting_follows_the_url(url: str, greeting: list[tuple[object, ...]]):
+    """Credentials are percent-decoded, the database selected before anything is read."""
+    assert Address.of(url).greeting() == greeting
+
+
+def test_another_scheme_is_refused_without_repeating_the_password():
+    """The message reaches logs."""
+    with pytest.raises(ValueError, match="http") as refused:
+        Address.of("http://u:secret@h")
+    assert "secret" not in str(refused.value)

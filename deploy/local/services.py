@@ -161,3 +161,6 @@ CATALOGUE: Mapping[str, Service] = {
     service.name: service for service in (VALKEY, BROKER, WORKER, SCORER, DAGSTER_WEBSERVER, DAGSTER_DAEMON)
 }
 """Every service by name, in the order in which people expect to read them."""
+
+ADDRESSES: Mapping[str, str] = {"broker": "KAFKA_BOOTSTRAP_SERVERS", "valkey": "REDIS_URL"}
+"""Services that may be somebody else's, and the variable that then names them."""

@@ -2,15 +2,15 @@
 
     python -m deploy.local.stack up|down|status [--var DIR] [--services valkey,broker,…]
 
-`running(...)` is the same for tests: a subset of the services, on free ports, for as long as a
-`with` block lasts.
+`up` leaves it running. `running(...)` is the same for tests: a subset of the services, on free
+ports, for as long as a `with` block lasts.
 """
 
 import contextlib
 import shutil
 import tempfile
 import xmlrpc.client
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -19,7 +19,8 @@ import psutil
 
 from deploy.local.ports import choose_ports
 from deploy.local.probes import NotReady, wait_until
-from deploy.local.services import CATALOGUE, ROOT, Context, Service, base_env
+from deploy.local.services import ADDRESSES, CATALOGUE, ROOT, Context, Service, base_env
+from deploy.local.state import StackState, read_state, state_path, write_state
 from deploy.local.supervision import Supervisor, SupervisorGone, program_section, write_config
 
 _STOP_WITHIN_S = 20.0
@@ -28,6 +29,10 @@ _LOG_TAIL_LINES = 25
 
 class ServiceFailed(RuntimeError):
     """A service did not become ready; the message ends with the last lines of its log."""
+
+
+class ServiceMissing(ValueError):
+    """A chosen service needs another that is neither chosen nor given by its address."""
 
 
 @dataclass
@@ -122,7 +127,8 @@ def running(
 def start_supervisor(
     services: tuple[Service, ...], var_dir: Path, ports: list[int], extra_env: Mapping[str, str], is_tethered: bool
 ) -> Stack:
-    """Supervisord with all services configured and none started."""
+    """Supervisord with all services configured and none started. Raises ServiceMissing."""
+    _check_needs(services, extra_env)
     context = Context(var_dir, dict(zip([s.name for s in services], ports, strict=True)), {**base_env(var_dir)})
     for service in services:
         context.env.update(service.provides(context))
@@ -146,7 +152,15 @@ def start_supervisor(
     return Stack(services, context, Supervisor(control_socket), psutil.Process(process.pid), control_socket)
 
 
-def start_all(stack: Stack) -> None:
+def _check_needs(services: tuple[Service, ...], extra_env: Mapping[str, str]) -> None:
+    names = {service.name for service in services}
+    for service in services:
+        for need in service.needs:
+            if need not in names and ADDRESSES[need] not in extra_env:
+                raise ServiceMissing(f"{service.name} needs {need}: start it too, or set {ADDRESSES[need]}")
+
+
+def start_all(stack: Stack, tell: Callable[[str], None] = lambda _: None) -> None:
     """Each service once those it needs are ready; independent ones together. Raises ServiceFailed."""
     names = [service.name for service in stack.services]
     order = TopologicalSorter(
@@ -159,6 +173,7 @@ def start_all(stack: Stack) -> None:
             stack.launch(name)
         for name in batch:
             stack.wait_ready(name)
+            tell(f"{name:<18} ready  {stack.service(name).url(stack.context)}")
         order.done(*batch)
 
 
@@ -185,3 +200,71 @@ def _ask_all_to_stop(supervisor: Supervisor) -> None:
         for info in supervisor.call("getAllProcessInfo"):
             with contextlib.suppress(xmlrpc.client.Fault):  # it does not run
                 supervisor.call("stopProcess", info["name"], False)
+
+
+# -- left running ---------------------------------------------------------------------------------
+
+
+def up(names: Iterable[str], var_dir: Path, extra_env: Mapping[str, str], tell: Callable[[str], None]) -> Stack:
+    """Start services on their usual ports, or on others where those are taken, and leave them running.
+
+    A stack that already runs in `var_dir` is returned as it is. Raises ServiceFailed, with
+    everything stopped again.
+    """
+    var_dir = var_dir.absolute()
+    existing = attach(var_dir)
+    if existing is not None:
+        tell(f"already running in {var_dir}")
+        return existing
+    chosen = tuple(CATALOGUE[name] for name in names)
+    ports = choose_ports(service.preferred_port for service in chosen)
+    stack = start_supervisor(chosen, var_dir, ports, extra_env, is_tethered=False)
+    write_state(
+        var_dir,
+        StackState(
+            pid=stack.process.pid,
+            create_time_s=stack.process.create_time(),
+            control_socket=str(stack.control_socket),
+            services=[service.name for service in chosen],
+            ports=dict(stack.context.ports),
+            env=stack.env,
+        ),
+    )
+    try:
+        start_all(stack, tell)
+    except BaseException:
+        down(var_dir)
+        raise
+    return stack
+
+
+def attach(var_dir: Path) -> Stack | None:
+    """The stack that `up` left running in `var_dir`, None if there is none (any more)."""
+    state = read_state(var_dir.absolute())
+    supervisor = state.supervisor() if state else None
+    if state is None or supervisor is None:
+        return None
+    control_socket = Path(state.control_socket)
+    return Stack(
+        services=tuple(CATALOGUE[name] for name in state.services),
+        context=Context(var_dir.absolute(), state.ports, state.env),
+        supervisor=Supervisor(control_socket),
+        process=supervisor,
+        control_socket=control_socket,
+    )
+
+
+def down(var_dir: Path) -> bool:
+    """Stop what `up` started in `var_dir`; whether there was anything to stop. Data stays."""
+    stack = attach(var_dir)
+    if stack is not None:
+        shut_down(stack.process, stack.control_socket)
+    state_path(var_dir.absolute()).unlink(missing_ok=True)
+    return stack is not None
+
+
+if __name__ == "__main__":
+    # Here, because the command line imports this module.
+    from deploy.local.cli import main
+
+    main()

@@ -32,7 +32,9 @@ class FakeApi:
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                length = int(next(line for line in head.split("\r\n") if line.lower().startswith("content-length"))[15:])
+                length = int(
+                    next(line for line in head.split("\r\n") if line.lower().startswith("content-length"))[15:]
+                )
                 body = msgspec.json.decode(await reader.readexactly(length))
                 self.requests.extend(body["transactions"])
                 await asyncio.sleep(self.delay_s)
@@ -44,7 +46,9 @@ class FakeApi:
         writer.close()
 
     def _answer(self, transactions: list[dict[str, object]]) -> bytes:
-        body = b"<html>" if self.garbage else msgspec.json.encode({"decisions": [_decided(one) for one in transactions]})
+        body = (
+            b"<html>" if self.garbage else msgspec.json.encode({"decisions": [_decided(one) for one in transactions]})
+        )
         close = "Connection: close\r\n" if self.close_each else ""
         return f"HTTP/1.1 {self.status} X\r\n{close}Content-Length: {len(body)}\r\n\r\n".encode() + body
 

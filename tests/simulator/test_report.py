@@ -1,0 +1,133 @@
+"""The report shows a run's figures, opens offline, and trusts no text."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from simulator.metrics import metrics_of, percentiles
+from simulator.report import Skew, render, write_report
+from simulator.results import AttackBand, PurchaseResult, RunResult, read_jsonl, write_jsonl
+
+
+def purchase(i: int, decision: str, kind: str | None = None, **more: object) -> PurchaseResult:
+    fields: dict[str, object] = {
+        "transaction_id": f"txn_{i}", "account_id": f"acct_{i}", "event_time_ms": 1_000 * i, "offset_s": float(i),
+        "amount_minor": 12_345, "currency": "EUR", "is_fraud": kind is not None, "campaign": kind, "kind": kind,
+        "persona": "casual", "decision": decision, "outcome": "approved", "score": 0.9 if decision == "deny" else 0.1,
+        "latency_ms": float(i + 1), "lag_ms": 0.1, "reason_codes": ["CARD_VELOCITY"] if decision != "approve" else [],
+    } | more  # fmt: skip
+    return PurchaseResult(**fields)  # type: ignore[arg-type]
+
+
+def run(purchases: list[PurchaseResult]) -> RunResult:
+    return RunResult(
+        scenario="card-testing", summary="Stolen cards.", seed=7, rate_per_s=1.0, duration_s=10.0, elapsed_s=10.0,
+        started_ms=1_795_000_000_000, targets=["api", "kafka"],
+        bands=[AttackBand(name="card_testing_0000", kind="card_testing", start_s=3, end_s=7)],
+        purchases=purchases, published={"transactions.v1": len(purchases)}, delivery_failures=0, in_flight_peak=2,
+    )  # fmt: skip
+
+
+MIXED = [
+    purchase(0, "approve"),
+    purchase(1, "deny"),
+    purchase(2, "approve"),
+    purchase(3, "deny", "card_testing"),
+    purchase(4, "review", "cash_out"),
+    purchase(5, "approve", "card_testing"),
+    purchase(6, "approve"),
+    purchase(7, "approve", "account_takeover"),
+    purchase(8, "none", score=None, latency_ms=None, error="timeout"),
+]
+
+
+def test_recall_and_precision_are_those_counted_by_hand() -> None:
+    """Three of the attack, two flagged; one honest purchase flagged; the takeover belongs to neither."""
+    metrics = metrics_of(run(MIXED))
+
+    assert (metrics.attack.recall, metrics.attack.precision) == (0.6667, 0.6667)
+    assert metrics.everyday_fraud.recall == 0.0
+    assert metrics.attack.first_caught_s == 3.0
+    assert metrics.honest_flagged == 0.25
+    assert metrics.errors == {"timeout": 1}
+    assert metrics.decisions == 8
+    assert metrics.held_rate is False
+
+
+def test_shares_of_nothing_are_null() -> None:
+    metrics = metrics_of(run([]))
+
+    assert metrics.attack.recall is None
+    assert metrics.attack.precision is None
+    assert metrics.latency_ms == percentiles([])
+
+
+class Outside(HTMLParser):
+    """Collects whatever a browser would fetch or execute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in {"script", "link", "iframe", "img", "object"}:
+            self.found.append(tag)
+        self.found += [f"{name}={value}" for name, value in attrs if name in {"src", "href", "onload", "onclick"}]
+
+
+def test_the_page_fetches_and_executes_nothing() -> None:
+    page = Outside()
+    text = render(run(MIXED), Skew(checked=120, mismatches=0))
+
+    page.feed(text)
+
+    assert page.found == []
+    assert "url(" not in text and "@import" not in text
+
+
+def test_the_page_shows_figures_skew_band_reasons_and_examples() -> None:
+    text = render(run(MIXED), Skew(checked=1_234, mismatches=0), notes=["Model fraud@champion, version 3."])
+
+    assert "67% of the attack" in text
+    assert "mismatches of 1,234 checked" in text
+    assert 'class="band"' in text
+    assert "CARD_VELOCITY" in text
+    assert "Model fraud@champion, version 3." in text
+    for title in ("Caught", "Missed", "False alarms"):
+        assert f"<h3>{title}</h3>" in text
+
+
+def test_text_from_outside_is_escaped() -> None:
+    """Reason codes come from the API; a page must not run them."""
+    hostile = purchase(1, "deny", reason_codes=["<script>alert(1)</script>"])
+
+    text = render(run([hostile]), notes=["<b>bold</b>"])
+
+    assert "<script>" not in text
+    assert "<b>bold</b>" not in text
+
+
+@pytest.mark.parametrize("rows", [[], MIXED[:1], [MIXED[8]]])
+def test_runs_with_little_in_them_are_rendered_too(rows: list[PurchaseResult]) -> None:
+    text = render(run(rows))
+
+    assert not re.search(r"\bnan\b", text, flags=re.IGNORECASE)
+
+
+def test_results_survive_their_file(tmp_path: Path) -> None:
+    write_jsonl(run(MIXED), tmp_path / "deep" / "results.jsonl")
+
+    assert read_jsonl(tmp_path / "deep" / "results.jsonl") == MIXED
+    assert (
+        msgspec.json.decode((tmp_path / "deep" / "results.jsonl").read_bytes().splitlines()[3])["kind"]
+        == "card_testing"
+    )
+
+
+def test_the_report_is_one_file(tmp_path: Path) -> None:
+    page = write_report(run(MIXED), tmp_path / "report" / "run.html")
+
+    assert [file.name for file in page.parent.iterdir()] == ["run.html"]

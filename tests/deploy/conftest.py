@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 PATIENCE_S = 30.0
 
@@ -34,10 +34,17 @@ class Kafka:
     def topic(self, partitions: int = 1, **settings: str) -> str:
         """A new topic; settings are given with underscores for dots."""
         name = self.unique("topic")
-        config = {key.replace("_", "."): value for key, value in settings.items()}
+        self.create(name, partitions, {key.replace("_", "."): value for key, value in settings.items()})
+        return name
+
+    def create(self, name: str, partitions: int, config: dict[str, str]) -> None:
         self.admin.create_topics([NewTopic(name, partitions, 1, config=config)])[name].result(PATIENCE_S)
         poll_until(lambda: len(self.partitions(name)) == partitions, f"{name} visible")
-        return name
+
+    def setting(self, topic: str, name: str) -> str:
+        described = self.admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)])
+        value: str = next(iter(described.values())).result(PATIENCE_S)[name].value
+        return value
 
     def partitions(self, topic: str) -> list[int]:
         found = self.admin.list_topics(topic, timeout=PATIENCE_S).topics[topic]

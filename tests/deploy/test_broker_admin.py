@@ -30,18 +30,13 @@ def refusal(action):
     return refused.value.args[0].code()
 
 
-def setting(kafka, topic, name):
-    described = kafka.admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)])
-    return next(iter(described.values())).result(PATIENCE_S)[name].value
-
-
 def test_a_topic_has_the_partitions_and_settings_it_was_created_with(kafka):
     topic = kafka.topic(partitions=3, message_timestamp_type="LogAppendTime", retention_ms="1234567")
 
     assert kafka.partitions(topic) == [0, 1, 2]
-    assert setting(kafka, topic, "message.timestamp.type") == "LogAppendTime"
-    assert setting(kafka, topic, "retention.ms") == "1234567"
-    assert setting(kafka, topic, "cleanup.policy") == "delete"  # a default
+    assert kafka.setting(topic, "message.timestamp.type") == "LogAppendTime"
+    assert kafka.setting(topic, "retention.ms") == "1234567"
+    assert kafka.setting(topic, "cleanup.policy") == "delete"  # a default
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../escape", "a b", "ü", "x" * 250, "nul\0"])
@@ -110,10 +105,10 @@ def test_a_setting_can_be_changed_and_taken_back(kafka):
         next(iter(kafka.admin.incremental_alter_configs([resource]).values())).result(PATIENCE_S)
 
     alter(AlterConfigOpType.SET, "6000000")
-    poll_until(lambda: setting(kafka, topic, "retention.ms") == "6000000", "changed")
+    poll_until(lambda: kafka.setting(topic, "retention.ms") == "6000000", "changed")
     alter(AlterConfigOpType.DELETE, None)
-    poll_until(lambda: setting(kafka, topic, "retention.ms") == "604800000", "back to the default")
+    poll_until(lambda: kafka.setting(topic, "retention.ms") == "604800000", "back to the default")
 
 
 def test_settings_of_an_unknown_topic_are_an_error(kafka):
-    assert refusal(lambda: setting(kafka, kafka.unique("nobody"), "retention.ms")) == KafkaError.UNKNOWN_TOPIC_OR_PART
+    assert refusal(lambda: kafka.setting(kafka.unique("nobody"), "retention.ms")) == KafkaError.UNKNOWN_TOPIC_OR_PART

@@ -1,0 +1,237 @@
+"""The embedded stack starts what is asked, restarts what crashes, and stops what it started and nothing else."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+
+from deploy.local import probes
+from deploy.local.ports import LOOPBACK, choose_ports, is_free
+from deploy.local.services import VALKEY, Service
+from deploy.local.stack import ServiceFailed, ServiceMissing, attach, down, running, up
+from deploy.local.state import StackState, write_state
+from tests.deploy.conftest import PATIENCE_S, poll_until
+
+
+def shell_service(script, **fields):
+    """A service of our own, for the ways in which services go wrong."""
+    settings = {"name": "odd", "argv": lambda _: ["sh", "-c", script], "probe": lambda _: probes.always_ready}
+    return Service(**(settings | fields))
+
+
+def never_ready():
+    raise probes.NotReady("the door is locked")
+
+
+# -- running ---------------------------------------------------------------------------------------
+
+
+def test_a_subset_of_the_services_runs_and_tells_its_addresses(tmp_path):
+    with running(["valkey", "broker"], tmp_path) as stack:
+        client = redis.Redis.from_url(stack.env["REDIS_URL"])
+        assert client.set("k", "v")
+        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+        probes.kafka_answers(stack.env["KAFKA_BOOTSTRAP_SERVERS"])()
+        assert stack.env["FRAUD_VAR_DIR"] == str(tmp_path)
+        client.close()
+        pids = [stack.process.pid, *(child.pid for child in stack.process.children())]
+
+    assert len(pids) == 3
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_everything_listens_on_loopback_only(tmp_path):
+    with running(["valkey", "broker"], tmp_path) as stack:
+        listeners = [
+            connection.laddr.ip
+            for child in stack.process.children()
+            for connection in child.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        ]
+
+    assert listeners == [LOOPBACK, LOOPBACK]
+
+
+def test_two_stacks_run_beside_each_other(tmp_path):
+    with running(["valkey"], tmp_path / "a") as a, running(["valkey"], tmp_path / "b") as b:
+        assert a.env["REDIS_URL"] != b.env["REDIS_URL"]
+
+
+def test_a_crashed_service_is_restarted_with_its_data(tmp_path):
+    with running(["valkey"], tmp_path) as stack:
+        redis.Redis.from_url(stack.env["REDIS_URL"]).set("k", "v")
+        killed = stack.pid("valkey")
+
+        os.kill(killed, signal.SIGKILL)
+
+        poll_until(lambda: stack.pid("valkey") not in (0, killed), "another process")
+        stack.wait_ready("valkey")
+        assert redis.Redis.from_url(stack.env["REDIS_URL"]).get("k") == b"v"
+
+
+def test_a_stopped_service_stays_stopped_until_it_is_started(tmp_path):
+    with running(["valkey"], tmp_path) as stack:
+        stack.stop("valkey")
+        assert (stack.state("valkey"), stack.pid("valkey")) == ("STOPPED", 0)
+
+        stack.start("valkey")
+        assert redis.Redis.from_url(stack.env["REDIS_URL"]).ping()
+
+
+def test_a_service_that_does_not_start_is_reported_with_the_last_lines_of_its_log(tmp_path):
+    broken = shell_service("echo the disk is on fire; exit 3", probe=lambda _: never_ready)
+
+    with pytest.raises(ServiceFailed) as failed, running([broken], tmp_path):
+        pass
+
+    assert "odd does not stay up" in str(failed.value)
+    assert "the disk is on fire" in str(failed.value)
+    assert str(tmp_path / "logs" / "odd.log") in str(failed.value)
+
+
+def test_a_service_that_is_never_ready_is_reported_with_what_was_asked(tmp_path):
+    mute = shell_service("echo starting; exec sleep 60", probe=lambda _: never_ready, ready_within_s=0.5)
+
+    with pytest.raises(ServiceFailed, match=r"odd was not ready within 0\.5 s: the door is locked\n[^|]*\| starting"):
+        with running([mute], tmp_path):
+            pass
+
+
+def test_a_service_whose_need_is_missing_is_not_started(tmp_path):
+    with pytest.raises(ServiceMissing, match="worker needs valkey: start it too, or set REDIS_URL"):
+        with running(["worker"], tmp_path):
+            pass
+
+
+def test_a_killed_test_run_leaves_no_servers_behind(tmp_path):
+    script = (
+        "import sys, time; from pathlib import Path; from deploy.local.stack import running\n"
+        "with running(['valkey', 'broker'], Path(sys.argv[1])) as s:\n"
+        "    print(s.process.pid, s.pid('valkey'), s.pid('broker'), flush=True); time.sleep(600)\n"
+    )
+    run = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    pids = [int(pid) for pid in run.stdout.readline().split()]
+    assert len(pids) == 3
+
+    run.kill()
+    run.wait()
+
+    poll_until(lambda: not any(map(is_running, pids)), "all gone")
+
+
+def is_running(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_debians_redis_can_take_valkeys_place(debian_redis):
+    assert redis.Redis.from_url(debian_redis).info("server")["redis_version"].startswith("7.")
+
+
+# -- up and down -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def left_running(tmp_path):
+    """Stops what a test leaves behind when it fails."""
+    yield tmp_path
+    down(tmp_path)
+
+
+def quiet(_):
+    pass
+
+
+def test_up_leaves_it_running_and_down_stops_it_but_keeps_its_data(left_running):
+    url = up(["valkey"], left_running, {}, quiet).env["REDIS_URL"]
+    redis.Redis.from_url(url).set("k", "v")
+
+    assert down(left_running) is True
+    with pytest.raises(redis.ConnectionError):
+        redis.Redis.from_url(url, retry=None).ping()
+    assert down(left_running) is False
+
+    again = up(["valkey"], left_running, {}, quiet).env["REDIS_URL"]
+    assert redis.Redis.from_url(again).get("k") == b"v"
+
+
+def test_up_twice_is_one_stack(left_running):
+    first = up(["valkey"], left_running, {}, quiet)
+    said = []
+
+    second = up(["valkey"], left_running, {}, said.append)
+
+    assert second.process == first.process
+    assert said == [f"already running in {left_running}"]
+
+
+def test_a_taken_port_is_replaced_by_another(left_running):
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_free(VALKEY.preferred_port):
+            taken.bind((LOOPBACK, VALKEY.preferred_port))
+            taken.listen()
+
+        stack = up(["valkey"], left_running, {}, quiet)
+
+        assert stack.context.ports["valkey"] != VALKEY.preferred_port
+        assert redis.Redis.from_url(stack.env["REDIS_URL"]).ping()
+
+
+def test_ports_are_all_different_also_when_two_want_the_same():
+    [wish] = choose_ports([0])
+
+    ports = choose_ports([wish, wish, 0, 0])
+
+    assert len(set(ports)) == 4
+
+
+def test_down_does_not_touch_a_process_that_only_has_the_pid(tmp_path):
+    innocent = subprocess.Popen(["sleep", "60"])
+    try:
+        (tmp_path / "run").mkdir()
+        state = StackState(
+            pid=innocent.pid, create_time_s=1.0, control_socket="/nowhere", services=["valkey"], ports={}, env={}
+        )
+        write_state(tmp_path, state)
+
+        assert attach(tmp_path) is None
+        assert down(tmp_path) is False
+        assert innocent.poll() is None
+    finally:
+        innocent.kill()
+        innocent.wait()
+
+
+def test_the_command_line_starts_reports_and_stops(left_running):
+    def stack(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "deploy.local.stack", *arguments, "--var", str(left_running)],
+            capture_output=True,
+            text=True,
+            timeout=2 * PATIENCE_S,
+            check=False,
+            env={k: v for k, v in os.environ.items() if k not in ("KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL")},
+        )
+
+    started = stack("up", "--services", "valkey,broker")
+    reported = stack("status")
+    stopped = stack("down")
+    nothing = stack("status")
+
+    assert started.returncode == 0, started.stderr
+    assert "redis://127.0.0.1:" in started.stdout
+    assert "kafka://127.0.0.1:" in started.stdout
+    assert reported.returncode == 0, reported.stdout
+    assert "broker" in reported.stdout and str(Path("logs") / "broker.log") in reported.stdout
+    assert stopped.returncode == 0 and "stopped" in stopped.stdout
+    assert nothing.returncode == 3

@@ -19,20 +19,19 @@ import numpy.typing as npt
 
 from fraud_assets.engine import batch_kernels as kernels
 from fraud_assets.engine.batch_units import UnitJob, UnitOutputs
-from fraud_assets.engine.fold_kernels import fill_ratios_rows
+from fraud_assets.engine.fold_kernels import MISSING
 from fraud_assets.engine.kernels import NULL
 from fraud_assets.engine.plan import EnginePlan, GroupPlan, Ints, ServicePlan
 from fraud_assets.engine.prepare import Columns, input_values
-from fraud_assets.engine.request_features import compiled_rows
-from fraud_assets.features.layout import Input
-from fraud_assets.features.sources import Entity
+from fraud_assets.engine.request_features import compiled_assembly
+from fraud_assets.features.layout import Input, Unit
 
 Floats32 = npt.NDArray[np.float32]
 Floats64 = npt.NDArray[np.float64]
 
 # Rows above which group blocks go to scratch files: the blocks of a million rows fit a laptop.
 SPILL_ROWS = 2_000_000
-CHUNK_ROWS = 131_072
+CHUNK_ROWS = 65_536
 DEFAULT_THREADS = 2
 
 Position = Mapping[tuple[str, int], int]
@@ -106,18 +105,20 @@ class Spine:
     def take(self, chosen: Ints) -> "Spine":
         """The chosen rows."""
         positions = None if self.positions is None else [self.positions[i] for i in chosen]
-        return Spine(self.scored.take(chosen), self.time[chosen], None if self.rank is None else self.rank[chosen], positions)
+        return Spine(
+            self.scored.take(chosen), self.time[chosen], None if self.rank is None else self.rank[chosen], positions
+        )
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """features: (n, n_features) float32, NaN for null. status: (n, n_units) int8, age_s: (n, n_units)
-    float32, by `unit_names`. first: place of the first row in the spine.
+    """features: (n, n_features) float32, NaN for null. status: (n, n_units) int8 and age_s: (n, n_units)
+    float32 by `unit_names`, None unless asked for. first: place of the first row in the spine.
     """
 
     features: Floats32
-    status: npt.NDArray[np.int8]
-    age_s: Floats32
+    status: npt.NDArray[np.int8] | None
+    age_s: Floats32 | None
     first: int = 0
 
 
@@ -126,18 +127,17 @@ def unit_names(service: ServicePlan) -> tuple[str, ...]:
     return tuple(f"{unit.view.name}@{group.name}" for group, _, unit in service.units)
 
 
-def vectors(service: ServicePlan, log: Log, spine: Spine, threads: int = DEFAULT_THREADS) -> Vectors:
-    """All rows at once; for more than memory holds use `vector_chunks`."""
-    count = len(spine)
-    whole = Vectors(
-        np.empty((count, len(service.names)), np.float32),
-        np.empty((count, len(service.units)), np.int8),
-        np.empty((count, len(service.units)), np.float32),
-    )
-    for chunk in vector_chunks(service, log, spine, threads=threads):
-        rows = slice(chunk.first, chunk.first + len(chunk.features))
-        whole.features[rows], whole.status[rows], whole.age_s[rows] = chunk.features, chunk.status, chunk.age_s
-    return whole
+def vectors(
+    service: ServicePlan, log: Log, spine: Spine, *, threads: int = DEFAULT_THREADS, freshness: bool = False
+) -> Vectors:
+    """All rows at once; for more than memory holds use `vector_chunks`. freshness: also status and age."""
+    with ThreadPoolExecutor(threads) as pool:
+        work = _Work(service, log, spine, _Matrices(service, len(spine), freshness), pool)
+        for group in service.groups:
+            work.run(group, None)
+        list(pool.map(work.assemble, range(0, len(spine), CHUNK_ROWS)))
+        made = work.matrices
+        return Vectors(made.features, made.status, made.age_s)
 
 
 def vector_chunks(
@@ -146,91 +146,140 @@ def vector_chunks(
     spine: Spine,
     *,
     threads: int = DEFAULT_THREADS,
-    chunk_rows: int = CHUNK_ROWS,
     scratch: Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Iterator[Vectors]:
-    """Vectors in spine order, `chunk_rows` at a time.
+    """Vectors in spine order, CHUNK_ROWS at a time.
 
-    scratch: folder for blocks of spines above SPILL_ROWS (default: the system's temporary folder).
-    progress: called with (view, done, of) as views are computed.
+    Above SPILL_ROWS each group's values wait in files under `scratch` (default: the system's temporary
+    folder), so memory holds one group at a time. progress: called with (view, done, of).
     """
-    with ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(threads))
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=scratch, prefix="vectors-"))) if len(spine) > SPILL_ROWS else None
-        layout = _Layout(service)
-        blocks = []
-        done = 0
+    with ThreadPoolExecutor(threads) as pool, ExitStack() as stack:
+        if len(spine) <= SPILL_ROWS:
+            work = _Work(service, log, spine, _Matrices(service, len(spine), False), pool)
+            for group in service.groups:
+                work.run(group, progress)
+            firsts = range(0, len(spine), CHUNK_ROWS)
+            yield from (
+                Vectors(features, None, None, first)
+                for first, features in zip(firsts, pool.map(work.assemble, firsts), strict=True)
+            )
+            return
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=scratch, prefix="vectors-")))
+        spilled = _Spilled(service, log, spine, pool, folder)
         for group in service.groups:
-            job = _GroupJob(service, layout, log, spine, group)
-            for view in job.run(pool, threads):
-                done += 1
-                if progress is not None:
-                    progress(view, done, len(service.units))
-            blocks.append(job.block.spilled(folder, group.name) if folder else job.block)
-        assemble = _Assembler(service, layout, spine, blocks)
-        yield from pool.map(assemble, range(0, len(spine), chunk_rows), [chunk_rows] * -(-len(spine) // chunk_rows)) if not folder else map(
-            assemble, range(0, len(spine), chunk_rows), [chunk_rows] * -(-len(spine) // chunk_rows)
-        )
+            spilled.run(group, progress)
+        for first in range(0, len(spine), CHUNK_ROWS):
+            yield Vectors(spilled.assemble(first), None, None, first)
 
 
-class _Layout:
-    """Which slots of the value vector a group's block keeps, and how wide.
+class _Matrices:
+    """Where values wait for assembly.
 
-    Values that a ratio or a request feature reads stay float64; what is only served is float32.
+    Values that a ratio or a request feature reads are float64 (`wide`); what is only served goes
+    straight to its float32 column of `features`.
     """
 
-    def __init__(self, service: ServicePlan) -> None:
+    def __init__(self, service: ServicePlan, rows: int, freshness: bool) -> None:
         read = {service.slots[name] for item in service.service.request for name in item.inputs}
         read.update(int(slot) for slot in service.ratios[:, :3].ravel() if slot >= 0)
-        served = set(service.served.tolist())
-        self.narrow: dict[str, dict[int, int]] = {}
-        self.wide: dict[str, dict[int, int]] = {}
-        for group, _, unit in service.units:
-            narrow, wide = self.narrow.setdefault(group.name, {}), self.wide.setdefault(group.name, {})
-            for out in unit.outs:
-                slot = service.slot(unit, out)
-                if slot in read:
-                    wide[slot] = len(wide)
-                elif slot in served:
-                    narrow[slot] = len(narrow)
+        column_of = {slot: column for column, slot in enumerate(service.served.tolist())}
+        outs = [service.slot(unit, out) for _, _, unit in service.units for out in unit.outs]
+        self.wide_of = {slot: column for column, slot in enumerate(slot for slot in outs if slot in read)}
+        self.narrow_of = {slot: column_of[slot] for slot in outs if slot not in read and slot in column_of}
+        self.features = np.empty((rows, len(service.names)), np.float32)
+        self.wide = np.empty((rows, len(self.wide_of)), np.float64)
+        self.status = np.full((rows, len(service.units)), MISSING, np.int8) if freshness else None
+        self.age_s = np.full((rows, len(service.units)), np.nan, np.float32) if freshness else None
 
 
-@dataclass
-class _Block:
-    """One group's values of every row: float32 and float64 columns, unit status and age."""
+class _Assembly:
+    """What turns waiting values into served rows: ratios, request features, float32."""
 
-    narrow: Floats32
-    wide: Floats64
-    status: npt.NDArray[np.int8]
-    age_s: Floats32
+    def __init__(self, service: ServicePlan, spine: Spine, matrices: _Matrices) -> None:
+        self.service, self.spine = service, spine
+        self.kernel = compiled_assembly(service)
+        self.wide_slots = np.array(list(matrices.wide_of), np.int64)
+        late = [(slot, column) for column, slot in enumerate(service.served.tolist()) if slot not in matrices.narrow_of]
+        self.slots = np.array([slot for slot, _ in late], np.int64)
+        self.columns = np.array([column for _, column in late], np.int64)
 
-    def spilled(self, folder: Path, name: str) -> "_Block":
-        """The same block in scratch files, mapped; memory is given back as rows are consumed."""
+    def __call__(self, rows: slice, wide: Floats64, features: Floats32) -> Floats32:
+        fields = np.empty((rows.stop - rows.start, len(self.service.scored_fields)), np.float64)
+        for place, name in enumerate(self.service.scored_fields):
+            column = self.spine.scored.fields[name][rows]
+            fields[:, place] = np.where(column == NULL, np.nan, column.astype(np.float64))
+        values = np.full(len(self.service.slots), np.nan)
+        self.kernel(fields, wide, self.wide_slots, self.service.ratios, self.slots, self.columns, values, features)
+        return features
+
+
+class _Work:
+    """Runs groups into matrices that stay in memory."""
+
+    def __init__(
+        self, service: ServicePlan, log: Log, spine: Spine, matrices: _Matrices, pool: ThreadPoolExecutor
+    ) -> None:
+        self.service, self.log, self.spine, self.matrices, self.pool = service, log, spine, matrices, pool
+        self.assembly = _Assembly(service, spine, matrices)
+
+    def run(self, group: GroupPlan, progress: Callable[[str, int, int], None] | None) -> None:
+        _GroupJob(self.service, self.log, self.spine, group, self.matrices).run(self.pool, progress)
+
+    def assemble(self, first: int) -> Floats32:
+        rows = slice(first, min(first + CHUNK_ROWS, len(self.spine)))
+        return self.assembly(rows, self.matrices.wide[rows], self.matrices.features[rows])
+
+
+class _Spilled:
+    """Runs groups one at a time, each into files, and joins them chunk by chunk."""
+
+    def __init__(self, service: ServicePlan, log: Log, spine: Spine, pool: ThreadPoolExecutor, folder: Path) -> None:
+        self.service, self.log, self.spine, self.pool, self.folder = service, log, spine, pool, folder
+        self.shape = _Matrices(service, 0, False)
+        self.assembly = _Assembly(service, spine, self.shape)
+        self.parts: list[tuple[Floats32, list[int], Floats64, list[int]]] = []
+
+    def run(self, group: GroupPlan, progress: Callable[[str, int, int], None] | None) -> None:
+        mine = {
+            self.service.slot(unit, out) for owner, _, unit in self.service.units if owner is group for out in unit.outs
+        }
+        block = _Matrices(self.service, 0, False)
+        narrow = {slot: column for slot, column in self.shape.narrow_of.items() if slot in mine}
+        wide = {slot: column for slot, column in self.shape.wide_of.items() if slot in mine}
+        block.narrow_of = {slot: place for place, slot in enumerate(narrow)}
+        block.wide_of = {slot: place for place, slot in enumerate(wide)}
+        block.features = np.empty((len(self.spine), len(narrow)), np.float32)
+        block.wide = np.empty((len(self.spine), len(wide)), np.float64)
+        _GroupJob(self.service, self.log, self.spine, group, block).run(self.pool, progress)
         mapped = []
-        for part, array in (("narrow", self.narrow), ("wide", self.wide), ("status", self.status), ("age", self.age_s)):
-            path = folder / f"{name}.{part}.npy"
+        for name, array in (("narrow", block.features), ("wide", block.wide)):
+            path = self.folder / f"{group.name}.{name}.npy"
             np.save(path, array)
             mapped.append(np.load(path, mmap_mode="r"))
-        return _Block(*mapped)
+        self.parts.append((mapped[0], list(narrow.values()), mapped[1], list(wide.values())))
+
+    def assemble(self, first: int) -> Floats32:
+        rows = slice(first, min(first + CHUNK_ROWS, len(self.spine)))
+        count = rows.stop - rows.start
+        features = np.empty((count, len(self.service.names)), np.float32)
+        wide = np.empty((count, len(self.shape.wide_of)), np.float64)
+        for narrow, columns, doubles, wide_columns in self.parts:
+            features[:, columns] = narrow[rows]
+            wide[:, wide_columns] = doubles[rows]
+        return self.assembly(rows, wide, features)
 
 
 class _GroupJob:
     """Sorts one group's events and reads by key, then runs its units over blocks of keys."""
 
-    def __init__(self, service: ServicePlan, layout: _Layout, log: Log, spine: Spine, group: GroupPlan) -> None:
-        self.service, self.log, self.spine, self.group = service, log, spine, group
-        self.narrow, self.wide = layout.narrow[group.name], layout.wide[group.name]
+    def __init__(self, service: ServicePlan, log: Log, spine: Spine, group: GroupPlan, matrices: _Matrices) -> None:
+        self.service, self.log, self.spine, self.group, self.matrices = service, log, spine, group, matrices
         self.sources = [log.columns[source.name] for source in group.sources if source.name in log.columns]
-        self.units = [(number, unit) for owner, number, unit in service.units if owner is group]
+        self.units = [
+            (place, number, unit) for place, (owner, number, unit) in enumerate(service.units) if owner is group
+        ]
         self._sort()
-        count = len(spine)
-        self.block = _Block(
-            np.full((count, len(self.narrow)), np.nan, np.float32),
-            np.full((count, len(self.wide)), np.nan, np.float64),
-            np.full((count, len(self.units)), kernels.MISSING, np.int8),
-            np.full((count, len(self.units)), np.nan, np.float32),
-        )
 
     def _sort(self) -> None:
         entity = self.group.group.entity
@@ -245,6 +294,7 @@ class _GroupJob:
             kernels.find_keys(columns.keys(entity), table, found)
             codes.append(found)
         self._sort_events(np.concatenate(codes) if codes else np.empty(0, np.int32))
+        self.read_codes, self.nameless = read_codes, bool((read_codes < 0).any())
         self._sort_reads(read_codes)
 
     def _sort_events(self, codes: npt.NDArray[np.int32]) -> None:
@@ -258,7 +308,9 @@ class _GroupJob:
         self.order = order if merged is None else merged[order]
         self.rank = rank
         self.time = self._joined(lambda columns: columns.time)
-        self.source = self._joined(lambda columns: np.full(len(columns), self.service.engine.source_number(columns.source), np.int64))
+        self.source = self._joined(
+            lambda columns: np.full(len(columns), self.service.engine.source_number(columns.source), np.int64)
+        )
 
     def _sort_reads(self, codes: npt.NDArray[np.int32]) -> None:
         """reads: (n_keys + 1,) starts; row_of: spine row of each sorted read; rd_rank, rd_time beside it."""
@@ -278,7 +330,10 @@ class _GroupJob:
     def _chain_order(self) -> Ints:
         """Positions of one key are nested, so their sums order them."""
         assert self.spine.positions is not None
-        return np.array([sum(offset + 1 for offset in row.get(self.group.name, {}).values()) for row in self.spine.positions], np.int64)
+        return np.array(
+            [sum(offset + 1 for offset in row.get(self.group.name, {}).values()) for row in self.spine.positions],
+            np.int64,
+        )
 
     def _rank_by_position(self) -> None:
         """Give each event the rank of the first read that holds it; reads are ranked by their place."""
@@ -290,10 +345,14 @@ class _GroupJob:
         offsets = np.array([offset for position in held for offset in position.values()], np.int64)
         tp, offset = self._joined(lambda columns: columns.tp), self._joined(lambda columns: columns.offset)
         ranks = np.empty(len(self.order), np.int64)
-        bad = kernels.covered_ranks(self.events, tp[self.order], offset[self.order], self.reads, starts, tps, offsets, ranks)
+        bad = kernels.covered_ranks(
+            self.events, tp[self.order], offset[self.order], self.reads, starts, tps, offsets, ranks
+        )
         if bad >= 0:
             row = int(self.row_of[self.reads[bad]])
-            raise BadSpine(f"BadSpine: positions of {self.group.name} at row {row} are no chain; compute rows of different epochs apart.")
+            raise BadSpine(
+                f"BadSpine: positions of {self.group.name} at row {row} are no chain; compute rows of different epochs apart."
+            )
         # Events of one key that the same read first holds keep log order; fold order does not matter.
         self.rank = np.full(len(self.rank), np.iinfo(np.int64).max, np.int64)
         self.rank[self.order] = ranks
@@ -316,60 +375,34 @@ class _GroupJob:
     def input(self, item: Input) -> Ints:
         """One input of every event of the group, NULL for other sources'."""
         return self._joined(
-            lambda columns: input_values(item, columns) if columns.source.name == item.source.name else np.full(len(columns), NULL, np.int64)
+            lambda columns: (
+                input_values(item, columns)
+                if columns.source.name == item.source.name
+                else np.full(len(columns), NULL, np.int64)
+            )
         )
 
-    def run(self, pool: ThreadPoolExecutor, threads: int) -> Iterator[str]:
-        """Compute every unit; yields its view's name when it is done."""
-        for place, (number, unit) in enumerate(self.units):
-            outputs = UnitOutputs(self.block.narrow, self.block.wide, self.narrow, self.wide)
+    def run(self, pool: ThreadPoolExecutor, progress: Callable[[str, int, int], None] | None) -> None:
+        """Compute every unit, blocks of keys side by side."""
+        made = self.matrices
+        for place, number, unit in self.units:
+            self._blank_nameless(unit)
+            outputs = UnitOutputs(
+                made.features, made.wide, made.narrow_of, made.wide_of, made.status, made.age_s, place
+            )
             job = UnitJob(self, self.service, number, unit, outputs)
-            for first, status, age_s in pool.map(job.run_block, job.key_blocks(threads)):
-                rows = self.row_of[first : first + len(status)]
-                self.block.status[rows, place] = status
-                self.block.age_s[rows, place] = age_s
-            yield unit.view.name
+            for _ in pool.map(job.run_block, job.key_blocks()):
+                pass
+            if progress is not None:
+                progress(unit.view.name, place + 1, len(self.service.units))
 
-
-class _Assembler:
-    """Joins the groups' blocks for a range of rows: ratios, request features, float32."""
-
-    def __init__(self, service: ServicePlan, layout: _Layout, spine: Spine, blocks: list[_Block]) -> None:
-        self.service, self.layout, self.spine, self.blocks = service, layout, spine, blocks
-        self.request = compiled_rows(service)
-        column_of = {slot: place for place, slot in enumerate(service.served.tolist())}
-        self.narrow = [[(place, column_of[slot]) for slot, place in layout.narrow[group.name].items()] for group in service.groups]
-        kept_units = {}
-        for group in service.groups:
-            kept_units[group.name] = sum(1 for owner, _, _ in service.units if owner is group)
-
-    def __call__(self, first: int, count: int) -> Vectors:
-        service = self.service
-        rows = slice(first, min(first + count, len(self.spine)))
-        n = rows.stop - rows.start
-        values = np.full((n, len(service.slots)), np.nan, np.float64)
-        for place, name in enumerate(service.scored_fields):
-            column = self.spine.scored.fields[name][rows]
-            values[:, place] = np.where(column == NULL, np.nan, column.astype(np.float64))
-        features = np.empty((n, len(service.names)), np.float32)
-        for group, block in zip(service.groups, self.blocks, strict=True):
-            wide = self.layout.wide[group.name]
-            if wide:
-                values[:, list(wide)] = block.wide[rows][:, list(wide.values())]
-        fill_ratios_rows(service.ratios, values)
-        self.request(values)
-        features[:] = values[:, service.served]
-        for block, pairs in zip(self.blocks, self.narrow, strict=True):
-            if pairs:
-                features[:, [column for _, column in pairs]] = block.narrow[rows][:, [place for place, _ in pairs]]
-        return Vectors(
-            features,
-            np.concatenate([block.status[rows] for block in self.blocks], axis=1),
-            np.concatenate([block.age_s[rows] for block in self.blocks], axis=1),
-            first,
-        )
-
-
-def keys_hash(entity: Entity, columns: Columns) -> Ints:
-    """(n,) the entity of each row as the engine groups it; NULL where it names none."""
-    return columns.keys(entity)
+    def _blank_nameless(self, unit: Unit) -> None:
+        """Null the values of rows that name no such entity; no kernel visits them."""
+        slots = [self.service.slot(unit, out) for out in unit.outs]
+        for matrix, column_of in (
+            (self.matrices.features, self.matrices.narrow_of),
+            (self.matrices.wide, self.matrices.wide_of),
+        ):
+            columns = np.array([column_of[slot] for slot in slots if slot in column_of], np.int64)
+            if self.nameless:
+                kernels.blank_rows(self.read_codes, columns, matrix)

@@ -11,11 +11,17 @@ import math
 
 import numpy as np
 
-from fraud_assets.engine.fold_kernels import MISSING, PRESENT, STALE, expiry_floor, read_floor, tile_of
+from fraud_assets.engine.fold_kernels import MISSING, PRESENT, STALE
 from fraud_assets.engine.jit import allocating_kernel, inlined, kernel
 from fraud_assets.engine.kernels import (
     HIGHEST,
     NULL,
+    OUT_COUNT,
+    OUT_MAX,
+    OUT_MEAN,
+    OUT_MIN,
+    OUT_STD,
+    OUT_SUM,
     add_wide,
     finalize,
     initialise,
@@ -97,9 +103,9 @@ def keep_sources(order, starts, source, mask, kept_order, kept_starts):
 
 
 @kernel
-def align_reads(events, reads, first_key, end_key, ev_rank, ev_time, rd_rank, rd_time, ttl, applied, newest, status, age_s):
+def align_reads(events, reads, ev_rank, ev_time, rd_rank, rd_time, ttl, applied, newest, status, age_s):
     """For each read: how many events it knows (an index into the sorted events), the newest time, its status."""
-    for k in range(first_key, end_key):
+    for k in range(len(reads) - 1):
         e, latest = events[k], np.int64(NULL)
         for j in range(reads[k], reads[k + 1]):
             while e < events[k + 1] and ev_rank[e] < rd_rank[j]:
@@ -113,102 +119,131 @@ def align_reads(events, reads, first_key, end_key, ev_rank, ev_time, rd_rank, rd
                 age_s[j] = max(0, rd_time[j] - latest) / 1000.0
 
 
-@allocating_kernel
-def place_tiles(events, first_key, end_key, base, ev_time, tile_ms, slot, slot_tile, slot_starts):
-    """Slots of a block of keys: slot (n_events,) of each event, the tile of each slot, each key's first slot.
+@kernel
+def place_tiles(events, ev_time, tile_ms, slot, slot_start, slot_starts, scratch):
+    """Slots of a block of keys: slot (n_events,) of each event, when each slot's tile starts, each key's first slot.
 
-    base: first event of the block; slot and slot_tile are relative to the block.
+    scratch: (n_events,). A lifetime window has one slot a key.
     """
-    to = 0
-    for k in range(first_key, end_key):
-        slot_starts[k - first_key] = to
+    to = np.int64(0)
+    for k in range(len(events) - 1):
+        slot_starts[k] = to
         first, end = events[k], events[k + 1]
-        ordered, before, start = True, np.int64(0), to
-        for e in range(first, end):
-            tile = tile_of(ev_time[e], tile_ms)
-            if e == first or tile > before:
-                slot_tile[to] = tile
+        if tile_ms == 0:
+            for e in range(first, end):
+                slot[e] = to
+            if end > first:
+                slot_start[to] = 0
                 to += 1
-            elif tile < before:
+            continue
+        ordered, tile_end = True, np.int64(NULL)
+        for e in range(first, end):
+            if ev_time[e] >= tile_end:
+                slot_start[to] = ev_time[e] // tile_ms * tile_ms
+                tile_end = slot_start[to] + tile_ms
+                to += 1
+            elif ev_time[e] < tile_end - tile_ms:
                 ordered = False
                 break
-            before = tile
-            slot[e - base] = to - 1
+            slot[e] = to - 1
         if not ordered:
-            to = start + place_disordered(ev_time[first:end], tile_ms, slot[first - base : end - base], slot_tile[start:], start)
-    slot_starts[end_key - first_key] = to
+            to = place_disordered(first, end, ev_time, tile_ms, slot, slot_start, slot_starts[k], scratch)
+    slot_starts[len(events) - 1] = to
     return to
 
 
-@allocating_kernel
-def place_disordered(times, tile_ms, slot, slot_tile, start):
-    """The slots of one key whose events are not in order of time; returns how many."""
-    tiles = np.empty(len(times), np.int64)
-    for i in range(len(times)):
-        tiles[i] = tile_of(times[i], tile_ms)
-    ordered = np.sort(tiles)
-    count = 0
-    for i in range(len(ordered)):
-        if i == 0 or ordered[i] != ordered[i - 1]:
-            slot_tile[count] = ordered[i]
-            count += 1
-    for i in range(len(tiles)):
-        slot[i] = start + np.searchsorted(slot_tile[:count], tiles[i])
-    return count
+@kernel
+def place_disordered(first, end, ev_time, tile_ms, slot, slot_start, to, scratch):
+    """The slots of one key whose events are not in order of time; returns the next free slot."""
+    count = end - first
+    for i in range(count):
+        scratch[i] = ev_time[first + i] // tile_ms * tile_ms
+    sort_nearly_sorted(scratch, count)
+    base = to
+    for i in range(count):
+        if i == 0 or scratch[i] != scratch[i - 1]:
+            slot_start[to] = scratch[i]
+            to += 1
+    at = base
+    for e in range(first, end):
+        while at < to - 1 and slot_start[at + 1] <= ev_time[e]:
+            at += 1
+        while slot_start[at] > ev_time[e]:
+            at -= 1
+        slot[e] = at
+    return to
 
 
 @kernel
-def place_reads(reads, first_key, end_key, rd_base, rd_time, newest, length, tile_ms, lateness, slot_tile, slot_starts, low):
-    """For each read of a block the first slot it may see."""
-    for k in range(first_key, end_key):
-        first, end = slot_starts[k - first_key], slot_starts[k - first_key + 1]
+def sort_nearly_sorted(items, count):
+    """Bottom-up shell sort in place: late events are few and near their place, and nothing is allocated."""
+    gap = np.int64(1)
+    while gap < count // 9:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for i in range(gap, count):
+            item, at = items[i], i
+            while at >= gap and items[at - gap] > item:
+                items[at] = items[at - gap]
+                at -= gap
+            items[at] = item
+        gap //= 3
+
+
+@kernel
+def place_reads(reads, rd_time, newest, length, tile_ms, lateness, slot_start, slot_starts, low):
+    """For each read of a block the first slot it may see.
+
+    A tile starts at or after `floor_h(x)` exactly when it starts after `x - h`: no division is needed.
+    """
+    for k in range(len(reads) - 1):
+        first, end = slot_starts[k], slot_starts[k + 1]
         at = first
         for j in range(reads[k], reads[k + 1]):
-            if newest[j] != NULL:
-                floor = read_floor(rd_time[j], newest[j], length, tile_ms, lateness)
-                while at < end and slot_tile[at] < floor:
+            if tile_ms > 0 and newest[j] != NULL:
+                floor = max(rd_time[j] - length, newest[j] - length - lateness) - tile_ms
+                while at < end and slot_start[at] <= floor:
                     at += 1
-                while at > first and slot_tile[at - 1] >= floor:
+                while at > first and slot_start[at - 1] > floor:
                     at -= 1
-            low[j - rd_base] = at
+            low[j] = at
 
 
 @kernel
-def slide_sums(events, reads, first_key, end_key, base, rd_base, slot, value, applied, slot_starts, low, tiles, out):
+def slide_sums(events, reads, slot, value, applied, slot_starts, low, tiles, out):
     """COUNT and SUM: out (n_reads,) int64. tiles: scratch (n_slots,)."""
-    for k in range(first_key, end_key):
-        at, end = slot_starts[k - first_key], slot_starts[k - first_key + 1]
+    for k in range(len(reads) - 1):
+        at, end = slot_starts[k], slot_starts[k + 1]
         tiles[at:end] = 0
         e, running = events[k], np.int64(0)
         for j in range(reads[k], reads[k + 1]):
             while e < applied[j]:
-                v, s = value[e - base], slot[e - base]
+                v, s = value[e], slot[e]
                 if v != NULL:
                     tiles[s] += v
                     if s >= at:
                         running += v
                 e += 1
-            while at < low[j - rd_base]:
+            while at < low[j]:
                 running -= tiles[at]
                 at += 1
-            while at > low[j - rd_base]:
+            while at > low[j]:
                 at -= 1
                 running += tiles[at]
-            out[j - rd_base] = running
+            out[j] = running
 
 
-@allocating_kernel
-def slide_squares(events, reads, first_key, end_key, base, rd_base, slot, value, applied, slot_starts, low, tiles, high_out, low_out):
-    """SQUARES: (n_reads,) high and low words. tiles: scratch (n_slots * 2,)."""
-    running = np.zeros(2, np.int64)
-    for k in range(first_key, end_key):
-        at, end = slot_starts[k - first_key], slot_starts[k - first_key + 1]
+@kernel
+def slide_squares(events, reads, slot, value, applied, slot_starts, low, tiles, running, high_out, low_out):
+    """SQUARES, two words. tiles, running: scratch (n_slots * 2,) and (2,)."""
+    for k in range(len(reads) - 1):
+        at, end = slot_starts[k], slot_starts[k + 1]
         tiles[2 * at : 2 * end] = 0
         e = events[k]
         running[:] = 0
         for j in range(reads[k], reads[k + 1]):
             while e < applied[j]:
-                v, s = value[e - base], slot[e - base]
+                v, s = value[e], slot[e]
                 if v != NULL:
                     size = np.uint64(abs(v))
                     high, low_word = wide_product(size, size)
@@ -216,29 +251,29 @@ def slide_squares(events, reads, first_key, end_key, base, rd_base, slot, value,
                     if s >= at:
                         add_wide(running, 0, high, low_word)
                 e += 1
-            while at < low[j - rd_base]:
+            while at < low[j]:
                 subtract_wide(running, 0, np.uint64(tiles[2 * at]), np.uint64(tiles[2 * at + 1]))
                 at += 1
-            while at > low[j - rd_base]:
+            while at > low[j]:
                 at -= 1
                 add_wide(running, 0, np.uint64(tiles[2 * at]), np.uint64(tiles[2 * at + 1]))
-            high_out[j - rd_base], low_out[j - rd_base] = running[0], running[1]
+            high_out[j], low_out[j] = running[0], running[1]
 
 
 @kernel
-def slide_extreme(op, events, reads, first_key, end_key, base, rd_base, slot, value, applied, slot_starts, low, tiles, suffix, out):
-    """MIN or MAX by two stacks: out (n_reads,) int64. tiles, suffix: scratch (n_slots,).
+def slide_extreme(op, events, reads, slot, value, applied, slot_starts, low, tiles, suffix, out):
+    """MIN or MAX by two stacks. tiles, suffix: scratch (n_slots,).
 
     suffix[s] for s in [fresh, last] is the extreme of slots s..last; `back` that of slots after `last`.
     """
     nothing = np.int64(HIGHEST) if op == _MIN else np.int64(NULL)
-    for k in range(first_key, end_key):
-        start, end = slot_starts[k - first_key], slot_starts[k - first_key + 1]
+    for k in range(len(reads) - 1):
+        start, end = slot_starts[k], slot_starts[k + 1]
         tiles[start:end] = nothing
         e, last, fresh, newest, back = events[k], start - 1, start, start - 1, nothing
         for j in range(reads[k], reads[k + 1]):
             while e < applied[j]:
-                v, s = value[e - base], slot[e - base]
+                v, s = value[e], slot[e]
                 newest = max(newest, s)
                 if v != NULL:
                     tiles[s] = min(tiles[s], v) if op == _MIN else max(tiles[s], v)
@@ -248,7 +283,7 @@ def slide_extreme(op, events, reads, first_key, end_key, base, rd_base, slot, va
                         for x in range(s, fresh - 1, -1):
                             suffix[x] = min(suffix[x], v) if op == _MIN else max(suffix[x], v)
                 e += 1
-            at = low[j - rd_base]
+            at = low[j]
             if at > last + 1:
                 last = max(newest, at) - 1
                 fresh = last + 1
@@ -257,10 +292,10 @@ def slide_extreme(op, events, reads, first_key, end_key, base, rd_base, slot, va
                 fresh -= 1
                 below = suffix[fresh + 1] if fresh < last else nothing
                 suffix[fresh] = min(tiles[fresh], below) if op == _MIN else max(tiles[fresh], below)
-            if at > last:
-                out[j - rd_base] = back
+            if at <= last:
+                out[j] = min(suffix[at], back) if op == _MIN else max(suffix[at], back)
             else:
-                out[j - rd_base] = min(suffix[at], back) if op == _MIN else max(suffix[at], back)
+                out[j] = back
 
 
 @inlined
@@ -269,35 +304,33 @@ def copy_words(w, o, v, p, n):
         w[o + k] = v[p + k]
 
 
-@allocating_kernel
+@kernel
 def slide_sets(
-    op, cap, fields, width, events, reads, first_key, end_key, base, rd_base, slot, rows, column, applied, slot_starts, low,
-    tiles, suffix, rd_time, status, outs, row_of, narrow, wide,
-):  # fmt: skip
+    op, cap, fields, width, events, reads, slot, rows, column, applied, slot_starts, low,
+    tiles, suffix, back, both, scratch, rd_time, status, outs, narrow, wide):  # fmt: skip
     """DISTINCT, MODE, LAST and PROFILE by two stacks, finalised straight into the output.
 
     rows: (n_events, row header + inputs) of the block; column: the accumulator's first input.
-    tiles, suffix: scratch (n_slots * width,). outs (n, 8): kind, a, b, c, cap, field, narrow and wide column.
+    tiles, suffix: scratch (n_slots * width,); back, both: (width,). outs (n, 8): kind, a, b, c, cap, field, narrow and wide column.
     """
-    back, both, scratch = np.empty(width, np.int64), np.empty(width, np.int64), np.empty(256, np.int64)
-    for k in range(first_key, end_key):
-        start, end = slot_starts[k - first_key], slot_starts[k - first_key + 1]
+    for k in range(len(reads) - 1):
+        start, end = slot_starts[k], slot_starts[k + 1]
         for s in range(start, end):
             initialise(op, tiles, s * width, width)
         initialise(op, back, 0, width)
         e, last, fresh, newest = events[k], start - 1, start, start - 1
         for j in range(reads[k], reads[k + 1]):
             while e < applied[j]:
-                s = slot[e - base]
+                s = slot[e]
                 newest = max(newest, s)
-                update_any(op, cap, fields, tiles, s * width, rows[e - base], column, scratch)
+                update_any(op, cap, fields, tiles, s * width, rows[e], column, scratch)
                 if s > last:
-                    update_any(op, cap, fields, back, 0, rows[e - base], column, scratch)
+                    update_any(op, cap, fields, back, 0, rows[e], column, scratch)
                 else:
                     for x in range(s, fresh - 1, -1):
-                        update_any(op, cap, fields, suffix, x * width, rows[e - base], column, scratch)
+                        update_any(op, cap, fields, suffix, x * width, rows[e], column, scratch)
                 e += 1
-            at = low[j - rd_base]
+            at = low[j]
             if at > last + 1:
                 last = max(newest, at) - 1
                 fresh = last + 1
@@ -313,9 +346,9 @@ def slide_sets(
             if at <= last:
                 copy_words(both, 0, suffix, at * width, width)
                 merge(op, cap, fields, both, 0, back, 0)
-                put_outputs(outs, both, rd_time[j], status[j], row_of[j], narrow, wide)
+                put_outputs(outs, both, rd_time[j], status[j], j, narrow, wide)
             else:
-                put_outputs(outs, back, rd_time[j], status[j], row_of[j], narrow, wide)
+                put_outputs(outs, back, rd_time[j], status[j], j, narrow, wide)
 
 
 @kernel
@@ -327,24 +360,58 @@ def update_any(op, cap, fields, w, o, row, column, scratch):
 
 
 @inlined
-def put_outputs(outs, w, t, status, row, narrow, wide):
-    """Finalise `outs` from the words `w` into the float32 or float64 matrix, null unless PRESENT."""
+def put_outputs(outs, w, t, status, read, narrow, wide):
+    """Finalise `outs` of one read from the words `w` of one tile, null unless PRESENT."""
     for o in range(len(outs)):
-        value = finalize(outs[o, 0], w, outs[o, 1], outs[o, 2], outs[o, 3], outs[o, 4], outs[o, 5], t) if status == PRESENT else math.nan
+        value = math.nan
+        if status == PRESENT:
+            value = finalize(outs[o, 0], w, outs[o, 1], outs[o, 2], outs[o, 3], 1, outs[o, 4], outs[o, 5], t)
         if outs[o, 6] >= 0:
-            narrow[row, outs[o, 6]] = value
+            narrow[outs[o, 6], read] = value
         if outs[o, 7] >= 0:
-            wide[row, outs[o, 7]] = value
+            wide[outs[o, 7], read] = value
 
 
-@allocating_kernel
-def finish_window(outs, words, stride, first_read, end_read, rd_base, rd_time, status, row_of, narrow, wide):
-    """Outputs of the one- and two-word accumulators: words (stride, n_reads) int64 by place in the tile."""
-    w = np.empty(stride, np.int64)
-    for j in range(first_read, end_read):
-        for place in range(1, stride):
-            w[place] = words[place, j - rd_base]
-        put_outputs(outs, w, rd_time[j], status[j], row_of[j], narrow, wide)
+@inlined
+def finish_output(kind, out, words, step, rd_time, status, to):
+    """One output of every read of a block; with a constant `kind` the choice is made at compile time."""
+    a, b, c = out[1] * step, out[2] * step, out[3] * step
+    for j in range(len(rd_time)):
+        value = finalize(kind, words, a + j, b + j, c + j, step, out[4], out[5], rd_time[j])
+        to[j] = value if status[j] == PRESENT else math.nan
+
+
+@kernel
+def finish_window(outs, words, rd_time, status, matrix, target):
+    """Outputs of the one- and two-word accumulators. words: place after place, n_reads each.
+
+    target: the column of `outs` that holds the output's row of `matrix`, -1 if it goes elsewhere.
+    """
+    step = len(rd_time)
+    for o in range(len(outs)):
+        kind, to = outs[o, 0], outs[o, target]
+        if to < 0:
+            continue
+        if kind == OUT_COUNT or kind == OUT_SUM:
+            finish_output(OUT_COUNT, outs[o], words, step, rd_time, status, matrix[to])
+        elif kind == OUT_MEAN:
+            finish_output(OUT_MEAN, outs[o], words, step, rd_time, status, matrix[to])
+        elif kind == OUT_STD:
+            finish_output(OUT_STD, outs[o], words, step, rd_time, status, matrix[to])
+        elif kind == OUT_MIN:
+            finish_output(OUT_MIN, outs[o], words, step, rd_time, status, matrix[to])
+        elif kind == OUT_MAX:
+            finish_output(OUT_MAX, outs[o], words, step, rd_time, status, matrix[to])
+        else:
+            finish_output(kind, outs[o], words, step, rd_time, status, matrix[to])
+
+
+@kernel
+def scatter_rows(made, columns, row_of, matrix):
+    """Write a block's values, (n_outputs, n_reads), to the rows and columns of the matrix they belong to."""
+    for j in range(len(row_of)):
+        for c in range(len(columns)):
+            matrix[row_of[j], columns[c]] = made[c, j]
 
 
 @kernel
@@ -367,3 +434,20 @@ def covered_ranks(ev_starts, ev_tp, ev_offset, rd_starts, pos_starts, pos_tp, po
                 elif ev_rank[e] != HIGHEST:
                     return k
     return -1
+
+
+@kernel
+def put_unit_status(status, age_s, row_of, place, all_status, all_age_s):
+    """Scatter one unit's status and age to the rows they belong to."""
+    for j in range(len(row_of)):
+        all_status[row_of[j], place] = status[j]
+        all_age_s[row_of[j], place] = age_s[j]
+
+
+@kernel
+def blank_rows(codes, columns, narrow):
+    """Null some columns of the rows whose entity is not named (code -1)."""
+    for i in range(len(codes)):
+        if codes[i] < 0:
+            for c in range(len(columns)):
+                narrow[i, columns[c]] = math.nan

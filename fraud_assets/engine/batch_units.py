@@ -10,14 +10,19 @@ import numpy.typing as npt
 from fraud_assets.engine import batch_kernels as kernels
 from fraud_assets.engine.kernels import ROW_INPUTS
 from fraud_assets.engine.plan import Ints, ServicePlan
-from fraud_assets.features.layout import Acc, AccSpec, OutSpec, Unit
+from fraud_assets.features.layout import Acc, AccSpec, Input, OutSpec, Unit
 from fraud_assets.features.windows import Window
 
 if TYPE_CHECKING:
     from fraud_assets.engine.batch import _GroupJob
 
+SCRATCH_WORDS = 256
+
+# Columns of the output table: kind, offsets a, b, c, cap, field, then the row in each matrix of the block or -1.
+NARROW, WIDE = 6, 7
+
 # Reads a block holds: its scratch then stays in the second-level cache.
-BLOCK_READS = 16_384
+BLOCK_READS = 8_192
 
 _SUMS = (Acc.COUNT, Acc.SUM)
 _EXTREMES = (Acc.MIN, Acc.MAX)
@@ -28,12 +33,15 @@ KeyBlock = tuple[int, int]
 
 @dataclass(frozen=True)
 class UnitOutputs:
-    """Where values go: matrices of the group's block and the column of each slot in them."""
+    """Where values go: the matrices and the column of each slot in them; the unit's place in status and age."""
 
     narrow: npt.NDArray[np.float32]
     wide: npt.NDArray[np.float64]
     narrow_of: Mapping[int, int]
     wide_of: Mapping[int, int]
+    status: npt.NDArray[np.int8] | None
+    age_s: npt.NDArray[np.float32] | None
+    place: int
 
 
 class UnitJob:
@@ -45,10 +53,16 @@ class UnitJob:
         self._keep_sources()
         self.time = group.time[self.order]
         self.rank = group.rank[self.order]
-        self.inputs = {spec_input.key(): group.input(spec_input) for spec in self._specs() for spec_input in spec.inputs}
+        self.inputs = {
+            spec_input.key(): group.input(spec_input) for spec in self._specs() for spec_input in spec.inputs
+        }
+        slots = [service.slot(unit, out) for out in unit.outs]
+        self.narrow_slots = [slot for slot in slots if slot in outputs.narrow_of]
+        self.wide_slots = [slot for slot in slots if slot in outputs.wide_of]
+        self.narrow_columns = np.array([outputs.narrow_of[slot] for slot in self.narrow_slots], np.int64)
+        self.wide_columns = np.array([outputs.wide_of[slot] for slot in self.wide_slots], np.int64)
         self.windows = [
-            _WindowJob(service, self.table, place, window, list(specs.values()), self)
-            for place, (window, specs) in enumerate(unit.windows.items())
+            _WindowJob(self.table, window, list(specs.values()), self) for window, specs in unit.windows.items()
         ]
 
     def _specs(self) -> Iterator[AccSpec]:
@@ -66,27 +80,31 @@ class UnitJob:
         kept = kernels.keep_sources(self.group.order, self.group.events, self.group.source, mask, order, self.events)
         self.order = order[:kept]
 
-    def key_blocks(self, threads: int) -> Iterator[KeyBlock]:
+    def key_blocks(self) -> Iterator[KeyBlock]:
         """Ranges of keys with about BLOCK_READS reads, or events, each."""
         work = self.events + self.group.reads
         first = 0
         while first < self.group.n_keys:
-            end = int(np.searchsorted(work, work[first] + BLOCK_READS, side="left"))
+            end = int(np.searchsorted(work, work[first] + 2 * BLOCK_READS, side="left"))
             end = min(max(end, first + 1), self.group.n_keys)
             yield first, end
             first = end
 
-    def run_block(self, keys: KeyBlock) -> tuple[int, npt.NDArray[np.int8], npt.NDArray[np.float64]]:
-        """Compute the reads of keys [first, end); returns (first sorted read, status, age)."""
+    def run_block(self, keys: KeyBlock) -> None:
+        """Compute the reads of keys [first, end)."""
         first_key, end_key = keys
         block = Block(self, first_key, end_key)
         kernels.align_reads(
-            block.events, block.reads, *block.keys, block.rank, block.time,
+            block.events, block.reads, block.rank, block.time,
             block.rd_rank, block.rd_time, int(self.table[2]), block.applied, block.newest, block.status, block.age_s,
         )  # fmt: skip
         for window in self.windows:
             window.run(block)
-        return block.rd_base, block.status, block.age_s
+        out = self.outputs
+        kernels.scatter_rows(block.narrow, self.narrow_columns, block.row_of, out.narrow)
+        kernels.scatter_rows(block.wide, self.wide_columns, block.row_of, out.wide)
+        if out.status is not None and out.age_s is not None:
+            kernels.put_unit_status(block.status, block.age_s, block.row_of, out.place, out.status, out.age_s)
 
 
 class Block:
@@ -94,7 +112,8 @@ class Block:
 
     def __init__(self, job: UnitJob, first_key: int, end_key: int) -> None:
         group = job.group
-        self.job, self.keys = job, (0, end_key - first_key)
+        self.job = job
+        self._inputs: dict[tuple[object, ...], Ints] = {}
         self.base, self.end = int(job.events[first_key]), int(job.events[end_key])
         self.rd_base, self.rd_end = int(group.reads[first_key]), int(group.reads[end_key])
         self.events = job.events[first_key : end_key + 1] - self.base
@@ -106,22 +125,32 @@ class Block:
         count = self.rd_end - self.rd_base
         self.applied, self.newest = np.empty(count, np.int64), np.empty(count, np.int64)
         self.status, self.age_s = np.empty(count, np.int8), np.empty(count, np.float64)
+        self.narrow = np.empty((len(job.narrow_slots), count), np.float32)
+        self.wide = np.empty((len(job.wide_slots), count), np.float64)
 
     def __len__(self) -> int:
         return self.rd_end - self.rd_base
+
+    def input(self, item: Input) -> Ints:
+        """(n_events,) one input in the block's order; gathered once for all windows."""
+        key = item.key()
+        if key not in self._inputs:
+            self._inputs[key] = self.job.inputs[key][self.order]
+        return self._inputs[key]
 
 
 class _WindowJob:
     """One window's accumulators and outputs."""
 
-    def __init__(self, service: ServicePlan, table: Ints, place: int, window: Window, specs: list[AccSpec], job: UnitJob) -> None:
+    def __init__(self, table: Ints, window: Window, specs: list[AccSpec], job: UnitJob) -> None:
         self.job, self.window, self.specs = job, window, specs
         self.lateness = int(table[1])
         self.places = {}
         at = 1
         for spec in specs:
-            self.places[spec.key()] = at
-            at += spec.width
+            if spec.acc in _WORDS:
+                self.places[spec.key()] = at
+                at += spec.width
         self.stride = at
         outs = [out for out in job.unit.outs if out.window == window]
         self.word_outs = self._table([out for out in outs if out.accs[0].acc in _WORDS])
@@ -135,7 +164,7 @@ class _WindowJob:
         rows = []
         for out in outs:
             slot = self.job.service.slot(self.job.unit, out)
-            narrow, wide = self.job.outputs.narrow_of.get(slot, -1), self.job.outputs.wide_of.get(slot, -1)
+            narrow, wide = _place_in(self.job.narrow_slots, slot), _place_in(self.job.wide_slots, slot)
             a, b, c = (*[0 if relative else self.places[spec.key()] for spec in out.accs], 0, 0)[:3]
             spec = out.accs[0]
             cap = len(spec.inputs) if spec.acc is Acc.PROFILE else spec.cap
@@ -144,53 +173,56 @@ class _WindowJob:
         return np.array(rows, np.int64).reshape(len(rows), 8)
 
     def run(self, block: Block) -> None:
-        count, reads = len(block.time), len(block)
-        slot, slot_tile = np.empty(count, np.int64), np.empty(count, np.int64)
-        slot_starts, low = np.empty(len(block.events), np.int64), np.empty(reads, np.int64)
-        tile_ms = self.window.tile_ms
-        slots = kernels.place_tiles(block.events, *block.keys, 0, block.time, tile_ms, slot, slot_tile, slot_starts)
-        kernels.place_reads(
-            block.reads, *block.keys, 0, block.rd_time, block.newest, self.window.length_ms, tile_ms, self.lateness,
-            slot_tile, slot_starts, low,
-        )  # fmt: skip
-        placed = _Placed(slot, slot_starts, low, int(slots))
-        words = np.empty((self.stride, reads), np.int64)
+        placed = self._place(block)
+        words = np.empty((self.stride, len(block)), np.int64)
         for spec in self.specs:
             if spec.acc in _WORDS:
                 self._words(block, placed, spec, words)
             elif len(self.set_outs[spec.key()]):
                 self._sets(block, placed, spec)
-        if len(self.word_outs):
-            kernels.finish_window(
-                self.word_outs, words, self.stride, 0, reads, 0, block.rd_time, block.status, block.row_of,
-                self.job.outputs.narrow, self.job.outputs.wide,
-            )  # fmt: skip
+        for matrix, target in ((block.narrow, NARROW), (block.wide, WIDE)):
+            kernels.finish_window(self.word_outs, words.ravel(), block.rd_time, block.status, matrix, target)
+
+    def _place(self, block: Block) -> "_Placed":
+        count, tile_ms = len(block.time), self.window.tile_ms
+        slot, slot_start, scratch = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count, np.int64)
+        starts, low = np.empty(len(block.events), np.int64), np.empty(len(block), np.int64)
+        slots = kernels.place_tiles(block.events, block.time, tile_ms, slot, slot_start, starts, scratch)
+        length = self.window.length_ms
+        kernels.place_reads(
+            block.reads, block.rd_time, block.newest, length, tile_ms, self.lateness, slot_start, starts, low
+        )
+        return _Placed(slot, starts, low, int(slots))
 
     def _words(self, block: Block, placed: "_Placed", spec: AccSpec, words: Ints) -> None:
-        value = self.job.inputs[spec.inputs[0].key()][block.order]
         at = self.places[spec.key()]
-        common = (block.events, block.reads, *block.keys, 0, 0, placed.slot, value, block.applied, placed.starts, placed.low)
+        value = block.input(spec.inputs[0])
+        common = (block.events, block.reads, placed.slot, value, block.applied, placed.starts, placed.low)
         if spec.acc in _SUMS:
             kernels.slide_sums(*common, np.empty(placed.count, np.int64), words[at])
         elif spec.acc is Acc.SQUARES:
-            kernels.slide_squares(*common, np.empty(2 * placed.count, np.int64), words[at], words[at + 1])
+            kernels.slide_squares(
+                *common, np.empty(2 * placed.count, np.int64), np.empty(2, np.int64), words[at], words[at + 1]
+            )
         else:
             tiles, suffix = np.empty(placed.count, np.int64), np.empty(placed.count, np.int64)
             kernels.slide_extreme(int(spec.acc), *common, tiles, suffix, words[at])
 
     def _sets(self, block: Block, placed: "_Placed", spec: AccSpec) -> None:
         rows, column = self._rows(block, spec)
-        fields = len(spec.inputs) if spec.acc is Acc.PROFILE else 0
+        fields, width = len(spec.inputs) if spec.acc is Acc.PROFILE else 0, spec.width
+        scratch = [
+            np.empty(size, np.int64)
+            for size in (placed.count * width, placed.count * width, width, width, SCRATCH_WORDS)
+        ]
         kernels.slide_sets(
-            int(spec.acc), spec.cap, fields, spec.width, block.events, block.reads, *block.keys, 0, 0, placed.slot, rows, column,
-            block.applied, placed.starts, placed.low, np.empty(placed.count * spec.width, np.int64),
-            np.empty(placed.count * spec.width, np.int64), block.rd_time, block.status, self.set_outs[spec.key()], block.row_of,
-            self.job.outputs.narrow, self.job.outputs.wide,
+            int(spec.acc), spec.cap, fields, width, block.events, block.reads, placed.slot, rows, column, block.applied,
+            placed.starts, placed.low, *scratch, block.rd_time, block.status, self.set_outs[spec.key()], block.narrow, block.wide,
         )  # fmt: skip
 
     def _rows(self, block: Block, spec: AccSpec) -> tuple[Ints, int]:
         """Event rows as the aggregators take them; sets of values need the value alone."""
-        inputs = [self.job.inputs[item.key()][block.order] for item in spec.inputs]
+        inputs = [block.input(item) for item in spec.inputs]
         if spec.acc in (Acc.DISTINCT, Acc.MODE):
             return inputs[0].reshape(-1, 1), 0
         rows = np.zeros((len(block.order), ROW_INPUTS + len(inputs)), np.int64)
@@ -200,6 +232,10 @@ class _WindowJob:
         for place, column in enumerate(inputs):
             rows[:, ROW_INPUTS + place] = column
         return rows, ROW_INPUTS
+
+
+def _place_in(slots: list[int], slot: int) -> int:
+    return slots.index(slot) if slot in slots else -1
 
 
 @dataclass(frozen=True)

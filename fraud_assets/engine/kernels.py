@@ -31,6 +31,12 @@ ROW_TIME, ROW_TP, ROW_OFFSET, ROW_SOURCE, ROW_ID, ROW_PAYLOAD, ROW_INPUTS = 0, 1
 
 MS_PER_SECOND = 1000.0
 
+# Products below these stay under 2**63.
+NARROW_COUNT = 2**16
+NARROW_SQUARES = 2**47
+
+TWO_64 = 2.0**64
+
 
 @inlined
 def mix63(value):
@@ -251,21 +257,27 @@ def most_frequent(w, o, cap):
 def standard_deviation(count, total, high, low):
     """Population standard deviation from exact integers: sqrt(n·Σx² − (Σx)²)/n, the difference in 192 bits.
 
-    The subtraction is exact, so equal values give exactly 0 where float arithmetic would not.
+    The subtraction is exact, so equal values give exactly 0 where float arithmetic would not. Where
+    n·Σx² fits 63 bits, and so (Σx)² too, one word gives the same bits as six.
     """
+    if high == 0 and count < NARROW_COUNT and 0 <= low < NARROW_SQUARES:
+        return math.sqrt(float(count * low - total * total)) / float(count)
     n = np.uint64(count)
-    carry_0, limb_0 = wide_product(n, np.uint64(low))
-    carry_1, limb_1 = wide_product(n, np.uint64(high))
-    limb_1 = limb_1 + carry_0
-    limb_2 = carry_1 + np.uint64(limb_1 < carry_0)
     size = np.uint64(abs(total))
+    carry_0, limb_0 = wide_product(n, np.uint64(low))
     square_high, square_low = wide_product(size, size)
     borrow = np.uint64(limb_0 < square_low)
     limb_0 = limb_0 - square_low
+    if high == 0:
+        spread = float(carry_0 - square_high - borrow) * TWO_64 + float(limb_0)
+        return math.sqrt(spread) / float(count)
+    carry_1, limb_1 = wide_product(n, np.uint64(high))
+    limb_1 = limb_1 + carry_0
+    limb_2 = carry_1 + np.uint64(limb_1 < carry_0)
     lower = np.uint64(limb_1 < square_high) | np.uint64((limb_1 == square_high) & (borrow == np.uint64(1)))
     limb_1 = limb_1 - square_high - borrow
     limb_2 = limb_2 - lower
-    spread = float(limb_2) * 2.0**128 + float(limb_1) * 2.0**64 + float(limb_0)
+    spread = float(limb_2) * TWO_64 * TWO_64 + float(limb_1) * TWO_64 + float(limb_0)
     return math.sqrt(spread) / float(count)
 
 
@@ -280,17 +292,17 @@ def version_in_force(w, o, n_fields, t):
 
 
 @inlined
-def finalize(kind, w, a, b, c, cap, field, t):
+def finalize(kind, w, a, b, c, step, cap, field, t):
     """One feature, float64, from the accumulators at offsets a, b, c of `w`; NaN is null.
 
-    kind: an `Out`. cap: of distinct and mode, or the number of fields of a profile. t: decision time, ms.
+    kind: an `Out`. step: from one word of an accumulator to its next (1 within a tile). cap: of distinct and mode, or the number of fields of a profile. t: decision time, ms.
     """
     if kind == OUT_COUNT or kind == OUT_SUM:
         return float(w[a])
     if kind == OUT_MEAN:
         return float(w[b]) / float(w[a]) if w[a] > 0 else math.nan
     if kind == OUT_STD:
-        return standard_deviation(w[a], w[b], w[c], w[c + 1]) if w[a] > 0 else math.nan
+        return standard_deviation(w[a], w[b], w[c], w[c + step]) if w[a] > 0 else math.nan
     if kind == OUT_MIN:
         return float(w[a]) if w[a] != HIGHEST else math.nan
     if kind == OUT_MAX:

@@ -14,6 +14,7 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 
+from fraud_assets.engine.fold_kernels import fill_ratios
 from fraud_assets.engine.jit import cache_folder, kernel, request_kernel
 from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.features.registry import request_digest
@@ -26,9 +27,14 @@ def compiled(plan: ServicePlan) -> Callable[[Values], None]:
     return _module(plan).evaluate  # generated below
 
 
-def compiled_rows(plan: ServicePlan) -> Callable[[npt.NDArray[np.float64]], None]:
-    """`evaluate_rows(values)`: the same for every row of a (n, n_slots) array."""
-    return _module(plan).evaluate_rows  # generated below
+def compiled_assembly(plan: ServicePlan) -> Callable[..., None]:
+    """`assemble(fields, wide, wide_slots, ratios, slots, columns, values, features)`, row after row.
+
+    fields: (n, n_fields) float64 of the scored events. wide: (n, n_wide) float64 with its slots. For
+    each row the value vector is filled, ratios and request features are computed, and the values of
+    `slots` are written to `columns` of features (n, n_features) float32. values: scratch.
+    """
+    return _module(plan).assemble  # type: ignore[no-any-return]  # generated below
 
 
 def _module(plan: ServicePlan) -> ModuleType:
@@ -55,9 +61,23 @@ def _load(name: str, source: str, functions: dict[str, Callable[..., float]]) ->
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     module.__dict__.update(functions)
-    module.__dict__["kernel"] = kernel
+    module.__dict__.update(kernel=kernel, fill_ratios=fill_ratios)
     spec.loader.exec_module(module)
     return module
+
+
+_ASSEMBLE = """@kernel
+def assemble(fields, wide, wide_slots, ratios, slots, columns, values, features):
+    for i in range(len(fields)):
+        for k in range(fields.shape[1]):
+            values[k] = fields[i, k]
+        for k in range(len(wide_slots)):
+            values[wide_slots[k]] = wide[i, k]
+        fill_ratios(ratios, values)
+        evaluate(values)
+        for k in range(len(slots)):
+            features[i, columns[k]] = values[slots[k]]
+"""
 
 
 def _source(plan: ServicePlan) -> str:
@@ -69,7 +89,4 @@ def _source(plan: ServicePlan) -> str:
             f"    x = f{place}({arguments})\n    v[{plan.slots[item.name]}] = x if math.isfinite(x) else math.nan"
         )
     body = "\n".join(calls) or "    pass"
-    return (
-        f"import math\n\n\n@kernel\ndef evaluate(v):\n{body}\n\n\n"
-        "@kernel\ndef evaluate_rows(rows):\n    for i in range(len(rows)):\n        evaluate(rows[i])\n"
-    )
+    return f"import math\n\n\n@kernel\ndef evaluate(v):\n{body}\n\n\n{_ASSEMBLE}"

@@ -14,6 +14,7 @@ so the state at rest does not depend on the order of arrival.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -108,7 +109,7 @@ class StateEngine:
             raise self._bad(packed[torn], torn)
         whole = self._out[: out_starts[-1]].tobytes()
         ends = out_starts.tolist()
-        return Folded([whole[a:b] for a, b in zip(ends, ends[1:], strict=False)], applied)
+        return Folded([whole[a:b] for a, b in pairwise(ends)], applied)
 
     def merge(self, one: bytes, other: bytes) -> bytes:
         """One state of two disjoint histories of an entity (Spark partitions, split backfills). Raises BadState."""

@@ -7,16 +7,20 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Fixtures that start real servers, each only when a test asks for it.
-pytest_plugins = ["deploy.local.testing"]
+# Fixtures that start real servers, each only when a test asks for it; and the counts of what the
+# parity suite compared, in every worker, printed at the end.
+pytest_plugins = ["deploy.local.testing", "tests.parity.tally"]
 
 ROOT = Path(__file__).resolve().parent.parent
+
 IN_CI = os.environ.get("CI", "").lower() == "true"
 
 # No deadline: the first example of a kernel pays for its compilation. CI replays the same examples
 # each time, so that a red run is about the change; a developer's run explores new ones.
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", parent=settings.get_profile("house"), derandomize=True, print_blob=True)
+# For a night: the parity suite raises its examples with this one (tests/parity/tally.py).
+settings.register_profile("long", parent=settings.get_profile("house"))
 settings.load_profile("ci" if IN_CI else "house")
 
 

@@ -5,7 +5,6 @@ same tree over one event or a million. Values are int64 with one null (`NULL`): 
 null is null, a comparison with a null is false.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 Literal = int | bool | str
@@ -103,17 +102,3 @@ def _wrap(value: object) -> Expr:
     if isinstance(value, bool | int | str):
         return Lit(value)
     raise TypeError(f"{value!r} is a {type(value).__name__}. Expressions take int, bool, str and other expressions.")
-
-
-def columns_of(tree: Expr) -> Iterator[str]:
-    """Names of the fields a tree reads, left to right."""
-    match tree:
-        case Col(name):
-            yield name
-        case Binary(_, left, right):
-            yield from columns_of(left)
-            yield from columns_of(right)
-
-
-def is_boolean(tree: Expr) -> bool:
-    return isinstance(tree, Binary) and (tree.op in COMPARISONS or tree.op in LOGICAL)

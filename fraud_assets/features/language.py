@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from fraud_assets.features.checks import bound, fault, filter_fault
-from fraud_assets.features.expressions import Col, Expr, columns_of
+from fraud_assets.features.expressions import Col, Expr
 from fraud_assets.features.sources import MAX_VALUE, Entity, Kind, LabelFactSource, ProfileSource, Source
 from fraud_assets.features.windows import LIFETIME, MIN_LATENESS_MS, VELOCITY, Window
 
@@ -208,12 +208,10 @@ def _check_expressions(item: Aggregate, source: Source, view: str) -> None:
 
 
 def _check_kinds(item: Aggregate, source: Source, view: str) -> None:
-    if item.op in ARITHMETIC and item.of is not None:
-        hashed = [name for name in columns_of(item.of) if source.fields[name].kind is Kind.ID]
-        if hashed:
-            raise BadFeature(
-                f"BadFeature: {view}: {item.op} of {hashed[0]!r} would add up hashes of identifiers. Use distinct(…)."
-            )
+    if item.op in ARITHMETIC and isinstance(item.of, Col) and source.fields[item.of.name].kind is Kind.ID:
+        raise BadFeature(
+            f"BadFeature: {view}: {item.op} of {item.of.name!r} would take hashes of identifiers for numbers. Use distinct(…)."
+        )
     if item.op in ADDING and item.of is not None and bound(item.of, source) > MAX_VALUE:
         raise BadFeature(
             f"BadFeature: {view}: {item.op} adds up values that could reach {bound(item.of, source):.1e}, over {MAX_VALUE:.1e}, and"

@@ -1,0 +1,175 @@
+"""Model folders: written whole by training, verified before anything believes them.
+
+    <model_dir>/<version>/manifest.json, model.json
+    <model_dir>/champion          names the version to serve and the hash of its manifest
+
+Order of trust: the champion file vouches for the manifest, the manifest for the model's bytes. Hashes
+come first, so a file that somebody or a bad disk changed is never parsed; then a child process parses,
+so that whatever a parser may do to its process, it does not do it to the one that answers requests.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from fraud_assets.models.manifest import (
+    MANIFEST_FILE,
+    MODEL_FILE,
+    Definitions,
+    Manifest,
+    RefusedModel,
+    Sha256,
+    VersionName,
+    parse_manifest,
+    sha256,
+)
+from fraud_assets.models.served import ServedModel
+
+CHAMPION_FILE = "champion"
+MAX_FILE_BYTES = 256 * 2**20  # a model of 300 trees has 3 MB; more is a mistake that would fill memory
+CHILD_TIMEOUT_S = 120.0  # a cold machine compiles the kernels first
+_HOME = Path(__file__).parents[2]  # where the child finds the package, wherever the parent was started
+CHILD_REFUSED = 3  # any other failure of the child is its death, not its verdict
+
+
+class Champion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which version to serve. Its own hash tells a reload watcher that something changed."""
+
+    version: VersionName
+    manifest_sha256: Sha256
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Bytes whose hashes are right; not parsed yet."""
+
+    folder: Path
+    manifest: Manifest
+    model_json: bytes
+
+
+def write_artifact(folder: Path, booster_json: bytes, manifest: Manifest) -> Manifest:
+    """Write a model folder, whole or not at all; the manifest returned carries the files' hashes.
+
+    folder: `<model_dir>/<manifest.model_version>`. Raises ValueError for another name, FileExistsError
+    for a version that is there with other bytes: versions never change.
+    """
+    if folder.name != manifest.model_version:
+        raise ValueError(f"the folder of {manifest.model_version} must be named so, not {folder.name}")
+    sealed = msgspec.structs.replace(manifest, files={MODEL_FILE: sha256(booster_json)})
+    raw = msgspec.json.encode(sealed)
+    parse_manifest(raw)  # bounds are checked on decoding; better now than in the scorer
+    if folder.exists():
+        return _same_as(folder, sealed)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
+    try:
+        _write_flushed(draft / MODEL_FILE, booster_json)
+        _write_flushed(draft / MANIFEST_FILE, raw)
+        draft.chmod(0o755)
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return sealed
+
+
+def _same_as(folder: Path, sealed: Manifest) -> Manifest:
+    """The manifest that is there, if only the time differs: training again gives the same model."""
+    there = parse_manifest((folder / MANIFEST_FILE).read_bytes())
+    if msgspec.structs.replace(there, created_at_ms=sealed.created_at_ms) != sealed:
+        raise FileExistsError(f"{folder} holds another model; give this one a version of its own")
+    return there
+
+
+def publish_champion(model_dir: Path, version: str) -> Champion:
+    """Make `version` the one scorers serve, atomically. Raises FileNotFoundError if it is not there."""
+    champion = Champion(version, sha256((model_dir / version / MANIFEST_FILE).read_bytes()))
+    draft = model_dir / f".{CHAMPION_FILE}.{os.getpid()}.tmp"
+    _write_flushed(draft, msgspec.json.encode(champion))
+    draft.replace(model_dir / CHAMPION_FILE)
+    return champion
+
+
+def read_champion(model_dir: Path) -> Champion | None:
+    """None if no model was ever published. Raises RefusedModel for a file that is no pointer."""
+    try:
+        raw = (model_dir / CHAMPION_FILE).read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        return msgspec.json.decode(raw, type=Champion)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RefusedModel(
+            "bad_champion", f"{model_dir / CHAMPION_FILE}: {error}; publish the champion again"
+        ) from None
+
+
+def open_artifact(model_dir: Path, champion: Champion) -> Artifact:
+    """Read and hash. Raises RefusedModel."""
+    folder = model_dir / champion.version
+    raw = _read(folder / MANIFEST_FILE, champion.manifest_sha256)
+    manifest = parse_manifest(raw)
+    if manifest.model_version != champion.version or MODEL_FILE not in manifest.files:
+        raise RefusedModel("bad_manifest", f"{folder} holds the manifest of {manifest.model_version}")
+    return Artifact(folder, manifest, _read(folder / MODEL_FILE, manifest.files[MODEL_FILE]))
+
+
+def load_champion(model_dir: Path, champion: Champion, definitions: Definitions) -> ServedModel:
+    """Hash, compare definitions, parse in a child process, check golden vectors, warm. Raises RefusedModel.
+
+    Takes about a second; call it off the event loop, and swap the result in.
+    """
+    artifact = open_artifact(model_dir, champion)
+    definitions.check(artifact.manifest)
+    _parse_in_child(model_dir, champion)
+    return ServedModel.build(artifact.manifest, artifact.model_json)
+
+
+def _parse_in_child(model_dir: Path, champion: Champion) -> None:
+    """The child reads the files again, so it is told the hash: it judges these bytes and no others."""
+    command = [sys.executable, "-m", "fraud_assets.models", "verify"]
+    command += [str(model_dir.resolve()), champion.version, champion.manifest_sha256]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=CHILD_TIMEOUT_S, check=False, cwd=_HOME)
+    except subprocess.TimeoutExpired:
+        raise RefusedModel("parser_hung", f"no verdict within {CHILD_TIMEOUT_S:.0f} s") from None
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        reason = "refused_by_child" if done.returncode == CHILD_REFUSED else "parser_died"
+        raise RefusedModel(reason, f"{last} (exit {done.returncode})")
+
+
+def _read(path: Path, wanted: str) -> bytes:
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise RefusedModel("oversized", f"{path} has {path.stat().st_size} bytes; at most {MAX_FILE_BYTES}")
+        raw = path.read_bytes()
+    except OSError as error:
+        raise RefusedModel("unreadable", f"{path}: {error.strerror}") from None
+    if sha256(raw) != wanted:
+        raise RefusedModel("hash_mismatch", f"{path} has SHA-256 {sha256(raw)}, expected {wanted}")
+    return raw
+
+
+def _write_flushed(path: Path, raw: bytes) -> None:
+    with path.open("wb") as sink:
+        sink.write(raw)
+        sink.flush()
+        os.fsync(sink.fileno())
+    with contextlib.suppress(OSError):  # folders cannot be flushed on every system
+        _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,234 @@
+"""XGBoost's JSON as flat arrays: parsed strictly, then never looked at again.
+
+The serving path does not import XGBoost, whose own parser reads untrusted bytes in C++; this one is
+checked node by node, so that bytes which are not a forest raise instead of looping or reading past the end.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from msgspec import Meta
+
+from fraud_assets.models import kernels
+
+MAX_NODES = 4_000_000  # 64 MB of arrays; a model of 300 trees of depth 6 has 38,000
+
+Row = npt.NDArray[np.float32]
+Natural = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
+class BadModel(ValueError):
+    """Bytes that are no model we can serve; the message says what is wrong with them."""
+
+
+class _Tree(msgspec.Struct):
+    left_children: list[Annotated[int, Meta(ge=-1, le=2**31 - 1)]]
+    right_children: list[Annotated[int, Meta(ge=-1, le=2**31 - 1)]]
+    split_indices: list[Natural]
+    split_conditions: list[float]
+    split_type: list[int]
+    default_left: list[Annotated[int, Meta(ge=0, le=1)]]
+    sum_hessian: list[float]
+
+
+class _GbtreeParam(msgspec.Struct):
+    num_trees: str
+
+
+class _Model(msgspec.Struct):
+    gbtree_model_param: _GbtreeParam
+    trees: list[_Tree]
+
+
+class _Booster(msgspec.Struct):
+    name: str
+    model: _Model | None = None
+
+
+class _Objective(msgspec.Struct):
+    name: str
+
+
+class _LearnerParam(msgspec.Struct):
+    base_score: str
+    num_class: str
+    num_feature: str
+
+
+class _Learner(msgspec.Struct):
+    feature_names: list[str]
+    gradient_booster: _Booster
+    learner_model_param: _LearnerParam
+    objective: _Objective
+
+
+class _Document(msgspec.Struct):
+    learner: _Learner
+
+
+@dataclass(frozen=True, eq=False)
+class Trees:
+    """A binary:logistic forest. Scores equal XGBoost's to 1e-6; arrays as in `models/kernels.py`."""
+
+    feature_names: tuple[str, ...]
+    base: float
+    child: npt.NDArray[np.int32]
+    feature: npt.NDArray[np.int32]
+    value: npt.NDArray[np.float32]
+    default_right: npt.NDArray[np.bool_]
+    mean: npt.NDArray[np.float64]
+    roots: npt.NDArray[np.int32]
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Self:
+        """From `Booster.save_raw("json")`. Raises BadModel."""
+        try:
+            learner = msgspec.json.decode(raw, type=_Document).learner
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise BadModel(f"BadModel: not XGBoost's JSON ({error}).") from None
+        model = _checked(learner)
+        forest = _Forest(sum(len(tree.left_children) for tree in model.trees), len(learner.feature_names))
+        for number, tree in enumerate(model.trees):
+            forest.add(tree, number)
+        return cls(
+            tuple(learner.feature_names),
+            _base_margin(learner.learner_model_param.base_score),
+            forest.child,
+            forest.feature,
+            forest.value,
+            forest.default_right,
+            forest.mean,
+            np.array(forest.roots, np.int32),
+        )
+
+    def score(self, x: Row) -> float:
+        """Probability of fraud of one row x (n_features,) float32, NaN for null."""
+        return sigmoid(
+            kernels.margin(x, self.child, self.feature, self.value, self.default_right, self.roots, self.base)
+        )
+
+    def score_many(self, rows: Row) -> npt.NDArray[np.float64]:
+        """(n,) probabilities of rows (n, n_features) float32."""
+        out = np.empty(len(rows), np.float32)
+        kernels.margins(rows, self.child, self.feature, self.value, self.default_right, self.roots, self.base, out)
+        odds: npt.NDArray[np.float64] = 1.0 / (1.0 + np.exp(-out.astype(np.float64)))
+        return odds
+
+    def score_by_feature(self, x: Row, shares: npt.NDArray[np.float64]) -> float:
+        """`score`, writing into shares (n_features,) float64 what each feature moved the log odds by."""
+        return sigmoid(
+            kernels.margin_by_feature(
+                x, self.child, self.feature, self.value, self.default_right, self.roots, self.base, self.mean, shares
+            )
+        )
+
+
+class _Forest:
+    """The arrays while trees are added; nodes are renumbered so that siblings are neighbours."""
+
+    def __init__(self, n_nodes: int, n_features: int) -> None:
+        if n_nodes > MAX_NODES:
+            raise BadModel(f"BadModel: {n_nodes} nodes; at most {MAX_NODES}.")
+        self.n_features = n_features
+        self.child = np.full(n_nodes, -1, np.int32)
+        self.feature = np.zeros(n_nodes, np.int32)
+        self.value = np.zeros(n_nodes, np.float32)
+        self.default_right = np.zeros(n_nodes, np.bool_)
+        self.mean = np.zeros(n_nodes, np.float64)
+        self.roots: list[int] = []
+        self._used = 0
+
+    def add(self, tree: _Tree, number: int) -> None:
+        """Breadth first; a node reached twice, or none, makes the counts differ."""
+        count = _tree_size(tree, number)
+        first = self._used
+        self.roots.append(first)
+        self._used += 1
+        order = [0]  # old numbers in the order of new ones
+        for at, old in enumerate(order):  # grows while it is walked
+            left, right = tree.left_children[old], tree.right_children[old]
+            if (left < 0) != (right < 0) or max(left, right) >= count:
+                raise BadModel(f"BadModel: node {old} of tree {number} has children {left} and {right}.")
+            self._fill(tree, old, first + at, number)
+            if left >= 0:
+                self.child[first + at] = self._used
+                order += (left, right)
+                self._used += 2
+            if len(order) > count:
+                raise BadModel(f"BadModel: tree {number} has a node with two parents.")
+        self._means(tree, order, first)
+
+    def _fill(self, tree: _Tree, old: int, new: int, number: int) -> None:
+        if not math.isfinite(tree.split_conditions[old]):
+            raise BadModel(f"BadModel: node {old} of tree {number} holds {tree.split_conditions[old]}.")
+        if tree.split_indices[old] >= self.n_features:
+            raise BadModel(f"BadModel: node {old} of tree {number} splits feature {tree.split_indices[old]}.")
+        if tree.split_type[old] != 0:
+            raise BadModel(f"BadModel: tree {number} has a categorical split; encode categories as integers.")
+        self.feature[new] = tree.split_indices[old]
+        self.value[new] = tree.split_conditions[old]
+        self.default_right[new] = not tree.default_left[old]
+
+    def _means(self, tree: _Tree, order: list[int], first: int) -> None:
+        """Mean leaf weight below each node, children before parents. Leaves without cover count alike."""
+        cover = [max(tree.sum_hessian[old], 0.0) if math.isfinite(tree.sum_hessian[old]) else 0.0 for old in order]
+        for at in range(len(order) - 1, -1, -1):
+            new = first + at
+            left = int(self.child[new])
+            if left < 0:
+                self.mean[new] = self.value[new]
+                continue
+            one, other = cover[left - first], cover[left + 1 - first]
+            share = one / (one + other) if one + other > 0 else 0.5
+            self.mean[new] = share * self.mean[left] + (1 - share) * self.mean[left + 1]
+
+
+def sigmoid(margin: float) -> float:
+    """Probability of a log odds, without overflow at either end."""
+    if margin >= 0:
+        return 1.0 / (1.0 + math.exp(-margin))
+    odds = math.exp(margin)
+    return odds / (1.0 + odds)
+
+
+def _checked(learner: _Learner) -> _Model:
+    param, booster = learner.learner_model_param, learner.gradient_booster
+    if learner.objective.name != "binary:logistic" or param.num_class != "0":
+        raise BadModel(f"BadModel: objective {learner.objective.name!r}; train with binary:logistic.")
+    if booster.name != "gbtree" or booster.model is None:
+        raise BadModel(f"BadModel: booster {booster.name!r}; train with gbtree.")
+    if param.num_feature != str(len(learner.feature_names)):
+        raise BadModel(
+            f"BadModel: {param.num_feature} features and {len(learner.feature_names)} names;"
+            " pass feature_names to the DMatrix."
+        )
+    if booster.model.gbtree_model_param.num_trees != str(len(booster.model.trees)):
+        raise BadModel(
+            f"BadModel: {len(booster.model.trees)} trees, announced {booster.model.gbtree_model_param.num_trees}."
+        )
+    return booster.model
+
+
+def _tree_size(tree: _Tree, number: int) -> int:
+    count = len(tree.left_children)
+    columns = (
+        tree.right_children, tree.split_indices, tree.split_conditions, tree.split_type, tree.default_left, tree.sum_hessian,
+    )  # fmt: skip
+    if count == 0 or any(len(column) != count for column in columns):
+        raise BadModel(f"BadModel: tree {number} has columns of different lengths.")
+    return count
+
+
+def _base_margin(base_score: str) -> float:
+    """XGBoost 3 writes a list of one; the margin is its log odds, in float32 as XGBoost keeps it."""
+    try:
+        base = float(base_score.strip("[]"))
+    except ValueError:
+        raise BadModel(f"BadModel: base_score is {base_score[:40]!r}; expected one number.") from None
+    if not 0.0 < base < 1.0:
+        raise BadModel(f"BadModel: base_score is {base}; expected a probability.")
+    return float(np.float32(-math.log(1.0 / base - 1.0)))

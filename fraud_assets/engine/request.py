@@ -85,7 +85,7 @@ class RequestReader:
         values = self._values
         encoded = self.encode(event)
         values[: len(encoded)] = encoded
-        included, torn = kernels.read_request(
+        included, torn = kernels.read_request(  # type: ignore[call-arg]  # mypy cannot count two starred tuples
             *self._tables, np.frombuffer(raw, np.uint8) if raw else NOTHING, self._starts, t, hash64(scored_id) if scored_id else 0,
             *self._scratch, values, self._status, self._ages,
         )  # fmt: skip

@@ -72,8 +72,9 @@ def _by_dictionary(column: pa.ChunkedArray, code: Callable[[str], int]) -> Ints:
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.combine_chunks()
     codes = np.array([code(text) for text in encoded.dictionary.to_pylist()] + [NULL], np.int64)
-    places = encoded.indices.fill_null(len(codes) - 1).to_numpy(zero_copy_only=False)
-    return codes[places]
+    places: Ints = encoded.indices.fill_null(len(codes) - 1).to_numpy(zero_copy_only=False)
+    found: Ints = codes[places]
+    return found
 
 
 def _integers(column: pa.ChunkedArray) -> Ints:

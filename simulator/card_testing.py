@@ -136,7 +136,7 @@ def _cash_out(
     event, tickets, tier, amount = resale_basket(under, market, n, rng)
     lat, lon = claimed_places(under.world.network.country[ip], rng.random(n) < 0.5, rng)
     return Purchases(
-        time_ms=tests.time_ms[seed] + 60_000 + rng.exponential(plan.cash_out_delay_ms, n).astype(np.int64),
+        time_ms=tests.time_ms[seed] + ((0.05 + rng.exponential(1.0, n)) * plan.cash_out_delay_ms).astype(np.int64),
         account=account,
         event=event,
         tickets=tickets,

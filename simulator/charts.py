@@ -33,10 +33,11 @@ class Frame:
     height: int
     x_max: float
     y_max: float
+    width: int = WIDTH
 
     def x(self, value: float) -> float:
         """Pixel of an x value."""
-        return LEFT + (WIDTH - LEFT - RIGHT) * value / self.x_max
+        return LEFT + (self.width - LEFT - RIGHT) * value / self.x_max
 
     def y(self, value: float) -> float:
         """Pixel of a y value; larger is higher."""
@@ -81,29 +82,29 @@ def lines(series: Sequence[Series], bucket: float, unit: str, bands: Sequence[Ba
     return _svg(height, parts)
 
 
-def histogram(series: Sequence[Series], labels: Sequence[str], height: int = 220) -> str:
+def histogram(series: Sequence[Series], labels: Sequence[str], height: int = 220, width: int = 470) -> str:
     """Grouped bars; values are shares of their series, drawn on a square-root scale so that small ones show."""
     if not any(value > 0 for one in series for value in one.values):
         return _empty(height)
     top = max(value for one in series for value in one.values)
-    frame = Frame(height, len(labels), top**0.5)
+    frame = Frame(height, len(labels), top**0.5, width)
     parts = [_share_axis(frame, top)]
-    width = 0.86 / max(1, len(series))
+    bar = 0.86 / max(1, len(series))
     for s, one in enumerate(series):
         for i, value in enumerate(one.values):
             if value > 0:
                 title = f"{one.label}, {labels[i]}: {value:.1%}"
-                parts.append(_bar(frame, i + 0.07 + s * width, width, 0.0, value**0.5, one.css, title))
-    step = max(1, len(labels) // 12)
+                parts.append(_bar(frame, i + 0.07 + s * bar, bar, 0.0, value**0.5, one.css, title))
+    step = max(1, -(-len(labels) // 9))
     for i in range(0, len(labels), step):
         parts.append(
             f'<text class="tick" x="{frame.x(i + 0.5):.1f}" y="{height - 8}" text-anchor="middle">{escape(labels[i])}</text>'
         )
-    return _svg(height, parts)
+    return _svg(height, parts, width)
 
 
-def _svg(height: int, parts: Sequence[str]) -> str:
-    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img">{"".join(parts)}</svg>'
+def _svg(height: int, parts: Sequence[str], width: int = WIDTH) -> str:
+    return f'<svg viewBox="0 0 {width} {height}" role="img">{"".join(parts)}</svg>'
 
 
 def _empty(height: int) -> str:
@@ -148,9 +149,8 @@ def _share_axis(frame: Frame, top: float) -> str:
 
 
 def _grid(frame: Frame, y: float, label: str) -> str:
-    del frame
     return (
-        f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        f'<line class="grid" x1="{LEFT}" x2="{frame.width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{escape(label)}</text>'
     )
 

@@ -32,7 +32,7 @@ class Detection(msgspec.Struct, frozen=True, kw_only=True):
     false_alarms: int
     recall: float | None
     precision: float | None
-    first_caught_s: float | None
+    first_caught_after_s: float | None
 
 
 class RunMetrics(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,8 +104,13 @@ def _detection(
         false_alarms=false_alarms,
         recall=_share(len(caught), len(decided)),
         precision=_share(len(caught), len(caught) + false_alarms),
-        first_caught_s=min((row.offset_s for row in caught), default=None),
+        first_caught_after_s=_delay(mine, caught),
     )
+
+
+def _delay(mine: Sequence[PurchaseResult], caught: Sequence[PurchaseResult]) -> float | None:
+    """Seconds from the first purchase of the attack to the first that was flagged."""
+    return round(min(r.offset_s for r in caught) - min(r.offset_s for r in mine), 3) if caught else None
 
 
 def _share(part: int, whole: int) -> float | None:

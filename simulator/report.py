@@ -85,11 +85,8 @@ def headline(metrics: RunMetrics) -> str:
     honest = "no honest buyer" if not metrics.honest_flagged else f"{metrics.honest_flagged:.1%} of the honest buyers"
     if metrics.attack.recall is None:
         return f"A run without an attack: {metrics.decisions:,} decisions, and {honest} stopped or looked at."
-    begin = (
-        ""
-        if metrics.attack.first_caught_s is None
-        else f", the first {metrics.attack.first_caught_s:.0f} s into the run"
-    )
+    delay = metrics.attack.first_caught_after_s
+    begin = "" if delay is None else f", the first {delay:.1f} s after it began"
     return f"{metrics.attack.recall:.0%} of the attack was stopped or sent to review{begin}, at the price of {honest}."
 
 

@@ -80,10 +80,6 @@ def http_answers(url: str) -> Probe:
     return probe
 
 
-def always_ready() -> None:
-    """For a service without a door to knock at: being alive must do."""
-
-
 def wait_until(probe: Probe, within_s: float, while_true: Callable[[], None]) -> None:
     """Poll until ready. Raises the last NotReady after `within_s`; `while_true` may raise to end it sooner."""
     deadline = time.monotonic() + within_s

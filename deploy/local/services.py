@@ -42,13 +42,14 @@ class Context:
 class Service:
     """One process.
 
+    probe: how to see that it is ready; None for one without a door to knock at, which must stay up.
     preferred_port: taken if free, else another; 0 for a service that listens nowhere.
     provides: environment variables for everybody. prepare: what must exist before it starts.
     """
 
     name: str
     argv: Callable[[Context], list[str]]
-    probe: Callable[[Context], probes.Probe]
+    probe: Callable[[Context], probes.Probe] | None
     needs: tuple[str, ...] = ()
     preferred_port: int = 0
     provides: Callable[[Context], dict[str, str]] = lambda _: {}
@@ -154,7 +155,7 @@ DAGSTER_DAEMON = Service(
     name="dagster-daemon",
     argv=lambda _: _python("dagster._daemon", "run", "-w", str(ROOT / "workspace.yaml")),
     prepare=_prepare_dagster,
-    probe=lambda _: probes.always_ready,
+    probe=None,
 )
 
 CATALOGUE: Mapping[str, Service] = {

@@ -81,11 +81,16 @@ class Stack:
         """Also for a service that was killed and is being restarted. Raises ServiceFailed."""
         service = self.service(name)
         try:
-            wait_until(service.probe(self.context), service.ready_within_s, lambda: self._check_alive(name))
+            probe = service.probe(self.context) if service.probe else lambda: self._check_settled(name)
+            wait_until(probe, service.ready_within_s, lambda: self._check_alive(name))
         except NotReady as reason:
             raise ServiceFailed(
                 f"{name} was not ready within {service.ready_within_s:g} s: {reason}\n{self._log_tail(name)}"
             ) from reason
+
+    def _check_settled(self, name: str) -> None:
+        if (state := self.state(name)) != "RUNNING":
+            raise NotReady(f"its process is {state}")
 
     def _check_alive(self, name: str) -> None:
         info = self.supervisor.info(name)

@@ -84,14 +84,14 @@ class RawKafka:
 
         from kio.schema.produce.v8 import request as rq
 
-        data = rq.PartitionProduceData(index=partition, records=records)  # type: ignore[arg-type]
+        data = rq.PartitionProduceData(index=partition, records=records)
         response = self.ask(
             "produce",
             8,
             transactional_id=None,
             acks=-1,
             timeout=dt.timedelta(seconds=10),
-            topic_data=(rq.TopicProduceData(name=topic, partition_data=(data,)),),  # type: ignore[arg-type]
+            topic_data=(rq.TopicProduceData(name=topic, partition_data=(data,)),),
         )
         return response.responses[0].partition_responses[0]
 

@@ -45,7 +45,7 @@ def test_another_timestamp_type_is_an_error(kafka):
     topic = declared(kafka)
     kafka.create(topic.name, partitions=2, config={**topic.config(), "message.timestamp.type": "CreateTime"})
 
-    with pytest.raises(TopicMismatch, match="message.timestamp.type=CreateTime, the contract says LogAppendTime"):
+    with pytest.raises(TopicMismatch, match=r"message\.timestamp\.type=CreateTime, the contract says LogAppendTime"):
         ensure_topics(kafka.bootstrap_servers, [topic])
 
 

@@ -1,0 +1,159 @@
+"""Score, rules and missing history → an action, and the reasons that go with it."""
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
+from fraud_assets.policy.policy import DEFAULT_POLICY, Action, AtLeast, BadPolicy, Decider, Rule
+from fraud_assets.policy.reasons import (
+    LEAST_SHARE,
+    MAX_REASONS,
+    TEXTS,
+    Attribution,
+    NoReason,
+    ReasonCode,
+    family_of,
+)
+
+NAMES = registry().feature_names(FRAUD_SCORING)
+PLACE = {name: number for number, name in enumerate(NAMES)}
+DECIDER = Decider(DEFAULT_POLICY, NAMES, review=0.4, deny=0.8)
+
+
+def vector(**values: float) -> np.ndarray:
+    """All null but for these."""
+    x = np.full(len(NAMES), np.nan, np.float32)
+    for name, value in values.items():
+        x[PLACE[name]] = value
+    return x
+
+
+def action(score: float, *, amount_minor: int = 100, degraded: bool = False, **values: float) -> Action:
+    return DECIDER.decide(score, vector(**values), amount_minor, degraded=degraded)[0]
+
+
+@pytest.mark.parametrize(
+    ("score", "expected"),
+    [(0.0, "approve"), (0.39, "approve"), (0.4, "review"), (0.79, "review"), (0.8, "deny"), (1.0, "deny")],
+)
+def test_a_score_at_a_threshold_reaches_it(score: float, expected: str):
+    """Training counts a score equal to its threshold as fraud; so do we."""
+    assert action(score) == expected
+
+
+def test_a_burst_of_declines_on_a_card_is_denied_whatever_the_model_says():
+    """Card testing: small amounts, each of which looks harmless."""
+    assert action(0.01, card_declined_count_1h=5) == "deny"
+    assert action(0.01, card_declined_count_1h=4) == "approve"
+
+
+def test_a_shared_address_alone_denies_nobody():
+    """A hall full of fans on one address, some of them mistyping."""
+    assert action(0.01, ip_declined_count_1h=50, ip_declined_ratio_1h=0.1, ip_distinct_cards_1h=400) == "approve"
+    assert action(0.01, ip_declined_count_1h=50, ip_declined_ratio_1h=0.9, ip_distinct_cards_1h=40) == "deny"
+
+
+@given(st.floats(0, 1), st.sampled_from([rule.name for rule in DEFAULT_POLICY.rules]))
+def test_a_rule_only_makes_an_action_stricter(score: float, name: str):
+    """A rule that approved would be an attacker's favourite."""
+    rule = next(rule for rule in DEFAULT_POLICY.rules if rule.name == name)
+    order = list(Action)
+
+    fired = action(score, **{item.feature: item.value for item in rule.conditions})
+
+    assert order.index(fired) >= max(order.index(action(score)), order.index(rule.action))
+
+
+def test_nulls_fire_no_rule():
+    """Unknown is not many."""
+    assert DECIDER.decide(0.0, vector(), 100, degraded=False) == (Action.APPROVE, [])
+
+
+def test_without_history_nobody_is_denied_and_large_amounts_are_looked_at():
+    """All-null features score everybody alike; a denial would hit whole crowds."""
+    assert action(0.99, degraded=True) == "review"
+    assert action(0.01, degraded=True, amount_minor=DEFAULT_POLICY.degraded_review_minor) == "review"
+    assert action(0.01, degraded=True, amount_minor=DEFAULT_POLICY.degraded_review_minor - 1) == "approve"
+
+
+def test_an_approval_needs_no_reason():
+    """Nobody is told why they were let through."""
+    assert DECIDER.verdict(Action.APPROVE, [], np.ones(len(NAMES))).reasons == []
+
+
+def test_reasons_of_rules_come_before_the_models_and_none_is_said_twice():
+    """At most four, as notices to customers ask for."""
+    shares = np.zeros(len(NAMES))
+    shares[PLACE["card_declined_count_1h"]] = 2.0
+    shares[PLACE["hour_of_day"]] = 1.0
+
+    verdict = DECIDER.verdict(Action.DENY, [ReasonCode.CARD_TESTING, ReasonCode.DECLINED_PAYMENTS], shares)
+
+    assert verdict.reasons == ["CARD_TESTING", "DECLINED_PAYMENTS", "UNUSUAL_TIME"]
+    assert verdict.is_fraud
+
+
+def test_every_feature_of_the_service_has_exactly_one_family_and_every_family_a_text():
+    """A feature without a family would make a denial that nobody can explain."""
+    assert {family_of(name) for name in NAMES} <= set(TEXTS)
+    assert set(TEXTS) == set(ReasonCode)
+    with pytest.raises(NoReason, match="FAMILIES"):
+        family_of("something_new")
+
+
+@pytest.mark.parametrize(
+    ("feature", "code"),
+    [
+        ("card_declined_ratio_24h", "DECLINED_PAYMENTS"),
+        ("fraud_risk_score", "PAST_FRAUD"),
+        ("category_is_fraud_mean_30d", "PAST_FRAUD"),
+        ("implied_speed_kmh", "UNUSUAL_PLACE"),
+        ("account_distinct_ip_countries_24h", "UNUSUAL_PLACE"),
+        ("ip_distinct_cards_24h", "MANY_CARDS"),
+        ("device_distinct_accounts_7d", "SHARED_DEVICE"),
+        ("ip_distinct_accounts_1h", "SHARED_NETWORK"),
+        ("card_distinct_accounts_30d", "SHARED_CARD"),
+        ("account_distinct_devices_30d", "MANY_DEVICES"),
+        ("account_email_age_s", "RECENT_PROFILE_CHANGE"),
+        ("account_age_s", "NEW_ACCOUNT"),
+        ("is_new_device", "NEW_DEVICE_OR_CARD"),
+        ("account_device_first_seen_age_s", "NEW_DEVICE_OR_CARD"),
+        ("account_txn_count_1h", "HIGH_FREQUENCY"),
+        ("card_txn_velocity_5m_to_1h", "HIGH_FREQUENCY"),
+        ("amount_deviation_from_account_30d", "UNUSUAL_AMOUNT"),
+        ("event_txn_count_1h", "UNUSUAL_EVENT"),
+        ("preferred_category", "UNUSUAL_HABIT"),
+        ("hour_of_day", "UNUSUAL_TIME"),
+    ],
+)
+def test_a_code_keeps_its_meaning(feature: str, code: str):
+    """Clients store codes; a retrain or a new pattern must not move a feature to another one."""
+    assert family_of(feature) == code
+
+
+def test_a_family_is_judged_by_its_sum():
+    """Two features of one family that pull apart say little together."""
+    shares = np.zeros(len(NAMES))
+    shares[PLACE["account_txn_count_1h"]], shares[PLACE["account_txn_count_24h"]] = 1.0, -1.0
+    shares[PLACE["weekday"]] = LEAST_SHARE
+
+    assert Attribution(NAMES).top(shares) == ["UNUSUAL_TIME"]
+    assert len(Attribution(NAMES).top(np.ones(len(NAMES)))) == MAX_REASONS
+
+
+def test_the_digest_follows_every_number_of_the_policy():
+    """Decisions name it; two policies under one digest could not be told apart."""
+    other = msgspec.structs.replace(DEFAULT_POLICY, degraded_review_minor=1)
+
+    assert other.digest != DEFAULT_POLICY.digest == msgspec.structs.replace(DEFAULT_POLICY).digest
+
+
+def test_a_rule_about_an_unserved_feature_fails_when_compiled():
+    """Not silently, for years, as a rule that never fires."""
+    rule = Rule("typo", (AtLeast("card_declined_count_2h", 1),), Action.DENY, ReasonCode.CARD_TESTING)
+
+    with pytest.raises(BadPolicy, match="card_declined_count_2h"):
+        Decider(msgspec.structs.replace(DEFAULT_POLICY, rules=(rule,)), NAMES, 0.4, 0.8)

@@ -15,7 +15,7 @@ from confluent_kafka.admin import (
 from kio.schema.create_topics.v4 import request as create_rq
 from kio.schema.errors import ErrorCode
 
-from tests.deploy.conftest import PATIENCE_S, poll_until
+from tests.deploy.client import PATIENCE_S, poll_until
 from tests.deploy.rawkafka import RawKafka
 
 

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import ConsumerGroupListing
 from kio.schema.errors import ErrorCode
 
-from tests.deploy.conftest import PATIENCE_S, poll_until, take
+from tests.deploy.client import PATIENCE_S, poll_until, take
 from tests.deploy.rawkafka import RawKafka
 
 STRATEGIES = ["range", "cooperative-sticky"]

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException, Producer, TopicPartition
 from kio.schema.errors import ErrorCode
 
 from deploy.local.stack import running
-from tests.deploy.conftest import PATIENCE_S, Kafka, poll_until
+from tests.deploy.client import PATIENCE_S, Kafka, poll_until
 from tests.deploy.rawkafka import RawKafka, batch
 
 

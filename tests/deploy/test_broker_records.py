@@ -7,7 +7,7 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, Ka
 from confluent_kafka.admin import OffsetSpec
 from kio.schema.errors import ErrorCode
 
-from tests.deploy.conftest import PATIENCE_S, take
+from tests.deploy.client import PATIENCE_S, take
 from tests.deploy.rawkafka import RawKafka, batch
 
 

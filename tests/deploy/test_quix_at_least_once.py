@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import TopicPartition
 
-from tests.deploy.conftest import PATIENCE_S, poll_until
+from tests.deploy.client import PATIENCE_S, poll_until
 
 ROWS = 4_000
 KEYS = 50

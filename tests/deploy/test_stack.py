@@ -16,7 +16,7 @@ from deploy.local.ports import LOOPBACK, choose_ports, is_free
 from deploy.local.services import VALKEY, Service
 from deploy.local.stack import ServiceFailed, ServiceMissing, attach, down, running, up
 from deploy.local.state import StackState, write_state
-from tests.deploy.conftest import PATIENCE_S, poll_until
+from tests.deploy.client import PATIENCE_S, poll_until
 
 
 def shell_service(script, **fields):

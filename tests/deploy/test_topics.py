@@ -4,7 +4,7 @@ import pytest
 
 from deploy.local.topics import PLATFORM_TOPICS, TopicMismatch, ensure_platform_topics, ensure_topics, entity_groups
 from fraud_assets.contracts.topics import Topic, entity_topic
-from tests.deploy.conftest import PATIENCE_S
+from tests.deploy.client import PATIENCE_S
 
 
 def declared(kafka, partitions=2, retention_ms=3_600_000):

@@ -3,6 +3,9 @@
 The layout is the picture in `engine/state.py`, the bytes of a tile are in `engine/packing.py`, the
 meaning of an accumulator's words in `engine/kernels.py`. Every function walks a state from front to
 back once and holds one window at a time.
+
+The bytes come from a store that others can write to, and nothing checks an index here: every count
+that is read must be compared with the room there is before anything is written by it.
 """
 
 import math
@@ -70,7 +73,8 @@ def get_head(raw, head):
     if raw[0] != FORMAT_VERSION:
         return TORN
     at = get_number(raw, 1, head, 0)
-    if at < 0 or head[0] < 0 or 1 + 2 * head[0] + RECENT > len(head):
+    # Divided, since doubling a hostile count would overflow into a small one.
+    if at < 0 or head[0] < 0 or head[0] > (len(head) - 1 - RECENT) // 2:
         return TORN
     for k in range(2 * head[0]):
         at = get_number(raw, at, head, 1 + k)
@@ -92,7 +96,10 @@ def put_head(head, raw):
 
 @kernel
 def raise_positions(rows, first_row, end_row, scored, head, applied):
-    """Apply the rows' positions and ids to `head`, and mark the rows above the position held."""
+    """Apply the rows' positions and ids to `head`, and mark the rows above the position held.
+
+    Returns 0, or TORN if there is no room for another partition: no log of ours has so many.
+    """
     for i in range(first_row, end_row):
         tp, offset, count = rows[i, ROW_TP], rows[i, ROW_OFFSET], head[0]
         place = 0
@@ -101,6 +108,8 @@ def raise_positions(rows, first_row, end_row, scored, head, applied):
         if place < count and head[1 + 2 * place] == tp:
             applied[i] = offset > head[2 + 2 * place]
         else:
+            if 3 + 2 * count + RECENT > len(head):
+                return TORN
             for k in range(2 * count + RECENT, 2 * place, -1):
                 head[2 + k] = head[k]
             head[0] += 1
@@ -113,6 +122,7 @@ def raise_positions(rows, first_row, end_row, scored, head, applied):
                 for k in range(RECENT - 1, 0, -1):
                     head[recent + k] = head[recent + k - 1]
                 head[recent] = rows[i, ROW_ID]
+    return 0
 
 
 @kernel
@@ -149,14 +159,17 @@ def update_tile(accs, first_acc, end_acc, tiles, at, row, scratch):
 
 
 @inlined
-def get_window(accs, first_acc, end_acc, raw, at, stride, floor, tiles, scratch):
-    """Read a window's tiles at or after `floor`; returns (how many, next place), the place TORN if torn."""
+def get_window(accs, first_acc, end_acc, raw, at, stride, floor, spare, tiles, scratch):
+    """Read a window's tiles at or after `floor`; returns (how many, next place), the place TORN if torn.
+
+    spare: how many more tiles the caller may open beside them.
+    """
     at = get_number(raw, at, scratch, 0)
     if at < 0 or scratch[0] < 0:
         return np.int64(0), TORN
     total, kept, before = scratch[0], np.int64(0), np.int64(0)
     for _ in range(total):
-        if (kept + 1) * stride > len(tiles):
+        if (kept + 1 + spare) * stride > len(tiles):
             return np.int64(0), TORN
         at = get_tile(accs, first_acc, end_acc, raw, at, before, tiles, kept * stride)
         if at < 0:
@@ -200,7 +213,8 @@ def fold_state(
     at = get_head(raw, head)
     if at < 0:
         return TORN
-    raise_positions(rows, first_row, end_row, scored, head, applied)
+    if raise_positions(rows, first_row, end_row, scored, head, applied) < 0:
+        return TORN
     to = put_head(head, out)
     for u in range(first_unit, end_unit):
         scratch[0], scratch[1] = NULL, 0
@@ -222,7 +236,9 @@ def fold_state(
             floor = expiry_floor(newest, windows[k, 0], tile_ms, units[u, 1]) if newest != NULL else np.int64(NO_FLOOR)
             count = np.int64(0)
             if len(raw) > 0:
-                count, at = get_window(accs, first_acc, end_acc, raw, at, stride, floor, tiles, scratch)
+                count, at = get_window(
+                    accs, first_acc, end_acc, raw, at, stride, floor, end_row - first_row, tiles, scratch
+                )
                 if at < 0:
                     return TORN
             for i in range(first_row, end_row):
@@ -274,7 +290,9 @@ def fold_states(
 
 @kernel
 def merge_heads(left, right, out):
-    """Union of two positions, the higher offset of each; the recent ids of the left."""
+    """Union of two positions, the higher offset of each; the recent ids of the left. Returns 0, or TORN if it has no room."""
+    if 1 + 2 * (left[0] + right[0]) + RECENT > len(out):
+        return TORN
     count, i, j = np.int64(0), np.int64(0), np.int64(0)
     while i < left[0] or j < right[0]:
         from_left = j >= right[0] or (i < left[0] and left[1 + 2 * i] <= right[1 + 2 * j])
@@ -289,6 +307,7 @@ def merge_heads(left, right, out):
     out[0] = count
     for k in range(RECENT):
         out[1 + 2 * count + k] = left[1 + 2 * left[0] + k]
+    return 0
 
 
 @kernel
@@ -297,9 +316,8 @@ def merge_states(
 ):
     """Merge two packed states of one entity that hold disjoint events; returns the size, or TORN."""
     a, b = get_head(left, left_head), get_head(right, right_head)
-    if a < 0 or b < 0:
+    if a < 0 or b < 0 or merge_heads(left_head, right_head, head) < 0:
         return TORN
-    merge_heads(left_head, right_head, head)
     to = put_head(head, out)
     for u in range(first_unit, end_unit):
         a = get_number(left, get_number(left, a, scratch, 0), scratch, 1)
@@ -313,9 +331,9 @@ def merge_states(
                 if newest != NULL
                 else np.int64(NO_FLOOR)
             )
-            count, a = get_window(accs, first_acc, end_acc, left, a, stride, floor, tiles, scratch)
+            count, a = get_window(accs, first_acc, end_acc, left, a, stride, floor, 0, tiles, scratch)
             b = get_number(right, b, scratch, 0)
-            if a < 0 or b < 0:
+            if a < 0 or b < 0 or scratch[0] < 0:
                 return TORN
             before = np.int64(0)
             for _ in range(scratch[0]):
@@ -325,11 +343,13 @@ def merge_states(
                 before = tile[0]
                 if before < floor:
                     continue
+                if (count + 1) * stride > len(tiles):
+                    return TORN
                 place, count = find_tile(accs, first_acc, end_acc, tiles, count, stride, before)
                 for c in range(first_acc, end_acc):
                     merge(accs[c, 0], accs[c, 3], accs[c, 4], tiles, place * stride + accs[c, 1], tile, accs[c, 1])
             to = put_tiles(accs, first_acc, end_acc, tiles, count, stride, out, to)
-    return to
+    return to if a == len(left) and b == len(right) else TORN
 
 
 @inlined
@@ -338,13 +358,13 @@ def read_window(accs, outs, first_acc, end_acc, first_out, end_out, raw, at, flo
     for a in range(first_acc, end_acc):
         initialise(accs[a, 0], merged, accs[a, 1], accs[a, 5])
     at = get_number(raw, at, scratch, 0)
-    if at < 0:
-        return at
+    if at < 0 or scratch[0] < 0:
+        return TORN
     before = np.int64(0)
     for _ in range(scratch[0]):
         at = get_tile(accs, first_acc, end_acc, raw, at, before, tile, 0)
         if at < 0:
-            return at
+            return TORN
         before = tile[0]
         if before >= floor:
             for a in range(first_acc, end_acc):

@@ -107,6 +107,8 @@ def get_accumulator(op, cap, fields, width, raw, at, w, o):
     held = w[o]
     if held < 0 or held > width:
         return TORN
+    if (op == DISTINCT or op == MODE) and held > cap + 1:
+        return TORN
     if op == DISTINCT:
         for k in range(min(held, cap)):
             at = get_hash(raw, at, w, o + 1 + k)

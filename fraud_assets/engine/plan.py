@@ -121,21 +121,24 @@ class EnginePlan:
 
     def topic_code(self, topic: str, partition: int) -> int:
         """A (topic, partition) as the one integer that positions and rows carry."""
+        if topic not in self._topic_number:
+            raise UnknownFeature(
+                f"UnknownFeature: no source reads topic {topic!r}. Known: {', '.join(self._topic_number)}."
+            )
         return self._topic_number[topic] << PARTITION_BITS | partition
 
     def topic_name(self, code: int) -> str:
-        """`<topic>/<partition>`, as decisions log it."""
-        names = list(self._topic_number)
-        return f"{names[code >> PARTITION_BITS]}/{code & ((1 << PARTITION_BITS) - 1)}"
+        """`<topic>/<partition>`, as decisions log it. Raises KeyError for a code that no topic has."""
+        return f"{self._topic_names[code >> PARTITION_BITS]}/{code & ((1 << PARTITION_BITS) - 1)}"
 
     @cached_property
     def _topic_number(self) -> dict[str, int]:
         """Live topics and the topics imported history pretends to come from, in a fixed order."""
-        names = []
-        for source in self.sources:
-            names.append(f"import.{source.table}.v1")
-            names.append(source.topic or f"batch.{source.table}.v1")
-        return {name: number for number, name in enumerate(names)}
+        return {name: number for number, name in enumerate(self.registry.topics)}
+
+    @cached_property
+    def _topic_names(self) -> dict[int, str]:
+        return {number: name for name, number in self._topic_number.items()}
 
 
 class _RowInputs:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from fraud_assets.engine import fold_kernels as kernels
 from fraud_assets.engine.kernels import NULL
-from fraud_assets.engine.packing import get_number, get_tile
+from fraud_assets.engine.packing import TORN, get_number, get_tile
 from fraud_assets.engine.plan import EnginePlan, GroupPlan, Ints
 from fraud_assets.features.layout import Acc, AccSpec
 
@@ -113,7 +113,8 @@ class StateEngine:
 
     def merge(self, one: bytes, other: bytes) -> bytes:
         """One state of two disjoint histories of an entity (Spark partitions, split backfills). Raises BadState."""
-        self._reserve(len(one) + len(other) + self._empty, 0)
+        # A tile that lands between two others splits their difference, so it may weigh more than it did.
+        self._reserve(len(one) + 12 * len(other) + self._empty, 0)
         size = kernels.merge_states(
             self.plan.units, self.plan.windows, self.plan.accs, *self._range,
             np.frombuffer(one, np.uint8), np.frombuffer(other, np.uint8), self._head, self._head.copy(), self._head.copy(),
@@ -124,10 +125,13 @@ class StateEngine:
         return self._out[:size].tobytes()
 
     def position(self, packed: bytes) -> dict[str, int]:
-        """The log position P: `<topic>/<partition>` to the last applied offset."""
+        """The log position P: `<topic>/<partition>` to the last applied offset. Raises BadState."""
         self._read_head(packed)
         head = self._head[: 1 + 2 * int(self._head[0])].tolist()
-        return {self.plan.topic_name(head[k]): head[k + 1] for k in range(1, len(head), 2)}
+        try:
+            return {self.plan.topic_name(head[k]): head[k + 1] for k in range(1, len(head), 2)}
+        except LookupError:
+            raise self._bad(packed, 0) from None
 
     def at_rest(self, packed: bytes) -> tuple[UnitState, ...]:
         """What parity at rest compares: newest and tiles of each unit; P, ids and counters tell the order and are left out."""
@@ -140,26 +144,26 @@ class StateEngine:
             tiles = {}
             for window, specs in zip(self._windows(number), unit.windows.items(), strict=True):
                 at, tiles[specs[0].label] = self._window_at_rest(raw, at, window, list(specs[1].values()))
+                if at < 0:
+                    raise self._bad(packed, 0)
             found.append(UnitState(None if newest == NULL else newest, tiles))
+        if at != len(packed):
+            raise self._bad(packed, 0)
         return tuple(found)
 
     def _window_at_rest(
         self, raw: npt.NDArray[np.uint8], at: int, window: int, specs: list[AccSpec]
     ) -> tuple[int, dict[int, tuple[int, ...]]]:
         tile = np.empty(self._widest, np.int64)
+        found: dict[int, tuple[int, ...]] = {}
         at = get_number(raw, at, self._scratch, 0)
-        before, found = 0, {}
+        if at < 0:
+            return TORN, found
+        before, first_acc, end_acc = 0, int(self.plan.windows[window, 3]), int(self.plan.windows[window, 4])
         for _ in range(int(self._scratch[0])):
-            at = get_tile(
-                self.plan.accs,
-                int(self.plan.windows[window, 3]),
-                int(self.plan.windows[window, 4]),
-                raw,
-                at,
-                before,
-                tile,
-                0,
-            )
+            at = get_tile(self.plan.accs, first_acc, end_acc, raw, at, before, tile, 0)
+            if at < 0:
+                return TORN, found
             before = int(tile[0])
             words: list[int] = []
             place = 1

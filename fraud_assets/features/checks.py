@@ -19,7 +19,9 @@ def fault(tree: Expr, source: Source) -> str | None:
         case Lit(str() as text):
             return f"the text {text!r} can only be compared with a field: col('…') == {text!r}."
         case Lit(value):
-            return None if abs(int(value)) <= MAX_VALUE else f"the number {value} is beyond ±{MAX_VALUE}; check its unit."
+            return (
+                None if abs(int(value)) <= MAX_VALUE else f"the number {value} is beyond ±{MAX_VALUE}; check its unit."
+            )
         case Binary(op, Col(name), Lit(str() as text)) if op in COMPARISONS:
             return _unknown(name, source) if name not in source.fields else _text_fault(op, name, text, source)
         case Binary(op, left, right):

@@ -1,33 +1,18 @@
-"""The registry: every declared view and service, checked against each other and given digests.
+"""The registry: every declared view and service, checked against each other, with their digests."""
 
-A digest is a SHA-256 over what a declaration means: names, kinds, expressions, windows with their
-tiles, and the source text of request features with every function they call. Owner and
-description are left out, so they can be edited without retraining a model.
-"""
-
-import ast
-import dataclasses
 import difflib
-import enum
-import hashlib
-import inspect
-import json
-import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
-from fraud_assets.features.expressions import Binary, Col, Expr, Lit
-from fraud_assets.features.language import Aggregate, BadFeature, FeatureService, FeatureView, RequestFeature
+from fraud_assets.features.digests import SEMANTICS_VERSION, digest_of, request_digest
+from fraud_assets.features.digests import view_digest as view_digest
+from fraud_assets.features.language import BadFeature, FeatureService, FeatureView
 from fraud_assets.features.layout import Unit, unit_of
 from fraud_assets.features.sources import Entity, Source
-from fraud_assets.features.windows import Window
 
 Named = TypeVar("Named", FeatureView, FeatureService)
-
-# Raised when the engine changes what a declaration means, so that old models and states refuse.
-SEMANTICS_VERSION = 1
 
 
 class UnknownFeature(KeyError):
@@ -53,10 +38,15 @@ class FeatureInfo:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """All views about one entity: one packed state, one store key."""
+    """All views about one entity: one packed state, one store key.
+
+    numbers: the registry's sources and topics in order. Packed states hold their places, so a source
+    that is added elsewhere must change the digest too, or old states would be read by new numbers.
+    """
 
     entity: Entity
     units: tuple[Unit, ...]
+    numbers: tuple[tuple[str, ...], tuple[str, ...]]
 
     @property
     def name(self) -> str:
@@ -73,13 +63,14 @@ class Group:
     @cached_property
     def digest(self) -> str:
         """Digest of everything a packed state of this group depends on."""
-        return _digest(
+        return digest_of(
             [
                 "group",
                 SEMANTICS_VERSION,
                 self.name,
                 list(self.entity.keys),
                 [view_digest(unit.view) for unit in self.units],
+                [list(names) for names in self.numbers],
             ]
         )
 
@@ -138,12 +129,24 @@ class Registry:
         return tuple(found[name] for name in sorted(found))
 
     @cached_property
+    def topics(self) -> tuple[str, ...]:
+        """Every topic an event can come from, live and imported; the place is the topic's number in positions.
+
+        Two sources may share a topic: it is one log.
+        """
+        names = [
+            name for source in self.sources for name in (f"import.{source.table}.v1", source.topic or f"batch.{source.table}.v1")
+        ]  # fmt: skip
+        return tuple(dict.fromkeys(names))
+
+    @cached_property
     def groups(self) -> tuple[Group, ...]:
         """View groups in order of first declaration."""
         found: dict[str, list[Unit]] = {}
         for unit in self.units:
             found.setdefault(unit.entity.name, []).append(unit)
-        return tuple(Group(units[0].entity, tuple(units)) for units in found.values())
+        numbers = (tuple(source.name for source in self.sources), self.topics)
+        return tuple(Group(units[0].entity, tuple(units), numbers) for units in found.values())
 
     def group(self, name: str) -> Group:
         for group in self.groups:
@@ -189,21 +192,10 @@ class Registry:
 
     def service_digest(self, service: FeatureService) -> str:
         """What a model's manifest names; another digest at serving time refuses the model."""
-        return _digest(
+        return digest_of(
             ["service", SEMANTICS_VERSION, service.name, service.scored.name, service.scored.contract_shape,
              [view_digest(view) for view in service.views], [request_digest(item) for item in service.request]]
         )  # fmt: skip
-
-
-def view_digest(view: FeatureView) -> str:
-    """Content digest of a view, owner and description left out."""
-    return _digest(["view", SEMANTICS_VERSION, _meaning(view)])
-
-
-def request_digest(item: RequestFeature) -> str:
-    return _digest(
-        ["request", SEMANTICS_VERSION, item.name, list(item.inputs), item.hidden, sorted(_code(item.compute).items())]
-    )
 
 
 def _by_name(items: tuple[Named, ...], noun: str) -> dict[str, Named]:
@@ -223,75 +215,3 @@ def _near(name: str, known: Iterable[str]) -> str:
         if near
         else f" Known: {', '.join(names[:12])}{' …' if len(names) > 12 else ''}."
     )
-
-
-def _digest(meaning: object) -> str:
-    return hashlib.sha256(json.dumps(meaning, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-_NO_MEANING = frozenset({"owner", "description", "resolved"})
-
-
-def _meaning(item: object) -> object:
-    """A declaration as JSON-able data that changes exactly when its meaning does."""
-    match item:
-        case Source():
-            return [type(item).__name__, item.name, item.table, item.topic, item.id_field, item.time_field, item.contract_shape,
-                    getattr(item, "sign_field", None)]  # fmt: skip
-        case Window():
-            return ["window", item.length_ms, item.tile_ms]
-        case Col() | Lit() | Binary():
-            return [type(item).__name__, *(_meaning(getattr(item, f.name)) for f in dataclasses.fields(item))]
-        case FeatureView():
-            fields = [
-                f.name
-                for f in dataclasses.fields(item)
-                if f.name not in _NO_MEANING and f.name not in ("aggregates", "source")
-            ]
-            return [
-                *([name, _meaning(getattr(item, name))] for name in fields),
-                [_meaning(part) for part in item.resolved],
-            ]
-        case Aggregate() | Entity():
-            return [type(item).__name__, *([f.name, _meaning(getattr(item, f.name))] for f in dataclasses.fields(item))]
-        case Expr():
-            raise TypeError(f"{type(item).__name__} is no expression node the registry knows.")
-        case enum.Enum():
-            return item.value
-        case tuple():
-            return [_meaning(part) for part in item]
-        case None | bool() | int() | str():
-            return item
-        case _:
-            raise TypeError(f"A declaration holds a {type(item).__name__}, which has no digest. Use frozen data.")
-
-
-def _code(function: Callable[..., object]) -> dict[str, object]:
-    """Normalised source of a function and of everything of ours it calls, by qualified name."""
-    seen: dict[str, object] = {}
-    queue: list[Callable[..., object]] = [function]
-    while queue:
-        current = queue.pop()
-        plain = getattr(current, "py_func", current)
-        key = f"{plain.__module__}.{plain.__qualname__}"
-        if key in seen:
-            continue
-        seen[key] = _normalised(plain)
-        for name in plain.__code__.co_names:
-            used = plain.__globals__.get(name)
-            if callable(used) and (inspect.isfunction(used) or hasattr(used, "py_func")):
-                queue.append(used)
-            elif isinstance(used, int | float | str):
-                seen[f"{key}:{name}"] = repr(used)
-    return seen
-
-
-def _normalised(function: Callable[..., object]) -> str:
-    """Syntax tree without positions, docstring, decorators and annotations: format does not count."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    node = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.Lambda))
-    if isinstance(node, ast.FunctionDef):
-        node.decorator_list = []
-        if ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return ast.dump(node, annotate_fields=False)

@@ -49,10 +49,8 @@ NOT_YET = {
     "dagster-mlflow": "fraud_assets/defs",
     "duckdb": "fraud_assets/defs",
     "evidently": "drift reports, the monitoring issue",
-    "litestar": "api",
     "mlflow": "stores/registry.py",
     "optuna": "training",
-    "quixstreams": "streaming/app",
 }
 
 TOP_LEVEL_FILES = (

@@ -18,7 +18,7 @@ _SOURCES = sorted(Path(__file__).parent.glob("*.py"))
 _DIGEST = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()[:16]
 
 _FOLDER = Path(__file__).parent / "__pycache__" / f"numba-{_DIGEST}"
-numba.config.CACHE_DIR = str(_FOLDER)  # type: ignore[attr-defined]  # made at run time from a table
+numba.config.CACHE_DIR = str(_FOLDER)
 
 
 _OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}

@@ -14,6 +14,10 @@ DAY_MS = 86_400_000
 MAX_RECORD_BYTES = 512 * 1024
 MAX_DEAD_LETTER_BYTES = 2 * MAX_RECORD_BYTES
 
+# librdkafka's name for what Java clients do. Every producer of a raw topic sets it: one account, one
+# partition, whoever produces, so that copies meet and a label meets its transaction.
+PARTITIONER = "murmur2_random"
+
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True):
     """name: versioned; key: the contract field that chooses the partition; retention_ms: explicit."""

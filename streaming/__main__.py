@@ -1,0 +1,83 @@
+"""The stream worker.
+
+python -m streaming                     all of it: router, folder and label stage
+python -m streaming router|folder|labels    one of its processes
+python -m streaming init-epoch          publish the first epoch of an empty world
+"""
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+
+import structlog
+
+from streaming.settings import WorkerSettings
+from streaming.supervise import LIFELINE, ROLES, die_with_parent, supervise
+
+
+def _configure_logs() -> None:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m streaming", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("command", nargs="?", choices=[*ROLES, "init-epoch"])
+    command = parser.parse_args().command
+    _configure_logs()
+    # Quix imports confluent-kafka's schema registry client, which imports authlib; we use neither.
+    warnings.filterwarnings("ignore", message="The httpx module is deprecated")
+    settings = WorkerSettings()
+    if command is None:
+        return supervise()
+    if os.environ.get(LIFELINE):
+        die_with_parent()
+    return _run(command, settings)
+
+
+def _run(command: str, settings: WorkerSettings) -> int:
+    # Each process loads what it needs: the router no kernels, the folder no Parquet.
+    match command:
+        case "router":
+            from streaming import router
+
+            router.run(settings)
+        case "folder":
+            from streaming import folder
+
+            folder.run(settings)
+        case "labels":
+            from streaming import label_stage
+
+            label_stage.run(settings)
+        case "init-epoch":
+            return _init_epoch(settings)
+    return 0
+
+
+def _init_epoch(settings: WorkerSettings) -> int:
+    from streaming.epoch import NotEmpty, init_epoch
+
+    try:
+        marker = init_epoch(settings)
+    except NotEmpty as refusal:
+        print(f"refused: {refusal}", file=sys.stderr)
+        return 1
+    print(f"epoch {marker.epoch} published for an empty log")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

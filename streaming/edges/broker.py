@@ -1,0 +1,185 @@
+"""Quix Streams as this worker uses it: consumption, groups and checkpoints; nothing of its state.
+
+Checkpoint, in Quix's order: sinks flush, producers flush, offsets commit. So whatever an offset
+stands for has been written before it is committed, and a crash anywhere repeats, never loses.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import structlog
+from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from quixstreams import Application
+from quixstreams.models import TopicConfig
+from quixstreams.sinks.base import BaseSink
+
+from fraud_assets.contracts.topics import MAX_DEAD_LETTER_BYTES, PARTITIONER, Topic
+from streaming.core.records import Record, Send
+from streaming.settings import WorkerSettings
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+# The shortest that brokers allow by default: a dead worker's partitions wait no longer than this.
+SESSION_TIMEOUT_MS = 6_000
+# Bounds how long a record waits in the router's mini-batch; each idle poll returns after it.
+POLL_S = 0.02
+ANSWER_WITHIN_S = 15.0
+BROKER_LOSS_S = 60.0  # then the process ends, and its supervisor starts one with fresh connections
+
+
+class DeliveryFailed(RuntimeError):
+    """A record could not be delivered; nothing was sent after it. The process must end and replay."""
+
+
+class WrongTopic(RuntimeError):
+    """A topic's timestamps are the producer's, so nobody would know when an event arrived."""
+
+
+class RecordSink(BaseSink):
+    """A sink that is given whole records."""
+
+    def __init__(self) -> None:
+        super().__init__(on_client_connect_success=lambda: None)  # the default logs "CONNECTED!" of nothing
+
+    def take(self, record: Record) -> None:
+        raise NotImplementedError
+
+    def add(self, value: Any, key: Any, timestamp: int, headers: Any, topic: str, partition: int, offset: int) -> None:
+        self.take(Record(topic, partition, offset, timestamp, key, value, headers or ()))
+
+    def on_paused(self) -> None:
+        """Drop what is buffered; it will be delivered again, to us or to its new owner."""
+        raise NotImplementedError
+
+
+class WorkerApp(Application):
+    """An Application that tells its sink of lost partitions and has a heartbeat for mini-batches."""
+
+    sink: RecordSink
+
+    def _on_lost(self, consumer: Any, topic_partitions: Any) -> None:
+        """Somebody else owns them by now: what is buffered of them must not be written after him."""
+        self.sink.on_paused()
+        super()._on_lost(consumer, topic_partitions)
+
+    def assigned(self) -> set[tuple[str, int]]:
+        return {(at.topic, at.partition) for at in self._consumer.assignment()}
+
+    def every_poll(self, task: Callable[[], None]) -> None:
+        self._dataframe_registry.register_periodic_task(task)
+
+
+def application(settings: WorkerSettings, role: str, group: str, commit_interval_s: float) -> WorkerApp:
+    """One consumer group member. role: router, folder or labels; part of the static member id."""
+    return WorkerApp(
+        broker_address=settings.kafka_bootstrap_servers,
+        consumer_group=group,
+        auto_offset_reset="earliest",
+        commit_interval=commit_interval_s,
+        consumer_poll_timeout=POLL_S,
+        consumer_extra_config={
+            "session.timeout.ms": SESSION_TIMEOUT_MS,
+            "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 6,
+            "group.instance.id": f"{settings.worker_id}-{role}",
+        },
+        processing_guarantee="at-least-once",
+        use_changelog_topics=False,
+        broker_availability_timeout=BROKER_LOSS_S,
+        loglevel="WARNING",
+    )
+
+
+def consume(app: WorkerApp, sink: RecordSink, topics: Iterable[Topic], replication_factor: int) -> None:
+    """Feed every record of `topics` to the sink; topics that are missing are created as the contract says."""
+    app.sink = sink
+    for topic in declare(app, topics, replication_factor):
+        app.dataframe(topic).sink(sink)
+
+
+def declare(app: WorkerApp, topics: Iterable[Topic], replication_factor: int) -> list[Any]:
+    return [
+        app.topic(
+            topic.name,
+            key_deserializer="bytes",
+            value_deserializer="bytes",
+            config=TopicConfig(topic.partitions, replication_factor, topic.config()),
+        )
+        for topic in topics
+    ]
+
+
+def check_arrival_stamps(settings: WorkerSettings, topics: Iterable[Topic]) -> None:
+    """Raises WrongTopic unless the broker stamps what arrives: its clock is the one arrival clock."""
+    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
+    wanted = [ConfigResource(ResourceType.TOPIC, topic.name) for topic in topics]
+    for resource, future in admin.describe_configs(wanted).items():
+        found = future.result(ANSWER_WITHIN_S)["message.timestamp.type"].value
+        if found != "LogAppendTime":
+            raise WrongTopic(
+                f"{resource.name} has message.timestamp.type={found}; set LogAppendTime and recreate the topic:"
+                " records already stamped keep the producer's time."
+            )
+
+
+class Sender:
+    """An idempotent producer that never gives up and never leaves a gap.
+
+    A gap would lose events for good: a state that applied offset 7 takes a replayed 6 for old.
+    """
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self._failed: KafkaError | None = None
+        self._lock = threading.Lock()  # Quix flushes sinks from another thread while partitions are revoked
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap_servers,
+                "enable.idempotence": True,
+                "enable.gapless.guarantee": True,  # a failed record is fatal to what would follow it
+                "log_level": 3,  # it warns of the guarantee above at each start
+                "message.timeout.ms": 0,  # unbounded: a broker that is away for an hour is waited for
+                "partitioner": PARTITIONER,
+                "linger.ms": 5,
+                "compression.type": "lz4",
+                "message.max.bytes": MAX_DEAD_LETTER_BYTES,
+            }
+        )
+
+    def send(self, records: Iterable[Send]) -> None:
+        """Enqueue in order. Raises DeliveryFailed if an earlier one was not delivered."""
+        with self._lock:
+            for record in records:
+                self._enqueue(record)
+            self._producer.poll(0)
+            self._check()
+
+    def _enqueue(self, record: Send) -> None:
+        while True:
+            self._check()
+            try:
+                self._producer.produce(
+                    record.topic,
+                    value=record.value,
+                    key=record.key,
+                    headers=record.headers,
+                    on_delivery=self._delivered,
+                )
+                return
+            except BufferError:
+                self._producer.poll(0.1)  # the broker is slower than we are, or away
+
+    def flush(self) -> None:
+        """Return when everything sent is in the log. Raises DeliveryFailed."""
+        with self._lock:
+            while self._producer.flush(1.0):
+                self._check()
+            self._check()
+
+    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None and self._failed is None:
+            self._failed = error
+
+    def _check(self) -> None:
+        if self._failed is not None:
+            raise DeliveryFailed(f"{self._failed}; the worker stops and replays from its last commit")

@@ -1,0 +1,56 @@
+"""The worker's two uses of the lake: it appends what it accepted, and reads it back after a loss."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import pyarrow.compute as pc
+
+from fraud_assets.stores.lake import Lake, append_name
+from fraud_assets.stores.schemas import LogPosition, from_events, to_events
+from streaming.core.accept import TopicPartition
+from streaming.core.dedupe import First, identity_hash, payload_hash
+from streaming.core.records import Accepted
+from streaming.core.sources import SOURCES
+
+
+def append_accepted(lake: Lake, accepted: Iterable[Accepted], first_offsets: dict[TopicPartition, int]) -> int:
+    """One file per partition and event date, named by the first offset of the checkpoint.
+
+    A replay starts at the committed offset, which is that same offset, and replaces the file.
+    """
+    by_partition: dict[TopicPartition, list[Accepted]] = defaultdict(list)
+    for one in accepted:
+        by_partition[one.record.topic, one.record.partition].append(one)
+    for (topic, partition), rows in by_partition.items():
+        source = SOURCES[topic]
+        positions = [LogPosition(a.arrival_ms, topic, partition, a.record.offset, a.is_duplicate) for a in rows]
+        table = from_events(source.contract, [a.event for a in rows], positions)
+        lake.append(source.table, table, append_name(topic, partition, first_offsets[topic, partition]))
+    return sum(map(len, by_partition.values()))
+
+
+class LakeHistory:
+    """`History` of the dedupe stage: rows of the lake that were accepted, not their duplicates."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+
+    def firsts(self, at: TopicPartition, before_offset: int, horizon_ms: int) -> tuple[dict[bytes, First], int | None]:
+        topic, partition = at
+        source = SOURCES[topic]
+        rows = self._lake.scan(source.table)
+        mine = pc.and_(
+            pc.and_(pc.equal(rows["source_topic"], topic), pc.equal(rows["source_partition"], partition)),
+            pc.less(rows["source_offset"], before_offset),
+        )
+        rows = rows.filter(mine)
+        if rows.num_rows == 0:
+            return {}, None
+        newest: int = pc.max(rows["ingested_at_ms"]).as_py()
+        rows = rows.filter(pc.greater_equal(rows["ingested_at_ms"], newest - horizon_ms))
+        found = {}
+        arrivals = zip(rows["source_offset"].to_pylist(), rows["ingested_at_ms"].to_pylist(), strict=True)
+        for event, (offset, arrival_ms) in zip(to_events(source.contract, rows), arrivals, strict=True):
+            identity = identity_hash(topic, *source.identity(event))
+            found[identity] = First(offset, arrival_ms, payload_hash(event))
+        return found, newest

@@ -1,0 +1,172 @@
+"""Entity topics to the online store.
+
+Each epoch of the store has its own consumer group, whose first offsets are those that the epoch's
+snapshot names; so a worker that joins later, or after a rebuild, resumes where the states end.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+
+import structlog
+from confluent_kafka import Consumer, TopicPartition
+from quixstreams.sinks.base import SinkBackpressureError
+
+from fraud_assets.contracts.topics import DEAD_LETTERS, entity_topic
+from fraud_assets.engine.plan import EnginePlan
+from fraud_assets.features.catalogue.ticketing import registry
+from fraud_assets.stores.online import OnlineStore
+from fraud_assets.stores.online_port import EpochMarker, NoEpoch, OnlineStates, StoreUnavailable
+from streaming import metrics
+from streaming.core.fold import FoldReport, GroupFolder
+from streaming.core.records import Record, dead_letter_record
+from streaming.edges.broker import ANSWER_WITHIN_S, RecordSink, Sender, application, consume, declare
+from streaming.settings import WorkerSettings
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+GROUP = "fraud-worker-fold"
+# How long a checkpoint that found no store waits before it is tried again.
+RETRY_S = 0.5
+
+
+class EpochChanged(RuntimeError):
+    """The store was published anew; the process ends and starts again from that epoch's offsets."""
+
+
+class FoldSink(RecordSink):
+    """Folds each checkpoint's records, one group after the other. Not for several threads."""
+
+    def __init__(
+        self,
+        states: OnlineStates,
+        epoch: str,
+        folders: Mapping[str, GroupFolder],
+        sender: Sender,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        super().__init__()
+        self._states = states
+        self._epoch = epoch
+        self._by_topic = {entity_topic(name).name: (name, folder) for name, folder in folders.items()}
+        self._sender = sender
+        self._now_ms = now_ms
+        self._is_bound = False
+        self._buffer: dict[str, list[Record]] = defaultdict(list)
+
+    def take(self, record: Record) -> None:
+        self._buffer[record.topic].append(record)
+
+    def flush(self) -> None:
+        """Fold everything buffered, or raise SinkBackpressureError: Quix then seeks back and tries again.
+
+        Raises EpochChanged if the store holds another epoch: its states end at other offsets.
+        """
+        try:
+            self._bind()
+            for topic, records in self._buffer.items():
+                self._fold(topic, records)
+            self._sender.flush()
+        except (NoEpoch, StoreUnavailable) as error:
+            self._is_bound = False
+            metrics.EPOCH_VALID.set(0)
+            log.warning("folding_paused", reason=getattr(error, "reason", "no_epoch"), detail=str(error))
+            raise SinkBackpressureError(RETRY_S) from error
+        finally:
+            self.on_paused()
+        metrics.EPOCH_VALID.set(1)
+
+    def _bind(self) -> None:
+        """The store binds itself to whatever epoch it finds; after a loss only ours will do."""
+        if self._is_bound:
+            return
+        found = self._states.current_epoch().epoch
+        if found != self._epoch:
+            raise EpochChanged(f"the online store is of epoch {found}, this process folds {self._epoch}")
+        self._is_bound = True
+
+    def _fold(self, topic: str, records: list[Record]) -> None:
+        started = time.perf_counter()
+        group, folder = self._by_topic[topic]
+        report = folder.fold(records)
+        self._sender.send(dead_letter_record(DEAD_LETTERS.name, letter) for letter in report.dead_letters)
+        self._count(group, report)
+        log.info(
+            "states_folded",
+            group=group,
+            n=len(records),
+            applied=report.applied,
+            replayed=report.replayed,
+            keys_written=report.written,
+            conflicts=report.conflicts,
+            latency_ms=round(1000 * (time.perf_counter() - started), 2),
+        )
+
+    def _count(self, group: str, report: FoldReport) -> None:
+        metrics.APPLIED.labels(group).inc(report.applied)
+        metrics.REPLAYED.labels(group).inc(report.replayed)
+        metrics.CONFLICTS.labels(group).inc(report.conflicts)
+        now = self._now_ms()
+        for arrival_ms in report.arrivals_ms:
+            metrics.FRESHNESS.observe(max(0, now - arrival_ms) / 1000)
+        for letter in report.dead_letters:
+            metrics.DEAD_LETTERS.labels(letter.record.topic, letter.reason).inc()
+
+    def on_paused(self) -> None:
+        self._buffer.clear()
+
+
+def wait_for_epoch(states: OnlineStates, sleep: Callable[[float], None] = time.sleep) -> EpochMarker:
+    """The published epoch. An empty store is no new world, so a worker waits and never invents one."""
+    said = ""
+    while True:
+        try:
+            return states.current_epoch()
+        except (NoEpoch, StoreUnavailable) as error:
+            metrics.EPOCH_VALID.set(0)
+            if str(error) != said:
+                said = str(error)
+                log.warning(
+                    "waiting_for_epoch", detail=said, way_out="python -m streaming init-epoch, for an empty log"
+                )
+            sleep(RETRY_S)
+
+
+def resume_at(settings: WorkerSettings, group: str, marker: EpochMarker) -> None:
+    """Give the epoch's consumer group the offsets of its snapshot, unless it has some already."""
+    consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap_servers, "group.id": group})
+    try:
+        wanted = [_parsed(name, offset) for name, offset in marker.resume.items()]
+        found = consumer.committed([TopicPartition(at.topic, at.partition) for at in wanted], timeout=ANSWER_WITHIN_S)
+        known = {(at.topic, at.partition) for at in found if at.offset >= 0}
+        missing = [at for at in wanted if (at.topic, at.partition) not in known]
+        if missing:
+            consumer.commit(offsets=missing, asynchronous=False)
+            log.info("resuming_from_snapshot", epoch=marker.epoch, partitions=len(missing))
+    finally:
+        consumer.close()
+
+
+def _parsed(name: str, offset: int) -> TopicPartition:
+    topic, _, partition = name.rpartition("/")
+    return TopicPartition(topic, int(partition), offset)
+
+
+def run(settings: WorkerSettings) -> None:
+    """Fold until SIGTERM, then finish the checkpoint."""
+    metrics.serve(settings.worker_metrics_port and settings.worker_metrics_port + 1)
+    plan = EnginePlan(registry())
+    states = OnlineStore.connect(settings.redis_url, plan.registry)
+    marker = wait_for_epoch(states)
+    states.check()
+    group = f"{GROUP}.{marker.epoch}"
+    app = application(settings, "folder", group, settings.fold_flush_s)
+    topics = [entity_topic(item.name) for item in plan.groups]
+    folders = {item.name: GroupFolder(plan, item, states) for item in plan.groups}
+    sink = FoldSink(states, marker.epoch, folders, Sender(settings.kafka_bootstrap_servers))
+    consume(app, sink, topics, settings.replication_factor)
+    declare(app, [DEAD_LETTERS], settings.replication_factor)
+    resume_at(settings, group, marker)
+    metrics.EPOCH_VALID.set(1)
+    log.info("folder_started", group=group, topics=len(topics))
+    app.run()

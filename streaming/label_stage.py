@@ -1,0 +1,216 @@
+"""Labels meet their transactions and become signed label facts, in their own topic.
+
+It follows both raw topics by itself. Transactions wait in Redis for their label delay; a label of an
+older one finds it in the lake; a label of an unknown one waits for it.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+import redis
+import structlog
+from quixstreams.sinks.base import SinkBackpressureError
+
+from fraud_assets.contracts.codec import encode
+from fraud_assets.contracts.events import Label, LabelFact, Transaction
+from fraud_assets.contracts.topics import LABEL_FACTS, LABELS, TRANSACTIONS
+from fraud_assets.labels.facts import Case, settle, subject_of, with_label, with_subject
+from fraud_assets.stores.lake import Lake
+from streaming import metrics
+from streaming.core.accept import ArrivalClock, accept_all
+from streaming.core.records import Accepted, Record, Send
+from streaming.core.sources import SOURCES
+from streaming.edges.broker import RecordSink, Sender, application, consume, declare
+from streaming.edges.cases import Identity, LakeCases, RedisCases
+from streaming.edges.seen import connect
+from streaming.settings import WorkerSettings
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+GROUP = "fraud-worker-labels"
+SWEEP_S = 1.0
+SWEEP_ROWS = 1_000
+RETRY_S = 0.5
+DAY_MS = 86_400_000
+
+
+class CaseStore(Protocol):
+    """Young case files; see RedisCases."""
+
+    def read(self, identities: Sequence[Identity]) -> list[Case | None]: ...
+    def write(self, cases: Mapping[Identity, Case], partitions: Mapping[Identity, int], delay_ms: int) -> None: ...
+    def due(self, partition: int, now_ms: int, limit: int) -> list[Identity]: ...
+    def forget_due(self, partition: int, identities: Iterable[Identity]) -> None: ...
+
+
+class Archive(Protocol):
+    """Case files of the lake; see LakeCases."""
+
+    def find(self, identities: Iterable[Identity]) -> dict[Identity, tuple[Case, int]]: ...
+
+
+class LabelStage:
+    """Events in, facts out. Facts are in the log before a case says that it made them,
+
+    so a crash in between repeats facts of the same ids, which the dedupe stage drops.
+    """
+
+    def __init__(
+        self,
+        cases: CaseStore,
+        archive: Archive,
+        emit: Callable[[list[LabelFact]], None],
+        delay_ms: int,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._cases = cases
+        self._archive = archive
+        self._emit = emit
+        self._delay_ms = delay_ms
+        self._now_ms = now_ms
+
+    def apply(self, events: Sequence[Accepted]) -> list[LabelFact]:
+        """Add transactions and labels to their cases, settle those and emit what changed."""
+        partitions: dict[Identity, int] = {}
+        for one in events:
+            partitions[_identity(one)] = one.record.partition
+        read = self._cases.read(list(partitions))
+        cases = {identity: case or Case() for identity, case in zip(partitions, read, strict=True)}
+        known = dict(zip(partitions, read, strict=True))
+        for one in events:
+            cases[_identity(one)] = _with_event(cases[_identity(one)], one)
+        self._consult_archive(cases)
+        return self._settle({identity: case for identity, case in cases.items() if case != known[identity]}, partitions)
+
+    def _consult_archive(self, cases: dict[Identity, Case]) -> None:
+        """A label of a transaction that nobody remembers: it is old, imported, or not there yet."""
+        unknown = [identity for identity, case in cases.items() if case.subject is None]
+        if not unknown:
+            return
+        for identity, (archived, _) in self._archive.find(unknown).items():
+            said = {statement.label_id: statement for statement in (*archived.statements, *cases[identity].statements)}
+            cases[identity] = Case(archived.subject, tuple(said.values()), archived.standing, archived.emitted)
+        metrics.WAITING.inc(sum(cases[identity].subject is None for identity in unknown))
+
+    def sweep(self, owned: Iterable[int]) -> list[LabelFact]:
+        """Transactions of these partitions whose delay has passed in silence become legitimate."""
+        facts = []
+        for partition in owned:
+            due = self._cases.due(partition, self._now_ms(), SWEEP_ROWS)
+            read = self._cases.read(due)
+            cases = {identity: case for identity, case in zip(due, read, strict=True) if case is not None}
+            facts += self._settle(cases, dict.fromkeys(cases, partition))
+            self._cases.forget_due(partition, set(due) - set(cases))
+        return facts
+
+    def _settle(self, cases: dict[Identity, Case], partitions: Mapping[Identity, int]) -> list[LabelFact]:
+        now_ms = self._now_ms()
+        settled, facts = {}, list[LabelFact]()
+        for identity, case in cases.items():
+            settled[identity], made = settle(case, self._delay_ms, now_ms)
+            facts += made
+        if facts:
+            self._emit(facts)
+        self._cases.write(settled, partitions, self._delay_ms)
+        return facts
+
+
+def _identity(one: Accepted) -> Identity:
+    assert isinstance(one.event, Transaction | Label)
+    return one.event.account_id, one.event.transaction_id
+
+
+def _with_event(case: Case, one: Accepted) -> Case:
+    if isinstance(one.event, Transaction):
+        return with_subject(case, subject_of(one.event))
+    assert isinstance(one.event, Label)
+    return with_label(case, one.event)
+
+
+class LabelSink(RecordSink):
+    """Buffers both topics until the checkpoint. What is no event is the router's business."""
+
+    def __init__(self, stage: LabelStage, owned: Callable[[], set[tuple[str, int]]]) -> None:
+        super().__init__()
+        self._stage = stage
+        self._owned = owned
+        self._clock = ArrivalClock()
+        self._buffer: list[Record] = []
+        self._swept_s = 0.0
+
+    def take(self, record: Record) -> None:
+        self._buffer.append(record)
+
+    def flush(self) -> None:
+        outcomes = accept_all(SOURCES, self._buffer, self._clock)
+        events = [one for one in outcomes if isinstance(one, Accepted)]
+        try:
+            facts = self._stage.apply(events)
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            log.warning("redis_unavailable", stage="labels", error=type(error).__name__)
+            raise SinkBackpressureError(RETRY_S) from error
+        finally:
+            self.on_paused()
+        log.info("labels_applied", n=len(outcomes), events=len(events), facts=len(facts))
+
+    def tick(self) -> None:
+        """Called after every poll; a checkpoint without records is never flushed, and time passes in it."""
+        if time.monotonic() - self._swept_s < SWEEP_S:
+            return
+        self._swept_s = time.monotonic()
+        try:
+            facts = self._stage.sweep(sorted(at for topic, at in self._owned() if topic == TRANSACTIONS.name))
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            log.warning("redis_unavailable", stage="labels", error=type(error).__name__)
+            return
+        if facts:
+            log.info("labels_matured", facts=len(facts))
+
+    def on_paused(self) -> None:
+        self._buffer.clear()
+
+
+def emitter(sender: Sender) -> Callable[[list[LabelFact]], None]:
+    """Into the topic of facts, delivered before it returns."""
+
+    def emit(facts: list[LabelFact]) -> None:
+        sender.send(Send(LABEL_FACTS.name, fact.account_id.encode(), encode(fact), []) for fact in facts)
+        sender.flush()
+        for fact in facts:
+            metrics.FACTS.labels(fact.sign).inc()
+
+    return emit
+
+
+def fill(cases: RedisCases, archive: LakeCases, delay_ms: int, now_ms: int) -> None:
+    """An empty store forgets nobody: young transactions, imported ones too, are taken from the lake."""
+    if cases.is_filled():
+        return
+    found = archive.young(now_ms - delay_ms - DAY_MS)
+    kept = cases.read(list(found))
+    new = {identity: case for (identity, (case, _)), held in zip(found.items(), kept, strict=True) if held is None}
+    cases.write(new, {identity: found[identity][1] for identity in new}, delay_ms)
+    cases.mark_filled()
+    log.info("label_cases_filled", n=len(new))
+
+
+def run(settings: WorkerSettings) -> None:
+    """Join labels until SIGTERM, then finish the checkpoint."""
+    metrics.serve(settings.worker_metrics_port and settings.worker_metrics_port + 2)
+    delay_ms = settings.label_delay_ms
+    cases = RedisCases(connect(settings.redis_url), 2 * max(delay_ms, DAY_MS))
+    archive = LakeCases(Lake(settings.lake_uri))
+    sender = Sender(settings.kafka_bootstrap_servers)
+
+    def now_ms() -> int:
+        return time.time_ns() // 1_000_000
+
+    fill(cases, archive, delay_ms, now_ms())
+    app = application(settings, "labels", GROUP, settings.label_flush_s)
+    sink = LabelSink(LabelStage(cases, archive, emitter(sender), delay_ms, now_ms), app.assigned)
+    consume(app, sink, [TRANSACTIONS, LABELS], settings.replication_factor)
+    declare(app, [LABEL_FACTS], settings.replication_factor)
+    app.every_poll(sink.tick)
+    log.info("label_stage_started", group=GROUP, label_delay_days=settings.label_delay_days)
+    app.run()

@@ -1,0 +1,40 @@
+"""What differs between two workers that run the same code; the rest is in fraud_assets/settings.py."""
+
+from pydantic import Field
+
+from fraud_assets.settings import Settings
+
+HOUR_MS = 3_600_000
+
+
+class WorkerSettings(Settings):
+    """Settings of one worker process. Raises ValidationError, naming the variable."""
+
+    worker_id: str = Field("worker-0", pattern="^[A-Za-z0-9._-]{1,64}$", validation_alias="FRAUD_WORKER_ID")
+    """Static group membership: a worker that restarts within the session keeps its partitions. One per worker."""
+
+    worker_metrics_port: int = Field(0, ge=0, le=65_000, validation_alias="FRAUD_WORKER_METRICS_PORT")
+    """First of three consecutive ports (router, folder, labels) with /metrics; 0 for none."""
+
+    dedupe_horizon_hours: int = Field(24, ge=1, validation_alias="FRAUD_DEDUPE_HORIZON_HOURS")
+    """Within it of arrival time, the same identity is a duplicate. About 130 bytes of Redis an event."""
+
+    lake_flush_s: float = Field(5.0, gt=0, validation_alias="FRAUD_LAKE_FLUSH_S")
+    """Seconds between files of the lake, and between commits of the raw topics. Shorter means more small files."""
+
+    fold_flush_s: float = Field(0.1, gt=0, validation_alias="FRAUD_FOLD_FLUSH_S")
+    """Seconds that an entity record waits at most for its micro-batch."""
+
+    label_flush_s: float = Field(0.5, gt=0, validation_alias="FRAUD_LABEL_FLUSH_S")
+    """Seconds between micro-batches of the label stage."""
+
+    replication_factor: int = Field(1, ge=1, validation_alias="FRAUD_REPLICATION_FACTOR")
+    """Of topics the worker has to create; 3 in production."""
+
+    @property
+    def dedupe_horizon_ms(self) -> int:
+        return self.dedupe_horizon_hours * HOUR_MS
+
+    @property
+    def label_delay_ms(self) -> int:
+        return self.label_delay_days * 24 * HOUR_MS

@@ -1,0 +1,152 @@
+"""A worker as its users run it: real processes on a real broker and a real Redis, started and killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+
+from fraud_assets.contracts import topics
+from fraud_assets.contracts.topics import entity_topic
+from fraud_assets.features.catalogue.ticketing import registry
+from streaming.core.records import Record
+
+PATIENCE_S = 90.0
+RAW = [topic.name for topic in (*topics.RAW_TOPICS, topics.DECISIONS)]
+ENTITY = [entity_topic(group.name).name for group in registry().groups]
+
+
+def wait_for(question: Callable[[], bool], claim: str, within_s: float = PATIENCE_S) -> None:
+    deadline = time.monotonic() + within_s
+    while not question():
+        assert time.monotonic() < deadline, f"not within {within_s:g} s: {claim}"
+        time.sleep(0.05)
+
+
+class Worker:
+    """`python -m streaming` with its three processes."""
+
+    def __init__(self, env: Mapping[str, str], log: Path) -> None:
+        self.env = {**os.environ, **env}
+        self.log = log
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as out:
+            self.process = subprocess.Popen([sys.executable, "-m", "streaming"], env=self.env, stderr=out, stdout=out)
+
+    def init_epoch(self) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "streaming", "init-epoch"],
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+
+    def children(self) -> dict[str, psutil.Process]:
+        assert self.process is not None
+        found = {}
+        for child in psutil.Process(self.process.pid).children():
+            try:
+                found[child.cmdline()[-1]] = child
+            except (psutil.NoSuchProcess, IndexError):
+                continue
+        return found
+
+    def kill(self) -> None:
+        """SIGKILL the supervisor; its processes see their lifeline close and end without a word."""
+        assert self.process is not None
+        family = psutil.Process(self.process.pid).children()
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(PATIENCE_S)
+        _, alive = psutil.wait_procs(family, timeout=10)
+        assert alive == [], "processes outlived their supervisor"
+
+    def stop(self) -> int:
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(PATIENCE_S)
+
+
+class Log:
+    """The broker as a test reads and writes it."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self.address = {"bootstrap.servers": bootstrap_servers}
+        self.producer = Producer({**self.address, "enable.idempotence": True, "partitioner": topics.PARTITIONER})
+
+    def send(self, topic: str, key: bytes, value: bytes) -> None:
+        self.producer.produce(topic, key=key, value=value, on_delivery=_delivered)
+        self.producer.poll(0)
+
+    def flush(self) -> None:
+        assert self.producer.flush(PATIENCE_S) == 0
+
+    def ends(self, names: Sequence[str]) -> dict[tuple[str, int], int]:
+        """(topic, partition) to its end offset."""
+        consumer = Consumer({**self.address, "group.id": "reader"})
+        try:
+            return {
+                (name, partition): consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=10)[1]
+                for name in names
+                for partition in consumer.list_topics(name, timeout=10).topics[name].partitions
+            }
+        finally:
+            consumer.close()
+
+    def committed(self, group: str, at: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        consumer = Consumer({**self.address, "group.id": group})
+        try:
+            found = consumer.committed([TopicPartition(*one) for one in at], timeout=10)
+            return {(one.topic, one.partition): max(0, one.offset) for one in found}
+        finally:
+            consumer.close()
+
+    def has_caught_up(self, group: str, names: Sequence[str]) -> bool:
+        ends = self.ends(names)
+        return self.committed(group, list(ends)) == ends
+
+    def read(self, name: str) -> Iterator[Record]:
+        """Every record of a topic, partition after partition."""
+        consumer = Consumer({**self.address, "group.id": "reader", "enable.auto.commit": False})
+        try:
+            for (topic, partition), end in self.ends([name]).items():
+                consumer.assign([TopicPartition(topic, partition, 0)])
+                at = 0
+                while at < end:
+                    for message in consumer.consume(min(500, end - at), 5.0):
+                        if message.error():
+                            raise KafkaException(message.error())
+                        yield as_record(message)
+                        at = message.offset() + 1
+        finally:
+            consumer.close()
+
+
+def as_record(message: Message) -> Record:
+    headers: Any = message.headers() or []
+    return Record(
+        message.topic() or "",
+        message.partition() or 0,
+        message.offset() or 0,
+        message.timestamp()[1],
+        _bytes(message.key()),
+        _bytes(message.value()),
+        headers,
+    )
+
+
+def _bytes(value: Any) -> bytes | None:
+    return value if value is None or isinstance(value, bytes) else str(value).encode()
+
+
+def _delivered(error: Any, _: Message) -> None:
+    assert error is None, error

@@ -1,0 +1,133 @@
+"""The folder and its epoch: without one it waits, with another it starts again."""
+
+import subprocess
+import sys
+
+import pytest
+from quixstreams.sinks.base import SinkBackpressureError
+
+from fraud_assets.engine.plan import EnginePlan
+from fraud_assets.features.catalogue.ticketing import registry
+from fraud_assets.stores.online_memory import MemoryStore
+from streaming.core.fold import GroupFolder
+from streaming.core.records import Record, Send
+from streaming.folder import EpochChanged, FoldSink, wait_for_epoch
+from tests.streaming.events import record, transaction
+from tests.streaming.test_fold import routed
+
+
+class Silent:
+    def __init__(self) -> None:
+        self.sent: list[Send] = []
+
+    def send(self, records: object) -> None:
+        self.sent.extend(records)  # type: ignore[call-overload]
+
+    def flush(self) -> None:
+        pass
+
+
+def sink_of(store: MemoryStore, epoch: str) -> FoldSink:
+    plan = EnginePlan(registry())
+    folders = {"account": GroupFolder(plan, plan.group("account"), store)}
+    return FoldSink(store, epoch, folders, Silent())  # type: ignore[arg-type]
+
+
+def one_record() -> Record:
+    return routed([record(transaction())], "account")[0]
+
+
+def test_a_flushed_store_pauses_folding_and_keeps_the_offset():
+    """Backpressure makes Quix seek back: nothing is committed and nothing is written into the empty store."""
+    store = MemoryStore(registry())
+    store.publish_epoch("one", log="log", resume={}, now_ms=0)
+    sink = sink_of(store, "one")
+    store.server.clear()
+
+    sink.take(one_record())
+    with pytest.raises(SinkBackpressureError):
+        sink.flush()
+
+    assert store.server == {}
+
+
+def test_folding_goes_on_when_its_own_epoch_is_back():
+    """A failover that kept the world: the same records are delivered again and folded."""
+    store = MemoryStore(registry())
+    store.publish_epoch("one", log="log", resume={}, now_ms=0)
+    sink, marker = sink_of(store, "one"), dict(store.server)
+    store.server.clear()
+    sink.take(one_record())
+    with pytest.raises(SinkBackpressureError):
+        sink.flush()
+    store.server.update(marker)
+
+    sink.take(one_record())
+    sink.flush()
+
+    assert store.read_many("account", ["a1"])[0] is not None
+
+
+def test_a_new_epoch_ends_the_process():
+    """Its offsets are others: the next process resumes where the snapshot ends, and this one writes nothing."""
+    store = MemoryStore(registry())
+    store.publish_epoch("one", log="log", resume={}, now_ms=0)
+    sink = sink_of(store, "one")
+    sink.take(one_record())
+    sink.flush()
+    publish_elsewhere(store, "two")
+    before = dict(store.server)
+
+    sink.take(one_record())
+    with pytest.raises(SinkBackpressureError):
+        sink.flush()
+    sink.take(one_record())
+    with pytest.raises(EpochChanged, match="two"):
+        sink.flush()
+
+    assert store.server == before
+
+
+def test_an_epoch_published_after_a_loss_is_not_taken_for_the_old_one():
+    """Flushed, waited, republished: folding on from our own offsets would leave out what lies between."""
+    store = MemoryStore(registry())
+    store.publish_epoch("one", log="log", resume={}, now_ms=0)
+    sink = sink_of(store, "one")
+    store.server.clear()
+    sink.take(one_record())
+    with pytest.raises(SinkBackpressureError):
+        sink.flush()
+    publish_elsewhere(store, "two")
+
+    sink.take(one_record())
+    with pytest.raises(EpochChanged, match="two"):
+        sink.flush()
+
+
+def publish_elsewhere(store: MemoryStore, epoch: str) -> None:
+    MemoryStore(registry(), store.server).publish_epoch(epoch, log="log", resume={}, now_ms=0)
+
+
+def test_a_worker_waits_for_the_first_epoch():
+    store = MemoryStore(registry())
+    naps: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 3:
+            MemoryStore(registry(), store.server).publish_epoch("one", log="log", resume={}, now_ms=0)
+
+    assert wait_for_epoch(store, sleep).epoch == "one"
+    assert len(naps) == 3
+
+
+HEAVY = ("dagster", "duckdb", "mlflow", "polars", "pandas", "pyspark", "xgboost")
+
+
+@pytest.mark.parametrize("role", ["router", "folder", "label_stage", "epoch"])
+def test_the_worker_loads_no_batch_engine(role: str):
+    """They cost seconds of start and hundreds of megabytes, and none of them belongs beside a stream."""
+    code = f"import streaming.{role}, sys; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,301 @@
+"""The worker on a real broker and a real Redis: killed twice, and nothing lost, doubled or reordered."""
+
+import signal
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from deploy.local.stack import running
+from deploy.local.topics import ensure_topics
+from fraud_assets.contracts import topics
+from fraud_assets.contracts.codec import encode
+from fraud_assets.contracts.events import Event, LabelFact
+from fraud_assets.contracts.topics import entity_topic
+from fraud_assets.engine.plan import EnginePlan
+from fraud_assets.engine.prepare import columns_from_events, entity_key, rows_of
+from fraud_assets.engine.state import StateEngine
+from fraud_assets.features.catalogue.ticketing import registry
+from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.online import OnlineStore
+from streaming import folder, label_stage, router
+from streaming.core.records import Record
+from streaming.core.sources import SOURCES
+from tests.streaming.events import DAY, MINUTE, TOPIC_OF, activity, label, profile, transaction
+from tests.streaming.live import ENTITY, RAW, Log, Worker, wait_for
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+
+N = 600
+ACCOUNTS = 40
+
+
+@dataclass
+class World:
+    """What was sent, and what the worker made of it."""
+
+    env: dict[str, str]
+    log: Log
+    epoch: str = ""
+    poison: Counter[bytes] = field(default_factory=Counter)
+    conflicts: Counter[bytes] = field(default_factory=Counter)
+    future: Counter[bytes] = field(default_factory=Counter)
+    matured: set[str] = field(default_factory=set)
+    frauds: dict[str, int] = field(default_factory=dict)
+    copies: int = 0
+    accepted: int = 0
+
+    def send(self, event: Event) -> bytes:
+        topic, raw = TOPIC_OF[type(event)], encode(event)
+        self.log.send(topic.name, getattr(event, topic.key).encode(), raw)
+        return raw
+
+
+def feed(world: World, numbers: range) -> None:
+    """Half of the transactions are older than the label delay; every kind of trouble is among them."""
+    now = time.time_ns() // 1_000_000
+    for i in numbers:
+        account, at = f"a{i % ACCOUNTS}", now - (8 * DAY if i % 2 else 60 * MINUTE) + i
+        paid = transaction(
+            transaction_id=f"t{i}",
+            account_id=account,
+            event_time_ms=at,
+            device_id=f"d{i % 25}",
+            card_token=f"dev:c{i % 30}" if i % 7 else None,
+            event_id=f"e{i % 5}",
+            amount_minor=1000 + i,
+        )
+        world.send(paid)
+        world.send(activity(activity_id=f"v{i}", event_id=f"e{i % 5}", account_id=account, event_time_ms=at))
+        world.accepted += 2
+        if i % 10 == 0:
+            world.send(profile(profile_id=f"f{i}", account_id=account, event_time_ms=at))
+            world.accepted += 1
+        if i % 20 == 4:
+            known = now - MINUTE
+            world.send(label(label_id=f"l{i}", transaction_id=f"t{i}", account_id=account, event_time_ms=known))
+            world.frauds[f"t{i}"] = known
+            world.accepted += 1
+        elif i % 2:
+            world.matured.add(f"t{i}")
+        if i % 15 == 0:
+            world.send(paid)
+            world.copies += 1
+            world.conflicts[world.send(msgspec.structs.replace(paid, amount_minor=1))] += 1
+        if i % 25 == 0:
+            junk = b'{"transaction_id": "t%d", ' % i + b"\xff"
+            world.log.send(topics.TRANSACTIONS.name, account.encode(), junk)
+            world.poison[junk] += 1
+            world.future[
+                world.send(msgspec.structs.replace(paid, transaction_id=f"x{i}", event_time_ms=now + 60 * MINUTE))
+            ] += 1
+    world.log.flush()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """600 transactions and what surrounds them, through a worker that is killed twice on the way."""
+    folder_of_test = tmp_path_factory.mktemp("worker")
+    with running(["valkey", "broker"], folder_of_test, {"FRAUD_LAKE_FLUSH_S": "0.5"}) as stack:
+        log = Log(stack.env["KAFKA_BOOTSTRAP_SERVERS"])
+        ensure_topics(
+            stack.env["KAFKA_BOOTSTRAP_SERVERS"],
+            [
+                *topics.RAW_TOPICS,
+                topics.DECISIONS,
+                topics.DEAD_LETTERS,
+                *(entity_topic(g.name) for g in registry().groups),
+            ],
+        )
+        made = World(stack.env, log)
+        worker = Worker(stack.env, folder_of_test / "worker.log")
+        told = worker.init_epoch()
+        assert told.returncode == 0, told.stderr
+        made.epoch = told.stdout.split()[1]
+        try:
+            live_through(made, worker)
+        finally:
+            if worker.process is not None and worker.process.poll() is None:
+                worker.kill()
+            print(tail(worker.log))
+        yield made
+
+
+def tail(path: Path) -> str:
+    lines = [line for line in path.read_text().splitlines() if '"level": "info"' not in line]
+    return "\n".join(lines[-40:])
+
+
+def live_through(world: World, worker: Worker) -> None:
+    worker.start()
+    feed(world, range(N // 3))
+    wait_for(lambda: folded(world) > 200, "some records are folded")
+
+    worker.kill()  # all of it, between any two steps
+    feed(world, range(N // 3, 2 * N // 3))
+    worker.start()
+
+    before = folded(world)
+    wait_for(lambda: folded(world) > before, "the restarted worker folds")
+    for name in ("router", "folder"):  # and one process at a time, which the supervisor replaces
+        worker.children()[name].send_signal(signal.SIGKILL)
+    feed(world, range(2 * N // 3, N))
+
+    wanted = len(world.matured) + len(world.frauds)
+    wait_for(lambda: len({fact.transaction_id for fact in facts(world)}) == wanted, "every verdict became a fact")
+    wait_for(lambda: caught_up(world), "all groups have committed the ends of their topics")
+    assert worker.stop() == 0
+
+
+def folded(world: World) -> int:
+    return sum(world.log.committed(f"{folder.GROUP}.{world.epoch}", list(world.log.ends(ENTITY))).values())
+
+
+def caught_up(world: World) -> bool:
+    groups = [
+        (router.GROUP, RAW),
+        (label_stage.GROUP, [topics.TRANSACTIONS.name, topics.LABELS.name]),
+        (f"{folder.GROUP}.{world.epoch}", ENTITY),
+    ]
+    return all(world.log.has_caught_up(group, names) for group, names in groups) and all(
+        world.log.has_caught_up(group, names) for group, names in groups
+    )
+
+
+def facts(world: World) -> list[LabelFact]:
+    """Distinct facts by id; a crash may have appended some twice."""
+    raw = [msgspec.json.decode(one.value or b"", type=LabelFact) for one in world.log.read(topics.LABEL_FACTS.name)]
+    return list({fact.fact_id: fact for fact in raw}.values())
+
+
+def dead_letters(world: World) -> dict[str, Counter[bytes]]:
+    """Bytes by reason; a source position that was refused again after a crash counts once."""
+    found: dict[str, dict[tuple[Any, ...], bytes]] = defaultdict(dict)
+    for one in world.log.read(topics.DEAD_LETTERS.name):
+        headers = dict(one.headers)
+        at = tuple(headers[name] for name in ("source_topic", "source_partition", "source_offset"))
+        found[(headers["reason"] or b"").decode()][at] = one.value or b""
+    return {reason: Counter(values.values()) for reason, values in found.items()}
+
+
+def test_dead_letters_hold_exactly_the_refused_bytes(world: World):
+    assert dead_letters(world) == {
+        "malformed_json": world.poison,
+        "conflicting_duplicate": world.conflicts,
+        "future_dated": world.future,
+    }
+
+
+def lake_rows(world: World) -> dict[str, list[dict[str, Any]]]:
+    lake = Lake(world.env["FRAUD_LAKE_URI"])
+    tables = ("transactions", "activity", "profiles", "labels", "label_facts")
+    return {name: lake.scan(name, duplicates=True).to_pylist() for name in tables}
+
+
+def test_the_lake_has_each_accepted_event_once_with_its_verdict(world: World):
+    rows = lake_rows(world)
+
+    told = sum(
+        not row["is_duplicate"] for name in ("transactions", "activity", "profiles", "labels") for row in rows[name]
+    )
+    assert told == world.accepted
+    ids = Counter(row["transaction_id"] for row in rows["transactions"] if not row["is_duplicate"])
+    assert ids == Counter(f"t{i}" for i in range(N))
+    assert sum(row["is_duplicate"] for row in rows["transactions"]) == world.copies
+    facts_kept = [row["fact_id"] for row in rows["label_facts"] if not row["is_duplicate"]]
+    assert sorted(facts_kept) == sorted(fact.fact_id for fact in facts(world))
+
+
+def test_no_parquet_file_repeats_a_row(world: World):
+    """A plain reader of the files, which knows nothing of replays, sees each row once too."""
+    import pyarrow.dataset as ds
+
+    rows = ds.dataset(Lake(world.env["FRAUD_LAKE_URI"]).glob("transactions").split("/event_date")[0]).to_table()
+    at = Counter(zip(rows["source_partition"].to_pylist(), rows["source_offset"].to_pylist(), strict=True))
+    assert set(at.values()) == {1}
+
+
+def test_verdicts_are_those_of_the_labels_and_of_the_delay(world: World):
+    remaining: Counter[tuple[str, bool]] = Counter()
+    for fact in facts(world):
+        remaining[fact.transaction_id, fact.is_fraud] += fact.sign
+
+    expected = Counter({(name, False): 1 for name in world.matured} | {(name, True): 1 for name in world.frauds})
+    assert +remaining == expected
+
+
+def accepted_log(world: World) -> list[Record]:
+    """The raw log without what was refused or is a copy, as the lake judged it, in log order."""
+    kept = {
+        (row["source_topic"], row["source_partition"], row["source_offset"])
+        for rows in lake_rows(world).values()
+        for row in rows
+        if not row["is_duplicate"]
+    }
+    found = [one for name in RAW for one in world.log.read(name) if one[:3] in kept]
+    return sorted(found, key=lambda one: (one.timestamp_ms, *one[:3]))
+
+
+def test_every_state_in_redis_equals_the_log_folded_in_memory(world: World):
+    """Same tiles, same newest, same position: for every entity of every group, and no entity more."""
+    plan = EnginePlan(registry())
+    store = OnlineStore.connect(world.env["REDIS_URL"], registry())
+    log = accepted_log(world)
+    for group in plan.groups:
+        engine = StateEngine(plan, group)
+        expected: dict[str, bytes] = {}
+        for source in group.sources:
+            for record in (one for one in log if one.topic == source.topic):
+                event = msgspec.json.decode(record.value or b"", type=source.contract)
+                key = entity_key(group.group.entity, event)
+                if key is not None:
+                    columns = columns_from_events(plan, source, [event], [record[:3]], [record.timestamp_ms])
+                    expected[key] = engine.fold(expected.get(key), rows_of(plan, group, columns)).packed[0]
+        found = store.read_many(group.name, list(expected))
+        assert all(found), f"{group.name}: a state is missing"
+        for key, want in expected.items():
+            state = found[list(expected).index(key)]
+            assert state is not None
+            assert engine.at_rest(state.packed) == engine.at_rest(want), f"{group.name} {key}"
+            assert engine.position(state.packed) == engine.position(want), f"{group.name} {key}"
+    store.close()
+
+
+def test_an_accounts_events_keep_their_order_across_partitions(world: World):
+    """One account lies in one raw partition and one entity partition, and is delivered in offset order."""
+    raw_partitions = defaultdict(set)
+    for row in lake_rows(world)["transactions"]:
+        raw_partitions[row["account_id"]].add(row["source_partition"])
+    assert len(raw_partitions) == ACCOUNTS
+    assert all(len(found) == 1 for found in raw_partitions.values())
+    assert len(set.union(*raw_partitions.values())) > 1
+
+    newest: dict[tuple[bytes | None, ...], int] = {}
+    partition_of: dict[bytes | None, int] = {}
+    first_seen: set[tuple[Any, ...]] = set()
+    for one in world.log.read("entity.account.v1"):
+        headers = dict(one.headers)
+        at = (one.key, headers["source_topic"], headers["source_partition"])
+        offset = int(headers["source_offset"] or b"")
+        assert partition_of.setdefault(one.key, one.partition) == one.partition
+        if (*at, offset) not in first_seen:  # a replay repeats records, and never leaves one out
+            first_seen.add((*at, offset))
+            assert offset > newest.get(at, -1)
+            newest[at] = offset
+
+
+def test_init_epoch_refuses_a_world_in_which_something_has_happened(world: World, tmp_path: Path):
+    """Not even when the store is empty: that is what a lost store looks like."""
+    told = Worker({**world.env, "REDIS_URL": world.env["REDIS_URL"][:-1] + "9"}, tmp_path / "log").init_epoch()
+
+    assert told.returncode == 1
+    assert "online_store_snapshot" in told.stderr
+
+
+def test_the_sources_of_the_registry_are_all_routed():
+    assert {source.topic for source in registry().sources} <= set(SOURCES)

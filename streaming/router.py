@@ -14,7 +14,6 @@ from fraud_assets.contracts.topics import DEAD_LETTERS, entity_topic
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.stores.lake import Lake
 from streaming import metrics
-from streaming.core.accept import TopicPartition
 from streaming.core.records import Accepted, Record, Refusal
 from streaming.core.rekey import ReKeyer
 from streaming.core.route import Routed, Router
@@ -45,13 +44,11 @@ class RouterSink(RecordSink):
         self._buffer: list[Record] = []
         self._oldest_s = 0.0
         self._accepted: list[Accepted] = []
-        self._first_offsets: dict[TopicPartition, int] = {}
 
     def take(self, record: Record) -> None:
         if not self._buffer:
             self._oldest_s = self._now_s()
         self._buffer.append(record)
-        self._first_offsets.setdefault((record.topic, record.partition), record.offset)
         if len(self._buffer) >= MINI_BATCH:
             self.route_buffer()
 
@@ -86,17 +83,16 @@ class RouterSink(RecordSink):
         """
         self.route_buffer()
         self._sender.flush()
-        rows = append_accepted(self._lake, self._accepted, self._first_offsets)
+        rows = append_accepted(self._lake, self._accepted)
         metrics.LAKE_ROWS.inc(rows)
         if rows:
-            log.info("lake_appended", rows=rows, partitions=len(self._first_offsets))
+            log.info("lake_appended", rows=rows)
         self.on_paused()
 
     def on_paused(self) -> None:
         """Drop what is not committed; it will be read again."""
         self._buffer.clear()
         self._accepted.clear()
-        self._first_offsets.clear()
 
 
 def _with_patience(act: Callable[[], Routed], now_s: Callable[[], float]) -> Routed:

@@ -13,10 +13,12 @@ from streaming.core.records import Accepted
 from streaming.core.sources import SOURCES
 
 
-def append_accepted(lake: Lake, accepted: Iterable[Accepted], first_offsets: dict[TopicPartition, int]) -> int:
-    """One file per partition and event date, named by the first offset of the checkpoint.
+def append_accepted(lake: Lake, accepted: Iterable[Accepted]) -> int:
+    """One file per partition and event date, named by its first row's offset; how many rows.
 
-    A replay starts at the committed offset, which is that same offset, and replaces the file.
+    A replay starts at the committed offset, so the first row accepted after it is the same, and so
+    is the name: the file is replaced. By the first *record*, a refused one, a replay that ends
+    before its first row would leave that row in two files.
     """
     by_partition: dict[TopicPartition, list[Accepted]] = defaultdict(list)
     for one in accepted:
@@ -25,7 +27,7 @@ def append_accepted(lake: Lake, accepted: Iterable[Accepted], first_offsets: dic
         source = SOURCES[topic]
         positions = [LogPosition(a.arrival_ms, topic, partition, a.record.offset, a.is_duplicate) for a in rows]
         table = from_events(source.contract, [a.event for a in rows], positions)
-        lake.append(source.table, table, append_name(topic, partition, first_offsets[topic, partition]))
+        lake.append(source.table, table, append_name(topic, partition, rows[0].record.offset))
     return sum(map(len, by_partition.values()))
 
 

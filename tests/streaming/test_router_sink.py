@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from fraud_assets.features.catalogue.ticketing import registry
@@ -119,23 +120,20 @@ def test_a_flushed_dedupe_store_is_refilled_from_the_real_lake(tmp_path: Path):
     assert [row["is_duplicate"] for row in rows] == [n >= 8 for n in range(12)]
 
 
-def test_a_file_is_named_by_the_first_offset_of_its_checkpoint(tmp_path: Path):
-    """Also when that record was refused: the name follows the committed offset, not the verdicts."""
-    lake, seen = DyingLake(tmp_path), FakeSeen()
-    sink = RouterSink(
-        Router(ReKeyer(registry()), seen, LakeHistory(lake), DAY),
-        FakeSender([]),  # type: ignore[arg-type]
-        lake,
-    )
-    sink.take(record(b"junk", 7))
-    sink.take(record(transaction(), 8))
+def test_a_refused_record_first_in_a_checkpoint_leaves_no_row_in_two_files(tmp_path: Path):
+    """The first attempt holds junk and a row and dies uncommitted; the replay holds the junk alone."""
+    lake, seen, sent = DyingLake(tmp_path), FakeSeen(), list[Send]()
+    log = [record(b"junk", 0), record(transaction(), 1), record(transaction(transaction_id="t2"), 2)]
+    run_worker(lake, seen, sent, 0, 2, "before the commit", log)
 
-    sink.flush()
+    committed = run_worker(lake, seen, sent, 0, 1, "", log)
+    run_worker(lake, seen, sent, committed, 2, "", log)
 
     (file,) = tmp_path.rglob("*.parquet")
-    assert file.stem == "transactions.v1-00000-" + "7".zfill(20)
+    assert file.stem == "transactions.v1-00000-" + "1".zfill(20)
+    assert pq.read_table(file)["source_offset"].to_pylist() == [1, 2]
 
 
 def test_nothing_to_append_writes_no_file(tmp_path: Path):
-    assert append_accepted(Lake(tmp_path), [], {}) == 0
+    assert append_accepted(Lake(tmp_path), []) == 0
     assert list(tmp_path.rglob("*.parquet")) == []

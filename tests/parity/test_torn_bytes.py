@@ -1,0 +1,221 @@
+"""A state's bytes come from a store that others can write to: any bytes are refused or decoded, never trusted.
+
+Kernels do not check their indices, so every array they write to is put between sentinels here, and
+exactly as long as the engine asked for.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fraud_assets.engine.fold_kernels import RECENT
+from fraud_assets.engine.plan import Ints
+from fraud_assets.engine.state import MAX_POSITIONS, BadState, StateEngine
+from fraud_assets.features.registry import Registry
+from tests.parity import tally
+from tests.parity.domain import DEALS, PINGS, SIGNED, TRAITS, Deal, Flavour, Ping, Trait, Verdict
+from tests.parity.executions import Reader, Stream
+from tests.parity.strategies import ARRIVAL_START_MS, Logged
+
+SENTINEL, GUARD = 0x5A, 4096
+
+
+class Guarded:
+    """An engine whose scratch arrays lie between sentinels."""
+
+    def __init__(self, engine: StateEngine) -> None:
+        self.engine = engine
+        self._whole: list[np.ndarray] = []
+        engine._head = self._between(len(engine._head), np.int64)
+        engine._scratch = self._between(len(engine._scratch), np.int64)
+        engine._reserve = self._reserve  # type: ignore[method-assign]  # no growth beyond what is asked for
+
+    def _between(self, size: int, dtype: type) -> np.ndarray:
+        whole = np.full(size + 2 * GUARD, SENTINEL, dtype)
+        self._whole.append(whole)
+        return whole[GUARD : GUARD + size]
+
+    def _reserve(self, size: int, rows: int) -> None:
+        engine = self.engine
+        del self._whole[2:]
+        engine._out = self._between(size, np.uint8)
+        engine._tiles = self._between(engine._widest * (max(engine._max_tiles) + rows + 1), np.int64)
+
+    def assert_untouched(self) -> None:
+        for whole in self._whole:
+            assert (whole[:GUARD] == SENTINEL).all() and (whole[-GUARD:] == SENTINEL).all()
+
+
+class Target:
+    """Real states of one world, and everything the engine does with a state."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.stream = Stream(registry, busy_log())
+        order = list(range(len(self.stream.log)))
+        self.stream.fold(order[:-12])
+        self.reader = Reader(self.stream.plan)
+        self.owners = [("actor", "a0"), ("pair", "a0|p0")]
+        self.guards = {name: Guarded(engine) for name, engine in self.stream.engines.items()}
+        self.rows: dict[str, Ints] = {}
+        for name, key in self.owners:
+            late = [
+                row
+                for index, (owner, row) in self.stream.rows[name].items()
+                if owner == key and index >= len(order) - 12
+            ]
+            self.rows[name] = np.stack(late)
+
+    def state(self, owner: tuple[str, str]) -> bytes:
+        return self.stream.states[owner]
+
+    def attack(self, owner: tuple[str, str], packed: bytes) -> int:
+        """Run everything on `packed`; returns how many calls took it for a state."""
+        name, good = owner[0], self.state(owner)
+        engine, groups = self.stream.engines[name], self.reader.service.groups
+        states = [packed if group.name == name else None for group in groups]
+        calls: Sequence[Callable[[], object]] = (
+            lambda: engine.at_rest(engine.fold(packed, self.rows[name]).packed[0]),
+            lambda: engine.at_rest(engine.merge(packed, good)),
+            lambda: engine.at_rest(engine.merge(good, packed)),
+            lambda: engine.at_rest(engine.merge(packed, packed)),
+            lambda: engine.at_rest(packed),
+            lambda: engine.position(packed),
+            lambda: self.reader.read(states, ARRIVAL_START_MS),
+        )
+        accepted = 0
+        for call in calls:
+            try:
+                call()
+            except BadState:
+                pass
+            else:
+                accepted += 1
+            self.guards[name].assert_untouched()
+        tally.count("attacks on states", len(calls))
+        return accepted
+
+
+def busy_log() -> list[Logged]:
+    """80 events of two entities over every source, enough to overflow every capped set."""
+    rng, found = random.Random(7), []
+    sources = {source.contract: source for source in (DEALS, PINGS, SIGNED, TRAITS)}
+    for n in range(80):
+        time = ARRIVAL_START_MS + n * 90_000 - rng.choice([0, 0, 400_000])
+        common = {"event_time_ms": time, "actor_id": "a0"}
+        place, flavour = f"p{rng.choice([0, 0, n])}", rng.choice(list(Flavour))
+        event = rng.choice(
+            [
+                Deal(deal_id=f"d{n}", place_id=place, size=rng.randint(-9, 2**40), extra=None, flavour=flavour, mood=None, flag=True, **common),
+                Ping(ping_id=f"i{n}", place_id=place, level=n, flavour=flavour, **common),
+                Verdict(fact_id=f"f{n}", place_id=place, size=n, is_bad=bool(n % 3), sign=rng.choice([1, 1, -1]), **common),
+                Trait(trait_id=f"t{n}", since_ms=time - n, level=n, flag=False, **common),
+            ]
+        )  # fmt: skip
+        source = sources[type(event)]
+        found.append(Logged(source, event, str(source.topic), 0, n, time))
+    return found
+
+
+@pytest.fixture(scope="module")
+def target(every_op: Registry) -> Target:
+    return Target(every_op)
+
+
+def test_a_state_survives_packing(target: Target) -> None:
+    """Folding nothing into a state gives the same bytes: what was read is what was written."""
+    for owner in target.owners:
+        engine = target.stream.engines[owner[0]]
+        nothing = np.empty((0, engine.group.row_width), np.int64)
+        assert engine.fold(target.state(owner), nothing).packed == [target.state(owner)]
+        assert target.attack(owner, target.state(owner)) == 7
+
+
+def test_every_truncation_is_refused(target: Target) -> None:
+    """A state that lost its end is torn wherever it was cut."""
+    for owner in target.owners:
+        whole = target.state(owner)
+        for size in range(1, len(whole)):
+            assert target.attack(owner, whole[:size]) <= 1, size  # `position` reads the head alone
+
+
+def test_bytes_after_the_end_are_refused(target: Target) -> None:
+    for owner in target.owners:
+        assert target.attack(owner, target.state(owner) + b"\0") == 1
+
+
+def test_a_state_of_another_group_or_format_is_refused(target: Target) -> None:
+    """The message says which format the bytes have and which is read."""
+    actor, pair = (target.state(owner) for owner in target.owners)
+    assert target.attack(("pair", "a0|p0"), actor) <= 1
+    assert target.attack(("actor", "a0"), pair) <= 1
+    with pytest.raises(BadState, match=r"has format 9, this engine reads \d"):
+        target.stream.engines["actor"].at_rest(bytes([9]) + actor[1:])
+
+
+@tally.examples(150)
+@given(data=st.data())
+def test_flipped_bytes_write_nowhere_else_and_end(target: Target, data: st.DataObject) -> None:
+    """Random bytes at random places: refused or taken for another state, within bounds and without a hang."""
+    owner = data.draw(st.sampled_from(target.owners))
+    broken = bytearray(target.state(owner))
+    for place, byte in data.draw(
+        st.lists(st.tuples(st.integers(1, len(broken) - 1), st.integers(0, 255)), min_size=1, max_size=6)
+    ):
+        broken[place] = byte
+    target.attack(owner, bytes(broken))
+
+
+@tally.examples(150)
+@given(data=st.data())
+def test_hostile_numbers_write_nowhere_else_and_end(target: Target, data: st.DataObject) -> None:
+    """Varints of any length, counts at the ends of int64 first of all, spliced in anywhere."""
+    owner = data.draw(st.sampled_from(target.owners))
+    whole = target.state(owner)
+    place = data.draw(st.integers(1, len(whole)))
+    numbers = st.sampled_from([2**63 - 1, -(2**63), 2**62, 2**61, -1, 2**32, 4096, 4097, 65, 17, 5]) | st.integers(
+        0, 300
+    )
+    spliced = b"".join(zigzag(number) for number in data.draw(st.lists(numbers, min_size=1, max_size=8)))
+    cut = data.draw(st.integers(0, 12))
+    target.attack(owner, whole[:place] + spliced + whole[place + cut :])
+
+
+@pytest.mark.parametrize("count", [2**62, 2**62 + 1, 2**61, 2**63 - 1, -1, MAX_POSITIONS + 1])
+def test_a_count_of_positions_beyond_the_head_is_refused(target: Target, count: int) -> None:
+    """2**62 pairs doubled overflow into 0 pairs, and their ids would be written far away."""
+    assert target.attack(("actor", "a0"), bytes([1]) + zigzag(count) + bytes(200)) == 0
+
+
+def test_a_full_position_refuses_another_partition(target: Target) -> None:
+    """No log of ours has so many partitions, but bytes can say so; the head has room for no more."""
+    engine, whole = target.stream.engines["actor"], target.state(("actor", "a0"))
+    body = whole[head_size(whole) :]
+    full = bytes([1]) + zigzag(MAX_POSITIONS) + b"".join(zigzag(2**40 + n) + b"\0" for n in range(MAX_POSITIONS))
+    with pytest.raises(BadState):
+        engine.fold(full + bytes(8 * RECENT) + body, target.rows["actor"])
+    target.attack(("actor", "a0"), full + bytes(8 * RECENT) + body)
+
+
+def head_size(packed: bytes) -> int:
+    """Bytes before the first unit: version, positions, recent ids."""
+    at, numbers = 1, 1
+    while numbers:
+        if at == 1:
+            numbers = 1 + 2 * (packed[1] >> 1)
+        while packed[at] & 128:
+            at += 1
+        at, numbers = at + 1, numbers - 1
+    return at + 8 * RECENT
+
+
+def zigzag(number: int) -> bytes:
+    """The varint that packing writes for an int64."""
+    z, found = ((number << 1) ^ (number >> 63)) & (2**64 - 1), []
+    while z >= 128:
+        found.append(z & 127 | 128)
+        z >>= 7
+    return bytes([*found, z])

@@ -1,0 +1,182 @@
+"""The Fraud Detection Handbook's domain: customers pay at terminals, and labels are known a week later.
+
+A label is a fact of its own, timed by when it became known, so a terminal's risk at a payment
+counts the frauds that were known by then and no others.
+"""
+
+import math
+from functools import cache
+
+from fraud_assets.contracts.domains.handbook import HandbookLabelFact, HandbookTransaction
+from fraud_assets.features.expressions import col
+from fraud_assets.features.language import (
+    Aggregate,
+    FeatureService,
+    FeatureView,
+    RequestFeature,
+    count,
+    first_seen_age,
+    least,
+    mean,
+    most,
+    since_last,
+    std,
+    total,
+)
+from fraud_assets.features.registry import Registry
+from fraud_assets.features.sources import BatchSource, Entity, LabelFactSource
+from fraud_assets.features.windows import LIFETIME, Window, days, hours
+
+CUSTOMER = Entity("customer", ("customer_id",))
+TERMINAL = Entity("terminal", ("terminal_id",))
+
+TRANSACTIONS = BatchSource(
+    name="handbook_transactions",
+    noun="txn",
+    contract=HandbookTransaction,
+    id_field="transaction_id",
+    table="handbook_transactions",
+)
+# Imported labels are final: nobody takes one back, so minima and times of them may be asked for.
+LABELS = LabelFactSource(
+    name="handbook_labels",
+    noun="label",
+    contract=HandbookLabelFact,
+    id_field="fact_id",
+    table="handbook_labels",
+    sign_field=None,
+)
+
+AMOUNT = col("amount_minor")
+FRAUD = col("is_fraud") == True  # noqa: E712  # a tree, not a truth value
+SPENDING = (hours(24), days(7), days(30), LIFETIME)
+TRAFFIC = (hours(24), days(7), days(30))
+RISK = (hours(24), days(7), days(14), days(30), LIFETIME)
+EPISODE = (days(30),)
+
+CUSTOMER_SPENDING = FeatureView(
+    name="customer_spending",
+    entity=CUSTOMER,
+    source=TRANSACTIONS,
+    aggregates=(
+        count(windows=(hours(1), *SPENDING)),
+        *(op(AMOUNT, windows=SPENDING) for op in (total, mean, most, std)),
+        since_last(),
+        first_seen_age(),
+    ),
+    description="How often and how much a customer pays.",
+)
+
+TERMINAL_TRAFFIC = FeatureView(
+    name="terminal_traffic",
+    entity=TERMINAL,
+    source=TRANSACTIONS,
+    aggregates=(count(windows=(hours(1), *TRAFFIC)), mean(AMOUNT, windows=TRAFFIC), most(AMOUNT, windows=TRAFFIC), since_last()),
+    description="How busy a terminal is and what is paid there.",
+)  # fmt: skip
+
+
+def _risk(windows: tuple[Window, ...]) -> tuple[Aggregate, ...]:
+    """Frauds and their share among what is known, and when the present run of frauds began and last showed."""
+    return (
+        count(where=FRAUD, label="fraud", windows=windows),
+        mean(col("is_fraud"), label="fraud", windows=windows),
+        least(col("event_time_ms"), where=FRAUD, label="fraud_time_ms", windows=EPISODE).as_hidden(),
+        since_last(where=FRAUD, label="fraud"),
+        mean(AMOUNT, where=FRAUD, label="fraud_amount", windows=EPISODE),
+    )
+
+
+TERMINAL_RISK = FeatureView(
+    name="terminal_risk",
+    entity=TERMINAL,
+    source=LABELS,
+    aggregates=(*_risk(RISK), count(windows=TRAFFIC)),
+    description="What is known of frauds at the terminal: a compromised one stays so for weeks.",
+)
+
+CUSTOMER_RISK = FeatureView(
+    name="customer_risk",
+    entity=CUSTOMER,
+    source=LABELS,
+    aggregates=_risk((days(7), days(30), LIFETIME)),
+    description="What is known of frauds with the customer's card.",
+)
+
+VIEWS = (CUSTOMER_SPENDING, TERMINAL_TRAFFIC, TERMINAL_RISK, CUSTOMER_RISK)
+
+MS_PER_HOUR = 3_600_000.0
+MS_PER_DAY = 24.0 * MS_PER_HOUR
+NIGHT_ENDS_H = 6.0
+
+
+def _identity(value: float) -> float:
+    return value
+
+
+def _hour_of_day(time_ms: float) -> float:
+    return (time_ms % MS_PER_DAY) / MS_PER_HOUR
+
+
+def _is_night(time_ms: float) -> float:
+    return 1.0 if math.floor((time_ms % MS_PER_DAY) / MS_PER_HOUR) <= NIGHT_ENDS_H else 0.0
+
+
+def _is_weekend(time_ms: float) -> float:
+    # 1970-01-01 was a Thursday; Monday is 0.
+    return 1.0 if (math.floor(time_ms / MS_PER_DAY) + 3.0) % 7.0 >= 5.0 else 0.0
+
+
+def _ratio(value: float, other: float) -> float:
+    return value / other
+
+
+def _deviation(value: float, mean: float, spread: float) -> float:
+    """Standard score; null with no spread."""
+    return (value - mean) / spread
+
+
+def _age_s(time_ms: float, then_ms: float) -> float:
+    return (time_ms - then_ms) / 1000.0
+
+
+REQUEST = (
+    RequestFeature(name="amount_minor", compute=_identity, inputs=("request.amount_minor",)),
+    RequestFeature(name="hour_of_day", compute=_hour_of_day, inputs=("request.event_time_ms",)),
+    RequestFeature(name="is_night", compute=_is_night, inputs=("request.event_time_ms",)),
+    RequestFeature(name="is_weekend", compute=_is_weekend, inputs=("request.event_time_ms",)),
+    *(
+        RequestFeature(name=f"amount_{noun}_customer_{op}_{label}", compute=compute,
+                       inputs=("request.amount_minor", *(f"customer_amount_minor_{part}_{label}" for part in parts)))
+        for label in ("7d", "30d", "lifetime")
+        for noun, op, compute, parts in (
+            ("ratio_to", "mean", _ratio, ("mean",)),
+            ("ratio_to", "max", _ratio, ("max",)),
+            ("deviation_from", "mean", _deviation, ("mean", "std")),
+        )
+    ),
+    *(
+        RequestFeature(name=f"{entity}_fraud_episode_age_s", compute=_age_s,
+                       inputs=("request.event_time_ms", f"{entity}_fraud_time_ms_min_30d"))
+        for entity in ("terminal", "customer")
+    ),
+    *(
+        RequestFeature(name=f"{entity}_txn_velocity_24h_to_30d", compute=_ratio,
+                       inputs=(f"{entity}_txn_count_24h", f"{entity}_txn_count_30d"))
+        for entity in ("terminal", "customer")
+    ),
+)  # fmt: skip
+
+HANDBOOK_SCORING = FeatureService(
+    name="handbook_scoring",
+    scored=TRANSACTIONS,
+    views=VIEWS,
+    request=REQUEST,
+    description="What the fraud model sees of one of the Handbook's payments.",
+)
+
+
+@cache
+def registry() -> Registry:
+    """The Handbook's registry; made once a process."""
+    return Registry(VIEWS, (HANDBOOK_SCORING,))

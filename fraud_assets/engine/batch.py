@@ -308,9 +308,6 @@ class _GroupJob:
         self.order = order if merged is None else merged[order]
         self.rank = rank
         self.time = self._joined(lambda columns: columns.time)
-        self.source = self._joined(
-            lambda columns: np.full(len(columns), self.service.engine.source_number(columns.source), np.int64)
-        )
 
     def _sort_reads(self, codes: npt.NDArray[np.int32]) -> None:
         """reads: (n_keys + 1,) starts; row_of: spine row of each sorted read; rd_rank, rd_time beside it."""
@@ -363,6 +360,21 @@ class _GroupJob:
     def _joined(self, column: Callable[[Columns], Ints]) -> Ints:
         parts = [column(columns) for columns in self.sources]
         return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+    @cached_property
+    def sorted_time(self) -> Ints:
+        """Event times by key and log order; most units take all of a group's events."""
+        return self.time[self.order]
+
+    @cached_property
+    def sorted_rank(self) -> Ints:
+        return self.rank[self.order]
+
+    @cached_property
+    def source(self) -> Ints:
+        """Registry number of each event's source."""
+        engine = self.service.engine
+        return self._joined(lambda columns: np.full(len(columns), engine.source_number(columns.source), np.int64))
 
     @cached_property
     def ids(self) -> Ints:

@@ -37,6 +37,9 @@ from fraud_assets.features.layout import Acc
 _MIN = int(Acc.MIN)
 _LAST = int(Acc.LAST)
 
+# float32 values of one 64-byte cache line.
+LINE = 16
+
 
 @kernel
 def number_keys(keys, table, codes, used):
@@ -117,6 +120,75 @@ def align_reads(events, reads, ev_rank, ev_time, rd_rank, rd_time, ttl, applied,
             else:
                 status[j] = STALE if ttl >= 0 and rd_time[j] - latest > ttl else PRESENT
                 age_s[j] = max(0, rd_time[j] - latest) / 1000.0
+
+
+@kernel
+def all_in_order(events, ev_time):
+    """Whether the events of every key of a block stand in order of time, as nearly all do."""
+    for k in range(len(events) - 1):
+        for e in range(events[k] + 1, events[k + 1]):
+            if ev_time[e] < ev_time[e - 1]:
+                return False
+    return True
+
+
+@kernel
+def place_in_order(reads, events, ev_time, rd_time, newest, applied, length, tile_ms, lateness, low):
+    """`place_reads` for a block in order: every event is its own slot, and `low` is the first event seen.
+
+    Events of a tile stand together then, so a floor on a tile's boundary is a place between events.
+    The boundary is divided anew only when the floor has left its tile.
+    """
+    for k in range(len(reads) - 1):
+        first, end = events[k], events[k + 1]
+        at, boundary = first, np.int64(NULL)
+        for j in range(reads[k], reads[k + 1]):
+            if tile_ms > 0 and newest[j] != NULL:
+                floor = max(rd_time[j] - length, newest[j] - length - lateness) - tile_ms
+                if boundary == NULL or floor >= boundary or floor < boundary - tile_ms:
+                    boundary = (floor // tile_ms + 1) * tile_ms
+                while at < end and ev_time[at] < boundary:
+                    at += 1
+                while at > first and ev_time[at - 1] >= boundary:
+                    at -= 1
+            low[j] = min(at, applied[j])
+
+
+@kernel
+def running_totals(value, totals):
+    """totals (n + 1,): sum of the values before each event; nulls add nothing."""
+    running = np.int64(0)
+    totals[0] = 0
+    for e in range(len(value)):
+        running += value[e] if value[e] != NULL else 0
+        totals[e + 1] = running
+
+
+@kernel
+def running_squares(value, high, low, running):
+    """high, low (n + 1,): the 128-bit sum of squares before each event. running: scratch (2,)."""
+    running[0], running[1], high[0], low[0] = 0, 0, 0, 0
+    for e in range(len(value)):
+        if value[e] != NULL:
+            size = np.uint64(abs(value[e]))
+            square_high, square_low = wide_product(size, size)
+            add_wide(running, 0, square_high, square_low)
+        high[e + 1], low[e + 1] = running[0], running[1]
+
+
+@kernel
+def total_between(totals, low, applied, out):
+    """COUNT and SUM of a block in order: the difference of two running totals."""
+    for j in range(len(low)):
+        out[j] = totals[applied[j]] - totals[low[j]]
+
+
+@kernel
+def squares_between(highs, lows, low, applied, high_out, low_out):
+    for j in range(len(low)):
+        above, below = np.uint64(lows[applied[j]]), np.uint64(lows[low[j]])
+        low_out[j] = np.int64(above - below)
+        high_out[j] = highs[applied[j]] - highs[low[j]] - np.int64(above < below)
 
 
 @kernel
@@ -408,10 +480,16 @@ def finish_window(outs, words, rd_time, status, matrix, target):
 
 @kernel
 def scatter_rows(made, columns, row_of, matrix):
-    """Write a block's values, (n_outputs, n_reads), to the rows and columns of the matrix they belong to."""
-    for j in range(len(row_of)):
+    """Write a block's values, (n_outputs, n_reads), to the rows and columns of the matrix they belong to.
+
+    Sixteen reads at a time: a cache line of each output is read once, and sixteen rows stay at hand.
+    """
+    for first in range(0, len(row_of), LINE):
+        end = min(first + LINE, len(row_of))
         for c in range(len(columns)):
-            matrix[row_of[j], columns[c]] = made[c, j]
+            column = columns[c]
+            for j in range(first, end):
+                matrix[row_of[j], column] = made[c, j]
 
 
 @kernel

@@ -51,8 +51,9 @@ class UnitJob:
         self.group, self.service, self.unit, self.outputs = group, service, unit, outputs
         self.table = service.engine.units[number]
         self._keep_sources()
-        self.time = group.time[self.order]
-        self.rank = group.rank[self.order]
+        everything = self.order is group.order
+        self.time = group.sorted_time if everything else group.time[self.order]
+        self.rank = group.sorted_rank if everything else group.rank[self.order]
         self.inputs = {
             spec_input.key(): group.input(spec_input) for spec in self._specs() for spec_input in spec.inputs
         }
@@ -125,6 +126,10 @@ class Block:
         count = self.rd_end - self.rd_base
         self.applied, self.newest = np.empty(count, np.int64), np.empty(count, np.int64)
         self.status, self.age_s = np.empty(count, np.int8), np.empty(count, np.float64)
+        self.ordered = bool(kernels.all_in_order(self.events, self.time))
+        self.places = np.arange(len(self.time) if self.ordered else 0, dtype=np.int64)
+        self._totals: dict[tuple[object, ...], Ints] = {}
+        self._squares: dict[tuple[object, ...], tuple[Ints, Ints]] = {}
         self.narrow = np.empty((len(job.narrow_slots), count), np.float32)
         self.wide = np.empty((len(job.wide_slots), count), np.float64)
 
@@ -137,6 +142,23 @@ class Block:
         if key not in self._inputs:
             self._inputs[key] = self.job.inputs[key][self.order]
         return self._inputs[key]
+
+    def totals(self, item: Input) -> Ints:
+        """Running total of an input over the block, made once for all windows."""
+        key = item.key()
+        if key not in self._totals:
+            self._totals[key] = np.empty(len(self.time) + 1, np.int64)
+            kernels.running_totals(self.input(item), self._totals[key])
+        return self._totals[key]
+
+    def squares(self, item: Input) -> tuple[Ints, Ints]:
+        """Running 128-bit sum of squares of an input over the block."""
+        key = item.key()
+        if key not in self._squares:
+            size = len(self.time) + 1
+            self._squares[key] = np.empty(size, np.int64), np.empty(size, np.int64)
+            kernels.running_squares(self.input(item), *self._squares[key], np.empty(2, np.int64))
+        return self._squares[key]
 
 
 class _WindowJob:
@@ -184,6 +206,13 @@ class _WindowJob:
             kernels.finish_window(self.word_outs, words.ravel(), block.rd_time, block.status, matrix, target)
 
     def _place(self, block: Block) -> "_Placed":
+        if block.ordered:
+            low = np.empty(len(block), np.int64)
+            kernels.place_in_order(
+                block.reads, block.events, block.time, block.rd_time, block.newest, block.applied,
+                self.window.length_ms, self.window.tile_ms, self.lateness, low,
+            )  # fmt: skip
+            return _Placed(block.places, block.events, low, len(block.time))
         count, tile_ms = len(block.time), self.window.tile_ms
         slot, slot_start, scratch = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count, np.int64)
         starts, low = np.empty(len(block.events), np.int64), np.empty(len(block), np.int64)
@@ -198,7 +227,11 @@ class _WindowJob:
         at = self.places[spec.key()]
         value = block.input(spec.inputs[0])
         common = (block.events, block.reads, placed.slot, value, block.applied, placed.starts, placed.low)
-        if spec.acc in _SUMS:
+        if block.ordered and spec.acc in _SUMS:
+            kernels.total_between(block.totals(spec.inputs[0]), placed.low, block.applied, words[at])
+        elif block.ordered and spec.acc is Acc.SQUARES:
+            kernels.squares_between(*block.squares(spec.inputs[0]), placed.low, block.applied, words[at], words[at + 1])
+        elif spec.acc in _SUMS:
             kernels.slide_sums(*common, np.empty(placed.count, np.int64), words[at])
         elif spec.acc is Acc.SQUARES:
             kernels.slide_squares(

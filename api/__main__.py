@@ -1,0 +1,26 @@
+"""`python -m api`: the scorer, one process."""
+
+import argparse
+
+import uvicorn
+
+from api import logs
+from api.app import create_app
+from api.runtime import Runtime
+from api.settings import ApiSettings
+from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(prog="python -m api", description="Decides, while a payment waits.")
+    arguments.add_argument("--host", default="127.0.0.1")
+    arguments.add_argument("--port", type=int, default=8000)
+    chosen = arguments.parse_args()
+    logs.configure()
+    app = create_app(Runtime(ApiSettings(), registry(), FRAUD_SCORING))
+    # No access log: one canonical line per request comes from the scorer itself.
+    uvicorn.run(app, host=chosen.host, port=chosen.port, access_log=False, log_level="warning", server_header=False)
+
+
+if __name__ == "__main__":
+    main()

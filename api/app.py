@@ -1,0 +1,52 @@
+"""The scorer as an ASGI application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from litestar import Litestar, Response, get
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+
+from api import routes
+from api.errors import Refusals
+from api.intake import MAX_BODY_BYTES
+from api.openapi import document
+from api.runtime import Runtime
+
+
+def create_app(runtime: Runtime) -> Litestar:
+    """Routes and errors around a runtime, which the application starts and stops."""
+    is_admin = bool(runtime.admin_token)
+    handlers = [routes.predict, routes.live, routes.ready, routes.metrics, _schema(is_admin=is_admin)]
+    if is_admin:
+        handlers.append(routes.reload)
+
+    @asynccontextmanager
+    async def running(_: Litestar) -> AsyncIterator[None]:
+        await runtime.start()
+        try:
+            yield
+        finally:
+            await runtime.close()
+
+    refusals = Refusals(runtime.metrics)
+    return Litestar(
+        handlers,
+        dependencies={"runtime": Provide(lambda: runtime, sync_to_thread=False, use_cache=True)},
+        exception_handlers={HTTPException: refusals.answer, Exception: refusals.answer},
+        lifespan=[running],
+        request_max_body_size=MAX_BODY_BYTES,
+        openapi_config=None,  # see api/openapi.py
+        logging_config=None,
+        debug=False,
+    )
+
+
+def _schema(*, is_admin: bool):  # type: ignore[no-untyped-def]  # a Litestar handler's own type
+    body = document(admin=is_admin)
+
+    @get("/schema")
+    async def schema() -> Response[bytes]:
+        return Response(body, media_type="application/json")
+
+    return schema

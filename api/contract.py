@@ -1,0 +1,101 @@
+"""What `POST /predict` takes and gives.
+
+A request is the transaction's contract before its outcome, with the raw card number, e-mail and IP
+address that become tokens here at the edge. Strict: a field we do not know is refused, since a typo
+would otherwise be a feature silently missing.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from fraud_assets.contracts.events import (
+    MAX_TICKETS,
+    AmountMinor,
+    Category,
+    Country,
+    Currency,
+    Event,
+    Id,
+    LatE6,
+    LonE6,
+    PaymentMethod,
+    Tier,
+    Transaction,
+)
+from fraud_assets.policy.policy import Action
+from fraud_assets.policy.reasons import ReasonCode
+
+MAX_BATCH = 1_000
+
+
+class ScoringRequest(Event, frozen=True, kw_only=True):
+    """One payment to decide on, before its outcome is known."""
+
+    transaction_id: Id
+    account_id: Id
+    event_id: Id
+    promoter_id: Id
+    device_id: Id
+    ip: Annotated[str, Meta(min_length=2, max_length=64, description="IPv4 or IPv6 address of the buyer")]
+    card_number: Annotated[str, Meta(min_length=12, max_length=40, description="12 to 19 digits")] | None = None
+    email: Annotated[str, Meta(min_length=3, max_length=320)] | None = None
+    payment_method: PaymentMethod
+    amount_minor: AmountMinor
+    currency: Currency
+    ticket_count: Annotated[int, Meta(ge=1, le=MAX_TICKETS)]
+    tier: Tier
+    category: Category
+    billing_country: Country
+    lat_e6: LatE6 | None = None
+    lon_e6: LonE6 | None = None
+    user_agent: Annotated[str, Meta(max_length=512)] = ""
+
+
+class ScoringBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Several payments; one bad payment refuses the batch, naming it."""
+
+    transactions: Annotated[list[ScoringRequest], Meta(min_length=1, max_length=MAX_BATCH)]
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """The decision on one payment.
+
+    is_fraud: we act on it as fraud (`decision` is deny). degraded_reasons: what was missing when it
+    was made; empty in normal operation.
+    """
+
+    transaction_id: str
+    decision_id: str
+    fraud_score: float
+    is_fraud: bool
+    decision: Action
+    reason_codes: list[ReasonCode]
+    model_version: str
+    policy_version: str
+    degraded_reasons: list[str]
+    latency_ms: float
+
+
+class Answers(msgspec.Struct, frozen=True):
+    """In the order of the request."""
+
+    decisions: list[Answer]
+
+
+# What is only known after the decision; the same fields the service declares unseen.
+_AFTERWARDS = frozenset({"outcome"})
+
+# The scored event as features read it: the transaction's contract without what comes afterwards.
+Scored = msgspec.defstruct(
+    "Scored",
+    [
+        (field.name, field.type) if field.required else (field.name, field.type, field.default)
+        for field in msgspec.structs.fields(Transaction)
+        if field.name not in _AFTERWARDS
+    ],
+    frozen=True,
+    kw_only=True,
+    module=__name__,
+)

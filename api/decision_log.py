@@ -1,0 +1,231 @@
+"""Decision events to Kafka, made and sent after the answer.
+
+A request only appends to a queue in memory. What a record costs (positions of ten states, 400 numbers
+as JSON) is paid between requests, one record at a time, so that nobody waits for more than one.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import confluent_kafka
+import msgspec
+import structlog
+
+from api.metrics import Metrics
+from api.scorer import Made
+from fraud_assets.contracts import topics
+from fraud_assets.contracts.events import Decision, StateRead, ViewStatus
+from fraud_assets.engine.plan import ServicePlan
+from fraud_assets.engine.request import STATUS_NAMES
+from fraud_assets.engine.state import StateEngine
+
+# What a broker's outage may hold in memory here and in librdkafka, some 10 KB each; past it the oldest
+# are kept, for they are already promised, and new ones are counted as lost.
+MAX_PENDING = 20_000
+POLL_S = 0.05
+FLUSH_S = 5.0
+
+log = structlog.get_logger()
+
+
+class Producer(Protocol):
+    """What we use of confluent_kafka.Producer."""
+
+    def produce(self, topic: str, value: bytes, key: bytes, on_delivery: Callable[[Any, Any], None]) -> None: ...
+    def poll(self, timeout: float) -> int: ...
+    def flush(self, timeout: float) -> int: ...
+
+
+def kafka_producer(bootstrap_servers: str) -> Producer:
+    """Idempotent, all replicas, waiting for a lost broker as long as memory lasts."""
+    producer: Producer = confluent_kafka.Producer(
+        {
+            "bootstrap.servers": bootstrap_servers,
+            "enable.idempotence": True,
+            "partitioner": topics.PARTITIONER,
+            "linger.ms": 5,
+            "compression.type": "lz4",
+            "queue.buffering.max.messages": MAX_PENDING,
+            "queue.buffering.max.kbytes": 262_144,
+            "message.timeout.ms": 0,
+            "log_level": 2,  # an absent broker is counted and logged once by us, not twice a second by it
+        }
+    )
+    return producer
+
+
+class DecisionRecord:
+    """Made → the contract's Decision."""
+
+    def __init__(self, plan: ServicePlan, unit_names: tuple[str, ...], service_digest: str) -> None:
+        self._engines = [(group.name, StateEngine(plan.engine, group)) for group in plan.groups]
+        self._unit_names = unit_names
+        self._statuses = [ViewStatus(name) for name in STATUS_NAMES]
+        self._service = plan.service.name
+        self._service_digest = service_digest
+
+    def of(self, made: Made, latency_ms: float, broker_clock_offset_ms: int) -> Decision:
+        """Everything needed to recompute it; nulls among the features are null."""
+        model, seen, served = made.serving.model, made.seen, made.served
+        return Decision(
+            event_time_ms=made.event.event_time_ms,
+            decision_id=made.decision_id,
+            transaction_id=made.event.transaction_id,
+            account_id=made.event.account_id,
+            request=msgspec.structs.asdict(made.event),
+            decided_at_ms=made.decided_at_ms,
+            broker_clock_offset_ms=broker_clock_offset_ms,
+            service=self._service,
+            service_digest=self._service_digest,
+            policy_digest=made.serving.decider.digest,
+            model_version=model.version,
+            model_sha256=model.sha256,
+            epoch=seen.epoch,
+            features=served.features.tolist(),  # JSON writes NaN as null
+            view_status=dict(
+                zip(self._unit_names, map(self._statuses.__getitem__, served.status.tolist()), strict=True)
+            ),
+            states=self._states(made),
+            fraud_score=made.score,
+            action=made.verdict.action.value,
+            reason_codes=[code.value for code in made.verdict.reasons],
+            degraded_reasons=seen.degraded,
+            self_included=served.self_included,
+            latency_ms=latency_ms,
+        )
+
+    def _states(self, made: Made) -> list[StateRead]:
+        """Every state that was asked for; an unknown entity has version 0 and no position. None if degraded."""
+        if made.seen.degraded:
+            return []
+        return [
+            StateRead(group=group, entity_key=key, version=version, position=engine.position(state) if state else {})
+            for (group, engine), key, state, version in zip(
+                self._engines, made.seen.keys, made.seen.states, made.seen.versions, strict=True
+            )
+            if key is not None
+        ]
+
+
+class _Request(NamedTuple):
+    """Decisions of one request that are not yet recorded."""
+
+    made: deque[Made]
+    n: int
+    latency_ms: float
+
+
+class DecisionLog:
+    """Queue, encoder and producer. `add` never waits and never raises."""
+
+    def __init__(self, record: DecisionRecord, producer: Producer, metrics: Metrics) -> None:
+        self._record = record
+        self._producer = producer
+        self._metrics = metrics
+        self._pending: deque[_Request] = deque()
+        self._encoder = msgspec.json.Encoder()
+        self._wake = asyncio.Event()
+        self._clock = BrokerClock()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failing = False
+        self._delivered = metrics.events.labels("delivered")
+        self._failed = metrics.events.labels("failed")
+        self._lost = metrics.events.labels("lost")
+
+    def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._drain()), loop.create_task(self._poll())]
+
+    async def close(self) -> None:
+        """Send what is queued, wait a while for the broker, and say what it never took."""
+        for task in self._tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        while self._pending:
+            self._send_next()
+        left = await asyncio.to_thread(self._producer.flush, FLUSH_S)
+        if left:
+            log.error("decision_events_unsent", n=left)
+
+    def add(self, made: list[Made], latency_ms: float) -> None:
+        if len(self._pending) >= MAX_PENDING:
+            self._lost.inc(len(made))
+            return
+        self._pending.append(_Request(deque(made), len(made), latency_ms))
+        self._wake.set()
+
+    async def _drain(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._pending:
+                self._send_next()
+                await asyncio.sleep(0)  # requests that arrived meanwhile go first
+
+    def _send_next(self) -> None:
+        """One record; a batch stays at the front until its last, which also writes its log line."""
+        request = self._pending[0]
+        one = request.made.popleft()
+        if not request.made:
+            self._pending.popleft()
+            version = one.serving.model.version
+            log.info("transactions_scored", n=request.n, latency_ms=request.latency_ms, model_version=version)
+        decision = self._record.of(one, request.latency_ms, self._clock.offset_ms)
+        try:
+            self._producer.produce(
+                topics.DECISIONS.name,
+                value=self._encoder.encode(decision),
+                key=decision.account_id.encode(),
+                on_delivery=self._on_delivery,
+            )
+        except BufferError:
+            self._lost.inc()
+        self._count(one)
+
+    def _count(self, one: Made) -> None:
+        self._metrics.score.observe(one.score)
+        if one.served.self_included:
+            self._metrics.self_included.inc()
+        for reason in one.seen.degraded:
+            self._metrics.degraded.labels(reason).inc()
+
+    async def _poll(self) -> None:
+        """Delivery reports come in here, on the event loop."""
+        while True:
+            await asyncio.sleep(POLL_S)
+            self._producer.poll(0)
+            self._metrics.pending.set(len(self._pending))
+
+    def _on_delivery(self, error: Any, message: Any) -> None:
+        if error is None:
+            self._delivered.inc()
+            self._clock.observe(message)
+            self._failing = False
+            return
+        self._failed.inc()
+        if not self._failing:  # once per outage
+            self._failing = True
+            log.error("decision_event_failed", error=str(error))
+
+
+class BrokerClock:
+    """Broker's clock minus ours, from the delivery that was fastest: its stamp lies between send and report."""
+
+    def __init__(self) -> None:
+        self.offset_ms = 0
+        self._best_s = float("inf")
+
+    def observe(self, message: Any) -> None:
+        kind, stamp_ms = message.timestamp()
+        took_s = message.latency()
+        # A sample a little slower than the best replaces it in the end, for clocks drift.
+        self._best_s *= 1.001
+        if kind != confluent_kafka.TIMESTAMP_LOG_APPEND_TIME or took_s is None or took_s > self._best_s:
+            return
+        self._best_s = took_s
+        self.offset_ms = round(stamp_ms - (time.time() * 1_000 - took_s * 500))

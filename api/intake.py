@@ -1,0 +1,87 @@
+"""Bytes to scored events: parsed strictly, tokenised here, and nothing raw goes further."""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import msgspec
+
+from api.contract import Scored, ScoringBatch, ScoringRequest
+from fraud_assets.contracts import codec
+from fraud_assets.contracts.tokens import TokenKey, country_of, tokenise
+
+MAX_TRANSACTION_BYTES = 16 * 1024
+MAX_BODY_BYTES = 16 * 2**20  # a full batch of the largest transactions
+MAX_AHEAD_MS = 5 * 60_000  # the platform's quarantine bound: further ahead is a clock fault, not a payment
+
+_IS_BATCH = re.compile(rb'\s*\{\s*"transactions"')
+_SAME = tuple(
+    name
+    for name in (field.name for field in msgspec.structs.fields(ScoringRequest))
+    if name not in ("ip", "card_number", "email")
+)
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class BadField(ValueError):
+    """A field whose value cannot be; `fix` never repeats it."""
+
+    def __init__(self, field: str, fix: str) -> None:
+        self.field = field
+        self.fix = fix
+        super().__init__(f"{field}: {fix}")
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """is_batch: whether the answer is a list. events: `Scored`, in the order sent."""
+
+    is_batch: bool
+    events: list[Any]
+
+
+def parse(raw: bytes, key: TokenKey, now_ms: int) -> Parsed:
+    """Raises codec.BadEvent for bytes outside the contract, BadField for what tokens or clocks refuse."""
+    if not _IS_BATCH.match(raw):
+        return Parsed(False, [scored(_decode(ScoringRequest, raw, MAX_TRANSACTION_BYTES), key, now_ms, "")])
+    batch = _decode(ScoringBatch, raw, MAX_BODY_BYTES)
+    if len(raw) > MAX_TRANSACTION_BYTES * len(batch.transactions):
+        raise codec.BadEvent(
+            codec.Reason.OVERSIZED, "transactions", f"at most {MAX_TRANSACTION_BYTES} bytes for each transaction"
+        )
+    return Parsed(
+        True,
+        [scored(one, key, now_ms, f"transactions[{place}].") for place, one in enumerate(batch.transactions)],
+    )
+
+
+def scored(request: ScoringRequest, key: TokenKey, now_ms: int, where: str) -> Any:
+    """The event features are made of. where: prefix of the field's name in errors."""
+    if request.event_time_ms > now_ms + MAX_AHEAD_MS:
+        raise BadField(
+            f"{where}event_time_ms", "more than 5 minutes ahead of our clock; send milliseconds UTC of when it happened"
+        )
+    fields = {name: getattr(request, name) for name in _SAME}
+    try:
+        fields["ip_country"] = _country(request.ip)
+        fields["ip_token"] = tokenise("ip", request.ip, key)
+        if request.card_number is not None:
+            fields["card_token"] = tokenise("card", request.card_number, key)
+        if request.email is not None:
+            fields["email_token"] = tokenise("email", request.email, key)
+    except ValueError as error:
+        kind, _, fix = str(error).partition(": ")
+        raise BadField(where + _FIELD_OF_KIND[kind], fix) from None
+    return Scored(**fields)
+
+
+_FIELD_OF_KIND = {"ip": "ip", "card": "card_number", "email": "email"}
+
+# An address comes back within minutes or not at all; the table behind it never changes in a process.
+_country = lru_cache(maxsize=1 << 14)(country_of)
+
+
+def _decode(contract: type[T], raw: bytes, max_bytes: int) -> T:
+    """The contracts' own codec; a batch is no event, but is read and refused by the same rules."""
+    return codec.decode(contract, raw, max_bytes=max_bytes)  # type: ignore[type-var]

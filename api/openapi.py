@@ -1,0 +1,80 @@
+"""The OpenAPI document at `/schema`: plain JSON made from the contracts themselves.
+
+Written here and not derived by the framework, because bodies are decoded by the contracts' codec,
+which the framework does not see; and viewers' pages load scripts from somebody else's server.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import msgspec
+
+from api.contract import Answer, Answers, ScoringBatch, ScoringRequest
+from api.errors import PROBLEM_JSON, Problem
+from fraud_assets.policy.reasons import TEXTS
+
+_REFUSALS = {
+    "400": "Not UTF-8, not JSON, or nested too deeply",
+    "413": "Larger than 16 KiB for each transaction",
+    "415": "Not announced as application/json",
+    "422": "A field outside the contract; `field` names it, `detail` says the fix",
+    "503": "No model is loaded yet; try again after `Retry-After` seconds",
+}
+
+
+def document(*, admin: bool) -> bytes:
+    """The document; with `admin`, the routes that only exist where an admin token is set."""
+    contracts = (ScoringRequest, ScoringBatch, Answer, Answers, Problem)
+    _, components = msgspec.json.schema_components(contracts, ref_template="#/components/schemas/{name}")
+    paths = {
+        "/predict": {"post": _predict()},
+        "/health/live": {"get": _plain("The process answers")},
+        "/health/ready": {"get": _plain("Model and online store are there", "503")},
+        "/metrics": {"get": _plain("Counters and histograms for Prometheus")},
+        "/schema": {"get": _plain("This document")},
+    }
+    security: dict[str, Any] = {}
+    if admin:
+        paths["/admin/reload"] = {"post": _plain("Load the champion now", "401") | {"security": [{"admin": []}]}}
+        security = {"securitySchemes": {"admin": {"type": "http", "scheme": "bearer"}}}
+    return msgspec.json.encode(
+        {
+            "openapi": "3.1.0",
+            "info": {"title": "Fraud scorer", "version": _version()},
+            "paths": paths,
+            "components": {"schemas": components, **security},
+        }
+    )
+
+
+def _predict() -> dict[str, Any]:
+    codes = "\n".join(f"- `{code}`: {text}" for code, text in TEXTS.items())
+    return {
+        "summary": "Decide on one payment or many",
+        "description": f"One object gives one decision, a batch gives them in its order.\n\nReason codes:\n{codes}",
+        "requestBody": {"required": True, "content": _json("ScoringRequest", "ScoringBatch")},
+        "responses": {
+            "200": {"description": "Decided", "content": _json("Answer", "Answers")},
+            **{status: _problem(text) for status, text in _REFUSALS.items()},
+        },
+    }
+
+
+def _plain(summary: str, *refusals: str) -> dict[str, Any]:
+    responses = {"200": {"description": summary}}
+    return {"summary": summary, "responses": responses | {status: _problem("Refused") for status in refusals}}
+
+
+def _json(*names: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"oneOf": [{"$ref": f"#/components/schemas/{name}"} for name in names]}}}
+
+
+def _problem(text: str) -> dict[str, Any]:
+    return {"description": text, "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+
+
+def _version() -> str:
+    try:
+        return version("fraud-assets")
+    except PackageNotFoundError:  # run from a checkout
+        return "0"

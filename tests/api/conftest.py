@@ -1,0 +1,70 @@
+"""One running scorer for most tests, and the world it reads, emptied before each."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from litestar.testing import TestClient
+
+from api.app import create_app
+from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
+from fraud_assets.stores.online import OnlineStore
+from tests.api.world import Producer, runtime, until, with_champion
+from tests.models.made import Trained, train
+
+
+@pytest.fixture(scope="session")
+def trained() -> Trained:
+    return train(registry().feature_names(FRAUD_SCORING))
+
+
+@pytest.fixture
+def store(valkey_server: str) -> Iterator[OnlineStore]:
+    """An empty store whose epoch `e1` is published."""
+    client = redis.Redis.from_url(valkey_server)
+    client.flushall()
+    client.close()
+    joined = OnlineStore.connect(valkey_server, registry())
+    joined.publish_epoch("e1", log="log-1", resume={}, now_ms=1)
+    yield joined
+    joined.close()
+
+
+@pytest.fixture(scope="session")
+def shared_producer() -> Producer:
+    return Producer()
+
+
+@pytest.fixture
+def producer(shared_producer: Producer) -> Producer:
+    """What the scorer has produced since the test began."""
+    shared_producer.sent.clear()
+    shared_producer.full = False
+    return shared_producer
+
+
+@pytest.fixture(scope="session")
+def shared_models(tmp_path_factory: pytest.TempPathFactory, trained: Trained) -> Path:
+    return with_champion(tmp_path_factory.mktemp("models"), trained)
+
+
+@pytest.fixture(scope="session")
+def sturdy(valkey_server: str, shared_models: Path, shared_producer: Producer) -> Iterator[TestClient]:
+    """One scorer for the session: no test may break it for the next."""
+    made = runtime(shared_models, valkey_server, shared_producer, admin_token="operators-only")
+    with TestClient(create_app(made)) as client:
+        yield client
+
+
+@pytest.fixture
+def client(sturdy: TestClient, store: OnlineStore, producer: Producer) -> TestClient:
+    """The session's scorer, ready, with an empty world."""
+    until(lambda: sturdy.get("/health/ready").status_code == 200)
+    return sturdy
+
+
+@pytest.fixture
+def own_models(tmp_path: Path, trained: Trained) -> Path:
+    """A model folder that the test may change."""
+    return with_champion(tmp_path, trained)

@@ -1,0 +1,110 @@
+"""The process around the decision: what it loads, says and shows."""
+
+import json
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import msgspec
+import pytest
+from litestar.testing import TestClient
+
+from fraud_assets.stores.online import OnlineStore
+from tests.api.world import request, until, with_champion
+from tests.models.made import Trained
+
+FORBIDDEN = {"dagster", "polars", "duckdb", "mlflow", "pandas", "xgboost", "sklearn", "pyarrow", "quixstreams"}
+
+
+def test_the_process_loads_nothing_it_does_not_serve_with():
+    """Dagster alone would triple its start and its memory."""
+    code = f"import sys, api.__main__; print(sorted({FORBIDDEN!r} & set(sys.modules)))"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_schema_is_whole_and_loads_nothing_from_elsewhere(client: TestClient):
+    """Every reference leads somewhere, every route is there, and no script is."""
+    raw = client.get("/schema")
+    document = raw.json()
+
+    assert set(document["paths"]) == {
+        "/predict",
+        "/health/live",
+        "/health/ready",
+        "/metrics",
+        "/schema",
+        "/admin/reload",
+    }
+    assert b"http://" not in raw.content and b"https://" not in raw.content and b"<script" not in raw.content
+    for name in [part.split('"')[0] for part in raw.text.split("#/components/schemas/")[1:]]:
+        assert name in document["components"]["schemas"]
+    assert document["components"]["schemas"]["ScoringRequest"]["additionalProperties"] is False
+
+
+def test_the_schema_lists_exactly_the_routes_there_are(client: TestClient):
+    """A route without documentation, or the reverse, fails here."""
+    document = client.get("/schema").json()
+
+    assert {route.path for route in client.app.routes} == set(document["paths"])
+
+
+def test_metrics_count_decisions_and_name_the_model(client: TestClient):
+    """What the dashboards are drawn from."""
+    client.post("/predict", json=request())
+    client.post("/predict", json=request(amount_minor=-1))
+
+    text = client.get("/metrics").text
+
+    assert 'fraud_model_info{policy_digest="' in text and 'version="v1"' in text
+    assert 'fraud_refused_requests_total{type="invalid_value"}' in text
+    assert "fraud_decision_seconds_count" in text
+    assert "fraud_scorer_ready 1.0" in text
+
+
+@pytest.mark.e2e
+def test_the_command_serves_and_drains(
+    store: OnlineStore, valkey_server: str, broker: str, tmp_path: Path, trained: Trained, free_port: int
+):
+    """`python -m api` against real servers: ready, decides, publishes its decision, ends cleanly on SIGTERM."""
+    from confluent_kafka import Consumer
+
+    from deploy.local.topics import ensure_platform_topics
+
+    ensure_platform_topics(broker)
+    with_champion(tmp_path, trained)
+    env = {"FRAUD_MODEL_DIR": str(tmp_path), "REDIS_URL": valkey_server, "KAFKA_BOOTSTRAP_SERVERS": broker}
+    command = [sys.executable, "-m", "api", "--port", str(free_port)]
+    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        until(lambda: _status(free_port, "/health/ready") == 200, within_s=120)  # a new engine is compiled first
+        body = msgspec.json.encode(request())
+        call = urllib.request.Request(
+            f"http://127.0.0.1:{free_port}/predict", body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(call, timeout=5) as response:
+            answer = json.load(response)
+        process.terminate()
+        said, _ = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+
+    assert process.returncode in (0, -15)
+    assert "transactions_scored" in said and "4111" not in said
+    consumer = Consumer({"bootstrap.servers": broker, "group.id": "test-api", "auto.offset.reset": "earliest"})
+    consumer.subscribe(["decisions.v1"])
+    record = until(lambda: consumer.poll(0.5))
+    consumer.close()
+    assert msgspec.json.decode(record.value())["decision_id"] == answer["decision_id"]
+
+
+def _status(port: int, path: str) -> int:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as response:
+            return int(response.status)
+    except OSError:
+        return 0

@@ -1,0 +1,209 @@
+"""`POST /predict`: from bytes to a decision and its record."""
+
+from pathlib import Path
+
+import pytest
+import redis
+from litestar.testing import TestClient
+
+from api.app import create_app
+from fraud_assets.contracts.events import Outcome
+from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
+from fraud_assets.models.artifact import load_champion, read_champion
+from fraud_assets.models.manifest import Definitions
+from fraud_assets.stores.online import OnlineStore
+from fraud_assets.stores.online_port import Write
+from tests.api.world import Producer, as_float32, fold_into, published, request, runtime, until, with_champion
+from tests.models.made import Trained
+
+
+def test_one_payment_gives_one_decision(client: TestClient):
+    """Every field a client acts on."""
+    response = client.post("/predict", json=request())
+
+    answer = response.json()
+    assert response.status_code == 200
+    assert answer["transaction_id"] == "t1"
+    assert 0 <= answer["fraud_score"] <= 1
+    assert answer["decision"] in ("approve", "review", "deny")
+    assert answer["is_fraud"] == (answer["decision"] == "deny")
+    assert answer["model_version"] == "v1"
+    assert answer["degraded_reasons"] == []
+    assert answer["latency_ms"] > 0
+
+
+def test_many_payments_give_decisions_in_their_order(client: TestClient):
+    """More than are read in one round trip."""
+    batch = {"transactions": [request(transaction_id=f"t{i}", account_id=f"a{i % 7}") for i in range(100)]}
+
+    answers = client.post("/predict", json=batch).json()["decisions"]
+
+    assert [answer["transaction_id"] for answer in answers] == [f"t{i}" for i in range(100)]
+    assert len({answer["decision_id"] for answer in answers}) == 100
+
+
+def test_history_in_the_store_reaches_the_decision(client: TestClient, store: OnlineStore, producer: Producer):
+    """Six declines of a card within the hour: a rule denies it, and says why."""
+    fold_into(store, published(6))
+
+    answer = client.post("/predict", json=request()).json()
+
+    assert (answer["decision"], answer["is_fraud"]) == ("deny", True)
+    assert answer["reason_codes"][0] == "CARD_TESTING"
+    decision = until(producer.decisions)[0]
+    served = dict(zip(registry().feature_names(FRAUD_SCORING), decision.features, strict=True))
+    assert served["card_declined_count_1h"] == 6
+    assert served["account_txn_count_24h"] == 6
+    assert served["amount_minor"] == 5_000
+
+
+def test_the_record_holds_what_a_recomputation_needs(
+    client: TestClient, store: OnlineStore, producer: Producer, shared_models: Path
+):
+    """Vector, states with their positions, digests, and the score that this model gives that vector."""
+    fold_into(store, published(3, outcome=Outcome.APPROVED))
+
+    answer = client.post("/predict", json=request()).json()
+    decision = until(producer.decisions)[0]
+
+    champion = read_champion(shared_models)
+    assert champion is not None
+    model = load_champion(shared_models, champion, Definitions.of(registry(), FRAUD_SCORING))
+    assert decision.fraud_score == answer["fraud_score"] == model.score(as_float32(decision.features))
+    assert (decision.epoch, decision.model_sha256) == ("e1", model.sha256)
+    assert decision.service_digest == registry().service_digest(FRAUD_SCORING)
+    states = {state.group: state for state in decision.states}
+    assert states["card"].position == {"transactions.v1/0": 2}
+    assert (states["card"].version, states["category"].version) == (1, 0)
+    assert len(states) == 10
+    assert producer.sent[0][:2] == ("decisions.v1", b"a1")
+
+
+def test_nothing_raw_leaves_the_edge(client: TestClient, producer: Producer, capfd: pytest.CaptureFixture[str]):
+    """Neither the record nor the answer nor the log holds a card number, an e-mail or an address."""
+    answer = client.post("/predict", json=request()).content
+    until(producer.decisions)
+
+    seen = answer + b"".join(value for _, _, value in producer.sent) + "".join(capfd.readouterr()).encode()
+
+    for raw in (b"4111", b"somebody@", b"8.8.8.8"):
+        assert raw not in seen
+    assert producer.decisions()[0].request["ip_country"] == "US"
+
+
+def test_a_payment_without_card_or_email_reads_no_card(client: TestClient, producer: Producer):
+    """A voucher has neither; that is no error and no unknown card."""
+    response = client.post("/predict", json=request(card_number=..., email=..., payment_method="voucher"))
+
+    assert response.status_code == 200
+    groups = {state.group for state in until(producer.decisions)[0].states}
+    assert groups.isdisjoint({"card", "account_card"})
+
+
+def test_a_payment_already_in_a_state_is_marked(client: TestClient, store: OnlineStore, producer: Producer):
+    """Its own event would be among its features; such decisions are kept out of training."""
+    fold_into(store, published(2, outcome=Outcome.APPROVED))
+
+    client.post("/predict", json=request(transaction_id="old1"))
+
+    assert until(producer.decisions)[0].self_included
+
+
+def test_a_flushed_store_degrades_the_decision_and_denies_nobody(
+    client: TestClient, store: OnlineStore, producer: Producer, valkey_server: str
+):
+    """Every customer would look new; the answer says what was missing."""
+    raw = redis.Redis.from_url(valkey_server)
+    raw.flushall()
+    raw.close()
+
+    response = client.post("/predict", json=request(amount_minor=90_000))
+
+    answer = response.json()
+    assert response.status_code == 200
+    assert answer["degraded_reasons"] == ["online_store_no_epoch"]
+    assert answer["decision"] == "review"
+    assert "LIMITED_INFORMATION" in answer["reason_codes"]
+    assert until(producer.decisions)[0].states == []
+    until(lambda: client.get("/health/ready").status_code == 503)
+
+
+def test_without_a_store_decisions_go_on(shared_models: Path, free_port: int):
+    """From the payment alone, at once."""
+    producer = Producer()
+    app = create_app(runtime(shared_models, f"redis://127.0.0.1:{free_port}/0", producer))
+    with TestClient(app) as client:
+        answers = [client.post("/predict", json=request()).json() for _ in range(20)]
+
+    assert all(answer["degraded_reasons"] == ["online_store_unreachable"] for answer in answers)
+    assert sorted(answer["latency_ms"] for answer in answers)[10] < 50
+    features = producer.decisions()[0].features
+    served = dict(zip(registry().feature_names(FRAUD_SCORING), features, strict=True))
+    assert served["amount_minor"] == 5_000
+    assert served["account_txn_count_1h"] is None
+
+
+def test_a_torn_state_costs_one_decision_its_history(client: TestClient, store: OnlineStore):
+    """A defect of the store is not an error of the client."""
+    store.compare_and_set("account", [Write("a1", 0, b"\x01garbage")])
+
+    torn = client.post("/predict", json=request()).json()
+    other = client.post("/predict", json=request(account_id="a2")).json()
+
+    assert torn["degraded_reasons"] == ["online_state_unreadable"]
+    assert other["degraded_reasons"] == []
+
+
+def test_a_full_kafka_queue_costs_records_and_not_decisions(client: TestClient, producer: Producer):
+    """And the loss is counted."""
+    producer.full = True
+
+    assert client.post("/predict", json=request()).status_code == 200
+
+    until(lambda: b'fraud_decision_events_total{result="lost"}' in client.get("/metrics").content)
+
+
+def test_without_a_model_there_is_no_decision_and_no_readiness(
+    store: OnlineStore, valkey_server: str, tmp_path: Path, trained: Trained
+):
+    """503 with what is missing; and once a champion is published, it is served without a restart."""
+    with TestClient(create_app(runtime(tmp_path, valkey_server, Producer()))) as client:
+        refused = client.post("/predict", json=request())
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "1"
+        assert client.get("/health/live").status_code == 200
+        assert "no model" in client.get("/health/ready").json()["detail"]
+
+        with_champion(tmp_path, trained)
+
+        until(lambda: client.get("/health/ready").status_code == 200)
+        assert client.post("/predict", json=request()).status_code == 200
+
+
+def test_a_new_champion_is_swapped_in_and_a_bad_one_is_not(
+    store: OnlineStore, valkey_server: str, own_models: Path, trained: Trained
+):
+    """The old model answers until the new one is verified, and after it is refused."""
+    with TestClient(create_app(runtime(own_models, valkey_server, Producer()))) as client:
+        with_champion(own_models, trained, "v2")
+        until(lambda: client.post("/predict", json=request()).json()["model_version"] == "v2")
+
+        with_champion(own_models, trained, "v3", service_digest="0" * 64)
+        until(lambda: b'fraud_model_reloads_total{result="other_definitions"} 1.0' in client.get("/metrics").content)
+
+        assert client.post("/predict", json=request()).json()["model_version"] == "v2"
+
+
+def test_reload_needs_the_token(client: TestClient):
+    """And does not exist where none is configured."""
+    assert client.post("/admin/reload").status_code == 401
+    assert client.post("/admin/reload", headers={"Authorization": "Bearer wrong"}).status_code == 401
+    reloaded = client.post("/admin/reload", headers={"Authorization": "Bearer operators-only"})
+    assert (reloaded.status_code, reloaded.json()) == (200, {"model_version": "v1"})
+
+
+def test_reload_does_not_exist_without_a_token(valkey_server: str, tmp_path: Path):
+    """A route nobody may use is one less to guard."""
+    app = create_app(runtime(tmp_path, valkey_server, Producer()))
+
+    assert "/admin/reload" not in {route.path for route in app.routes}

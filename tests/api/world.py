@@ -1,0 +1,134 @@
+"""A scorer with everything real but Kafka: a model made by XGBoost, states folded by the engine, a Valkey."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from api.runtime import Runtime
+from api.settings import ApiSettings
+from fraud_assets.contracts import codec, topics
+from fraud_assets.contracts.events import Decision, Outcome, Transaction
+from fraud_assets.contracts.tokens import TokenKey, tokenise
+from fraud_assets.engine.plan import EnginePlan
+from fraud_assets.engine.prepare import columns_from_events, entity_key, rows_of
+from fraud_assets.engine.state import StateEngine
+from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
+from fraud_assets.models.artifact import publish_champion, write_artifact
+from fraud_assets.settings import DEVELOPMENT_TOKEN_KEY
+from fraud_assets.stores.online import OnlineStore
+from fraud_assets.stores.online_port import Write
+from tests.models.made import Trained
+
+KEY = TokenKey.of("dev", DEVELOPMENT_TOKEN_KEY)
+WITHIN_S = 60.0  # a verification's child process on a busy machine takes seconds
+MAX_DECISION_BYTES = 256 * 1024
+
+
+class Producer:
+    """Keeps what is produced; `full` is librdkafka's full queue."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, bytes, bytes]] = []
+        self.full = False
+
+    def produce(self, topic: str, value: bytes, key: bytes, on_delivery: Callable[[Any, Any], None]) -> None:
+        if self.full:
+            raise BufferError
+        self.sent.append((topic, key, value))
+
+    def poll(self, timeout: float) -> int:
+        return 0
+
+    def flush(self, timeout: float) -> int:
+        return 0
+
+    def decisions(self) -> list[Decision]:
+        return [codec.decode(Decision, value, max_bytes=MAX_DECISION_BYTES) for _, _, value in self.sent]
+
+
+def runtime(model_dir: Path, redis_url: str, producer: Producer, **settings: object) -> Runtime:
+    fields = {"model_dir": model_dir, "redis_url": redis_url, **settings}
+    return Runtime(ApiSettings(**fields), registry(), FRAUD_SCORING, producer)  # type: ignore[arg-type]
+
+
+def with_champion(model_dir: Path, trained: Trained, version: str = "v1", **changes: object) -> Path:
+    write_artifact(model_dir / version, trained.booster_json, trained.manifest(version, **changes))
+    publish_champion(model_dir, version)
+    return model_dir
+
+
+def request(**changes: object) -> dict[str, object]:
+    """A payment a second ago."""
+    fields: dict[str, object] = {
+        "transaction_id": "t1",
+        "event_time_ms": time.time_ns() // 1_000_000 - 1_000,
+        "account_id": "a1",
+        "event_id": "e1",
+        "promoter_id": "p1",
+        "device_id": "d1",
+        "ip": "8.8.8.8",
+        "card_number": "4111 1111 1111 1111",
+        "email": "somebody@example.com",
+        "payment_method": "card",
+        "amount_minor": 5_000,
+        "currency": "EUR",
+        "ticket_count": 2,
+        "tier": "standard",
+        "category": "concert",
+        "billing_country": "DE",
+        "user_agent": "test",
+    }
+    fields.update(changes)
+    return {name: value for name, value in fields.items() if value is not ...}
+
+
+def published(count: int, *, outcome: Outcome = Outcome.DECLINED_BY_ISSUER, **changes: object) -> list[Transaction]:
+    """`count` earlier payments of the same entities, a minute apart."""
+    raw = request(**changes)
+    known = {name: value for name, value in raw.items() if name not in ("ip", "card_number", "email")}
+    known |= {
+        "ip_token": tokenise("ip", str(raw["ip"]), KEY),
+        "ip_country": "US",
+        "card_token": tokenise("card", str(raw["card_number"]), KEY),
+        "outcome": outcome,
+    }
+    last = int(str(raw["event_time_ms"]))
+    return [
+        msgspec.convert(
+            known | {"transaction_id": f"old{i}", "event_time_ms": last - 60_000 * (count - i)},
+            Transaction,
+            strict=False,
+        )
+        for i in range(count)
+    ]
+
+
+def fold_into(store: OnlineStore, events: list[Transaction]) -> None:
+    """What the worker does, for the groups of one set of entities."""
+    plan = EnginePlan(registry())
+    source = FRAUD_SCORING.scored
+    positions = [(topics.TRANSACTIONS.name, 0, offset) for offset in range(len(events))]
+    columns = columns_from_events(plan, source, events, positions, [event.event_time_ms for event in events])
+    for group in plan.groups:
+        if any(item.name == source.name for item in group.sources):
+            folded = StateEngine(plan, group).fold(None, rows_of(plan, group, columns)).packed[0]
+            key = entity_key(group.group.entity, events[0])
+            assert key is not None
+            assert store.compare_and_set(group.name, [Write(key, 0, folded)]) == [True]
+
+
+def until(true: Callable[[], Any], within_s: float = WITHIN_S) -> Any:
+    """Its first true value, within the deadline."""
+    deadline = time.monotonic() + within_s
+    while not (found := true()):
+        assert time.monotonic() < deadline, "not within the deadline"
+        time.sleep(0.01)
+    return found
+
+
+def as_float32(values: list[float | None]) -> np.ndarray:
+    return np.array([np.nan if value is None else value for value in values], np.float32)

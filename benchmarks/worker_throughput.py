@@ -41,25 +41,25 @@ METRICS_PORT = 19_400
 
 def transaction(i: int, now_ms: int) -> Transaction:
     """Skewed enough: some accounts, devices and cards are busy, most are not."""
-    values = dict(
-        event_time_ms=now_ms,
-        transaction_id=f"t{i}",
-        account_id=f"a{(i * i) % 5003}",
-        event_id=f"e{i % 200}",
-        promoter_id=f"p{i % 40}",
-        device_id=f"d{(i * i) % 4001}",
-        ip_token=f"dev:{i % 3000:08x}",
-        ip_country="DE",
-        card_token=f"dev:c{(i * i) % 4507}",
-        payment_method="card",
-        amount_minor=1_000 + i % 9_000,
-        currency="EUR",
-        ticket_count=2,
-        tier="standard",
-        category="concert",
-        billing_country="DE",
-        outcome="approved",
-    )
+    values = {
+        "event_time_ms": now_ms,
+        "transaction_id": f"t{i}",
+        "account_id": f"a{(i * i) % 5003}",
+        "event_id": f"e{i % 200}",
+        "promoter_id": f"p{i % 40}",
+        "device_id": f"d{(i * i) % 4001}",
+        "ip_token": f"dev:{i % 3000:08x}",
+        "ip_country": "DE",
+        "card_token": f"dev:c{(i * i) % 4507}",
+        "payment_method": "card",
+        "amount_minor": 1_000 + i % 9_000,
+        "currency": "EUR",
+        "ticket_count": 2,
+        "tier": "standard",
+        "category": "concert",
+        "billing_country": "DE",
+        "outcome": "approved",
+    }
     return msgspec.convert(values, Transaction)
 
 

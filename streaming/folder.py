@@ -18,8 +18,9 @@ from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_port import EpochMarker, NoEpoch, OnlineStates, StoreUnavailable
 from streaming import metrics
+from streaming.core.batch import EventBatch, Update
 from streaming.core.fold import FoldReport, GroupFolder
-from streaming.core.records import Record, dead_letter_record
+from streaming.core.records import DeadLetter, Record, dead_letter_record
 from streaming.edges.broker import ANSWER_WITHIN_S, RecordSink, Sender, application, consume, declare
 from streaming.settings import WorkerSettings
 
@@ -39,6 +40,7 @@ class FoldSink(RecordSink):
 
     def __init__(
         self,
+        plan: EnginePlan,
         states: OnlineStates,
         epoch: str,
         folders: Mapping[str, GroupFolder],
@@ -46,6 +48,7 @@ class FoldSink(RecordSink):
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         super().__init__()
+        self._plan = plan
         self._states = states
         self._epoch = epoch
         self._by_topic = {entity_topic(name).name: (name, folder) for name, folder in folders.items()}
@@ -64,8 +67,10 @@ class FoldSink(RecordSink):
         """
         try:
             self._bind()
-            for topic, records in self._buffer.items():
-                self._fold(topic, records)
+            batch = EventBatch(self._plan)
+            added = {topic: [(one, batch.add(one)) for one in records] for topic, records in self._buffer.items()}
+            for topic, records in added.items():
+                self._fold(topic, batch, records)
             self._sender.flush()
         except (NoEpoch, StoreUnavailable) as error:
             self._is_bound = False
@@ -85,10 +90,10 @@ class FoldSink(RecordSink):
             raise EpochChanged(f"the online store is of epoch {found}, this process folds {self._epoch}")
         self._is_bound = True
 
-    def _fold(self, topic: str, records: list[Record]) -> None:
+    def _fold(self, topic: str, batch: EventBatch, records: list[tuple[Record, Update | DeadLetter]]) -> None:
         started = time.perf_counter()
         group, folder = self._by_topic[topic]
-        report = folder.fold(records)
+        report = folder.fold_prepared(batch, records)
         self._sender.send(dead_letter_record(DEAD_LETTERS.name, letter) for letter in report.dead_letters)
         self._count(group, report)
         log.info(
@@ -163,7 +168,7 @@ def run(settings: WorkerSettings) -> None:
     app = application(settings, "folder", group, settings.fold_flush_s)
     topics = [entity_topic(item.name) for item in plan.groups]
     folders = {item.name: GroupFolder(plan, item, states) for item in plan.groups}
-    sink = FoldSink(states, marker.epoch, folders, Sender(settings.kafka_bootstrap_servers))
+    sink = FoldSink(plan, states, marker.epoch, folders, Sender(settings.kafka_bootstrap_servers))
     consume(app, sink, topics, settings.replication_factor)
     declare(app, [DEAD_LETTERS], settings.replication_factor)
     resume_at(settings, group, marker)

@@ -30,7 +30,7 @@ class Silent:
 def sink_of(store: MemoryStore, epoch: str) -> FoldSink:
     plan = EnginePlan(registry())
     folders = {"account": GroupFolder(plan, plan.group("account"), store)}
-    return FoldSink(store, epoch, folders, Silent())  # type: ignore[arg-type]
+    return FoldSink(plan, store, epoch, folders, Silent())  # type: ignore[arg-type]
 
 
 def one_record() -> Record:

@@ -7,6 +7,7 @@ compared before anything is timed, and may differ by the rows of one tile.
 """
 
 import os
+from functools import partial
 
 os.environ.setdefault("POLARS_MAX_THREADS", "2")
 
@@ -74,9 +75,9 @@ def main() -> None:
         frame = pl.DataFrame({"key": key, "time": time, "amount": amount})
         with duckdb.connect(config={"threads": THREADS}) as db:
             db.execute("CREATE TEMP TABLE payments AS SELECT * FROM frame")
-            mine_s = median_s(lambda: ours(key, time, amount), runs=5, warm_ups=2)
-            duck_s = median_s(lambda: in_duckdb(db), runs=1, warm_ups=0)
-            polars_s = median_s(lambda: in_polars(frame), runs=3)
+            mine_s = median_s(partial(ours, key, time, amount), runs=5, warm_ups=2)
+            duck_s = median_s(partial(in_duckdb, db), runs=1, warm_ups=0)
+            polars_s = median_s(partial(in_polars, frame), runs=3)
             wrong = agree(ours(key, time, amount), db, key, time)
         distinct = len(np.unique(key))
         report(

@@ -1,0 +1,103 @@
+"""Folding into packed states, and reading them for a request: how many updates a second, how many µs.
+
+Payments of a month are folded in micro-batches as the worker folds them, every group of
+fraud_scoring, one thread, states kept as the bytes the store would hold. Then one request of typical
+entities is read again and again, and one whose entities are the busiest of all.
+"""
+
+import statistics
+import time
+
+import numpy as np
+
+from benchmarks.engine_training_set import payments
+from benchmarks.measure import report
+from fraud_assets.contracts.events import Transaction
+from fraud_assets.engine.plan import EnginePlan, GroupPlan, ServicePlan
+from fraud_assets.engine.prepare import Columns, rows_of
+from fraud_assets.engine.request import RequestReader
+from fraud_assets.engine.state import StateEngine
+from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
+
+ROWS = 200_000
+MICRO_BATCH = 1_000
+READS = 3_000
+
+States = dict[int, bytes]
+
+
+def fold_group(engine: EnginePlan, group: GroupPlan, columns: Columns) -> tuple[States, float]:
+    """(states by entity, seconds) of folding every payment into one group."""
+    folder, keys = StateEngine(engine, group), columns.keys(group.group.entity)
+    rows = rows_of(engine, group, columns)
+    folder.fold(None, rows[:1])
+    states: States = {}
+    started = time.perf_counter()
+    for first in range(0, len(rows), MICRO_BATCH):
+        batch = keys[first : first + MICRO_BATCH]
+        order = np.argsort(batch, kind="stable")
+        entities, starts = np.unique(batch[order], return_index=True)
+        held = [states.get(int(entity)) for entity in entities]
+        folded = folder.fold_many(
+            held, rows[first : first + MICRO_BATCH][order], np.append(starts, len(batch)).astype(np.int64)
+        )
+        states.update(zip(entities.tolist(), folded.packed, strict=True))
+    return states, time.perf_counter() - started
+
+
+def typical(time_ms: int) -> Transaction:
+    """A payment whose own fields cost what a real one's do."""
+    return Transaction(
+        event_time_ms=time_ms, transaction_id="t", account_id="a", event_id="e", promoter_id="p", device_id="d", ip_token="k0:aa",
+        ip_country="DE", card_token="k0:bb", payment_method="card", amount_minor=4_200, currency="EUR", ticket_count=2,
+        tier="standard", category="sport", billing_country="DE", lat_e6=52_500_000, lon_e6=13_400_000, outcome="approved",
+    )  # fmt: skip
+
+
+def read_us(service: ServicePlan, states: list[bytes | None], time_ms: int) -> tuple[float, float]:
+    """(median, 99th percentile) µs of one request's vector."""
+    reader, event = RequestReader(service), typical(time_ms)
+    reader.read(states, event, time_ms, "t")
+    taken = []
+    for _ in range(READS):
+        started = time.perf_counter_ns()
+        reader.read(states, event, time_ms, "t")
+        taken.append((time.perf_counter_ns() - started) / 1e3)
+    return statistics.median(taken), float(np.percentile(taken, 99))
+
+
+def main() -> None:
+    engine = EnginePlan(registry())
+    service = ServicePlan(engine, FRAUD_SCORING)
+    columns = payments(engine, ROWS)
+    groups = [group for group in engine.groups if "transactions" in {source.name for source in group.sources}]
+    made = {group.name: fold_group(engine, group, columns) for group in groups}
+    seconds = sum(taken for _, taken in made.values())
+    updates = ROWS * len(groups)
+    per_group = {name: round(ROWS / taken) for name, (_, taken) in made.items()}
+    sizes = {name: round(statistics.mean(map(len, states.values()))) for name, (states, _) in made.items()}
+    report("engine.fold", updates / seconds, None, None, "updates/s", updates, by_group=per_group, mean_bytes=sizes)
+    latest = int(columns.time[-1]) + 1
+    median = [
+        statistics.median_low(sorted(map(len, made[group.name][0].values()))) if group.name in made else 0
+        for group in service.groups
+    ]
+    common = [
+        _of_size(made[g.name][0], size) if g.name in made else None
+        for g, size in zip(service.groups, median, strict=True)
+    ]
+    largest = [max(made[g.name][0].values(), key=len) if g.name in made else None for g in service.groups]
+    typical_us, worst_us = read_us(service, common, latest), read_us(service, largest, latest)
+    report(
+        "engine.read", typical_us[0], None, None, "µs", READS, p99=round(typical_us[1], 1), features=len(service.names),
+        entities=sum(state is not None for state in common), bytes=sum(map(len, filter(None, common))),
+        worst_us=round(worst_us[0], 1), worst_bytes=sum(map(len, filter(None, largest))),
+    )  # fmt: skip
+
+
+def _of_size(states: States, size: int) -> bytes:
+    return next(state for state in states.values() if len(state) == size)
+
+
+if __name__ == "__main__":
+    main()

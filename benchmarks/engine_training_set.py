@@ -1,0 +1,108 @@
+"""The whole fraud_scoring service, point in time, for every payment of a simulated log, streamed to Parquet.
+
+Half a million, one million and eight million rows, each in a process of its own so that peak memory
+is its own. Nobody else computes these vectors; the peer of a part is in engine_windows.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measure import THREADS, peak_gib, report
+from fraud_assets.engine.batch import Log, Spine, vector_chunks
+from fraud_assets.engine.plan import EnginePlan, ServicePlan
+from fraud_assets.engine.prepare import Columns
+from fraud_assets.features.catalogue.sources import TRANSACTIONS
+from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
+from fraud_assets.features.sources import Kind
+from fraud_assets.features.windows import DAY_MS
+from fraud_assets.stores.frames import write_vectors
+
+SIZES = (500_000, 1_000_000, 8_000_000)
+DAYS = 60
+START_MS = 1_700_000_000_000
+
+# Distinct values of the identifiers of a million payments; more rows bring more of them.
+PER_MILLION = {
+    "account_id": 120_000, "device_id": 150_000, "ip_token": 110_000, "card_token": 140_000, "event_id": 2_000, "promoter_id": 200,
+}  # fmt: skip
+
+
+def payments(engine: EnginePlan, rows: int) -> Columns:
+    """Payments with power-law identifiers, in log order, as the lake would give them."""
+    rng = np.random.default_rng(rows)
+    account = _power_law(rng, rows, PER_MILLION["account_id"])
+    own = {"device_id": 3, "ip_token": 2, "card_token": 2}
+    fields: dict[str, np.ndarray] = {}
+    for name, field in TRANSACTIONS.fields.items():
+        if field.kind is Kind.CATEGORY:
+            fields[name] = rng.integers(1, len(field.vocabulary) + 1, rows)
+        elif name in own:
+            fields[name] = account * 7 + rng.integers(0, own[name], rows) + len(name) * 10**9
+        else:
+            fields[name] = np.zeros(rows, np.int64)
+    fields["account_id"] = account
+    fields["event_id"] = _power_law(rng, rows, PER_MILLION["event_id"])
+    fields["promoter_id"] = fields["event_id"] % PER_MILLION["promoter_id"]
+    fields["transaction_id"] = np.arange(rows, dtype=np.int64)
+    fields["event_time_ms"] = np.sort(rng.integers(START_MS, START_MS + DAYS * DAY_MS, rows))
+    fields["amount_minor"] = np.exp(rng.normal(8.5, 1, rows)).astype(np.int64) + 1
+    fields["ticket_count"] = rng.integers(1, 6, rows)
+    fields["lat_e6"] = rng.integers(-60_000_000, 60_000_000, rows)
+    fields["lon_e6"] = rng.integers(-60_000_000, 60_000_000, rows)
+    empty = np.full(rows, engine.topic_code("import.transactions.v1", 0), np.int64)
+    return Columns(TRANSACTIONS, fields, fields["event_time_ms"], empty, np.arange(rows, dtype=np.int64))
+
+
+def _power_law(rng: np.random.Generator, rows: int, per_million: int) -> np.ndarray:
+    count = max(2, per_million * rows // 1_000_000)
+    weights = 1.0 / np.arange(1, count + 1) ** 0.6
+    return np.minimum(np.searchsorted(np.cumsum(weights / weights.sum()), rng.random(rows)), count - 1).astype(np.int64)
+
+
+def measure(rows: int) -> dict[str, float]:
+    """Seconds and peak memory of one size; a small run first, for the machine code."""
+    engine = EnginePlan(registry())
+    service = ServicePlan(engine, FRAUD_SCORING)
+    with tempfile.TemporaryDirectory() as folder:
+        _run(service, payments(engine, 20_000), Path(folder))
+        columns = payments(engine, rows)
+        started = time.perf_counter()
+        size = _run(service, columns, Path(folder))
+        taken = time.perf_counter() - started
+    return {"rows": rows, "seconds": taken, "features": len(service.names), "gib": peak_gib(), "file_gib": size / 2**30}
+
+
+def _run(service: ServicePlan, columns: Columns, folder: Path) -> int:
+    log = Log(service.engine, [columns])
+    path = folder / "training_set.parquet"
+    spine = Spine.of_events(log, "transactions")
+    write_vectors(path, service.names, vector_chunks(service, log, spine, threads=THREADS, scratch=folder))
+    return path.stat().st_size
+
+
+def main() -> None:
+    """One child process a size; prints the million's line with the others beside it."""
+    sizes = []
+    for rows in SIZES:
+        child = [sys.executable, "-m", "benchmarks.engine_training_set", str(rows)]
+        sizes.append(json.loads(subprocess.run(child, check=True, capture_output=True, text=True).stdout))
+    per_row = [item["seconds"] / item["rows"] * 1e6 for item in sizes]
+    million = sizes[1]
+    report(
+        "engine.training_set_340", million["seconds"], None, None, "s", 1_000_000, features=million["features"],
+        peak_gib=round(million["gib"], 2), us_per_row={str(item["rows"]): round(cost, 2) for item, cost in zip(sizes, per_row, strict=True)},
+        peak_gib_by_rows={str(item["rows"]): round(item["gib"], 2) for item in sizes},
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        print(json.dumps(measure(int(sys.argv[1]))))
+    else:
+        main()

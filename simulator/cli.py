@@ -13,7 +13,7 @@ from fraud_assets.settings import Settings
 from simulator.history import HistorySummary, write_history
 from simulator.metrics import RunMetrics, metrics_of
 from simulator.report import write_report
-from simulator.results import RunResult, write_jsonl
+from simulator.results import RunResult, write_jsonl, write_result
 from simulator.run import BadTarget, RunRequest, run_scenario
 from simulator.scenarios.registry import SCENARIOS, UnknownScenario
 from simulator.spec import DAY_MS, WorldSpec, default_accounts
@@ -83,6 +83,7 @@ def run(
     world: Annotated[Path | None, typer.Option(help="World file of a history; by default beside the lake.")] = None,
     results: Annotated[Path | None, typer.Option(help="JSON lines, one per purchase.")] = None,
     report: Annotated[Path | None, typer.Option(help="HTML report.")] = None,
+    whole: Annotated[Path | None, typer.Option(help="The run as one JSON document, if wanted.")] = None,
 ) -> None:
     """Drive live traffic; arrivals do not wait for answers."""
     settings = Settings()
@@ -100,6 +101,8 @@ def run(
     folder = settings.var_dir / "simulator"
     results = results or folder / f"{scenario}-{seed}.jsonl"
     write_jsonl(result, results)
+    if whole is not None:
+        write_result(result, whole)
     page = write_report(result, report or folder / f"{scenario}-{seed}.html")
     _print_metrics(metrics_of(result))
     console.print(f"results → {results}\nreport → {page}")

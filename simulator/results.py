@@ -78,3 +78,14 @@ def write_jsonl(result: RunResult, path: Path) -> None:
 def read_jsonl(path: Path) -> list[PurchaseResult]:
     """What `write_jsonl` wrote."""
     return [msgspec.json.decode(line, type=PurchaseResult) for line in path.read_bytes().splitlines()]
+
+
+def write_result(result: RunResult, path: Path) -> None:
+    """The whole run as one JSON document, from which figures and page can be made again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.encode(result))
+
+
+def read_result(path: Path) -> RunResult:
+    """What `write_result` wrote."""
+    return msgspec.json.decode(path.read_bytes(), type=RunResult)

@@ -1,0 +1,84 @@
+"""From an empty folder to a platform that can decide: history, the asset graph over it, the online store.
+
+The graph is materialized as an operator would do it, with `dagster asset materialize`, on the
+Dagster instance of DAGSTER_HOME: every run is in the UI afterwards.
+"""
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+
+from deploy.local.demo_steps import Step, Steps
+
+DEFINITIONS = "fraud_assets.definitions"
+RAW = ("transactions", "activity", "profiles", "labels", "decisions")
+TRAINING = ("training_set", "fraud_model", "champion_model")
+_STEP_STARTED = re.compile(r'STEP_START - Started execution of step "([^"]+)"')
+_HISTORY_WITHIN_S = 300.0
+_RUN_WITHIN_S = 900.0
+
+
+@dataclass(frozen=True)
+class World:
+    """How much history. Its last day is today, up to this minute."""
+
+    days: int = 30
+    per_day: int = 3_000
+    seed: int = 7
+    last_day: date = field(default_factory=lambda: datetime.now(UTC).date())
+
+    @property
+    def first_day(self) -> date:
+        return self.last_day - timedelta(days=self.days - 1)
+
+
+def history_argv(world: World) -> list[str]:
+    """The command that writes the world's past into the lake."""
+    return [
+        *(sys.executable, "-m", "simulator", "history"),
+        *("--days", str(world.days), "--rate", str(world.per_day), "--seed", str(world.seed), "--until", "now"),
+    ]
+
+
+def materialize_argv(selection: Sequence[str], *, first: date | None = None, last: date) -> list[str]:
+    """The command that materializes assets for a day, or in one run for a range of days."""
+    days = ["--partition", f"{last}"] if first is None else ["--partition-range", f"{first}...{last}"]
+    select = ["--select", ",".join(selection)]
+    return [sys.executable, "-m", "dagster", "asset", "materialize", "-m", DEFINITIONS, *select, *days]
+
+
+def make_history(steps: Steps, world: World) -> None:
+    with steps.step(f"{world.days} days of history, with fraud in them") as step:
+        said = steps.run(step, "history", history_argv(world), lambda line: line, _HISTORY_WITHIN_S)
+        found = re.search(r"([\d,]+) transactions", said)
+        step.result = f"{found[0]} in the lake" if found else ""
+
+
+def materialize(
+    steps: Steps, step: Step, name: str, selection: Sequence[str], *, first: date | None = None, last: date
+) -> None:
+    """One run of the graph; the asset at work is shown."""
+    log = steps.log_path(name)
+    current = ""
+
+    def at_work(_: str) -> str:
+        nonlocal current
+        started = _STEP_STARTED.findall(log.read_text(errors="replace")) if log.exists() else []
+        current = started[-1].replace("__", "/") if started else current
+        return current
+
+    steps.run(step, name, materialize_argv(selection, first=first, last=last), at_work, _RUN_WITHIN_S)
+
+
+def build_graph(steps: Steps, world: World) -> None:
+    """Two runs: every day's raw tables and verdicts; then today's features, a model and the online store."""
+    with steps.step("asset graph: raw tables and labels, each day") as step:
+        materialize(steps, step, "dagster-history", [*RAW, "label_facts"], first=world.first_day, last=world.last_day)
+        step.result = f"{world.days} partitions, checked"
+    with steps.step("asset graph: features, training set, model, online store") as step:
+        materialize(
+            steps, step, "dagster-model", ["group:features", *TRAINING, "online_store_snapshot"], last=world.last_day
+        )
+        step.result = "champion promoted, epoch published"

@@ -1,0 +1,84 @@
+"""The whole platform once through, on one machine, from an empty folder to its own verdict on itself.
+
+    python -m deploy.local.demo [--seconds 120] [--rate 50] [--days 30] [--per-day 3000] [--var var/demo] [--quick]
+
+History with fraud in it, the asset graph over that history, a model and its promotion, then live
+traffic with an attack against worker and scorer; in the end every served vector is recomputed from
+the log. Exits with 0 if all of that worked and no vector differs. Everything it started is stopped.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from rich.console import Console
+
+from deploy.local.bootstrap import World
+from deploy.local.demo_folder import NotOurs, claim
+from deploy.local.demo_run import Demo, Traffic, run
+from deploy.local.demo_steps import StepFailed
+from deploy.local.demo_summary import Summary
+
+# Enough of everything for each step to do real work, and for a test to wait for.
+QUICK_WORLD = World(days=16, per_day=1_500)
+QUICK_TRAFFIC = Traffic(seconds=10, rate_per_s=30)
+
+
+def main() -> None:
+    began_s = time.monotonic()
+    demo = _parse_arguments(sys.argv[1:])
+    console = Console(highlight=False)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        summary = run(Demo(claim(demo.var_dir), demo.world, demo.traffic), console, began_s)
+    except (NotOurs, StepFailed) as failure:
+        _fail(console, str(failure))
+    except KeyboardInterrupt:
+        _fail(console, f"interrupted; everything is stopped, what there is lies in {demo.var_dir}", 130)
+    sys.exit(_verdict(console, summary))
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _verdict(console: Console, summary: Summary) -> int:
+    problems = summary.problems()
+    for problem in problems:
+        console.print(f"[bold red]not as it should be:[/] {problem}")
+    return 1 if problems else 0
+
+
+def _fail(console: Console, message: str, code: int = 1) -> NoReturn:
+    console.print("[bold red]the demo failed:[/] ", end="")
+    console.print(message, markup=False, soft_wrap=True)
+    sys.exit(code)
+
+
+def _parse_arguments(arguments: list[str]) -> Demo:
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.local.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, help="of live traffic")
+    parser.add_argument("--rate", type=float, help="purchases per second")
+    parser.add_argument("--days", type=int, help="of history")
+    parser.add_argument("--per-day", type=int, help="purchases per day of history")
+    parser.add_argument("--quick", action="store_true", help="everything small, as the tests run it")
+    default_var = Path(os.environ.get("FRAUD_VAR_DIR", "var")) / "demo"
+    parser.add_argument("--var", type=Path, default=default_var, help="all state; wiped at the start")
+    chosen = parser.parse_args(arguments)
+    world, traffic = (QUICK_WORLD, QUICK_TRAFFIC) if chosen.quick else (World(), Traffic())
+    return Demo(
+        chosen.var,
+        World(days=chosen.days or world.days, per_day=chosen.per_day or world.per_day),
+        Traffic(seconds=chosen.seconds or traffic.seconds, rate_per_s=chosen.rate or traffic.rate_per_s),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""The steps of the demo, in order."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from deploy.local.bootstrap import World, build_graph, make_history, materialize
+from deploy.local.demo_skew import read_skew
+from deploy.local.demo_steps import StepFailed, Steps
+from deploy.local.demo_summary import Skew, Summary, print_summary, write_summary
+from deploy.local.demo_traffic import NotDrained, drain, watch_scorer
+from deploy.local.ports import choose_ports
+from deploy.local.services import ADDRESSES, CATALOGUE
+from deploy.local.stack import ServiceFailed, Stack, shut_down, start_supervisor
+from deploy.local.topics import ensure_platform_topics
+from simulator.metrics import metrics_of
+from simulator.report import Skew as ReportedSkew
+from simulator.report import write_report
+from simulator.results import RunResult, read_result
+
+STEPS = 8
+SERVERS = ("valkey", "broker")
+WEBSERVER = "dagster-webserver"
+PLATFORM = ("worker", "scorer", "dagster-daemon")
+_DRAIN_WITHIN_S = 60.0
+# Beyond the traffic itself: preparing the plan, and the last answers.
+_TRAFFIC_SPARE_S = 90.0
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """seconds of live purchases, an attack among them."""
+
+    seconds: float = 120.0
+    rate_per_s: float = 50.0
+    scenario: str = "card-testing"
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What to run, and where its state lies."""
+
+    var_dir: Path
+    world: World
+    traffic: Traffic
+
+
+def run(demo: Demo, console: Console, began_s: float) -> Summary:
+    """All steps. Raises StepFailed; whatever happens, everything it started is stopped."""
+    with supervised(demo) as stack:
+        steps = Steps(console, STEPS, demo.var_dir / "logs", stack.env)
+        start_servers(steps, stack)
+        make_history(steps, demo.world)
+        build_graph(steps, demo.world)
+        start_platform(steps, stack)
+        drive(steps, stack, demo)
+        drain_into_lake(steps, stack)
+        skew = check_skew(steps, demo)
+        return conclude(console, demo, skew, began_s)
+
+
+@contextmanager
+def supervised(demo: Demo) -> Iterator[Stack]:
+    """A supervisor with every service configured and none started; gone with this block, or this process."""
+    given = {variable: os.environ[variable] for variable in ADDRESSES.values() if os.environ.get(variable)}
+    names = [name for name in CATALOGUE if ADDRESSES.get(name) not in given]
+    services = tuple(CATALOGUE[name] for name in names)
+    ports = choose_ports(service.preferred_port for service in services)
+    env = {**given, "FRAUD_HISTORY_START": demo.world.first_day.isoformat()}
+    stack = start_supervisor(services, demo.var_dir, ports, env, is_tethered=True)
+    try:
+        yield stack
+    finally:
+        shut_down(stack.process, stack.control_socket)
+
+
+def start_servers(steps: Steps, stack: Stack) -> None:
+    with steps.step("online store and event log") as step, failing_as_step():
+        mine = [service.name for service in stack.services if service.name in SERVERS]
+        # The webserver loads the graph while history is made, so that the runs can be watched in it.
+        for name in (*mine, WEBSERVER):
+            stack.launch(name)
+        for name in mine:
+            stack.wait_ready(name)
+        ensure_platform_topics(stack.env["KAFKA_BOOTSTRAP_SERVERS"])
+        step.result = f"Dagster will be at {stack.env['FRAUD_DAGSTER_URL']}"
+
+
+def start_platform(steps: Steps, stack: Stack) -> None:
+    with steps.step("worker, scorer and Dagster's daemon") as step, failing_as_step():
+        for name in PLATFORM:
+            stack.launch(name)
+        for name in (WEBSERVER, *PLATFORM):
+            step.note(f"waiting for {name}")
+            stack.wait_ready(name)
+        step.result = f"scorer {stack.env['FRAUD_SCORER_URL']}  Dagster {stack.env['FRAUD_DAGSTER_URL']}"
+
+
+def drive(steps: Steps, stack: Stack, demo: Demo) -> None:
+    traffic = demo.traffic
+    argv = [
+        *(sys.executable, "-m", "simulator", "run", traffic.scenario, "--target", "api,kafka"),
+        *("--rate", f"{traffic.rate_per_s:g}", "--duration", f"{traffic.seconds:g}"),
+        *("--seed", str(demo.world.seed), "--api-url", stack.env["FRAUD_SCORER_URL"]),
+        *("--whole", str(result_path(demo)), "--report", str(report_path(demo))),
+    ]
+    title = f"{traffic.seconds:g} s of live traffic with an attack in it"
+    with steps.step(title) as step:
+        look = watch_scorer(stack.env["FRAUD_SCORER_URL"])
+        steps.watch(step, "traffic", argv, look, traffic.seconds + _TRAFFIC_SPARE_S)
+        metrics = metrics_of(read_result(result_path(demo)))
+        step.result = f"{metrics.decisions:,} decisions of {metrics.purchases:,} purchases"
+        if not metrics.decisions:
+            reasons = ", ".join(f"{count}× {reason}" for reason, count in metrics.errors.items())
+            raise StepFailed(f"the scorer decided nothing ({reasons}); its log: {stack.log('scorer')}")
+
+
+def drain_into_lake(steps: Steps, stack: Stack) -> None:
+    with steps.step("the lake takes up what was said") as step:
+        try:
+            records = drain(stack.env["KAFKA_BOOTSTRAP_SERVERS"], _DRAIN_WITHIN_S, step.note)
+        except NotDrained as failure:
+            raise StepFailed(f"{failure}; the worker's log: {stack.log('worker')}") from failure
+        step.result = f"{records:,} records"
+
+
+def check_skew(steps: Steps, demo: Demo) -> Skew:
+    """Recompute what was served from the lake, up to the positions that each decision logged."""
+    with steps.step("every served vector recomputed from the log") as step:
+        found = []
+        for day in days_of(read_result(result_path(demo))):
+            # A mismatch fails the asset's check, not its run: the figures are read either way.
+            materialize(steps, step, "dagster-skew", ["skew_report"], last=day)
+            found.append(read_skew(Path(steps.env["DAGSTER_HOME"]), day))
+        skew = Skew(checked=sum(one.checked for one in found), mismatches=sum(one.mismatches for one in found))
+        step.result = f"{skew.mismatches} mismatches of {skew.checked:,}"
+        return skew
+
+
+def days_of(result: RunResult) -> list[date]:
+    """Event days of the run's purchases: one, or two around midnight."""
+    return sorted({datetime.fromtimestamp(row.event_time_ms / 1000, UTC).date() for row in result.purchases})
+
+
+def conclude(console: Console, demo: Demo, skew: Skew, began_s: float) -> Summary:
+    """Figures, page and summary file."""
+    result = read_result(result_path(demo))
+    write_report(result, report_path(demo), ReportedSkew(skew.checked, skew.mismatches))
+    metrics = metrics_of(result)
+    summary = Summary.of(metrics, skew, time.monotonic() - began_s)
+    path = demo.var_dir / "summary.json"
+    write_summary(summary, path)
+    print_summary(console, summary, metrics, {"report": report_path(demo).as_uri(), "summary": str(path)})
+    return summary
+
+
+def result_path(demo: Demo) -> Path:
+    return demo.var_dir / "run.json"
+
+
+def report_path(demo: Demo) -> Path:
+    return demo.var_dir / "report.html"
+
+
+@contextmanager
+def failing_as_step() -> Iterator[None]:
+    """A service's own message names it and ends with its log."""
+    try:
+        yield
+    except ServiceFailed as failure:
+        raise StepFailed(str(failure)) from failure

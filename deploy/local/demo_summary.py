@@ -1,0 +1,95 @@
+"""What happened in a demo, in figures: for machines, and for a person."""
+
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from simulator.metrics import Percentiles, RunMetrics
+
+
+class Attack(msgspec.Struct, frozen=True, kw_only=True):
+    """null where nothing was decided of it."""
+
+    recall: float | None
+    precision: float | None
+
+
+class Skew(msgspec.Struct, frozen=True, kw_only=True):
+    """Served vectors recomputed from the log, and how many of them were not the same bits."""
+
+    checked: int
+    mismatches: int
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """`summary.json`. seconds: of the whole demo, from its start to its last figure."""
+
+    decisions: int
+    decisions_per_s: float
+    latency_ms: Percentiles
+    attack: Attack
+    skew: Skew
+    seconds: float
+
+    @classmethod
+    def of(cls, metrics: RunMetrics, skew: Skew, seconds: float) -> "Summary":
+        return cls(
+            decisions=metrics.decisions,
+            decisions_per_s=metrics.decisions_per_s,
+            latency_ms=metrics.latency_ms,
+            attack=Attack(recall=metrics.attack.recall, precision=metrics.attack.precision),
+            skew=skew,
+            seconds=round(seconds, 1),
+        )
+
+    def problems(self) -> list[str]:
+        """Why this is not a success; empty if it is."""
+        found = []
+        if not self.decisions:
+            found.append("the platform decided nothing")
+        if not self.skew.checked:
+            found.append("no served vector was checked against the log")
+        if self.skew.mismatches:
+            found.append(
+                f"{self.skew.mismatches} of {self.skew.checked} served vectors differ from their recomputation"
+            )
+        return found
+
+
+def write_summary(summary: Summary, path: Path) -> None:
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+
+
+def print_summary(console: Console, summary: Summary, metrics: RunMetrics, links: dict[str, str]) -> None:
+    """The figures as a table, then where to look further."""
+    table = Table.grid(padding=(0, 2))
+    latency, attack, skew = summary.latency_ms, metrics.attack, summary.skew
+    table.add_row("decisions", f"[bold]{summary.decisions:,}[/]", f"{summary.decisions_per_s:,.1f} per second")
+    table.add_row("latency", f"[bold]{_ms(latency.p50)}[/] median", f"p95 {_ms(latency.p95)}, p99 {_ms(latency.p99)}")
+    table.add_row(
+        "attack, recall", f"[bold]{_percent(attack.recall)}[/]", f"{attack.caught} of {attack.decided} purchases caught"
+    )
+    table.add_row(
+        "attack, precision", f"[bold]{_percent(attack.precision)}[/]", f"{attack.false_alarms} honest purchases flagged"
+    )
+    color = "red" if summary.problems() else "green"
+    table.add_row(
+        "skew",
+        f"[bold {color}]{skew.mismatches} mismatches[/]",
+        f"of {skew.checked:,} served vectors recomputed from the log",
+    )
+    table.add_row("time", f"[bold]{summary.seconds:.0f} s[/]", "from the start to this line")
+    console.print(Panel(table, title="what happened", expand=False))
+    for name, link in links.items():
+        console.print(f"{name:<8} {link}", soft_wrap=True, highlight=False)
+
+
+def _ms(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f} ms"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"

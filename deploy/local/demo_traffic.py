@@ -1,0 +1,101 @@
+"""Live traffic watched through the platform's own metrics, and the wait until all of it is in the lake."""
+
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable
+
+from confluent_kafka import Consumer, TopicPartition
+from prometheus_client.parser import text_string_to_metric_families
+
+from fraud_assets.contracts.topics import DECISIONS, RAW_TOPICS
+
+ROUTER_GROUP = "fraud-worker"
+LABEL_GROUP = "fraud-worker-labels"
+_ANSWER_WITHIN_S = 5.0
+_LOOK_S = 0.25
+# The label stage turns labels into facts, which are raw records again: quiet once is not the end.
+_QUIET_LOOKS = 4
+
+
+class NotDrained(RuntimeError):
+    """The worker did not take up all that was sent; the message says what it lacks."""
+
+
+def watch_scorer(url: str) -> Callable[[], str]:
+    """A look at the scorer's counters: what it decided since the first look, in one line."""
+
+    def look() -> str:
+        counts = decisions_of(url)
+        if not counts:
+            return ""
+        total = sum(counts.values())
+        return " · ".join([f"{total:,.0f} decisions", *(f"{name} {count:,.0f}" for name, count in counts.items())])
+
+    return look
+
+
+def decisions_of(url: str) -> dict[str, float]:
+    """Decisions by action; empty while the scorer does not answer, which its own log explains."""
+    try:
+        with urllib.request.urlopen(f"{url}/metrics", timeout=1.0) as response:
+            text = response.read().decode()
+    except (urllib.error.URLError, OSError):
+        return {}
+    return {
+        sample.labels["decision"]: sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "fraud_decisions_total"
+    }
+
+
+def drain(bootstrap_servers: str, within_s: float, tell: Callable[[str], None]) -> int:
+    """Wait until the worker has committed all raw records, so that the lake holds them; their number.
+
+    Offsets are committed after the lake's files are written. Raises NotDrained.
+    """
+    names = [topic.name for topic in (*RAW_TOPICS, DECISIONS)]
+    groups = {ROUTER_GROUP: names, LABEL_GROUP: ["transactions.v1", "labels.v1"]}
+    deadline = time.monotonic() + within_s
+    quiet = 0
+    while quiet < _QUIET_LOOKS:
+        behind = {group: lag(bootstrap_servers, group, topics) for group, topics in groups.items()}
+        quiet = 0 if any(behind.values()) else quiet + 1
+        tell(f"{sum(behind.values()):,} records to go")
+        if time.monotonic() > deadline:
+            raise NotDrained(f"after {within_s:g} s still behind: {behind}")
+        time.sleep(_LOOK_S)
+    return sum(ends(bootstrap_servers, names).values())
+
+
+def lag(bootstrap_servers: str, group: str, topics: Iterable[str]) -> int:
+    """Records of the topics that the group has not committed."""
+    end = ends(bootstrap_servers, topics)
+    consumer = _consumer(bootstrap_servers, group)
+    try:
+        found = consumer.committed([TopicPartition(*at) for at in end], timeout=_ANSWER_WITHIN_S)
+    finally:
+        consumer.close()
+    return sum(end[one.topic, one.partition] - max(0, one.offset) for one in found)
+
+
+def ends(bootstrap_servers: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:
+    """(topic, partition) to its end offset."""
+    consumer = _consumer(bootstrap_servers, "fraud-demo")
+    try:
+        known = consumer.list_topics(timeout=_ANSWER_WITHIN_S).topics
+        return {
+            (name, partition): consumer.get_watermark_offsets(
+                TopicPartition(name, partition), timeout=_ANSWER_WITHIN_S
+            )[1]
+            for name in topics
+            for partition in known[name].partitions
+        }
+    finally:
+        consumer.close()
+
+
+def _consumer(bootstrap_servers: str, group: str) -> Consumer:
+    """Asks only; it never joins the group."""
+    return Consumer({"bootstrap.servers": bootstrap_servers, "group.id": group, "enable.auto.commit": False})

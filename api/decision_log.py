@@ -21,7 +21,7 @@ from fraud_assets.contracts import topics
 from fraud_assets.contracts.events import Decision, StateRead, ViewStatus
 from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.engine.request import STATUS_NAMES
-from fraud_assets.engine.state import StateEngine
+from fraud_assets.engine.state import BadState, StateEngine
 
 # What a broker's outage may hold in memory here and in librdkafka, some 10 KB each; past it the oldest
 # are kept, for they are already promised, and new ones are counted as lost.
@@ -67,6 +67,12 @@ class DecisionRecord:
         self._statuses = [ViewStatus(name) for name in STATUS_NAMES]
         self._service = plan.service.name
         self._service_digest = service_digest
+
+    def warm(self) -> None:
+        """Compile what reads positions."""
+        for _, engine in self._engines[:1]:
+            with contextlib.suppress(BadState):
+                engine.position(b"\0")
 
     def of(self, made: Made, latency_ms: float, broker_clock_offset_ms: int) -> Decision:
         """Everything needed to recompute it; nulls among the features are null."""

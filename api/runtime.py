@@ -37,11 +37,9 @@ class Runtime:
         self.champion = ChampionSlot(settings.model_dir, definitions, self.metrics)
         reader = RequestReader(plan)
         self.scorer = Scorer(self.store, reader, self.champion, self.metrics)
-        self.log = DecisionLog(
-            DecisionRecord(plan, reader.unit_names, definitions.service_digest),
-            producer or kafka_producer(settings.kafka_bootstrap_servers),
-            self.metrics,
-        )
+        self._record = DecisionRecord(plan, reader.unit_names, definitions.service_digest)
+        sink = producer or kafka_producer(settings.kafka_bootstrap_servers)
+        self.log = DecisionLog(self._record, sink, self.metrics)
         self.metrics.ready.set_function(lambda: not self.missing())
 
     @property
@@ -59,6 +57,8 @@ class Runtime:
 
     async def start(self) -> Self:
         tokens.warm_up()
+        self.scorer.warm()
+        self._record.warm()
         self.store.start()
         await self.champion.start()
         self.log.start()

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from api.champion import ChampionSlot, Serving
-from api.contract import Answer
+from api.contract import Answer, Scored
 from api.errors import NotReady
 from api.metrics import Metrics
+from fraud_assets.contracts.events import Category, PaymentMethod, Tier
 from fraud_assets.engine.prepare import entity_key
 from fraud_assets.engine.request import RequestReader, Served
 from fraud_assets.engine.state import BadState
@@ -19,6 +20,13 @@ from fraud_assets.stores.online_port import NoEpoch, StoreUnavailable
 # Transactions read in one round trip: a batch of a thousand in one go would hold the store, and the
 # event loop, for longer than a single request may wait.
 READ_TOGETHER = 32
+
+# A payment of nobody: it is read without states and decides nothing.
+WARM_UP: Any = Scored(
+    transaction_id="-", event_time_ms=0, account_id="-", event_id="-", promoter_id="-", device_id="-",
+    ip_token="-", ip_country="ZZ", payment_method=PaymentMethod.CARD, amount_minor=0, currency="XXX",  # noqa: S106  # a token, no password
+    ticket_count=1, tier=Tier.STANDARD, category=Category.OTHER, billing_country="ZZ",
+)  # fmt: skip
 
 NO_EPOCH = "online_store_no_epoch"
 BAD_STATE = "online_state_unreadable"
@@ -65,6 +73,10 @@ class Scorer:
         self.now_ms = now_ms
         self._groups = [(group.name, group.group.entity) for group in reader.groups]
         self._by_action = {action: metrics.decisions.labels(action.value) for action in Action}
+
+    def warm(self) -> None:
+        """Compile what reads states and makes vectors, before a request has to wait for it."""
+        self._reader.read([None] * len(self._groups), WARM_UP, WARM_UP.event_time_ms, WARM_UP.transaction_id)
 
     async def decide(self, events: Sequence[Any]) -> list[Made]:
         """One decision for each event, in order. Raises NotReady while there is no model.

@@ -78,9 +78,12 @@ def test_the_command_serves_and_drains(
     with_champion(tmp_path, trained)
     env = {"FRAUD_MODEL_DIR": str(tmp_path), "REDIS_URL": valkey_server, "KAFKA_BOOTSTRAP_SERVERS": broker}
     command = [sys.executable, "-m", "api", "--port", str(free_port)]
-    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    log = tmp_path / "log"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(command, env=env, stdout=sink, stderr=subprocess.STDOUT)
     try:
-        until(lambda: _status(free_port, "/health/ready") == 200, within_s=120)  # a new engine is compiled first
+        until(lambda: _status(free_port, "/health/ready") == 200 or process.poll(), within_s=120)
+        assert process.poll() is None, log.read_text()
         body = msgspec.json.encode(request())
         call = urllib.request.Request(
             f"http://127.0.0.1:{free_port}/predict", body, {"Content-Type": "application/json"}
@@ -88,10 +91,11 @@ def test_the_command_serves_and_drains(
         with urllib.request.urlopen(call, timeout=5) as response:
             answer = json.load(response)
         process.terminate()
-        said, _ = process.communicate(timeout=20)
+        process.wait(20)
     finally:
         process.kill()
         process.wait()
+    said = log.read_text()
 
     assert process.returncode in (0, -15)
     assert "transactions_scored" in said and "4111" not in said

@@ -2,11 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import redis
+import uvloop
 
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.stores.online import OnlineStore
@@ -15,6 +17,19 @@ from fraud_assets.stores.online_port import NoEpoch, StoreUnavailable, Write
 from fraud_assets.stores.online_wire import Address, Connection
 
 WITHIN_S = 5.0
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest):
+    """Runs a scenario on the standard event loop, and on the one the scorer uses: their transports differ."""
+
+    def scenario_to_end(scenario: Coroutine[Any, Any, Any]) -> Any:
+        factory = uvloop.new_event_loop if request.param == "uvloop" else None
+        with asyncio.Runner(loop_factory=factory) as runner:
+            return runner.run(scenario)
+
+    return scenario_to_end
 
 
 @pytest.fixture
@@ -46,7 +61,7 @@ async def until(true: Callable[[], object]) -> None:
         await asyncio.sleep(0.005)
 
 
-def test_states_and_versions_come_in_the_order_asked(store: OnlineStore, valkey_server: str):
+def test_states_and_versions_come_in_the_order_asked(run: Run, store: OnlineStore, valkey_server: str):
     """The engine takes states by place."""
     store.compare_and_set("account", [Write("a", 0, b"one")])
     store.compare_and_set("account", [Write("a", 1, b"two")])
@@ -57,11 +72,11 @@ def test_states_and_versions_come_in_the_order_asked(store: OnlineStore, valkey_
             await until(lambda: reader.marker)
             return await reader.read([("card", "c"), ("device", "d"), ("account", "a")])
 
-    found = asyncio.run(scenario())
+    found = run(scenario())
     assert (found.states, found.versions, found.epoch) == ([b"card", None, b"two"], [1, 0, 2], "e1")
 
 
-def test_reads_in_flight_together_do_not_mix_their_answers(store: OnlineStore, valkey_server: str):
+def test_reads_in_flight_together_do_not_mix_their_answers(run: Run, store: OnlineStore, valkey_server: str):
     """Replies are matched by order alone."""
     store.compare_and_set("ip", [Write(f"k{i}", 0, str(i).encode()) for i in range(300)])
 
@@ -70,10 +85,10 @@ def test_reads_in_flight_together_do_not_mix_their_answers(store: OnlineStore, v
             await until(lambda: reader.marker)
             return await asyncio.gather(*(reader.read([("ip", f"k{i}")]) for i in range(300)))
 
-    assert [read.states for read in asyncio.run(scenario())] == [[str(i).encode()] for i in range(300)]
+    assert [read.states for read in run(scenario())] == [[str(i).encode()] for i in range(300)]
 
 
-def test_a_new_epoch_is_followed_by_the_next_read(store: OnlineStore, valkey_server: str):
+def test_a_new_epoch_is_followed_by_the_next_read(run: Run, store: OnlineStore, valkey_server: str):
     """Publishing a snapshot interrupts nobody."""
 
     async def scenario():
@@ -83,11 +98,11 @@ def test_a_new_epoch_is_followed_by_the_next_read(store: OnlineStore, valkey_ser
             store.publish_epoch("e2", log="log-1", resume={}, now_ms=2)
             return await reader.read([("account", "a")])
 
-    found = asyncio.run(scenario())
+    found = run(scenario())
     assert (found.states, found.epoch) == ([b"rebuilt"], "e2")
 
 
-def test_a_flushed_store_is_no_epoch_and_not_a_world_of_strangers(store: OnlineStore, valkey_server: str):
+def test_a_flushed_store_is_no_epoch_and_not_a_world_of_strangers(run: Run, store: OnlineStore, valkey_server: str):
     """The marker is read with the states."""
 
     async def scenario():
@@ -98,10 +113,10 @@ def test_a_flushed_store_is_no_epoch_and_not_a_world_of_strangers(store: OnlineS
                 await reader.read([("account", "a")])
             assert reader.marker is None
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
-def test_without_a_server_reads_fail_at_once(free_port: int):
+def test_without_a_server_reads_fail_at_once(run: Run, free_port: int):
     """A dead store costs a decision its features, not its time."""
 
     async def scenario():
@@ -111,7 +126,7 @@ def test_without_a_server_reads_fail_at_once(free_port: int):
                 await reader.read([("account", "a")])
             return refused.value.reason, time.perf_counter() - began
 
-    reason, took_s = asyncio.run(scenario())
+    reason, took_s = run(scenario())
     assert reason == "online_store_unreachable"
     assert took_s < 0.02
 
@@ -141,7 +156,7 @@ async def _with_fake(fake: FakeServer, test: Callable[[OnlineReader], Awaitable[
     server.close()
 
 
-def test_a_hung_server_costs_the_timeout_then_nothing(store: OnlineStore):
+def test_a_hung_server_costs_the_timeout_then_nothing(run: Run, store: OnlineStore):
     """After a few timeouts the connection is given up, and reads fail at once until it is back."""
 
     async def silence(sink: asyncio.StreamWriter) -> None:
@@ -163,10 +178,10 @@ def test_a_hung_server_costs_the_timeout_then_nothing(store: OnlineStore):
         while not await fails():
             assert time.monotonic() < deadline
 
-    asyncio.run(_with_fake(FakeServer(silence), scenario))
+    run(_with_fake(FakeServer(silence), scenario))
 
 
-def test_a_server_that_is_not_redis_fails_the_read_and_is_left(store: OnlineStore):
+def test_a_server_that_is_not_redis_fails_the_read_and_is_left(run: Run, store: OnlineStore):
     """After a protocol error no later reply can be trusted to belong to its question."""
 
     async def nonsense(sink: asyncio.StreamWriter) -> None:
@@ -179,10 +194,10 @@ def test_a_server_that_is_not_redis_fails_the_read_and_is_left(store: OnlineStor
             await reader.read([("account", "a")])
         await until(lambda: fake.connections > 1)
 
-    asyncio.run(_with_fake(fake, scenario))
+    run(_with_fake(fake, scenario))
 
 
-def test_it_comes_back_when_the_server_does(store: OnlineStore, valkey_server: str):
+def test_it_comes_back_when_the_server_does(run: Run, store: OnlineStore, valkey_server: str):
     """CLIENT KILL stands for any lost connection."""
     store.compare_and_set("account", [Write("a", 0, b"one")])
 
@@ -194,15 +209,15 @@ def test_it_comes_back_when_the_server_does(store: OnlineStore, valkey_server: s
             await until(lambda: reader._connection is not before and reader.marker)
             return await reader.read([("account", "a")])
 
-    assert asyncio.run(scenario()).states == [b"one"]
+    assert run(scenario()).states == [b"one"]
 
 
-def test_a_wrong_password_never_counts_as_connected(store: OnlineStore, valkey_server: str):
+def test_a_wrong_password_never_counts_as_connected(run: Run, store: OnlineStore, valkey_server: str):
     """AUTH is part of the greeting, and its refusal closes the connection."""
     address = Address.of(valkey_server.replace("redis://", "redis://nobody:wrong@"))
 
     with pytest.raises(StoreUnavailable) as refused:
-        asyncio.run(_open(address))
+        run(_open(address))
 
     assert refused.value.reason == "online_store_refused"
 

@@ -6,6 +6,7 @@ import inside a function, or a library that loads another one, is seen too.
 
 import ast
 import functools
+import importlib.metadata
 import json
 import re
 import subprocess
@@ -265,6 +266,50 @@ def awaiting(distribution: str) -> list[pytest.MarkDecorator]:
 )
 def test_every_package_of_the_design_is_used(distribution, module):
     assert module in imported_outside_the_tests(), f"{distribution} is declared and never imported"
+
+
+def declared(project: dict, *, with_dev: bool) -> set[str]:
+    """Distributions that the project file names; redis[hiredis] names two."""
+    groups = [project["project"]["dependencies"], *project["project"]["optional-dependencies"].values()]
+    lines = sum(groups, list(project["dependency-groups"]["dev"]) if with_dev else [])
+    extras = {extra for line in lines for extra in re.findall(r"\[([a-z0-9,-]+)\]", line)}
+    return requirement_names(lines) | {name for extra in extras for name in extra.split(",")}
+
+
+@functools.cache
+def distributions() -> dict[str, list[str]]:
+    return dict(importlib.metadata.packages_distributions())
+
+
+def undeclared(path: Path, names: set[str]) -> set[str]:
+    """Third-party modules this file imports whose distribution is not among names."""
+    known = sys.stdlib_module_names | {*PACKAGES, "deploy", "benchmarks", "tests"}
+    return {
+        module
+        for module in tops(imported_names(path)) - known
+        if not {name.lower().replace("_", "-") for name in distributions().get(module, [module])} & names
+    }
+
+
+@pytest.mark.parametrize("folder", [*PACKAGES, "deploy", "benchmarks", "tests"])
+def test_every_import_is_declared(project, folder):
+    """What another package happens to bring along may leave with its next version."""
+    for path in modules_of(folder):
+        for_tests = folder in ("benchmarks", "tests") or path.name == "testing.py"
+        missing = undeclared(path, declared(project, with_dev=for_tests))
+        assert not missing, f"{path.relative_to(ROOT)} imports {missing}: declare it in pyproject.toml and make lock"
+
+
+def test_what_the_scorer_loads_imports_only_the_scorers_packages(project):
+    """The scorer's image installs requirements-scorer.lock and nothing else."""
+    dependencies = project["project"]["dependencies"]
+    names = declared({"project": {"dependencies": dependencies, "optional-dependencies": {}}}, with_dev=False)
+    ours = {name for name in loaded_by_importing(importable("api")) if name.startswith(("api.", "fraud_assets."))}
+
+    for package in ("api", "fraud_assets"):
+        for path in modules_of(package):
+            if dotted(path) in ours:
+                assert not undeclared(path, names), f"{path.relative_to(ROOT)}: {undeclared(path, names)}"
 
 
 @pytest.mark.parametrize("name", TOP_LEVEL_FILES)

@@ -16,8 +16,9 @@ from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.engine.prepare import hash64
 from fraud_assets.engine.request_features import compiled
 from fraud_assets.engine.state import MAX_POSITIONS, NOTHING, SCRATCH_WORDS, BadState
-from fraud_assets.features.sources import Kind
+from fraud_assets.features.sources import Field, Kind
 
+NAN = float("nan")
 STATUS_NAMES = ("PRESENT", "STALE", "MISSING")
 
 
@@ -65,12 +66,21 @@ class RequestReader:
         self._status = np.empty(len(plan.engine.units), np.int8)
         self._ages = np.empty(len(plan.engine.units), np.float64)
         self._starts = np.zeros(len(plan.groups) + 1, np.int64)
-        self._scored = [(name, plan.service.scored.fields[name]) for name in plan.scored_fields]
+        self._scored = [(name, *_coding(plan.service.scored.fields[name])) for name in plan.scored_fields]
         self._request = compiled(plan)
 
     def encode(self, event: msgspec.Struct) -> list[float]:
         """The scored event's fields as float64 codes, in value-vector order; NaN where absent."""
-        return [_code(field.kind, field.vocabulary, getattr(event, name)) for name, field in self._scored]
+        found = []
+        for name, codes, hashed in self._scored:
+            value = getattr(event, name)
+            if value is None:
+                found.append(NAN)
+            elif codes is not None:
+                found.append(codes[value])
+            else:
+                found.append(float(hash64(value) if hashed else value))
+        return found
 
     def read(self, states: Sequence[bytes | None], event: msgspec.Struct, t: int, scored_id: str = "") -> Served:
         """The vector of `event` at decision time `t` (ms) from packed states in order of `groups`.
@@ -102,13 +112,7 @@ class RequestReader:
         )
 
 
-def _code(kind: Kind, vocabulary: tuple[str, ...], value: object) -> float:
-    if value is None:
-        return float("nan")
-    match kind:
-        case Kind.ID:
-            return float(hash64(str(value)))
-        case Kind.CATEGORY:
-            return float(vocabulary.index(str(value)) + 1)
-        case _:
-            return float(value)  # type: ignore[arg-type]  # int or bool by the contract
+def _coding(field: Field) -> tuple[dict[str, float] | None, bool]:
+    """(codes of a category's values or None, whether the field is an identifier)."""
+    codes = {value: float(code) for code, value in enumerate(field.vocabulary, start=1)}
+    return (codes if field.kind is Kind.CATEGORY else None), field.kind is Kind.ID

@@ -9,8 +9,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from rich.console import Console
 
 from deploy.local.demo_steps import Step, Steps
+from deploy.local.services import prepare_dagster
+from deploy.local.stack import Stack
+from fraud_assets.features.catalogue.ticketing import registry
+from fraud_assets.models.artifact import read_champion
+from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.online import OnlineStore
+from fraud_assets.stores.online_port import NoEpoch
 
 DEFINITIONS = "fraud_assets.definitions"
 RAW = ("transactions", "activity", "profiles", "labels", "decisions")
@@ -82,3 +92,38 @@ def build_graph(steps: Steps, world: World) -> None:
             steps, step, "dagster-model", ["group:features", *TRAINING, "online_store_snapshot"], last=world.last_day
         )
         step.result = "champion promoted, epoch published"
+
+
+def make_ready(stack: Stack) -> None:
+    """What worker and scorer need to start: made if it is missing, left alone if it is there.
+
+    History only into an empty lake: data of one's own is never mixed with ours. Raises StepFailed.
+    """
+    has_history, has_model, has_states = _present(stack)
+    if has_history and has_model and has_states:
+        return
+    world = World()
+    prepare_dagster(stack.context)
+    steps = Steps(
+        Console(highlight=False), (not has_history) + (1 if has_model else 2), stack.context.dir("logs"), stack.env
+    )
+    if not has_history:
+        make_history(steps, world)
+    if not has_model:
+        build_graph(steps, world)
+    else:
+        with steps.step("online store from the lake") as step:
+            materialize(steps, step, "dagster-snapshot", ["online_store_snapshot"], last=world.last_day)
+
+
+def _present(stack: Stack) -> tuple[bool, bool, bool]:
+    """Whether there is history in the lake, a champion in the model folder, an epoch in the online store."""
+    store = OnlineStore.connect(stack.env["REDIS_URL"], registry())
+    try:
+        has_states = bool(store.current_epoch())
+    except NoEpoch:
+        has_states = False
+    finally:
+        store.close()
+    lake = Lake(stack.env["FRAUD_LAKE_URI"])
+    return bool(lake.days("transactions")), read_champion(Path(stack.env["FRAUD_MODEL_DIR"])) is not None, has_states

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from deploy.local import stack as stacks
+from deploy.local.demo_steps import StepFailed
 from deploy.local.services import ADDRESSES, CATALOGUE, Service
 from deploy.local.supervision import SupervisorGone
 from deploy.local.topics import TopicMismatch
@@ -22,7 +23,14 @@ def main() -> None:
             print("stopped; data stays in" if stacks.down(var_dir) else "nothing was running in", var_dir)
         else:
             sys.exit(_status(var_dir))
-    except (stacks.ServiceFailed, stacks.ServiceMissing, SupervisorGone, NoSuchServer, TopicMismatch) as error:
+    except (
+        stacks.ServiceFailed,
+        stacks.ServiceMissing,
+        StepFailed,
+        SupervisorGone,
+        NoSuchServer,
+        TopicMismatch,
+    ) as error:
         sys.exit(f"the stack did not start: {error}" if arguments.command == "up" else str(error))
 
 
@@ -44,7 +52,12 @@ def _up(var_dir: Path, names: list[str]) -> None:
     given = {variable: os.environ[variable] for variable in theirs.values()}
     for name, variable in theirs.items():
         print(f"{name:<18} given  {variable}={given[variable]}")
-    stack = stacks.up([name for name in names if name not in theirs], var_dir, given, tell=print)
+    chosen = [name for name in names if name not in theirs]
+    from deploy.local.bootstrap import make_ready  # it loads the feature catalogue, which `down` has no use for
+
+    # A scorer without a model or without history's states would never be ready to serve.
+    prepare = make_ready if "scorer" in chosen else lambda _: None
+    stack = stacks.up(chosen, var_dir, given, tell=print, prepare=prepare)
     for service in stack.services:
         _say_if_moved(service, stack.context.ports[service.name])
     print(f"logs in {var_dir / 'logs'}; stop with: python -m deploy.local.stack down --var {var_dir}")

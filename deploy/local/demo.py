@@ -24,8 +24,8 @@ from deploy.local.demo_run import Demo, Traffic, run
 from deploy.local.demo_steps import StepFailed
 from deploy.local.demo_summary import Summary
 
-# Enough of everything for each step to do real work, and for a test to wait for.
-QUICK_WORLD = World(days=16, per_day=1_500)
+# A model needs more than two label delays of history: one for verdicts to come in, one between training and validation.
+QUICK_WORLD = World(days=24, per_day=800)
 QUICK_TRAFFIC = Traffic(seconds=10, rate_per_s=30)
 
 

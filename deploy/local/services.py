@@ -83,7 +83,7 @@ def _local(port: int, path: str = "") -> str:
     return f"http://{LOOPBACK}:{port}{path}"
 
 
-def _prepare_dagster(context: Context) -> None:
+def prepare_dagster(context: Context) -> None:
     """Dagster reads its settings from DAGSTER_HOME; the repository's file is the truth, so it is copied each time."""
     context.dir("mlflow")
     shutil.copyfile(ROOT / "dagster.yaml", context.dir("dagster") / "dagster.yaml")
@@ -144,7 +144,7 @@ DAGSTER_WEBSERVER = Service(
     argv=lambda c: _python(
         "dagster_webserver", "-h", LOOPBACK, "-p", str(c.port("dagster-webserver")), "-w", str(ROOT / "workspace.yaml")
     ),
-    prepare=_prepare_dagster,
+    prepare=prepare_dagster,
     provides=lambda c: {"FRAUD_DAGSTER_URL": _local(c.port("dagster-webserver"))},
     probe=lambda c: probes.http_answers(_local(c.port("dagster-webserver"), "/server_info")),
     url=lambda c: _local(c.port("dagster-webserver")),
@@ -154,7 +154,7 @@ DAGSTER_WEBSERVER = Service(
 DAGSTER_DAEMON = Service(
     name="dagster-daemon",
     argv=lambda _: _python("dagster._daemon", "run", "-w", str(ROOT / "workspace.yaml")),
-    prepare=_prepare_dagster,
+    prepare=prepare_dagster,
     probe=None,
 )
 

@@ -10,7 +10,7 @@ import contextlib
 import shutil
 import tempfile
 import xmlrpc.client
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -165,12 +165,14 @@ def _check_needs(services: tuple[Service, ...], extra_env: Mapping[str, str]) ->
                 raise ServiceMissing(f"{service.name} needs {need}: start it too, or set {ADDRESSES[need]}")
 
 
-def start_all(stack: Stack, tell: Callable[[str], None] = lambda _: None) -> None:
-    """Each service once those it needs are ready; independent ones together. Raises ServiceFailed."""
-    names = [service.name for service in stack.services]
-    order = TopologicalSorter(
-        {service.name: [need for need in service.needs if need in names] for service in stack.services}
-    )
+def start_all(stack: Stack, tell: Callable[[str], None] = lambda _: None, but: Container[str] = ()) -> None:
+    """Each service once those it needs are ready; independent ones together. Raises ServiceFailed.
+
+    but: services to leave alone, for they run already, or shall not yet.
+    """
+    chosen = [service for service in stack.services if service.name not in but]
+    names = [service.name for service in chosen]
+    order = TopologicalSorter({service.name: [need for need in service.needs if need in names] for service in chosen})
     order.prepare()
     while order.is_active():
         batch = order.get_ready()
@@ -210,10 +212,16 @@ def _ask_all_to_stop(supervisor: Supervisor) -> None:
 # -- left running ---------------------------------------------------------------------------------
 
 
-def up(names: Iterable[str], var_dir: Path, extra_env: Mapping[str, str], tell: Callable[[str], None]) -> Stack:
+def up(
+    names: Iterable[str],
+    var_dir: Path,
+    extra_env: Mapping[str, str],
+    tell: Callable[[str], None],
+    prepare: Callable[[Stack], None] = lambda _: None,
+) -> Stack:
     """Start services on their usual ports, or on others where those are taken, and leave them running.
 
-    A stack that already runs in `var_dir` is returned as it is. Raises ServiceFailed, with
+    prepare: what the others find when they start; called once the servers (ADDRESSES) are ready. A stack that already runs in `var_dir` is returned as it is. Raises ServiceFailed, with
     everything stopped again.
     """
     var_dir = var_dir.absolute()
@@ -236,7 +244,9 @@ def up(names: Iterable[str], var_dir: Path, extra_env: Mapping[str, str], tell: 
         ),
     )
     try:
-        start_all(stack, tell)
+        start_all(stack, tell, but=set(stack.context.ports) - set(ADDRESSES))
+        prepare(stack)
+        start_all(stack, tell, but=ADDRESSES)
     except BaseException:
         down(var_dir)
         raise

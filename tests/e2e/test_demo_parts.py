@@ -1,0 +1,129 @@
+"""The demo's parts that need no servers: whose folder it may wipe, what a failure says, what its summary holds."""
+
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+from rich.console import Console
+
+from deploy.local.demo_folder import MARKER, NotOurs, Owner, claim
+from deploy.local.demo_steps import StepFailed, Steps
+from deploy.local.demo_summary import Attack, Skew, Summary, write_summary
+from simulator.metrics import Percentiles
+
+
+@pytest.fixture
+def steps(tmp_path: Path) -> Steps:
+    return Steps(Console(file=(tmp_path / "said").open("w"), width=100), 2, tmp_path / "logs", {"ANSWER": "42"})
+
+
+def summary(**changes: object) -> Summary:
+    whole = Summary(
+        decisions=10,
+        decisions_per_s=5.0,
+        latency_ms=Percentiles(1.0, 2.0, 3.0),
+        attack=Attack(recall=0.9, precision=0.8),
+        skew=Skew(checked=10, mismatches=0),
+        seconds=12.5,
+    )
+    return msgspec.structs.replace(whole, **changes)
+
+
+# -- the folder --------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_no_demo_made_is_never_wiped(tmp_path: Path) -> None:
+    precious = tmp_path / "thesis.txt"
+    precious.write_text("years of work")
+
+    with pytest.raises(NotOurs, match="no demo made it"):
+        claim(tmp_path)
+
+    assert precious.read_text() == "years of work"
+
+
+def test_a_former_demos_folder_is_wiped(tmp_path: Path) -> None:
+    gone = Owner(pid=2**22 - 1, create_time_s=1.0)
+    (tmp_path / MARKER).write_bytes(msgspec.json.encode(gone))
+    (tmp_path / "lake").mkdir()
+
+    claim(tmp_path)
+
+    assert [path.name for path in tmp_path.iterdir()] == [MARKER]
+
+
+def test_a_folder_in_which_a_demo_is_at_work_is_left_alone(tmp_path: Path) -> None:
+    parent = psutil.Process(os.getppid())
+    (tmp_path / MARKER).write_bytes(msgspec.json.encode(Owner(parent.pid, parent.create_time())))
+
+    with pytest.raises(NotOurs, match="at work"):
+        claim(tmp_path)
+
+
+# -- steps -------------------------------------------------------------------------------------------
+
+
+def test_a_failed_command_names_its_step_and_ends_with_its_log(steps: Steps) -> None:
+    with pytest.raises(StepFailed) as caught, steps.step("the broken one") as step:
+        steps.run(step, "broken", [sys.executable, "-c", "print('so far'); raise SystemExit(3)"], str, within_s=30)
+
+    message = str(caught.value)
+    assert message.startswith("step 1 of 2, the broken one: ")
+    assert "ended with 3" in message
+    assert message.endswith("| so far")
+    assert str(steps.log_path("broken")) in message
+
+
+def test_a_command_that_hangs_is_stopped_and_said_to_have_hung(steps: Steps) -> None:
+    hang = "import time; time.sleep(600)"
+
+    with pytest.raises(StepFailed, match="not done within"), steps.step("the slow one") as step:
+        steps.run(step, "slow", [sys.executable, "-c", hang], str, within_s=0.5)
+
+    assert not any(hang in " ".join(child.cmdline()) for child in psutil.Process().children(recursive=True))
+
+
+def test_a_command_sees_the_stacks_environment(steps: Steps) -> None:
+    with steps.step("ask") as step:
+        said = steps.run(
+            step, "ask", [sys.executable, "-c", "import os; print(os.environ['ANSWER'])"], str, within_s=30
+        )
+
+    assert said.strip() == "42"
+
+
+# -- the summary -------------------------------------------------------------------------------------
+
+
+def test_the_summary_has_exactly_the_promised_keys(tmp_path: Path) -> None:
+    write_summary(summary(), tmp_path / "summary.json")
+
+    assert msgspec.json.decode((tmp_path / "summary.json").read_bytes()) == {
+        "decisions": 10,
+        "decisions_per_s": 5.0,
+        "latency_ms": {"p50": 1.0, "p95": 2.0, "p99": 3.0},
+        "attack": {"recall": 0.9, "precision": 0.8},
+        "skew": {"checked": 10, "mismatches": 0},
+        "seconds": 12.5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"decisions": 0}, "decided nothing"),
+        ({"skew": Skew(checked=0, mismatches=0)}, "no served vector was checked"),
+        ({"skew": Skew(checked=10, mismatches=1)}, "1 of 10 served vectors differ"),
+    ],
+)
+def test_a_demo_that_proves_nothing_is_no_success(changes: dict[str, object], problem: str) -> None:
+    (found,) = summary(**changes).problems()
+
+    assert problem in found
+
+
+def test_a_good_demo_has_no_problems() -> None:
+    assert summary().problems() == []

@@ -4,6 +4,7 @@ One frozen object per process, read once at its entry point: `settings = Setting
 reads the environment, and nothing reads it at import time.
 """
 
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,9 @@ class Settings(BaseSettings):
 
     label_delay_days: int = Field(7, ge=0, validation_alias="FRAUD_LABEL_DELAY_DAYS")
     """Days after which a transaction that nobody called fraud counts as legitimate."""
+
+    history_start: date = Field(date(2025, 1, 1), validation_alias="FRAUD_HISTORY_START")
+    """First day that has partitions in Dagster; older rows of the lake are history that features still read."""
 
     @model_validator(mode="after")
     def _production_has_its_own_key(self) -> "Settings":

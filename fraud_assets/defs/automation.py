@@ -1,0 +1,68 @@
+"""Jobs a person runs, and schedules that run by themselves."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+
+from fraud_assets.defs.partitions import daily
+
+INGESTION = dg.AssetSelection.groups("ingestion", "labels").materializable()
+FEATURES = dg.AssetSelection.groups("features")
+LEARNING = dg.AssetSelection.assets("training_set", "fraud_model", "champion_model")
+SNAPSHOT = dg.AssetSelection.assets("online_store_snapshot")
+
+# What a range of days needs before anything is learnt from it.
+history = dg.define_asset_job("history", INGESTION, partitions_def=daily, description="Raw tables and label facts.")
+feature_views = dg.define_asset_job("feature_views", FEATURES, partitions_def=daily, description="Every feature view.")
+learning = dg.define_asset_job(
+    "learning", LEARNING, partitions_def=daily, description="Training set, model, gates, champion, as of a day."
+)
+publish = dg.define_asset_job(
+    "publish", SNAPSHOT, partitions_def=daily, description="Entity state to the online store."
+)
+monitoring = dg.define_asset_job(
+    "monitoring",
+    dg.AssetSelection.assets("skew_report"),
+    partitions_def=daily,
+    description="Served against recomputed.",
+)
+hourly_online_views_job = dg.define_asset_job(
+    "hourly_online_views_job", dg.AssetSelection.assets("hourly_online_views"), description="Catch up with the lake."
+)
+
+
+@dg.schedule(job=hourly_online_views_job, cron_schedule="7 * * * *", execution_timezone="UTC")
+def hourly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """A few minutes past the hour, when the sinks have flushed."""
+    return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
+
+
+def _of_day(days_back: int) -> Callable[[dg.ScheduleEvaluationContext], dg.RunRequest]:
+    """The partition of the day that began `days_back` days before the tick's own."""
+
+    def request(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        day = (context.scheduled_execution_time - timedelta(days=days_back)).date().isoformat()
+        return dg.RunRequest(run_key=day, partition_key=day)
+
+    return request
+
+
+def _nightly(job: Any, cron: str, days_back: int) -> dg.ScheduleDefinition:
+    return dg.ScheduleDefinition(
+        name=f"nightly_{job.name}",
+        job=job,
+        cron_schedule=cron,
+        execution_timezone="UTC",
+        execution_fn=_of_day(days_back),
+    )
+
+
+# One after the other: each reads what the one before it wrote, and no two share the cores. Sinks have
+# flushed yesterday by half past midnight.
+nightly_history = _nightly(history, "30 0 * * *", 1)
+nightly_feature_views = _nightly(feature_views, "0 1 * * *", 1)
+nightly_monitoring = _nightly(monitoring, "30 1 * * *", 1)
+nightly_learning = _nightly(learning, "0 2 * * *", 0)
+nightly_publish = _nightly(publish, "30 3 * * *", 1)

@@ -1,0 +1,76 @@
+"""One asset per feature view, made from the registry: declaring a view is all it takes to have it."""
+
+import dagster as dg
+
+from fraud_assets.defs.metadata import column_schema
+from fraud_assets.defs.partitions import daily, days_of, fresh_within, one_run
+from fraud_assets.defs.resources import LakeResource
+from fraud_assets.engine.plan import EnginePlan
+from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
+from fraud_assets.features.language import FeatureView
+from fraud_assets.features.registry import view_digest
+from fraud_assets.stores.feature_tables import feature_lake, view_schema, write_view
+from fraud_assets.stores.history import view_service
+
+GROUP = "features"
+
+
+def view_asset(plan: EnginePlan, view: FeatureView) -> dg.AssetsDefinition:
+    """Point-in-time values of a view for each transaction of a day."""
+    scored = FRAUD_SCORING.scored
+    service = view_service(plan, view, scored)
+    tables = {scored.table, *(source.table for source in view.sources)}
+
+    @dg.asset(
+        name=view.name,
+        group_name=GROUP,
+        kinds={"parquet", "numba"},
+        owners=[f"team:{view.owner}"],
+        description=f"{view.description} Values of each transaction of the day, as known just before it.",
+        # A window reaches back as far as its length; the day itself is what must be there.
+        deps=[dg.AssetDep(table, partition_mapping=dg.TimeWindowPartitionMapping()) for table in sorted(tables)],
+        partitions_def=daily,
+        backfill_policy=one_run,
+        freshness_policy=fresh_within(36),
+        code_version=view_digest(view)[:12],
+        metadata={
+            "dagster/column_schema": column_schema(view_schema(service, scored)),
+            "entities": ", ".join(entity.name for entity in view.entities),
+            "features": len(service.names),
+            "digest": view_digest(view),
+        },
+        check_specs=[
+            dg.AssetCheckSpec(
+                "one_row_per_transaction",
+                asset=view.name,
+                description="No transaction is lost or doubled.",
+                blocking=True,
+            )
+        ],
+    )
+    def values(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[None]:
+        features = feature_lake(lake.features_uri, lake.service, view)
+        found = write_view(features, lake.reader(context.run_id), view, scored, days_of(context))
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": found.rows,
+                "null_share": round(found.null_share, 4),
+                "present_share": round(found.present, 4),
+                "table": dg.MetadataValue.path(features.glob(view.name)),
+            },
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name="one_row_per_transaction",
+                    passed=found.rows == found.transactions,
+                    metadata={"rows": found.rows, "transactions": found.transactions},
+                )
+            ],
+        )
+
+    return values
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    plan = EnginePlan(registry())
+    return dg.Definitions(assets=[view_asset(plan, view) for view in plan.registry.views.values()])

@@ -1,0 +1,106 @@
+"""Raw events of the lake, one table each; and the live path they come by, as external assets."""
+
+import dagster as dg
+from dagster_duckdb import DuckDBResource
+
+from fraud_assets.contracts import topics
+from fraud_assets.defs.metadata import column_schema
+from fraud_assets.defs.partitions import daily, days_of, end_ms, fresh_within, one_run, start_ms
+from fraud_assets.defs.resources import LakeResource
+from fraud_assets.features.catalogue.ticketing import registry
+from fraud_assets.monitoring.quality import quality_of
+from fraud_assets.stores.schemas import TABLES, arrow_schema
+
+GROUP = "ingestion"
+OWNER = "team:fraud-platform"
+RAW = {
+    "transactions": (topics.TRANSACTIONS, "Payments with their outcome, as their source published them."),
+    "activity": (topics.ACTIVITY, "Page views, inventory counts and closings of events."),
+    "profiles": (topics.PROFILES, "Versions of accounts' slowly changing attributes."),
+    "labels": (topics.LABELS, "What banks, reviewers and operators said about transactions."),
+    "decisions": (topics.DECISIONS, "Every decision with all that is needed to recompute it."),
+}
+CHECKS = {
+    "no_empty_ids": "Every event names itself and the entity it is keyed by.",
+    "no_duplicates": "An identity and a log position occur once, but for copies that the dedupe stage marked.",
+    "no_future_events": "No event is dated more than five minutes after its arrival.",
+    "values_in_range": "Amounts and counts are within the contract's bounds.",
+}
+
+
+def topic_key(name: str) -> dg.AssetKey:
+    """`transactions.v1` is kafka/transactions_v1: a dot would end the key in Dagster's selections."""
+    return dg.AssetKey(["kafka", name.replace(".", "_")])
+
+
+def raw_asset(table: str, topic: topics.Topic, description: str) -> dg.AssetsDefinition:
+    """One raw table. The worker's sink or an import has written it; materializing a day judges it."""
+
+    @dg.asset(
+        name=table,
+        group_name=GROUP,
+        kinds={"parquet", "duckdb"},
+        owners=[OWNER],
+        description=description,
+        deps=[topic_key(topic.name)],
+        partitions_def=daily,
+        backfill_policy=one_run,
+        freshness_policy=fresh_within(36),
+        metadata={"dagster/column_schema": column_schema(arrow_schema(TABLES[table]))},
+        check_specs=[
+            dg.AssetCheckSpec(name, asset=table, description=text, blocking=True) for name, text in CHECKS.items()
+        ],
+    )
+    def raw(context: dg.AssetExecutionContext, lake: LakeResource, duckdb: DuckDBResource) -> dg.MaterializeResult[None]:
+        days = days_of(context)
+        with duckdb.get_connection() as connection:
+            found = quality_of(connection, lake.lake, table, start_ms(days[0]), end_ms(days[-1]))
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": found.rows,
+                "duplicates": found.duplicates,
+                "last_arrival": dg.MetadataValue.timestamp(found.last_arrival_ms / 1000),
+                "lake": dg.MetadataValue.path(lake.lake.glob(table)),
+            },
+            check_results=[
+                dg.AssetCheckResult(check_name=name, passed=count == 0, metadata={"bad_rows": count})
+                for name, count in found.problems().items()
+            ],
+        )
+
+    return raw
+
+
+def live_path() -> list[dg.AssetSpec]:
+    """Topics, and what the worker makes of them: nothing here is materialized by Dagster."""
+    raw = [
+        dg.AssetSpec(
+            topic_key(topic.name),
+            group_name="live",
+            kinds={"kafka"},
+            owners=[OWNER],
+            description=f"Topic {topic.name}, keyed by {topic.key}, stamped by the broker's clock.",
+            deps=[dg.AssetKey("fraud_scorer")] if topic is topics.DECISIONS else [],
+        )
+        for topic in (*topics.RAW_TOPICS, topics.DECISIONS)
+    ]
+    feeds = {
+        group.name: [topic_key(source.topic) for source in group.sources if source.topic] for group in registry().groups
+    }
+    rekeyed = [
+        dg.AssetSpec(
+            topic_key(topics.entity_topic(name).name),
+            group_name="live",
+            kinds={"kafka", "python"},
+            owners=[OWNER],
+            description=f"All sources of {name}, keyed by it, so that one consumer writes a given {name}.",
+            deps=deps,
+        )
+        for name, deps in feeds.items()
+    ]
+    return [*raw, *rekeyed]
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    return dg.Definitions(assets=[*(raw_asset(name, *what) for name, what in RAW.items()), *live_path()])

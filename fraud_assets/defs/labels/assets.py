@@ -1,0 +1,44 @@
+"""Label facts: what people said about transactions, settled, keyed and signed."""
+
+import dagster as dg
+
+from fraud_assets.contracts.events import LabelFact
+from fraud_assets.defs.metadata import column_schema
+from fraud_assets.defs.partitions import daily, days_of, end_ms, fresh_within, one_run, start_ms
+from fraud_assets.defs.resources import LakeResource
+from fraud_assets.labels.imported import write_imported_facts
+from fraud_assets.settings import Settings
+from fraud_assets.stores.schemas import arrow_schema
+
+
+@dg.asset(
+    group_name="labels",
+    kinds={"parquet", "python"},
+    owners=["team:fraud-ml"],
+    deps=[
+        dg.AssetDep("transactions", partition_mapping=dg.TimeWindowPartitionMapping()),
+        dg.AssetDep("labels", partition_mapping=dg.TimeWindowPartitionMapping()),
+        dg.AssetKey(["kafka", "label_facts_v1"]),
+    ],
+    partitions_def=daily,
+    backfill_policy=one_run,
+    freshness_policy=fresh_within(36),
+    metadata={"dagster/column_schema": column_schema(arrow_schema(LabelFact))},
+)
+def label_facts(
+    context: dg.AssetExecutionContext, lake: LakeResource, settings: dg.ResourceParam[Settings]
+) -> dg.MaterializeResult[None]:
+    """Signed verdicts on transactions, by the day they became known: fraud, or legitimate once the delay has passed.
+
+    Of imported history; of live events the worker's label stage writes them, by the same rule.
+    """
+    days = days_of(context)
+    found = write_imported_facts(lake.lake, start_ms(days[0]), end_ms(days[-1]), settings.label_delay_days)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": found.facts,
+            "fraud": found.fraud,
+            "legitimate": found.facts - found.fraud - found.retractions,
+            "retractions": found.retractions,
+        }
+    )

@@ -1,0 +1,111 @@
+"""What the live path reads: entity state in the online store; and the live processes themselves."""
+
+import time
+
+import dagster as dg
+
+from fraud_assets.contracts.topics import entity_topic
+from fraud_assets.defs.ingestion.assets import topic_key
+from fraud_assets.defs.metadata import bars
+from fraud_assets.defs.partitions import daily, end_ms, fresh_within, one_run
+from fraud_assets.defs.resources import LakeResource, OnlineStoreResource
+from fraud_assets.features.catalogue.ticketing import registry
+from fraud_assets.settings import Settings
+from fraud_assets.stores.publish import catch_up, snapshot
+from fraud_assets.stores.snapshot import GroupReport
+
+GROUP = "serving"
+OWNER = "team:fraud-platform"
+SOURCES = ("transactions", "activity", "profiles", "label_facts")
+ONLINE_STORE = dg.AssetKey("online_store")
+
+
+def _report(groups: dict[str, GroupReport]) -> dict[str, dg.MetadataValue | int]:
+    """Totals, and the entities of each group as bars."""
+    return {
+        "entities": sum(group.entities for group in groups.values()),
+        "states_written": sum(group.changed for group in groups.values()),
+        "rows_folded": sum(group.rows for group in groups.values()),
+        "rows_applied": sum(group.applied for group in groups.values()),
+        "bytes": sum(group.bytes for group in groups.values()),
+        "entities_by_group": bars({name: group.entities for name, group in groups.items()}, "entities"),
+    }
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"redis", "numba"},
+    owners=[OWNER],
+    deps=[dg.AssetDep(name, partition_mapping=dg.TimeWindowPartitionMapping()) for name in SOURCES],
+    partitions_def=daily,
+    backfill_policy=one_run,
+    freshness_policy=fresh_within(36),
+    pool="online_store",
+)
+def online_store_snapshot(
+    context: dg.AssetExecutionContext,
+    lake: LakeResource,
+    online_store: OnlineStoreResource,
+    settings: dg.ResourceParam[Settings],
+) -> dg.MaterializeResult[None]:
+    """All entity state as of the day's end (of a range, its last; of today, now), published under a new epoch.
+
+    The worker resumes at the offsets that the epoch names and filters by position, so the result
+    equals what a flushed or foreign store had lost.
+    """
+    now_ms = time.time_ns() // 1_000_000
+    store = online_store.connect()
+    made = snapshot(
+        lake.lake, lake.plan, store, settings.kafka_bootstrap_servers, end_ms(max(context.partition_keys)), now_ms
+    )
+    store.close()
+    return dg.MaterializeResult(
+        metadata={
+            "epoch": made.marker.epoch,
+            "resume": dg.MetadataValue.json(made.marker.resume or "earliest"),
+            "former_states_dropped": made.dropped,
+            **_report(made.groups),
+        }
+    )
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"redis", "numba"},
+    owners=[OWNER],
+    deps=[*(dg.AssetDep(name, partition_mapping=dg.AllPartitionMapping()) for name in SOURCES)],
+    freshness_policy=fresh_within(3),
+    pool="online_store",
+)
+def hourly_online_views(lake: LakeResource, online_store: OnlineStoreResource) -> dg.MaterializeResult[None]:
+    """The worker's own views from the raw Parquet, folded into the published states that lack them.
+
+    Where the worker has kept up, nothing changes; `rows_applied` above zero says that it has not.
+    """
+    store = online_store.connect()
+    groups = catch_up(lake.lake, lake.plan, store)
+    store.close()
+    return dg.MaterializeResult(metadata=_report(groups))
+
+
+online_store = dg.AssetSpec(
+    ONLINE_STORE,
+    group_name="live",
+    kinds={"redis"},
+    owners=[OWNER],
+    description="Packed state of every entity, kept current by the worker's compare-and-set writes.",
+    deps=[
+        "online_store_snapshot",
+        "hourly_online_views",
+        *(topic_key(entity_topic(group.name).name) for group in registry().groups),
+    ],
+)
+
+fraud_scorer = dg.AssetSpec(
+    "fraud_scorer",
+    group_name="live",
+    kinds={"litestar"},
+    owners=[OWNER],
+    description="POST /predict: reads the states, scores with the champion, publishes the decision.",
+    deps=[ONLINE_STORE, "champion_model"],
+)

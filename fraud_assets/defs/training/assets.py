@@ -1,0 +1,108 @@
+"""From labelled history to the champion: training set, model, promotion."""
+
+import dagster as dg
+from dagster_mlflow import end_mlflow_on_run_finished
+
+from fraud_assets.defs.metadata import bars
+from fraud_assets.defs.partitions import before_as_of, daily, fresh_within, start_ms
+from fraud_assets.defs.resources import LakeResource
+from fraud_assets.defs.training.model_run import log_model
+from fraud_assets.models.artifact import publish_champion
+from fraud_assets.settings import Settings
+from fraud_assets.stores.registry import ModelRegistry
+from fraud_assets.training import store
+from fraud_assets.training.dataset import training_set as training_set_as_of
+from fraud_assets.training.dataset import window_as_of
+from fraud_assets.training.run import latest_model, train
+
+GROUP = "training"
+OWNER = "team:fraud-ml"
+RAW = ("transactions", "activity", "profiles", "label_facts", "decisions")
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"parquet", "numba"},
+    owners=[OWNER],
+    deps=[dg.AssetDep(name, partition_mapping=before_as_of) for name in RAW],
+    partitions_def=daily,
+    freshness_policy=fresh_within(8 * 24),
+)
+def training_set(
+    context: dg.AssetExecutionContext, lake: LakeResource, settings: dg.ResourceParam[Settings]
+) -> dg.MaterializeResult[None]:
+    """Vectors and verdicts of the window's transactions, as known when the as-of day began."""
+    day = context.partition_key
+    window = window_as_of(start_ms(day), settings.training_window_days, settings.label_delay_days)
+    found = training_set_as_of(lake.lake, lake.service, window)
+    path = store.save(lake.training_uri, day, found)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(found),
+            "frauds": int(found.is_fraud.sum()),
+            "read_as_served": found.served,
+            "features": len(found.names),
+            "digest": found.digest,
+            "path": dg.MetadataValue.path(path),
+        },
+        data_version=dg.DataVersion(found.digest),
+    )
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"xgboost", "mlflow"},
+    owners=[OWNER],
+    deps=[training_set],
+    partitions_def=daily,
+    freshness_policy=fresh_within(8 * 24),
+    # By key, all of them: dagster-mlflow's resource is no type, and Dagster takes one way or the other.
+    required_resource_keys={"lake", "settings", "mlflow", "model_registry"},
+    hooks={end_mlflow_on_run_finished},
+)
+def fraud_model(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    """XGBoost on the training set of the same day, with its manifest and golden vectors; logged and registered."""
+    lake, settings = context.resources.lake, context.resources.settings
+    found = store.load(lake.training_uri, context.partition_key)
+    trained = train(found, lake.service, settings.model_dir, context.partition_key, settings.label_delay_days)
+    number = log_model(context.resources.mlflow, context.resources.model_registry, trained, settings.model_dir)
+    return dg.MaterializeResult(
+        metadata={
+            "model_version": trained.manifest.model_version,
+            "mlflow_version": number,
+            "training_set_digest": trained.manifest.training_set_digest,
+            **{name: round(value, 5) for name, value in trained.fitted.metrics.items()},
+            "importances": bars(dict(trained.fitted.importances), "total gain"),
+        },
+        data_version=dg.DataVersion(trained.manifest.model_version),
+    )
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"mlflow"},
+    owners=[OWNER],
+    deps=[fraud_model],
+    partitions_def=daily,
+    freshness_policy=fresh_within(8 * 24),
+)
+def champion_model(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    model_registry: dg.ResourceParam[ModelRegistry],
+) -> dg.MaterializeResult[None]:
+    """The model that scorers serve: alias `champion` in MLflow, and the pointer in the model folder.
+
+    Runs after the blocking checks of `fraud_model`. The pointer moves last: a scorer that follows
+    it finds a version that the registry knows.
+    """
+    version = latest_model(settings.model_dir, context.partition_key)
+    registered = model_registry.set_champion(version)
+    champion = publish_champion(settings.model_dir, version)
+    return dg.MaterializeResult(
+        metadata={
+            "model_version": version,
+            "mlflow_version": registered.number,
+            "manifest_sha256": champion.manifest_sha256,
+        }
+    )

@@ -1,0 +1,99 @@
+"""Feature views at rest: point-in-time values of a day's transactions, one table a view.
+
+The same columns, the same bits and the same log order as a decision would have read at that event.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from fraud_assets.engine.batch import Spine, Vectors, unit_names, vectors
+from fraud_assets.engine.plan import ServicePlan
+from fraud_assets.features.language import FeatureView
+from fraud_assets.features.sources import Source
+from fraud_assets.stores.frames import to_arrow
+from fraud_assets.stores.history import HistoryReader, rows_between, sources_of, view_service
+from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.schemas import POSITION_COLUMNS
+
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class ViewCounts:
+    """null_share: of all values. present: share of rows whose view was neither stale nor missing."""
+
+    rows: int
+    transactions: int
+    null_share: float
+    present: float
+
+
+def view_schema(service: ServicePlan, scored: Source) -> pa.Schema:
+    """Identity and time of the transaction, the view's features, status and age by entity, log position."""
+    return pa.schema(
+        [
+            pa.field(scored.id_field, pa.string(), nullable=False),
+            pa.field("event_time_ms", pa.int64(), nullable=False),
+            *(pa.field(name, pa.float32()) for name in service.names),
+            *(pa.field(f"{name}_status", pa.int8()) for name in _entities(service)),
+            *(pa.field(f"{name}_age_s", pa.float32()) for name in _entities(service)),
+            *POSITION_COLUMNS,
+        ]
+    )
+
+
+def feature_lake(root: str | Path, service: ServicePlan, view: FeatureView) -> Lake:
+    """Tables of features beside the raw ones, as atomic and as readable."""
+    scored = service.service.scored
+    return Lake(root, {view.name: view_schema(view_service(service.engine, view, scored), scored)})
+
+
+def write_view(
+    features: Lake, reader: HistoryReader, view: FeatureView, scored: Source, days: Sequence[str]
+) -> ViewCounts:
+    """Compute and replace these days' partitions of a view, `days` ascending and without gaps."""
+    service = view_service(reader.plan, view, scored)
+    first, end = (int(np.datetime64(day, "ms").astype(np.int64)) for day in (days[0], days[-1]))
+    end += DAY_MS
+    log = reader.log(sources_of(service))
+    spine = Spine.of_events(log, scored.name)
+    found = vectors(service, log, spine.take(rows_between(log.columns[scored.name], first, end)), freshness=True)
+    known = reader.lake.scan(scored.table, first, end, columns=_row_columns(scored))
+    # The reader may have read before this scan; what has arrived in between is tomorrow's business.
+    rows = known.slice(0, len(found.features))
+    table = _table(rows, service, found)
+    for day in days:
+        start = int(np.datetime64(day, "ms").astype(np.int64))
+        time = rows["event_time_ms"].to_numpy()
+        features.write_partition(view.name, day, table.filter(pa.array((time >= start) & (time < start + DAY_MS))))
+    null_share = float(np.isnan(found.features).mean()) if len(rows) else 0.0
+    present = float(np.equal(_status(found), 0).mean()) if len(rows) else 0.0
+    return ViewCounts(len(found.features), rows.num_rows, null_share, present)
+
+
+def _row_columns(scored: Source) -> list[str]:
+    return [scored.id_field, "event_time_ms", *(field.name for field in POSITION_COLUMNS)]
+
+
+def _entities(service: ServicePlan) -> list[str]:
+    return [name.partition("@")[2] for name in unit_names(service)]
+
+
+def _table(rows: pa.Table, service: ServicePlan, found: Vectors) -> pa.Table:
+    columns = {name: rows[name] for name in rows.column_names}
+    columns |= dict(zip(service.names, to_arrow(service.names, found.features).columns, strict=True))
+    for place, name in enumerate(_entities(service)):
+        columns[f"{name}_status"] = pa.array(_status(found)[:, place])
+        assert found.age_s is not None
+        columns[f"{name}_age_s"] = pa.array(found.age_s[:, place])
+    return pa.table(columns)
+
+
+def _status(found: Vectors) -> npt.NDArray[np.int8]:
+    assert found.status is not None, "vectors(…, freshness=True) gives status and age"
+    return found.status

@@ -1,0 +1,191 @@
+"""The training set as of a time: what was known then, and nothing that was learnt later.
+
+Two clocks decide. Event time chooses the window of transactions; arrival time hides every row,
+label and decision that the platform did not have yet. Built again years later as of the same time it has
+the same digest.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fraud_assets.contracts.topics import DAY_MS
+from fraud_assets.engine.batch import Log, Position, Spine, vector_chunks
+from fraud_assets.engine.plan import ServicePlan
+from fraud_assets.stores.frames import to_arrow
+from fraud_assets.stores.history import HistoryReader, rows_between, sources_of
+from fraud_assets.stores.lake import Lake
+from fraud_assets.training.verdicts import verdicts_as_known
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+# What a training row carries beside its features; enough to split, to cost a mistake, and to trace.
+ROW_COLUMNS = ("transaction_id", "account_id", "event_time_ms", "amount_minor")
+ROW_PREFIX = "row_"
+DECISION_COLUMNS = ("transaction_id", "service_digest", "states", "self_included")
+
+
+class NoLabels(ValueError):
+    """Nothing in the window has a settled verdict yet; the message says which window."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Transactions of [from_ms, to_ms) as known at `as_of_ms`."""
+
+    as_of_ms: int
+    from_ms: int
+    to_ms: int
+
+
+def window_as_of(as_of_ms: int, window_days: int, label_delay_days: int) -> Window:
+    """The newest `window_days` whose verdicts are in: younger transactions would only show frauds noticed early."""
+    to_ms = as_of_ms - label_delay_days * DAY_MS
+    return Window(as_of_ms, to_ms - window_days * DAY_MS, to_ms)
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """rows: ROW_COLUMNS in log order. features: (n, n_features) float32 by `names`. is_fraud: (n,).
+
+    served: how many rows were read at the position that their decision logged.
+    """
+
+    window: Window
+    names: tuple[str, ...]
+    rows: pa.Table
+    features: Floats
+    is_fraud: npt.NDArray[np.bool_]
+    served: int
+
+    def __len__(self) -> int:
+        return len(self.is_fraud)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of ids, labels and feature bits in log order, and of the names."""
+        found = hashlib.sha256(msgspec.json.encode([self.window.as_of_ms, list(self.names)]))
+        found.update(msgspec.json.encode(self.rows["transaction_id"].to_pylist()))
+        found.update(np.packbits(self.is_fraud).tobytes())
+        found.update(np.ascontiguousarray(self.features).tobytes())
+        return found.hexdigest()
+
+    def table(self) -> pa.Table:
+        """One Arrow table: row columns and the label, prefixed `row_` (a feature may be called amount_minor
+        too), then the features.
+        """
+        whole = self.rows.append_column("is_fraud", pa.array(self.is_fraud))
+        whole = whole.rename_columns([f"{ROW_PREFIX}{name}" for name in whole.column_names])
+        for name, column in zip(self.names, to_arrow(self.names, self.features).columns, strict=True):
+            whole = whole.append_column(name, column)
+        window = {name: str(value) for name, value in vars(self.window).items()}
+        return whole.replace_schema_metadata({"digest": self.digest, "served": str(self.served), **window})
+
+
+def training_set(
+    lake: Lake,
+    service: ServicePlan,
+    window: Window,
+    *,
+    reader: HistoryReader | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> TrainingSet:
+    """Vectors and verdicts of a window. Raises NoLabels.
+
+    A transaction that we decided is read at the position its decision logged; one whose decision
+    had already seen it is left out; any other knows what came before it in log order.
+    """
+    reader = reader or HistoryReader(lake, service.engine)
+    scored = service.service.scored
+    columns = reader.columns(scored, window.as_of_ms)
+    rows = lake.scan(
+        scored.table, as_known_at_ms=window.as_of_ms, from_ms=window.from_ms, to_ms=window.to_ms, columns=ROW_COLUMNS
+    )
+    places = rows_between(columns, window.from_ms, window.to_ms)
+    verdicts = verdicts_as_known(lake, window.as_of_ms)
+    label = np.array([verdicts.get(name, -1) for name in rows["transaction_id"].to_pylist()], np.int8)
+    decided = _decided(lake, service, window)
+    usable = np.array([decided.get(name) != {} for name in rows["transaction_id"].to_pylist()], bool)
+    kept = np.flatnonzero((label >= 0) & usable)
+    if not len(kept):
+        raise NoLabels(_explained(window, len(rows)))
+    log = reader.log(sources_of(service), window.as_of_ms)
+    chosen = rows.take(pa.array(kept))
+    positions = [decided.get(name) for name in chosen["transaction_id"].to_pylist()]
+    features = _vectors(service, log, places[kept], positions, progress)
+    served = sum(position is not None for position in positions)
+    return TrainingSet(window, service.names, chosen.combine_chunks(), features, label[kept] == 1, served)
+
+
+def _decided(lake: Lake, service: ServicePlan, window: Window) -> dict[str, dict[str, Position]]:
+    """Positions by transaction of the decisions of this service; empty where it had seen itself."""
+    digest = service.engine.registry.service_digest(service.service)
+    rows = lake.scan(
+        "decisions",
+        as_known_at_ms=window.as_of_ms,
+        from_ms=window.from_ms,
+        to_ms=window.to_ms,
+        columns=DECISION_COLUMNS,
+    )
+    found: dict[str, dict[str, Position]] = {}
+    for row in rows.filter(pc.equal(rows["service_digest"], digest)).to_pylist(maps_as_pydicts="strict"):
+        # The first decision is the one that was acted on; a repeated request changes nothing.
+        found.setdefault(row["transaction_id"], {} if row["self_included"] else positions_of(row["states"]))
+    return found
+
+
+def positions_of(states: list[dict[str, dict[str, int] | str]]) -> dict[str, Position]:
+    """A decision's logged P by view group, as `Spine.at_positions` takes it."""
+    found: dict[str, Position] = {}
+    for state in states:
+        position = state["position"]
+        assert isinstance(position, dict)
+        found[str(state["group"])] = {_topic_partition(name): offset for name, offset in position.items()}
+    return found
+
+
+def _topic_partition(name: str) -> tuple[str, int]:
+    topic, _, partition = name.rpartition("/")
+    return topic, int(partition)
+
+
+def _vectors(
+    service: ServicePlan,
+    log: Log,
+    places: Ints,
+    positions: list[dict[str, Position] | None],
+    progress: Callable[[str, int, int], None] | None,
+) -> Floats:
+    """(n, n_features) of scored events at `places`: as served where a position is given, else as logged."""
+    features = np.empty((len(places), len(service.names)), np.float32)
+    scored = log.columns[service.service.scored.name]
+    served = np.array([position is not None for position in positions], bool)
+    every = Spine.of_events(log, service.service.scored.name)
+    for mask in (~served, served):
+        rows = np.flatnonzero(mask)
+        if not len(rows):
+            continue
+        at = places[rows]
+        if mask is served:
+            known = [position for position in positions if position is not None]
+            spine = Spine.at_positions(scored.take(at), scored.time[at], known)
+        else:
+            spine = every.take(at)
+        for chunk in vector_chunks(service, log, spine, progress=progress):
+            features[rows[chunk.first : chunk.first + len(chunk.features)]] = chunk.features
+    return features
+
+
+def _explained(window: Window, count: int) -> str:
+    first, last = (str(np.datetime64(at, "ms"))[:10] for at in (window.from_ms, window.to_ms))
+    return (
+        f"NoLabels: none of the {count} transactions of {first} to {last} has a verdict known at "
+        f"{str(np.datetime64(window.as_of_ms, 'ms'))[:16]}. Materialize label_facts first, or choose a later as-of day."
+    )

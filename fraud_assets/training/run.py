@@ -1,0 +1,59 @@
+"""A training run: split, fit, package, and a note of which model an as-of day gave."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from fraud_assets.engine.plan import ServicePlan
+from fraud_assets.models.manifest import MANIFEST_FILE, Manifest, parse_manifest
+from fraud_assets.training.dataset import TrainingSet
+from fraud_assets.training.fit import Fitted, fit
+from fraud_assets.training.package import package
+from fraud_assets.training.split import temporal_split
+
+AS_OF_FOLDER = "as_of"
+
+
+@dataclass(frozen=True)
+class Trained:
+    fitted: Fitted
+    manifest: Manifest
+
+
+def train(found: TrainingSet, service: ServicePlan, model_dir: Path, as_of: str, label_delay_days: int) -> Trained:
+    """Fit on a training set and write `<model_dir>/<version>/`. Raises TooShort."""
+    time_ms = found.rows["event_time_ms"].to_numpy()
+    split = temporal_split(time_ms, found.is_fraud, found.window.from_ms, found.window.to_ms, label_delay_days)
+    fitted = fit(found.features, found.is_fraud, found.rows["amount_minor"].to_numpy(), split, found.names)
+    manifest = package(
+        model_dir,
+        service,
+        fitted,
+        found.features,
+        found.is_fraud,
+        training_set_digest=found.digest,
+        now_ms=time.time_ns() // 1_000_000,
+    )
+    _note(model_dir, as_of, manifest.model_version)
+    return Trained(fitted, manifest)
+
+
+def _note(model_dir: Path, as_of: str, version: str) -> None:
+    """`<model_dir>/as_of/<day>` names the model of that day; checks and promotion go by it."""
+    path = model_dir / AS_OF_FOLDER / as_of
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{as_of}.tmp")
+    draft.write_text(version)
+    draft.replace(path)
+
+
+def latest_model(model_dir: Path, as_of: str) -> str:
+    """The version that the newest training as of a day gave. Raises FileNotFoundError."""
+    path = model_dir / AS_OF_FOLDER / as_of
+    if not path.exists():
+        raise FileNotFoundError(f"No model was trained as of {as_of}. Materialize fraud_model of that day first.")
+    return path.read_text()
+
+
+def manifest_of(model_dir: Path, version: str) -> Manifest:
+    return parse_manifest((model_dir / version / MANIFEST_FILE).read_bytes())

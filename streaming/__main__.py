@@ -7,14 +7,12 @@ python -m streaming init-epoch          publish the first epoch of an empty worl
 
 import argparse
 import logging
-import os
 import sys
-import warnings
 
 import structlog
 
 from streaming.settings import WorkerSettings
-from streaming.supervise import LIFELINE, ROLES, die_with_parent, supervise
+from streaming.supervise import ROLES, TETHERED, die_with_parent, supervise
 
 
 def _configure_logs() -> None:
@@ -35,14 +33,14 @@ def main() -> int:
         prog="python -m streaming", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("command", nargs="?", choices=[*ROLES, "init-epoch"])
-    command = parser.parse_args().command
+    parser.add_argument(TETHERED, action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    command = given.command
     _configure_logs()
-    # Quix imports confluent-kafka's schema registry client, which imports authlib; we use neither.
-    warnings.filterwarnings("ignore", message="The httpx module is deprecated")
     settings = WorkerSettings()
     if command is None:
         return supervise()
-    if os.environ.get(LIFELINE):
+    if given.tethered:
         die_with_parent()
     return _run(command, settings)
 

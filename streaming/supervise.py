@@ -17,7 +17,7 @@ import structlog
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 ROLES = ("router", "folder", "labels")
-LIFELINE = "FRAUD_WORKER_LIFELINE"
+TETHERED = "--tethered"  # standard input is the supervisor's pipe, not a terminal
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 HEALTHY_AFTER_S = 60.0
 STOP_WITHIN_S = 15.0
@@ -67,9 +67,7 @@ def _look_after(child: Child, lifeline: int) -> None:
 
 
 def _start(role: str, lifeline: int) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "streaming", role], stdin=lifeline, env={**os.environ, LIFELINE: "stdin"}
-    )
+    return subprocess.Popen([sys.executable, "-m", "streaming", TETHERED, role], stdin=lifeline)
 
 
 def _stop(children: list[Child]) -> int:

@@ -5,6 +5,7 @@ import dagster as dg
 from fraud_assets.defs.metadata import column_schema
 from fraud_assets.defs.partitions import daily, days_of, fresh_within, one_run
 from fraud_assets.defs.resources import LakeResource
+from fraud_assets.defs.results import Result
 from fraud_assets.engine.plan import EnginePlan
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
 from fraud_assets.features.language import FeatureView
@@ -48,7 +49,7 @@ def view_asset(plan: EnginePlan, view: FeatureView) -> dg.AssetsDefinition:
             )
         ],
     )
-    def values(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[None]:
+    def values(context: dg.AssetExecutionContext, lake: LakeResource) -> Result:
         features = feature_lake(lake.features_uri, lake.service, view)
         found = write_view(features, lake.reader(context.run_id), view, scored, days_of(context))
         return dg.MaterializeResult(

@@ -7,6 +7,7 @@ from fraud_assets.contracts import topics
 from fraud_assets.defs.metadata import column_schema
 from fraud_assets.defs.partitions import daily, days_of, end_ms, fresh_within, one_run, start_ms
 from fraud_assets.defs.resources import LakeResource
+from fraud_assets.defs.results import Result
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.monitoring.quality import quality_of
 from fraud_assets.stores.schemas import TABLES, arrow_schema
@@ -51,7 +52,7 @@ def raw_asset(table: str, topic: topics.Topic, description: str) -> dg.AssetsDef
             dg.AssetCheckSpec(name, asset=table, description=text, blocking=True) for name, text in CHECKS.items()
         ],
     )
-    def raw(context: dg.AssetExecutionContext, lake: LakeResource, duckdb: DuckDBResource) -> dg.MaterializeResult[None]:
+    def raw(context: dg.AssetExecutionContext, lake: LakeResource, duckdb: DuckDBResource) -> Result:
         days = days_of(context)
         with duckdb.get_connection() as connection:
             found = quality_of(connection, lake.lake, table, start_ms(days[0]), end_ms(days[-1]))

@@ -6,6 +6,7 @@ from fraud_assets.contracts.events import LabelFact
 from fraud_assets.defs.metadata import column_schema
 from fraud_assets.defs.partitions import daily, days_of, end_ms, fresh_within, one_run, start_ms
 from fraud_assets.defs.resources import LakeResource
+from fraud_assets.defs.results import Result
 from fraud_assets.labels.imported import write_imported_facts
 from fraud_assets.settings import Settings
 from fraud_assets.stores.schemas import arrow_schema
@@ -25,9 +26,7 @@ from fraud_assets.stores.schemas import arrow_schema
     freshness_policy=fresh_within(36),
     metadata={"dagster/column_schema": column_schema(arrow_schema(LabelFact))},
 )
-def label_facts(
-    context: dg.AssetExecutionContext, lake: LakeResource, settings: dg.ResourceParam[Settings]
-) -> dg.MaterializeResult[None]:
+def label_facts(context: dg.AssetExecutionContext, lake: LakeResource, settings: dg.ResourceParam[Settings]) -> Result:
     """Signed verdicts on transactions, by the day they became known: fraud, or legitimate once the delay has passed.
 
     Of imported history; of live events the worker's label stage writes them, by the same rule.

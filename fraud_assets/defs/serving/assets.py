@@ -9,6 +9,7 @@ from fraud_assets.defs.ingestion.assets import topic_key
 from fraud_assets.defs.metadata import bars
 from fraud_assets.defs.partitions import daily, end_ms, fresh_within, one_run
 from fraud_assets.defs.resources import LakeResource, OnlineStoreResource
+from fraud_assets.defs.results import Result
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.settings import Settings
 from fraud_assets.stores.publish import catch_up, snapshot
@@ -47,7 +48,7 @@ def online_store_snapshot(
     lake: LakeResource,
     online_store: OnlineStoreResource,
     settings: dg.ResourceParam[Settings],
-) -> dg.MaterializeResult[None]:
+) -> Result:
     """All entity state as of the day's end (of a range, its last; of today, now), published under a new epoch.
 
     The worker resumes at the offsets that the epoch names and filters by position, so the result
@@ -77,7 +78,7 @@ def online_store_snapshot(
     freshness_policy=fresh_within(3),
     pool="online_store",
 )
-def hourly_online_views(lake: LakeResource, online_store: OnlineStoreResource) -> dg.MaterializeResult[None]:
+def hourly_online_views(lake: LakeResource, online_store: OnlineStoreResource) -> Result:
     """The worker's own views from the raw Parquet, folded into the published states that lack them.
 
     Where the worker has kept up, nothing changes; `rows_applied` above zero says that it has not.

@@ -6,6 +6,7 @@ from dagster_mlflow import end_mlflow_on_run_finished
 from fraud_assets.defs.metadata import bars
 from fraud_assets.defs.partitions import before_as_of, daily, fresh_within, start_ms
 from fraud_assets.defs.resources import LakeResource
+from fraud_assets.defs.results import Result
 from fraud_assets.defs.training.model_run import log_model
 from fraud_assets.models.artifact import publish_champion
 from fraud_assets.settings import Settings
@@ -28,9 +29,7 @@ RAW = ("transactions", "activity", "profiles", "label_facts", "decisions")
     partitions_def=daily,
     freshness_policy=fresh_within(8 * 24),
 )
-def training_set(
-    context: dg.AssetExecutionContext, lake: LakeResource, settings: dg.ResourceParam[Settings]
-) -> dg.MaterializeResult[None]:
+def training_set(context: dg.AssetExecutionContext, lake: LakeResource, settings: dg.ResourceParam[Settings]) -> Result:
     """Vectors and verdicts of the window's transactions, as known when the as-of day began."""
     day = context.partition_key
     window = window_as_of(start_ms(day), settings.training_window_days, settings.label_delay_days)
@@ -60,7 +59,7 @@ def training_set(
     required_resource_keys={"lake", "settings", "mlflow", "model_registry"},
     hooks={end_mlflow_on_run_finished},
 )
-def fraud_model(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+def fraud_model(context: dg.AssetExecutionContext) -> Result:
     """XGBoost on the training set of the same day, with its manifest and golden vectors; logged and registered."""
     lake, settings = context.resources.lake, context.resources.settings
     found = store.load(lake.training_uri, context.partition_key)
@@ -90,7 +89,7 @@ def champion_model(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
     model_registry: dg.ResourceParam[ModelRegistry],
-) -> dg.MaterializeResult[None]:
+) -> Result:
     """The model that scorers serve: alias `champion` in MLflow, and the pointer in the model folder.
 
     Runs after the blocking checks of `fraud_model`. The pointer moves last: a scorer that follows

@@ -16,6 +16,7 @@ from fraud_assets.features.language import (
     RequestFeature,
     count,
     first_seen_age,
+    last,
     least,
     mean,
     most,
@@ -49,7 +50,8 @@ LABELS = LabelFactSource(
 
 AMOUNT = col("amount_minor")
 FRAUD = col("is_fraud") == True  # noqa: E712  # a tree, not a truth value
-SPENDING = (hours(24), days(7), days(30), LIFETIME)
+GENUINE = col("is_fraud") == False  # noqa: E712  # see above
+SPENDING = (hours(24), days(7), days(14), days(30), LIFETIME)
 TRAFFIC = (hours(24), days(7), days(30))
 RISK = (hours(24), days(7), days(14), days(30), LIFETIME)
 EPISODE = (days(30),)
@@ -83,6 +85,8 @@ def _risk(windows: tuple[Window, ...]) -> tuple[Aggregate, ...]:
         mean(col("is_fraud"), label="fraud", windows=windows),
         least(col("event_time_ms"), where=FRAUD, label="fraud_time_ms", windows=EPISODE).as_hidden(),
         since_last(where=FRAUD, label="fraud"),
+        since_last(where=GENUINE, label="genuine_label"),
+        last(col("is_fraud"), label="label_is_fraud"),
         mean(AMOUNT, where=FRAUD, label="fraud_amount", windows=EPISODE),
     )
 
@@ -148,12 +152,22 @@ REQUEST = (
     *(
         RequestFeature(name=f"amount_{noun}_customer_{op}_{label}", compute=compute,
                        inputs=("request.amount_minor", *(f"customer_amount_minor_{part}_{label}" for part in parts)))
-        for label in ("7d", "30d", "lifetime")
+        for label in ("7d", "14d", "30d", "lifetime")
         for noun, op, compute, parts in (
             ("ratio_to", "mean", _ratio, ("mean",)),
             ("ratio_to", "max", _ratio, ("max",)),
             ("deviation_from", "mean", _deviation, ("mean", "std")),
         )
+    ),
+    *(
+        RequestFeature(name=f"customer_peak_{label}_to_lifetime_mean", compute=_ratio,
+                       inputs=(f"customer_amount_minor_max_{label}", "customer_amount_minor_mean_lifetime"))
+        for label in ("24h", "7d", "14d")
+    ),
+    *(
+        RequestFeature(name=f"customer_amount_{op}_{label}_to_lifetime", compute=_ratio,
+                       inputs=(f"customer_amount_minor_{op}_{label}", f"customer_amount_minor_{op}_lifetime"))
+        for label in ("7d", "14d", "30d") for op in ("mean", "std")
     ),
     *(
         RequestFeature(name=f"{entity}_fraud_episode_age_s", compute=_age_s,

@@ -21,6 +21,7 @@ from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.stores.frames import to_arrow
 from fraud_assets.stores.history import HistoryReader, rows_between, sources_of
 from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.positions import positions_of
 from fraud_assets.training.verdicts import verdicts_as_known
 
 Floats = npt.NDArray[np.float32]
@@ -139,21 +140,6 @@ def _decided(lake: Lake, service: ServicePlan, window: Window) -> dict[str, dict
         # The first decision is the one that was acted on; a repeated request changes nothing.
         found.setdefault(row["transaction_id"], {} if row["self_included"] else positions_of(row["states"]))
     return found
-
-
-def positions_of(states: list[dict[str, dict[str, int] | str]]) -> dict[str, Position]:
-    """A decision's logged P by view group, as `Spine.at_positions` takes it."""
-    found: dict[str, Position] = {}
-    for state in states:
-        position = state["position"]
-        assert isinstance(position, dict)
-        found[str(state["group"])] = {_topic_partition(name): offset for name, offset in position.items()}
-    return found
-
-
-def _topic_partition(name: str) -> tuple[str, int]:
-    topic, _, partition = name.rpartition("/")
-    return topic, int(partition)
 
 
 def _vectors(

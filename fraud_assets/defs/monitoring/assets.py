@@ -1,1 +1,63 @@
 """The platform's proof about itself: what was served, recomputed from the log."""
+
+import dagster as dg
+
+from fraud_assets.defs.partitions import daily, end_ms, fresh_within, start_ms
+from fraud_assets.defs.resources import LakeResource
+from fraud_assets.defs.results import Result
+from fraud_assets.monitoring.skew import SkewReport
+from fraud_assets.monitoring.skew import skew_report as skew_between
+
+RAW = ("transactions", "activity", "profiles", "label_facts", "decisions")
+CHECKS = {
+    "no_mismatches": "The log up to the logged positions gives every served vector bit for bit.",
+    "no_stale_reads": "Every state held what had arrived one second before its decision.",
+    "no_missing_decisions": "Every live transaction has its decision, and every decision its transaction.",
+}
+
+
+def _judged(found: SkewReport) -> list[dg.AssetCheckResult]:
+    """A mismatch is an error of ours; lateness and gaps may be the weather, and warn."""
+    counts = {
+        "no_mismatches": {"mismatches": found.mismatches, "checked": found.checked},
+        "no_stale_reads": {"stale_reads": found.stale_reads, "checked": found.checked},
+        "no_missing_decisions": {"missing": found.missing, "extra": found.extra},
+    }
+    wrong = {
+        "no_mismatches": found.mismatches,
+        "no_stale_reads": found.stale_reads,
+        "no_missing_decisions": found.missing + found.extra,
+    }
+    return [
+        dg.AssetCheckResult(
+            check_name=name,
+            passed=wrong[name] == 0,
+            severity=dg.AssetCheckSeverity.ERROR if name == "no_mismatches" else dg.AssetCheckSeverity.WARN,
+            metadata=metadata,
+        )
+        for name, metadata in counts.items()
+    ]
+
+
+@dg.asset(
+    group_name="monitoring",
+    kinds={"numba", "parquet"},
+    owners=["team:fraud-ml"],
+    deps=[dg.AssetDep(name, partition_mapping=dg.TimeWindowPartitionMapping()) for name in RAW],
+    partitions_def=daily,
+    freshness_policy=fresh_within(36),
+    check_specs=[dg.AssetCheckSpec(name, asset="skew_report", description=text) for name, text in CHECKS.items()],
+)
+def skew_report(context: dg.AssetExecutionContext, lake: LakeResource) -> Result:
+    """The day's served vectors against recomputation up to the positions that their decisions logged."""
+    day = context.partition_key
+    found = skew_between(lake.lake, lake.service, start_ms(day), end_ms(day))
+    counts = {name: value for name, value in vars(found).items() if isinstance(value, int)}
+    return dg.MaterializeResult(
+        metadata={
+            **counts,
+            "mismatched_features": dg.MetadataValue.json(found.by_feature),
+            "mismatched_decisions": dg.MetadataValue.json(found.examples),
+        },
+        check_results=_judged(found),
+    )

@@ -249,7 +249,7 @@ def place_disordered(first, end, ev_time, tile_ms, slot, slot_start, to, scratch
 @kernel
 def sort_nearly_sorted(items, count):
     """Bottom-up shell sort in place: late events are few and near their place, and nothing is allocated."""
-    gap = np.int64(1)
+    gap = 1
     while gap < count // 9:
         gap = 3 * gap + 1
     while gap > 0:
@@ -497,20 +497,23 @@ def covered_ranks(ev_starts, ev_tp, ev_offset, rd_starts, pos_starts, pos_tp, po
     """Rank of each event: the first read of its key, in chain order, whose position holds it.
 
     A state's positions only grow, so the reads of a key form a chain; reads are given in that order.
-    Returns the first key whose reads do not, or -1.
+    Returns the first key with an event that a later read has lost, or -1.
     """
     for k in range(len(ev_starts) - 1):
         for e in range(ev_starts[k], ev_starts[k + 1]):
             ev_rank[e] = HIGHEST
+            lost = False
             for j in range(rd_starts[k + 1] - 1, rd_starts[k] - 1, -1):
                 held = np.int64(-1)
                 for p in range(pos_starts[j], pos_starts[j + 1]):
                     if pos_tp[p] == ev_tp[e]:
                         held = pos_offset[p]
-                if held >= ev_offset[e]:
-                    ev_rank[e] = j
-                elif ev_rank[e] != HIGHEST:
+                if held < ev_offset[e]:
+                    lost = True
+                elif lost:
                     return k
+                else:
+                    ev_rank[e] = j
     return -1
 
 

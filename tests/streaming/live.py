@@ -53,6 +53,7 @@ class Worker:
 
     def children(self) -> dict[str, psutil.Process]:
         assert self.process is not None
+        assert self.process.poll() is None, f"the supervisor ended with {self.process.returncode}"
         found = {}
         for child in psutil.Process(self.process.pid).children():
             try:
@@ -60,6 +61,11 @@ class Worker:
             except (psutil.NoSuchProcess, IndexError):
                 continue
         return found
+
+    def kill_one(self, role: str) -> None:
+        """SIGKILL one process, which the supervisor replaces; waits for it to be there at all."""
+        wait_for(lambda: role in self.children(), f"{role} runs")
+        self.children()[role].send_signal(signal.SIGKILL)
 
     def kill(self) -> None:
         """SIGKILL the supervisor; its processes see their lifeline close and end without a word."""

@@ -1,6 +1,5 @@
 """The worker on a real broker and a real Redis: killed twice, and nothing lost, doubled or reordered."""
 
-import signal
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -143,7 +142,7 @@ def live_through(world: World, worker: Worker) -> None:
     before = folded(world)
     wait_for(lambda: folded(world) > before, "the restarted worker folds")
     for name in ("router", "folder"):  # and one process at a time, which the supervisor replaces
-        worker.children()[name].send_signal(signal.SIGKILL)
+        worker.kill_one(name)
     feed(world, range(2 * N // 3, N))
 
     wanted = len(world.matured) + len(world.frauds)

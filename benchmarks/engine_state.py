@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.engine_training_set import payments
 from benchmarks.measure import report
-from fraud_assets.contracts.events import Transaction
+from fraud_assets.contracts.events import Category, Outcome, PaymentMethod, Tier, Transaction
 from fraud_assets.engine.plan import EnginePlan, GroupPlan, ServicePlan
 from fraud_assets.engine.prepare import Columns, rows_of
 from fraud_assets.engine.request import RequestReader
@@ -49,8 +49,8 @@ def typical(time_ms: int) -> Transaction:
     """A payment whose own fields cost what a real one's do."""
     return Transaction(
         event_time_ms=time_ms, transaction_id="t", account_id="a", event_id="e", promoter_id="p", device_id="d", ip_token="k0:aa",
-        ip_country="DE", card_token="k0:bb", payment_method="card", amount_minor=4_200, currency="EUR", ticket_count=2,
-        tier="standard", category="sport", billing_country="DE", lat_e6=52_500_000, lon_e6=13_400_000, outcome="approved",
+        ip_country="DE", card_token="k0:bb", payment_method=PaymentMethod.CARD, amount_minor=4_200, currency="EUR", ticket_count=2,
+        tier=Tier.STANDARD, category=Category.SPORT, billing_country="DE", lat_e6=52_500_000, lon_e6=13_400_000, outcome=Outcome.APPROVED,
     )  # fmt: skip
 
 

@@ -244,13 +244,12 @@ class _WindowJob:
     def _sets(self, block: Block, placed: "_Placed", spec: AccSpec) -> None:
         rows, column = self._rows(block, spec)
         fields, width = len(spec.inputs) if spec.acc is Acc.PROFILE else 0, spec.width
-        scratch = [
-            np.empty(size, np.int64)
-            for size in (placed.count * width, placed.count * width, width, width, SCRATCH_WORDS)
-        ]
+        tiles, suffix = np.empty(placed.count * width, np.int64), np.empty(placed.count * width, np.int64)
+        back, both, scratch = np.empty(width, np.int64), np.empty(width, np.int64), np.empty(SCRATCH_WORDS, np.int64)
         kernels.slide_sets(
             int(spec.acc), spec.cap, fields, width, block.events, block.reads, placed.slot, rows, column, block.applied,
-            placed.starts, placed.low, *scratch, block.rd_time, block.status, self.set_outs[spec.key()], block.narrow, block.wide,
+            placed.starts, placed.low, tiles, suffix, back, both, scratch, block.rd_time, block.status,
+            self.set_outs[spec.key()], block.narrow, block.wide,
         )  # fmt: skip
 
     def _rows(self, block: Block, spec: AccSpec) -> tuple[Ints, int]:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from fraud_assets.engine.fold_kernels import fill_ratios
 from fraud_assets.engine.jit import cache_folder, kernel, request_kernel
 from fraud_assets.engine.plan import ServicePlan
-from fraud_assets.features.registry import request_digest
+from fraud_assets.features.digests import request_digest
 
 Values = npt.NDArray[np.float64]
 
@@ -34,7 +34,7 @@ def compiled_assembly(plan: ServicePlan) -> Callable[..., None]:
     each row the value vector is filled, ratios and request features are computed, and the values of
     `slots` are written to `columns` of features (n, n_features) float32. values: scratch.
     """
-    return _module(plan).assemble  # type: ignore[no-any-return]  # generated below
+    return _module(plan).assemble  # generated below
 
 
 def _module(plan: ServicePlan) -> ModuleType:

@@ -75,21 +75,22 @@ class OnlineStoreResource(dg.ConfigurableResource[OnlineStates]):
         return OnlineStore.connect(self.url, registry(), BULK_TIMEOUT_S)
 
 
-@dg.resource(config_schema=mlflow_tracking.config_schema)
-def mlflow_run(context: dg.InitResourceContext) -> Iterator[Any]:
+def mlflow_resource(settings: Settings) -> dg.ResourceDefinition:
     """dagster-mlflow's resource on a store that exists: one MLflow run for each Dagster run.
 
     The run ends with the resource, so that a process which executes two Dagster runs logs to two.
     """
-    config = context.resource_config
-    prepare_store(
-        config["mlflow_tracking_uri"], config["experiment_name"], Path(SETTINGS.var_dir) / "mlflow" / "artifacts"
-    )
-    try:
+
+    @dg.resource(config_schema=mlflow_tracking.config_schema)
+    def run(context: dg.InitResourceContext) -> Iterator[Any]:
+        prepare_store(settings.mlflow_tracking_uri, EXPERIMENT, Path(settings.var_dir) / "mlflow" / "artifacts")
         start: Any = mlflow_tracking.resource_fn  # typed as taking nothing, which a beta may be forgiven
-        yield from start(context)
-    finally:
-        mlflow.end_run()
+        try:
+            yield from start(context)
+        finally:
+            mlflow.end_run()
+
+    return run.configured({"experiment_name": EXPERIMENT, "mlflow_tracking_uri": settings.mlflow_tracking_uri})
 
 
 def resources_of(settings: Settings) -> dict[str, Any]:
@@ -99,9 +100,7 @@ def resources_of(settings: Settings) -> dict[str, Any]:
         "lake": LakeResource(uri=settings.lake_uri),
         "duckdb": DuckDBResource(database=":memory:"),
         "online_store": OnlineStoreResource(url=settings.redis_url),
-        "mlflow": mlflow_run.configured(
-            {"experiment_name": EXPERIMENT, "mlflow_tracking_uri": settings.mlflow_tracking_uri}
-        ),
+        "mlflow": mlflow_resource(settings),
         "model_registry": dg.ResourceDefinition(lambda _: ModelRegistry(settings.mlflow_tracking_uri)),
     }
 

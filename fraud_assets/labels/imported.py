@@ -30,8 +30,7 @@ def write_imported_facts(lake: Lake, from_ms: int, to_ms: int, label_delay_days:
     """
     transactions = _imported(lake, "transactions", TRANSACTION_COLUMNS, to_ms)
     labels = _imported(lake, "labels", LABEL_COLUMNS, to_ms)
-    end = min(to_ms, _last_arrival(transactions) + 1)
-    facts = facts_between(transactions, labels, from_ms, end, label_delay_days)
+    facts = facts_between(transactions, labels, from_ms, min(to_ms, _import_end(lake)), label_delay_days)
     days = facts["ingested_at_ms"].to_numpy() // DAY_MS
     for day in range(from_ms // DAY_MS, -(-to_ms // DAY_MS)):
         rows = facts.filter(pa.array(days == day))
@@ -46,5 +45,12 @@ def _imported(lake: Lake, table: str, columns: list[str], to_ms: int) -> pa.Tabl
     return rows.filter(pc.starts_with(rows["source_topic"], IMPORT_PREFIX))
 
 
-def _last_arrival(rows: pa.Table) -> int:
-    return int(pc.max(rows["ingested_at_ms"]).as_py() or 0)
+def _import_end(lake: Lake) -> int:
+    """First instant after the newest imported transaction or label, of all days: a range must not see another end."""
+    newest = [0]
+    for table in ("transactions", "labels"):
+        rows = lake.scan(table, columns=["ingested_at_ms", "source_topic"])
+        newest.append(
+            pc.max(rows.filter(pc.starts_with(rows["source_topic"], IMPORT_PREFIX))["ingested_at_ms"]).as_py() or 0
+        )
+    return max(newest) + 1

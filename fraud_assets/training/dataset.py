@@ -111,10 +111,11 @@ def training_set(
     )
     places = rows_between(columns, window.from_ms, window.to_ms)
     verdicts = verdicts_as_known(lake, window.as_of_ms)
-    label = np.array([verdicts.get(name, -1) for name in rows["transaction_id"].to_pylist()], np.int8)
     decided = _decided(lake, service, window)
-    usable = np.array([decided.get(name) != {} for name in rows["transaction_id"].to_pylist()], bool)
-    kept = np.flatnonzero((label >= 0) & usable)
+    ids = rows["transaction_id"].to_pylist()
+    label = np.array([verdicts.get(name, -1) for name in ids], np.int8)
+    unusable = np.array([name in decided and decided[name] is None for name in ids], bool)
+    kept = np.flatnonzero((label >= 0) & ~unusable)
     if not len(kept):
         raise NoLabels(_explained(window, len(rows)))
     log = reader.log(sources_of(service), window.as_of_ms)
@@ -125,8 +126,11 @@ def training_set(
     return TrainingSet(window, service.names, chosen.combine_chunks(), features, label[kept] == 1, served)
 
 
-def _decided(lake: Lake, service: ServicePlan, window: Window) -> dict[str, dict[str, Position]]:
-    """Positions by transaction of the decisions of this service; empty where it had seen itself."""
+def _decided(lake: Lake, service: ServicePlan, window: Window) -> dict[str, dict[str, Position] | None]:
+    """Positions by transaction of the decisions of this service; None where it had seen itself.
+
+    A degraded decision read nothing, so its positions are empty and its row trains on nulls.
+    """
     digest = service.engine.registry.service_digest(service.service)
     rows = lake.scan(
         "decisions",
@@ -135,10 +139,10 @@ def _decided(lake: Lake, service: ServicePlan, window: Window) -> dict[str, dict
         to_ms=window.to_ms,
         columns=DECISION_COLUMNS,
     )
-    found: dict[str, dict[str, Position]] = {}
+    found: dict[str, dict[str, Position] | None] = {}
     for row in rows.filter(pc.equal(rows["service_digest"], digest)).to_pylist(maps_as_pydicts="strict"):
         # The first decision is the one that was acted on; a repeated request changes nothing.
-        found.setdefault(row["transaction_id"], {} if row["self_included"] else positions_of(row["states"]))
+        found.setdefault(row["transaction_id"], None if row["self_included"] else positions_of(row["states"]))
     return found
 
 

@@ -1,0 +1,141 @@
+"""Training sets as of a time: what was known then, whatever arrives later."""
+
+import dataclasses
+import shutil
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from fraud_assets.contracts.topics import DAY_MS
+from fraud_assets.labels.imported import write_imported_facts
+from fraud_assets.stores.lake import Lake
+from fraud_assets.training import store
+from fraud_assets.training.dataset import NoLabels, training_set, window_as_of
+from fraud_assets.training.verdicts import verdicts
+from tests.history import DAYS, LABEL_DELAY_DAYS, START_MS, make_past
+
+AS_OF_MS = START_MS + (DAYS - 4) * DAY_MS
+WINDOW = window_as_of(AS_OF_MS, 90, LABEL_DELAY_DAYS)
+
+
+@pytest.fixture(scope="module")
+def built(past):
+    return training_set(past.lake, past.service, WINDOW)
+
+
+def facts(*rows):
+    names = ("transaction_id", "is_fraud", "sign")
+    return pa.table({name: pa.array([row[place] for row in rows]) for place, name in enumerate(names)})
+
+
+def test_rows_end_a_label_delay_before_the_as_of_time(built):
+    times = built.rows["event_time_ms"].to_numpy()
+
+    assert times.max() < AS_OF_MS - LABEL_DELAY_DAYS * DAY_MS
+    assert 0 < built.is_fraud.sum() < len(built)
+
+
+def test_rebuilt_as_known_then_after_later_data_has_the_same_digest(past, built, tmp_path):
+    shutil.copytree(past.folder / "lake", tmp_path / "lake")
+    lake = Lake(tmp_path / "lake")
+    old = lake.scan("transactions", WINDOW.from_ms, WINDOW.to_ms)
+    late = old.slice(0, 200)
+    ids = pc.binary_join_element_wise(late["transaction_id"], "late", "-")
+    changed = {
+        "transaction_id": ids,
+        "ingested_at_ms": pa.array(np.full(200, AS_OF_MS)),
+        "source_topic": pa.array(["transactions.v1"] * 200),
+    }
+    for name, column in changed.items():
+        late = late.set_column(late.schema.names.index(name), name, column)
+    lake.append("transactions", late, "late")
+    verdict = lake.scan("label_facts").slice(0, 100)
+    for name, column in {
+        "ingested_at_ms": pa.array(np.full(100, AS_OF_MS + 1)),
+        "is_fraud": pc.invert(verdict["is_fraud"]),
+        "source_offset": pa.array(np.arange(100) + (AS_OF_MS << 20)),
+    }.items():
+        verdict = verdict.set_column(verdict.schema.names.index(name), name, column)
+    lake.append("label_facts", verdict, "later")
+
+    again = training_set(lake, past.service, WINDOW)
+    as_known_later = training_set(lake, past.service, dataclasses.replace(WINDOW, as_of_ms=AS_OF_MS + DAY_MS))
+
+    assert again.digest == built.digest
+    assert as_known_later.digest != built.digest
+
+
+def test_a_set_survives_its_file(built, tmp_path):
+    store.save(str(tmp_path), "2026-10-11", built)
+
+    loaded = store.load(str(tmp_path), "2026-10-11")
+
+    assert loaded.digest == built.digest
+    assert loaded.window == built.window
+
+
+def test_facts_written_day_by_day_or_at_once_are_the_same(tmp_path):
+    whole, daily = make_past(tmp_path / "a", rate_per_day=60), make_past(tmp_path / "b", rate_per_day=60, facts=False)
+    for day in range(DAYS):
+        write_imported_facts(daily.lake, START_MS + day * DAY_MS, START_MS + (day + 1) * DAY_MS, LABEL_DELAY_DAYS)
+    write_imported_facts(daily.lake, START_MS, START_MS + DAY_MS, LABEL_DELAY_DAYS)
+
+    assert daily.lake.scan("label_facts").equals(whole.lake.scan("label_facts"))
+
+
+def test_a_window_without_verdicts_says_so_and_names_the_way_out(past):
+    with pytest.raises(NoLabels, match="Materialize label_facts"):
+        training_set(past.lake, past.service, window_as_of(START_MS + 60_000, 90, 0))
+
+
+def test_a_retraction_takes_its_fact_back():
+    known = verdicts(
+        facts(("a", True, 1), ("b", True, 1), ("b", True, -1), ("b", False, 1), ("c", False, 1), ("c", False, -1))
+    )
+
+    assert known == {"a": 1, "b": 0}
+
+
+def test_a_decision_that_had_seen_its_transaction_is_left_out(past, built, tmp_path):
+    shutil.copytree(past.folder / "lake", tmp_path / "lake")
+    lake = Lake(tmp_path / "lake")
+    seen = built.rows["transaction_id"][0].as_py()
+    lake.append("decisions", _decision(past, built.rows.slice(0, 1), self_included=True), "decided")
+
+    without = training_set(lake, past.service, WINDOW)
+
+    assert len(without) == len(built) - 1
+    assert seen not in without.rows["transaction_id"].to_pylist()
+
+
+def test_a_decided_transaction_is_read_at_the_position_its_decision_logged(past, built, tmp_path):
+    shutil.copytree(past.folder / "lake", tmp_path / "lake")
+    lake = Lake(tmp_path / "lake")
+    last = len(built) - 1
+    lake.append("decisions", _decision(past, built.rows.slice(last, 1), self_included=False), "decided")
+
+    served = training_set(lake, past.service, WINDOW)
+
+    # Its decision had found an empty store, so it must train as an account nobody knew.
+    place = built.names.index("account_txn_count_30d")
+    assert served.served == 1
+    assert np.isnan(served.features[last, place])
+    assert built.features[last, place] >= 0
+    assert np.array_equal(served.features[:last], built.features[:last], equal_nan=True)
+
+
+def _decision(past, row, *, self_included):
+    from fraud_assets.contracts.events import Decision
+    from fraud_assets.stores.schemas import LogPosition, from_events
+
+    at = row["event_time_ms"][0].as_py()
+    decision = Decision(
+        event_time_ms=at, decision_id="d1", transaction_id=row["transaction_id"][0].as_py(), account_id=row["account_id"][0].as_py(),
+        request={}, decided_at_ms=at, service="fraud_scoring", service_digest=past.plan.registry.service_digest(past.service.service),
+        policy_digest="", model_version="", model_sha256="", epoch="e", features=[], view_status={}, states=[], fraud_score=0.0,
+        action="approve", reason_codes=[], degraded_reasons=[], self_included=self_included, latency_ms=0.0,
+    )  # fmt: skip
+    return from_events(Decision, [msgspec.structs.replace(decision)], [LogPosition(at, "decisions.v1", 0, 0)])

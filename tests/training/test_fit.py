@@ -1,0 +1,165 @@
+"""Split, threshold and fit: no label leaps the gap, thresholds follow costs, the same rows give the same bytes."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fraud_assets.contracts.topics import DAY_MS
+from fraud_assets.models.artifact import publish_champion, read_champion
+from fraud_assets.models.manifest import MODEL_FILE, Definitions
+from fraud_assets.training.dataset import TrainingSet, training_set, window_as_of
+from fraud_assets.training.fit import fit, thinned
+from fraud_assets.training.gates import loads_and_agrees, ranks_better_than_chance, spares_good_customers
+from fraud_assets.training.run import latest_model, train
+from fraud_assets.training.split import Split, TooShort, temporal_split
+from fraud_assets.training.threshold import CostTable, cheapest_threshold
+from tests.history import END_MS, LABEL_DELAY_DAYS
+
+SMALL = ({"max_depth": 3, "eta": 0.3},)
+
+
+def toy(n=2_000, seed=0):
+    """Two features of which the first decides, with noise; a tenth are frauds."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(n, 2)).astype(np.float32)
+    is_fraud = features[:, 0] + 0.3 * rng.normal(size=n) > 1.3
+    return features, is_fraud, np.full(n, 1_000, np.int64), Split(np.arange(1_000), np.arange(1_200, n))
+
+
+def test_training_ends_a_label_delay_before_validation_begins():
+    time = np.arange(40, dtype=np.int64) * DAY_MS
+    is_fraud = np.arange(40) % 2 == 0
+
+    split = temporal_split(time, is_fraud, 0, 40 * DAY_MS, label_delay_days=7)
+
+    assert time[split.validate].min() == 30 * DAY_MS
+    assert time[split.train].max() == 22 * DAY_MS
+
+
+def test_a_window_too_short_for_the_gap_is_refused_with_its_length():
+    with pytest.raises(TooShort, match=r"4\.0 days and the label gap 7"):
+        temporal_split(np.arange(4, dtype=np.int64) * DAY_MS, np.array([True, False] * 2), 0, 4 * DAY_MS, 7)
+
+
+def test_the_threshold_is_where_the_cost_table_says_by_hand():
+    # Catching .9 saves 100, reaching .6 costs 30 and saves 50, reaching .3 costs 30 and saves 20.
+    score = np.array([0.9, 0.7, 0.6, 0.4, 0.3])
+    is_fraud = np.array([True, False, True, False, True])
+    amount = np.array([100, 1, 50, 1, 20])
+    costs = CostTable(chargeback_fee_minor=0, false_decline_minor=30, max_fpr=1.0)
+
+    found = cheapest_threshold(score, is_fraud, amount, costs)
+
+    assert found.value == pytest.approx(0.5)
+    assert (found.cost_minor, found.recall, found.fpr) == (50.0, pytest.approx(2 / 3), 0.5)
+
+
+def test_no_threshold_refuses_more_good_customers_than_allowed():
+    score = np.array([0.9, 0.8, 0.7, 0.1])
+    costs = CostTable(max_fpr=0.0)
+
+    found = cheapest_threshold(score, np.array([True, False, True, False]), np.full(4, 10**6), costs)
+
+    assert found.fpr == 0.0
+    assert found.value == pytest.approx(0.85)
+
+
+def test_equal_scores_stand_or_fall_together():
+    found = cheapest_threshold(
+        np.array([0.5, 0.5, 0.2]), np.array([True, False, False]), np.array([10_000, 1, 1]), CostTable(max_fpr=1.0)
+    )
+
+    assert found.recall == 1.0
+    assert found.fpr == 0.5
+
+
+def test_thinning_keeps_every_fraud_and_the_base_rate():
+    is_fraud = np.arange(10_000) % 1_000 == 0
+
+    sample = thinned(np.arange(10_000), is_fraud, seed=1, per_fraud=10)
+
+    assert is_fraud[sample.rows].sum() == 10
+    assert len(sample) == 110
+    assert sample.weight.sum() == pytest.approx(10_000)
+
+
+def test_the_same_rows_and_seed_give_the_same_bytes():
+    features, is_fraud, amount, split = toy()
+
+    one, other = (fit(features, is_fraud, amount, split, ["a", "b"], candidates=SMALL).model_json() for _ in range(2))
+
+    assert one == other
+    assert json.loads(one)["learner"]["feature_names"] == ["a", "b"]
+
+
+def test_metrics_are_of_rows_that_the_model_had_not_seen():
+    features, is_fraud, amount, split = toy()
+    shuffled = is_fraud.copy()
+    shuffled[split.validate] = np.random.default_rng(3).permutation(is_fraud[split.validate])
+
+    honest = fit(features, is_fraud, amount, split, ["a", "b"], candidates=SMALL)
+    chance = fit(features, shuffled, amount, split, ["a", "b"], candidates=SMALL)
+
+    assert ranks_better_than_chance(honest.metrics).passed
+    assert not ranks_better_than_chance(chance.metrics).passed
+
+
+def test_a_gate_says_what_it_measured():
+    verdict = spares_good_customers({"fpr": 0.05, "recall": 0.9})
+
+    assert not verdict.passed
+    assert verdict.measured == {"fpr": 0.05, "at_most": 0.02, "recall": 0.9}
+
+
+@pytest.fixture(scope="module")
+def trained(past, tmp_path_factory) -> tuple[TrainingSet, object, object]:
+    model_dir = tmp_path_factory.mktemp("models")
+    window = window_as_of(END_MS, 90, LABEL_DELAY_DAYS)
+    found = training_set(past.lake, past.service, window)
+    return found, train(found, past.service, model_dir, "2026-10-15", LABEL_DELAY_DAYS), model_dir
+
+
+def test_a_trained_model_loads_as_a_scorer_loads_it_and_agrees(past, trained):
+    _, made, model_dir = trained
+
+    verdict = loads_and_agrees(
+        model_dir, made.manifest.model_version, Definitions.of(past.plan.registry, past.service.service)
+    )
+
+    assert verdict.passed, verdict.measured
+    assert verdict.measured["golden_vectors"] > 32
+
+
+def test_a_model_with_a_changed_byte_is_refused(past, trained, tmp_path):
+    found, made, _ = trained
+    train(found, past.service, tmp_path, "2026-10-15", LABEL_DELAY_DAYS)
+    path = tmp_path / made.manifest.model_version / MODEL_FILE
+    path.write_bytes(path.read_bytes().replace(b'"0.', b'"1.', 1) + b" ")
+
+    verdict = loads_and_agrees(
+        tmp_path, made.manifest.model_version, Definitions.of(past.plan.registry, past.service.service)
+    )
+
+    assert not verdict.passed
+    assert "hash_mismatch" in str(verdict.measured["refused"])
+
+
+def test_training_again_gives_the_same_version_and_files(past, trained, tmp_path):
+    found, made, model_dir = trained
+
+    again = train(found, past.service, tmp_path, "2026-10-15", LABEL_DELAY_DAYS)
+
+    assert again.manifest.model_version == made.manifest.model_version
+    assert again.manifest.files == made.manifest.files
+    assert latest_model(model_dir, "2026-10-15") == made.manifest.model_version
+
+
+def test_the_pointer_names_the_model_that_was_published(trained):
+    _, made, model_dir = trained
+
+    publish_champion(model_dir, made.manifest.model_version)
+
+    champion = read_champion(model_dir)
+    assert champion is not None
+    assert champion.version == made.manifest.model_version

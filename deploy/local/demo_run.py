@@ -29,7 +29,7 @@ STEPS = 8
 SERVERS = ("valkey", "broker")
 WEBSERVER = "dagster-webserver"
 PLATFORM = ("worker", "scorer", "dagster-daemon")
-_DRAIN_WITHIN_S = 60.0
+_DRAIN_WITHIN_S = 180.0
 # Beyond the traffic itself: preparing the plan, and the last answers.
 _TRAFFIC_SPARE_S = 90.0
 

@@ -1,0 +1,176 @@
+"""One client in a closed loop: decisions over HTTP against an empty handler on the same server.
+
+Everything is real: `python -m api` as a process, the embedded Valkey holding states of ten entities,
+the development broker taking decision events, 300 trees. One connection, so latency and throughput
+say the same; the server's own ceiling with many clients is the reliability suite's to measure.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import uvicorn
+from litestar import Litestar, Request, Response, post
+from litestar.datastructures import State
+
+from api.contract import ScoringRequest
+from api.intake import scored
+from benchmarks.measure import report
+from benchmarks.model_row import publish, train
+from deploy.local.ports import free_port
+from deploy.local.probes import http_answers, wait_until
+from deploy.local.stack import running
+from deploy.local.topics import ensure_platform_topics
+from fraud_assets.contracts.events import Category, Outcome, PaymentMethod, Tier, Transaction
+from fraud_assets.contracts.tokens import TokenKey
+from fraud_assets.engine.plan import EnginePlan
+from fraud_assets.engine.prepare import columns_from_events, entity_key, rows_of
+from fraud_assets.engine.state import StateEngine
+from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
+from fraud_assets.settings import Settings
+from fraud_assets.stores.online import OnlineStore
+from fraud_assets.stores.online_port import Write
+
+REQUESTS, WARM_UPS, BATCH, BATCHES, HISTORY = 3_000, 300, 1_000, 5, 60
+
+Floats = npt.NDArray[np.float64]
+
+
+def payment(now_ms: int, number: int = 0) -> ScoringRequest:
+    return ScoringRequest(
+        transaction_id=f"t{number}", event_time_ms=now_ms, account_id="a1", event_id="e1", promoter_id="p1", device_id="d1",
+        ip="8.8.8.8", card_number="4111111111111111", email="somebody@example.com", payment_method=PaymentMethod.CARD, amount_minor=5_000,
+        currency="EUR", ticket_count=2, tier=Tier.STANDARD, category=Category.CONCERT, billing_country="DE",
+        lat_e6=52_500_000, lon_e6=13_400_000, user_agent="Mozilla/5.0",
+    )  # fmt: skip
+
+
+def fill(redis_url: str, now_ms: int) -> int:
+    """History of the payment's entities over two months, folded and stored; bytes of all states."""
+    plan, settings = EnginePlan(registry()), Settings()
+    key = TokenKey.of(settings.token_key_id, settings.token_key.get_secret_value())
+    store = OnlineStore.connect(redis_url, registry())
+    store.publish_epoch("bench", log="bench", resume={}, now_ms=now_ms)
+    now = msgspec.structs.asdict(scored(payment(now_ms), key, now_ms, ""))
+    times = [now_ms - 86_400_000 * day - 3_600_000 for day in range(HISTORY, 0, -1)]
+    events = [
+        Transaction(**{**now, "transaction_id": f"h{t}", "event_time_ms": t}, outcome=Outcome.APPROVED) for t in times
+    ]
+    positions = [("transactions.v1", 0, offset) for offset in range(len(events))]
+    columns = columns_from_events(plan, FRAUD_SCORING.scored, events, positions, times)
+    size = 0
+    for group in plan.groups:
+        if group.name == "category":
+            continue
+        packed = StateEngine(plan, group).fold(None, rows_of(plan, group, columns)).packed[0]
+        store.compare_and_set(group.name, [Write(entity_key(group.group.entity, events[0]) or "", 0, packed)])
+        size += len(packed)
+    return size
+
+
+@post("/predict", status_code=200)
+async def empty(request: Request[object, object, State]) -> Response[bytes]:
+    """Reads the body and answers; what any handler behind this server pays."""
+    await request.body()
+    return Response(b"{}", media_type="application/json")
+
+
+@contextmanager
+def serving(arguments: list[str], env: dict[str, str], path: str) -> Iterator[int]:
+    """The port of a server process that is ready."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, "-m", *arguments, str(port)], env=env, stdout=subprocess.DEVNULL)
+
+    def alive() -> None:
+        if process.poll() is not None:
+            raise RuntimeError(f"{arguments} ended with {process.returncode}")
+
+    try:
+        wait_until(http_answers(f"http://127.0.0.1:{port}{path}"), 180.0, alive)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def ask(port: int, bodies: list[bytes]) -> tuple[Floats, int]:
+    """ms of each request over one kept connection, and how many decisions went without history.
+
+    Raises RuntimeError unless each is answered by 200.
+    """
+    taken, degraded = np.empty(len(bodies)), 0
+    with socket.create_connection(("127.0.0.1", port)) as wire:
+        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for place, body in enumerate(bodies):
+            head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            started = time.perf_counter()
+            wire.sendall(head.encode() + body)
+            answer = _whole(wire)
+            taken[place] = (time.perf_counter() - started) * 1e3
+            if not answer.startswith(b"HTTP/1.1 200"):
+                raise RuntimeError(answer[:1_000].decode())
+            degraded += answer.count(b'degraded_reasons":["')
+    return taken, degraded
+
+
+def _whole(wire: socket.socket) -> bytes:
+    answer = wire.recv(1 << 20)
+    while b"\r\n\r\n" not in answer:
+        answer += wire.recv(1 << 20)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+    while len(body) < length:
+        body += wire.recv(1 << 20)
+    return head + body
+
+
+def main() -> None:
+    now_ms = time.time_ns() // 1_000_000
+    bodies = [msgspec.json.encode(payment(now_ms, number)) for number in range(WARM_UPS + REQUESTS)]
+    batch = msgspec.json.encode({"transactions": [payment(now_ms, number) for number in range(BATCH)]})
+    with tempfile.TemporaryDirectory() as folder, running(["valkey", "broker"], Path(folder) / "var") as stack:
+        ensure_platform_topics(stack.env["KAFKA_BOOTSTRAP_SERVERS"])
+        size = fill(stack.env["REDIS_URL"], now_ms)
+        publish(Path(folder) / "models", *train())
+        env = {**os.environ, **stack.env, "FRAUD_MODEL_DIR": str(Path(folder) / "models")}
+        with serving(["benchmarks.api_vs_empty", "empty"], env, "/health/live") as port:
+            peer = ask(port, bodies)[0][WARM_UPS:]
+        with serving(["api", "--port"], env, "/health/ready") as port:
+            taken, degraded = ask(port, bodies)
+            many, degraded_many = ask(port, [batch] * BATCHES)
+    ours = taken[WARM_UPS:]
+    p50, empty_p50 = float(np.median(ours)), float(np.median(peer))
+    more = {
+        "clients": 1,
+        "entities": 9,
+        "state_bytes": size,
+        "p99": round(float(np.percentile(ours, 99)), 3),
+        "degraded": degraded,
+    }
+    report("api.p50", p50, empty_p50, empty_p50 / p50, "ms", REQUESTS, **more)
+    report(
+        "api.vs_empty", 1e3 / ours.mean(), 1e3 / peer.mean(), peer.mean() / ours.mean(), "req/s", REQUESTS, clients=1
+    )
+    report(
+        "api.batch", BATCH / float(np.median(many)) * 1e3, None, None, "rows/s", BATCH * BATCHES, degraded=degraded_many
+    )
+
+
+def serve_empty(port: int) -> None:
+    from api.routes import live
+
+    app = Litestar([empty, live], openapi_config=None, logging_config=None)
+    uvicorn.run(app, port=port, access_log=False, log_level="warning", server_header=False)
+
+
+if __name__ == "__main__":
+    serve_empty(int(sys.argv[2])) if sys.argv[1:2] == ["empty"] else main()

@@ -17,7 +17,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DAGSTER_DISABLE_TELEMETRY := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-kafka test-redis check lint format types imports bench handbook lock clean java redis
+.PHONY: help install demo up down test test-kafka test-redis check lint format types imports kernels bench handbook lock clean java redis
 
 help: ## list everything
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,7 +66,8 @@ down: $(STAMP) ## stop what `make up` started, and nothing else
 
 # -------------------------------------------------------------------------------------------- check
 
-test: $(READY) ## all tests but those that need Java (ARGS= is passed to pytest)
+# Kernels first: workers that start cold would each compile them, inside some test's time limit.
+test: $(READY) kernels ## all tests but those that need Java (ARGS= is passed to pytest)
 	$(RUN) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-kafka: $(READY) $(if $(KAFKA_BOOTSTRAP_SERVERS),,java) ## the integration tests on Apache Kafka 4, or on KAFKA_BOOTSTRAP_SERVERS
@@ -104,6 +105,9 @@ redis:
 		test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 		|| { echo "These tests need redis-server 7.0 or newer on PATH." >&2; exit 1; }; \
 		apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server; }
+
+kernels: $(STAMP) ## compile the engine's kernels, or find them compiled
+	@$(RUN) -m fraud_assets.engine
 
 # ------------------------------------------------------------------------------------------ measure
 

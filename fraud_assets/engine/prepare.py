@@ -107,14 +107,20 @@ def combine_keys(found, other):
 
 
 def entity_key(entity: Entity, event: msgspec.Struct) -> str | None:
-    """The key of the entity an event is about, as stores and topics write it; None if it names none."""
-    parts = [getattr(event, name) for name in entity.keys]
-    if any(part is None for part in parts):
-        return None
-    if len(parts) == 1:
-        return str(parts[0])
-    # Escaped, or ("a|b", "c") and ("a", "b|c") would share a state.
-    return "|".join(str(part).replace("%", "%25").replace("|", "%7C") for part in parts)
+    """The key of the entity an event is about, as stores and topics write it; None if it names none.
+
+    Parts of a pair are joined by `|`; one that holds a `|` is escaped, so no two pairs share a key.
+    """
+    if len(entity.keys) == 1:
+        value = getattr(event, entity.keys[0])
+        return None if value is None else str(value)
+    parts = []
+    for name in entity.keys:
+        value = getattr(event, name)
+        if value is None:
+            return None
+        parts.append(value if "|" not in value and "%" not in value else value.replace("%", "%25").replace("|", "%7C"))
+    return "|".join(parts)
 
 
 def field_values(field: Field, values: Iterable[object], count: int, source: Source) -> Ints:

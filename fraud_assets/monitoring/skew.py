@@ -134,13 +134,17 @@ def recomputed(
 def served_features(rows: pa.Table, width: int) -> Floats:
     """(n, width) as served, NaN for null."""
     flat = pa.chunked_array(rows["features"]).combine_chunks().flatten()
-    return pc.fill_null(flat, float("nan")).to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, width)
+    served: Floats = (
+        pc.fill_null(flat, float("nan")).to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, width)
+    )
+    return served
 
 
 def mismatches(served: Floats, again: Floats) -> Flags:
     """(n, n_features) where the bits differ; any NaN equals any other, both mean null."""
     same = (served.view(np.int32) == again.view(np.int32)) | (np.isnan(served) & np.isnan(again))
-    return np.logical_not(same)
+    differ: Flags = np.logical_not(same)
+    return differ
 
 
 def _covered(lake: Lake, service: ServicePlan, positions: list[dict[str, Position]]) -> Flags:
@@ -169,7 +173,7 @@ def _pair(lake: Lake, service: ServicePlan, decisions: pa.Table, from_ms: int, t
 
 def _unpaired(rows: pa.Table, others: pa.Table, until_ms: int) -> int:
     settled = rows.filter(pc.less(rows["ingested_at_ms"], until_ms))
-    return settled.num_rows - _count(pc.is_in(_identity(settled), _identity(others)))
+    return int(settled.num_rows) - _count(pc.is_in(_identity(settled), _identity(others)))
 
 
 def _identity(rows: pa.Table) -> pa.Array:

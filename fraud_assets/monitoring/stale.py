@@ -53,7 +53,8 @@ def _stale_in(
             topic, _, partition = service.engine.topic_name(int(tp)).rpartition("/")
             seen = np.array([position.get((topic, int(partition)), -1) for position in held], np.int64)
             found |= newest > seen
-    return found & (wanted != NULL)
+    known: npt.NDArray[np.bool_] = found & (wanted != NULL)
+    return known
 
 
 def _newest_offset(key: Ints, arrival_ms: Ints, offset: Ints, wanted: Ints, limit_ms: Ints) -> Ints:

@@ -38,6 +38,20 @@ def test_every_make_command_of_the_readme_is_a_target(readme, root):
     assert {"demo", "test", "check"} <= named
 
 
+def test_every_module_that_a_page_says_to_run_can_be_run(root):
+    for page in [root / "README.md", *(root / "docs").rglob("*.md"), *(root / "deploy").rglob("*.md")]:
+        for module in re.findall(
+            r"python -m ((?:fraud_assets|streaming|api|simulator|deploy|benchmarks)[\w.]*)", page.read_text()
+        ):
+            path = root.joinpath(*module.rstrip(".").split("."))
+            assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), f"{page.name}: {module}"
+
+
+def test_every_benchmark_that_a_page_names_exists(root):
+    for part in re.findall(r"ONLY=(\w+)", (root / "docs" / "benchmarks.md").read_text()):
+        assert list((root / "benchmarks").glob(f"{part}*.py")), part
+
+
 def test_every_link_of_the_docs_leads_somewhere(root):
     for page in [root / "README.md", *(root / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):

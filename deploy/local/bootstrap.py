@@ -35,7 +35,7 @@ class World:
     """How much history. Its last day is today, up to this minute."""
 
     days: int = 30
-    per_day: int = 3_000
+    per_day: int = 2_000
     seed: int = 7
     last_day: date = field(default_factory=lambda: datetime.now(UTC).date())
 

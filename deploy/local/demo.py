@@ -1,6 +1,6 @@
 """The whole platform once through, on one machine, from an empty folder to its own verdict on itself.
 
-    python -m deploy.local.demo [--seconds 120] [--rate 50] [--days 30] [--per-day 3000] [--var var/demo] [--quick]
+    python -m deploy.local.demo [--seconds 120] [--rate 50] [--days 30] [--per-day 2000] [--var var/demo] [--quick]
 
 History with fraud in it, the asset graph over that history, a model and its promotion, then live
 traffic with an attack against worker and scorer; in the end every served vector is recomputed from

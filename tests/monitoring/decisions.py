@@ -55,6 +55,6 @@ def decide(past: Past, store: OnlineStates, events: Sequence[Transaction], decid
                 degraded_reasons=[],
                 self_included=served.self_included,
                 latency_ms=1.0,
-            )  # fmt: skip
+            )
         )
     return made

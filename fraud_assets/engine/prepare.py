@@ -119,7 +119,8 @@ def entity_key(entity: Entity, event: msgspec.Struct) -> str | None:
         value = getattr(event, name)
         if value is None:
             return None
-        parts.append(value if "|" not in value and "%" not in value else value.replace("%", "%25").replace("|", "%7C"))
+        text = str(value)
+        parts.append(text if "|" not in text and "%" not in text else text.replace("%", "%25").replace("|", "%7C"))
     return "|".join(parts)
 
 

@@ -113,7 +113,9 @@ def test_a_capped_set_is_the_smallest_hashes_whatever_the_order_or_the_tiles(
 
 
 @given(codes=st.lists(st.integers(1, 12), max_size=40), cap=st.integers(2, 6), data=st.data())
-def test_a_capped_mode_counts_the_codes_of_smallest_hash_exactly(codes: list[int], cap: int, data: st.DataObject) -> None:
+def test_a_capped_mode_counts_the_codes_of_smallest_hash_exactly(
+    codes: list[int], cap: int, data: st.DataObject
+) -> None:
     tiles: list[list[int]] = [[], []]
     for code in codes:
         tiles[data.draw(st.integers(0, 1))].append(code)

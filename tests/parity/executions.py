@@ -5,8 +5,10 @@ import struct
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+import msgspec
 import numpy as np
 
+from fraud_assets.engine.batch import Log
 from fraud_assets.engine.plan import EnginePlan, GroupPlan, Ints, ServicePlan
 from fraud_assets.engine.prepare import columns_from_events, entity_key, rows_of
 from fraud_assets.engine.request import STATUS_NAMES, RequestReader
@@ -98,6 +100,16 @@ class Stream:
                 place = (self.log[index].topic, self.log[index].partition)
                 position[place] = max(position.get(place, -1), self.log[index].offset)
 
+    def states_of(self, event: msgspec.Struct) -> list[bytes | None]:
+        """The state of every group for the entities a scored event names, in the order a reader takes them."""
+        keys = [(group.name, entity_key(group.group.entity, event)) for group in self.plan.groups]
+        return [None if key is None else self.states.get((name, key)) for name, key in keys]
+
+    def position_of(self, event: msgspec.Struct) -> dict[str, dict[Place, int]]:
+        """The logged P of a decision on `event`: by view group, what each state held when it was read."""
+        keys = {group.name: entity_key(group.group.entity, event) for group in self.plan.groups}
+        return {name: dict(self.positions[(name, key)]) for name, key in keys.items() if key is not None}
+
     def known(self, group: str, key: str) -> list[oracle.Known]:
         """Every event of the entity at or below the position of its state."""
         position = self.positions[(group, key)]
@@ -129,6 +141,26 @@ class Reader:
 class Read:
     def __init__(self, values: dict[str, float], status: dict[str, tuple[str, float]], features: "np.ndarray") -> None:
         self.values, self.status, self.features = values, status, features
+
+
+def batch_log(plan: EnginePlan, log: Sequence[Logged]) -> Log:
+    """The log as the batch execution takes it: columns of each source, arrivals in any order."""
+    found = []
+    for source in plan.sources:
+        items = [item for item in log if item.source.name == source.name]
+        positions = [(item.topic, item.partition, item.offset) for item in items]
+        arrivals = [item.arrival_ms for item in items]
+        found.append(columns_from_events(plan, source, [item.event for item in items], positions, arrivals))
+    return Log(plan, found)
+
+
+def in_log_order(plan: EnginePlan, log: Sequence[Logged]) -> list[int]:
+    """Indices of the log by (arrival, topic, partition, offset), topics in the registry's order."""
+    topics = plan.registry.topics
+    return sorted(
+        range(len(log)),
+        key=lambda i: (log[i].arrival_ms, topics.index(log[i].topic), log[i].partition, log[i].offset),
+    )
 
 
 def bits(value: float | None) -> bytes:

@@ -46,7 +46,7 @@ class Answer:
 
 def key_of(entity: Entity, event: msgspec.Struct) -> tuple[object, ...] | None:
     """Whom an event is about, or None if it does not say."""
-    parts = tuple(getattr(event, name) for name in entity.keys)
+    parts = tuple(getattr(event, name, None) for name in entity.keys)
     return None if None in parts else parts
 
 

@@ -1,0 +1,170 @@
+"""Three executions of one declaration: oracle = batch = fold-then-read, at every position of the log."""
+
+import random
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fraud_assets.engine import batch, batch_units
+from fraud_assets.engine.batch import BadSpine, Spine, Vectors, vector_chunks, vectors
+from fraud_assets.engine.prepare import columns_from_events
+from fraud_assets.engine.request import STATUS_NAMES
+from fraud_assets.features.registry import Registry
+from tests.parity import oracle, tally
+from tests.parity.domain import DEALS
+from tests.parity.executions import ANY_DEAL, Reader, Stream, batch_log, batches, in_log_order, interleaved
+from tests.parity.strategies import Logged, worlds
+
+World = tuple[Registry, list[Logged]]
+
+
+@pytest.fixture(params=[1, 8192], ids=["a key a block", "usual blocks"], autouse=True)
+def block_reads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys are computed in blocks; where one ends must not matter."""
+    monkeypatch.setattr(batch_units, "BLOCK_READS", request.param)
+    monkeypatch.setattr(batch, "CHUNK_ROWS", request.param)
+
+
+def deals_of(log: Sequence[Logged]) -> list[Logged]:
+    return [item for item in log if item.source is DEALS]
+
+
+def assert_row(
+    found: Vectors, row: int, reader: Reader, event: msgspec.Struct, known: Sequence[oracle.Known], t: int
+) -> None:
+    """One row of the batch equals the oracle: features as float32, status and age of each view."""
+    assert found.status is not None and found.age_s is not None
+    names = {name: place for place, name in enumerate(reader.service.names)}
+    for place, (group, _, unit) in enumerate(reader.service.units):
+        key = oracle.key_of(unit.entity, event)
+        mine = [one for one in known if key is not None and oracle.key_of(unit.entity, one.event) == key]
+        expected = oracle.answer(unit.view, unit.entity, mine, t)
+        assert STATUS_NAMES[found.status[row, place]] == expected.status, (unit.view.name, group.name)
+        np.testing.assert_array_equal(found.age_s[row, place], np.float32(float_of(expected.age_s)))
+        columns = [names[name] for name in expected.values if name in names]
+        wanted = [float_of(value) for name, value in expected.values.items() if name in names]
+        wrong = dict(
+            zip(
+                (n for n in expected.values if n in names),
+                zip(found.features[row, columns].tolist(), wanted, strict=True),
+                strict=True,
+            )
+        )
+        assert same_bits(found.features[row, columns], np.array(wanted, np.float64).astype(np.float32)), (row, t, wrong)
+        tally.count("batch values", len(columns))
+
+
+def float_of(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal float32 bits; every NaN is one null."""
+    return bool(np.all((a.view(np.int32) == b.view(np.int32)) | (np.isnan(a) & np.isnan(b))))
+
+
+@tally.examples(40)
+@given(world=worlds())
+def test_every_position_of_the_log_gives_the_same_vector_in_all_executions(world: World) -> None:
+    """Each deal is read before it is folded, from the state and from the batch, and asked of the oracle."""
+    registry, log = world
+    stream = Stream(registry, log)
+    reader, whole = Reader(stream.plan), batch_log(stream.plan, log)
+    spine = Spine.of_events(whole, DEALS.name)
+    found = vectors(reader.service, whole, spine, freshness=True)
+    rows = {id(item): row for row, item in enumerate(deals_of(log))}
+
+    known: list[oracle.Known] = []
+    for index in in_log_order(stream.plan, log):
+        item = log[index]
+        if id(item) in rows:
+            row, t = rows[id(item)], item.event.event_time_ms
+            read = reader.read(stream.states_of(item.event), t)
+            assert same_bits(found.features[row], read.features)
+            tally.count("state vectors equal to batch")
+            assert_row(found, row, reader, item.event, known, t)
+        stream.fold([index])
+        known.append(oracle.Known(item.source, item.event))
+
+
+@tally.examples(40)
+@given(world=worlds(), rng=st.randoms(use_true_random=False))
+def test_a_row_of_entity_and_time_knows_what_had_arrived_before_that_time(world: World, rng: random.Random) -> None:
+    """Spines of given rows: any times, in any order, several rows of one entity, entities the log never saw."""
+    registry, log = world
+    plan_of = Stream(registry, log).plan
+    reader, whole = Reader(plan_of), batch_log(plan_of, log)
+    rows = [rng.choice(deals_of(log)).event for _ in range(8)] if deals_of(log) else []
+    rows += [msgspec.structs.replace(row, actor_id="stranger") for row in rows[:1]]
+    times = [rng.choice(log).arrival_ms + rng.choice([0, 1, 60_000]) for _ in rows]
+    scored = columns_from_events(plan_of, DEALS, rows, [(DEALS.topic or "", 0, n) for n in range(len(rows))], times)
+
+    found = vectors(reader.service, whole, Spine.at_times(whole, scored, np.array(times, np.int64)), freshness=True)
+
+    for row, (event, t) in enumerate(zip(rows, times, strict=True)):
+        known = [oracle.Known(item.source, item.event) for item in log if item.arrival_ms < t]
+        assert_row(found, row, reader, event, known, t)
+
+
+@tally.examples(40)
+@given(world=worlds(), rng=st.randoms(use_true_random=False))
+def test_recomputing_up_to_the_logged_position_gives_the_served_vector(world: World, rng: random.Random) -> None:
+    """Parity (b): states lag and differ by group, and each decision's own P says what it knew."""
+    registry, log = world
+    stream = Stream(registry, log)
+    reader, whole = Reader(stream.plan), batch_log(stream.plan, log)
+    asked, served = [], []
+    for part in batches(interleaved(log, rng), rng):
+        stream.fold(part)
+        for item in rng.sample(deals_of(log), min(2, len(deals_of(log)))):
+            t = item.event.event_time_ms + rng.choice([0, 1, 600_000])
+            asked.append((item.event, t, stream.position_of(item.event)))
+            served.append(reader.read(stream.states_of(item.event), t).features)
+    order = rng.sample(range(len(asked)), len(asked))
+    rows, times = [asked[i][0] for i in order], [asked[i][1] for i in order]
+    scored = columns_from_events(stream.plan, DEALS, rows, [(DEALS.topic or "", 0, n) for n in range(len(rows))], times)
+
+    spine = Spine.at_positions(scored, np.array(times, np.int64), [asked[i][2] for i in order])
+    found = vectors(reader.service, whole, spine)
+
+    for row, i in enumerate(order):
+        assert same_bits(found.features[row], served[i]), asked[i]
+        tally.count("served vectors recomputed")
+
+
+@tally.examples(10)
+@given(world=worlds())
+def test_chunks_and_scratch_files_change_no_bit(world: World) -> None:
+    """Above SPILL_ROWS values wait in files; the vectors are the same."""
+    registry, log = world
+    stream = Stream(registry, log)
+    reader, whole = Reader(stream.plan), batch_log(stream.plan, log)
+    spine = Spine.of_events(whole, DEALS.name)
+    expected = vectors(reader.service, whole, spine)
+
+    for limit in (10**9, 0):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(batch, "SPILL_ROWS", limit)
+            chunks = list(vector_chunks(reader.service, whole, spine))
+        assert [chunk.first for chunk in chunks] == list(np.cumsum([0, *(len(c.features) for c in chunks)])[:-1])
+        joined = np.concatenate([chunk.features for chunk in chunks]) if chunks else expected.features
+        assert same_bits(joined, expected.features)
+
+
+def test_positions_that_are_no_chain_are_refused(every_op: Registry) -> None:
+    """Two epochs mixed in one spine would give events to the wrong decision; the message says what to do."""
+    deals = [
+        Logged(DEALS, event, "deals.v1", partition, 0, 1_000)
+        for partition, event in enumerate(msgspec.structs.replace(ANY_DEAL, deal_id=name) for name in "xy")
+    ]
+    stream = Stream(every_op, deals)
+    whole, reader = batch_log(stream.plan, deals), Reader(stream.plan)
+    positions = [{"actor": {("deals.v1", 0): 0}}, {"actor": {("deals.v1", 1): 0}}]
+    scored = whole.columns[DEALS.name]
+
+    with pytest.raises(BadSpine, match="no chain"):
+        vectors(reader.service, whole, Spine.at_positions(scored, scored.time, positions))

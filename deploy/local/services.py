@@ -123,7 +123,7 @@ WORKER = Service(
     argv=lambda _: _python("streaming"),
     prepare=_prepare_topics,
     probe=lambda c: probes.group_is_consuming(c.env["KAFKA_BOOTSTRAP_SERVERS"], WORKER_GROUP),
-    ready_within_s=60.0,  # kernels are compiled on the first start
+    ready_within_s=240.0,  # kernels are compiled on the first start, by several processes at once
 )
 
 SCORER = Service(
@@ -135,7 +135,7 @@ SCORER = Service(
     provides=lambda c: {"FRAUD_SCORER_URL": _local(c.port("scorer"))},
     probe=lambda c: probes.http_answers(_local(c.port("scorer"), "/health/ready")),
     url=lambda c: _local(c.port("scorer"), "/schema"),
-    ready_within_s=90.0,  # as the worker's; and the champion is loaded and verified
+    ready_within_s=240.0,  # as the worker; and the champion is loaded and verified
 )
 
 DAGSTER_WEBSERVER = Service(
@@ -148,7 +148,7 @@ DAGSTER_WEBSERVER = Service(
     provides=lambda c: {"FRAUD_DAGSTER_URL": _local(c.port("dagster-webserver"))},
     probe=lambda c: probes.http_answers(_local(c.port("dagster-webserver"), "/server_info")),
     url=lambda c: _local(c.port("dagster-webserver")),
-    ready_within_s=120.0,  # it imports every asset, cold, on a busy machine
+    ready_within_s=240.0,  # it imports every asset, cold, on a busy machine
 )
 
 DAGSTER_DAEMON = Service(

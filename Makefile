@@ -55,10 +55,10 @@ lock: $(STAMP) ## resolve pyproject.toml again into the two lock files (UPGRADE=
 
 # ---------------------------------------------------------------------------------------------- run
 
-demo: $(READY) ## from nothing to live decisions with an attack in them; about five minutes
+demo: $(READY) kernels ## from nothing to live decisions with an attack in them; about five minutes
 	$(RUN) -m deploy.local.demo
 
-up: $(READY) ## start the embedded stack, leave it running and print the addresses
+up: $(READY) kernels ## start the embedded stack, leave it running and print the addresses
 	$(RUN) -m deploy.local.stack up
 
 down: $(STAMP) ## stop what `make up` started, and nothing else

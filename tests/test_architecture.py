@@ -319,6 +319,14 @@ def test_the_workspace_and_dg_call_the_code_location_by_one_name(project):
     assert entry["python_module"]["module_name"].partition(".")[0] == project["tool"]["dg"]["project"]["root_module"]
 
 
+def test_a_wheel_holds_the_files_that_our_packages_read(project):
+    shipped = set(project["tool"]["setuptools"]["package-data"]["*"])
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.*"):
+            if "__pycache__" not in path.parts and path.is_file() and path.suffix not in (".py", ".md"):
+                assert f"*{path.suffix}" in shipped, f"{path.relative_to(ROOT)} is in no wheel"
+
+
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-scorer.lock"])
 def test_a_lock_names_no_registry_and_hashes_everything(name):
     text = (ROOT / name).read_text()

@@ -88,13 +88,18 @@ class Csv(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A whole mapping file. service: the feature service that scores these transactions."""
+    """A whole mapping file.
+
+    service: the feature service that scores these transactions. catalogue: the module whose
+    `registry()` declares it, by its name under features/catalogue or in full.
+    """
 
     transactions: Table
     labels: Labels | None = None
     profiles: tuple[Profile, ...] = ()
     evaluation: Evaluation | None = None
     service: str = "fraud_scoring"
+    catalogue: str = "ticketing"
     csv: Csv = Csv()
 
 

@@ -1,0 +1,110 @@
+"""`python -m fraud_assets.evaluate`: the Handbook's protocol on any mapped data set.
+
+One JSON line per configuration on standard output; progress and faults on standard error.
+"""
+
+import argparse
+import datetime as dt
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from fraud_assets.contracts.tokens import TokenKey
+from fraud_assets.contracts.topics import DAY_MS
+from fraud_assets.evaluate.history import History, load_history
+from fraud_assets.evaluate.run import configurations, features_of, rows_needed, run
+from fraud_assets.ingest.mapping import BadMapping, load_mapping
+from fraud_assets.ingest.read import UnreadableFile
+from fraud_assets.settings import Settings
+from fraud_assets.training.protocol import EmptyFold, Fold
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 with one line per configuration, 2 if the file, the mapping or the dates cannot be used."""
+    options = _parse(arguments)
+    settings = Settings()
+    key = TokenKey.of(settings.token_key_id, settings.token_key.get_secret_value())
+    console = Console(stderr=True)
+    try:
+        name, mapping = load_mapping(options.mapping)
+        with console.status("reading and checking") as status:
+            history = load_history(mapping, options.data, options.profiles, options.delay_days, key)
+            _evaluate(options, name, history, console, lambda text: status.update(text))
+    except (BadMapping, UnreadableFile, EmptyFold) as error:
+        console.print(str(error), style="red", markup=False)
+        return 2
+    return 0
+
+
+def _evaluate(options: argparse.Namespace, name: str, history: History, console: Console, progress: object) -> None:
+    assert callable(progress)
+    if history.rejected:
+        console.print(f"{history.rejected:,} rows were rejected; `python -m fraud_assets.ingest` says which and why")
+    fold = Fold(
+        train_start_ms=_midnight_ms(options.train_start),
+        train_days=options.train_days[0],
+        delay_days=options.delay_days,
+        test_days=options.test_days,
+    )
+    runs = configurations(fold, options.folds, options.train_days)
+    needed = rows_needed(history, runs)
+    features = features_of(history, needed, progress, options.export_features)
+    if options.export_features is not None:
+        console.print(
+            f"{len(history.time_ms):,} vectors of {features.shape[1]} features written to {options.export_features}"
+        )
+    for folds, days in zip(runs, options.train_days, strict=True):
+        outcome = run(history, f"{name}-{days}d", folds, needed, features, progress)
+        print(json.dumps(outcome.as_json()), flush=True)
+
+
+def _midnight_ms(day: dt.date) -> int:
+    return (day - dt.date(1970, 1, 1)).days * DAY_MS
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m fraud_assets.evaluate", description="Train, wait for the labels, test; week by week."
+    )
+    parser.add_argument("--mapping", required=True, help="a TOML file, or handbook or sparkov")
+    parser.add_argument("--data", required=True, type=Path, metavar="FILE", help="CSV or Parquet file of transactions")
+    parser.add_argument("--profiles", type=Path, metavar="DIR", help="folder with the mapping's profile files")
+    parser.add_argument(
+        "--train-start",
+        required=True,
+        type=dt.date.fromisoformat,
+        metavar="DATE",
+        help="first day of the first training period",
+    )
+    parser.add_argument(
+        "--train-days", type=_days, nargs="+", default=[7], metavar="N",
+        help="length of the training period; further numbers are measured on the same test weeks,"
+        " training on that many days that end where the first period ends",
+    )  # fmt: skip
+    parser.add_argument("--delay-days", type=_delay, default=7, metavar="N", help="days until a label is known")
+    parser.add_argument("--test-days", type=_days, default=7, metavar="N")
+    parser.add_argument("--folds", type=_days, default=1, metavar="N", help="folds, each a week after the one before")
+    parser.add_argument(
+        "--export-features", type=Path, metavar="FILE", help="also write the vectors of every transaction (Parquet)"
+    )
+    return parser.parse_args(arguments)
+
+
+def _days(text: str) -> int:
+    days = int(text)
+    if days < 1:
+        raise argparse.ArgumentTypeError(f"{days} is not at least 1")
+    return days
+
+
+def _delay(text: str) -> int:
+    days = int(text)
+    if days < 0:
+        raise argparse.ArgumentTypeError(f"{days} is below 0: a label is not known before its transaction")
+    return days
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""A mapped file as the engine's log, with the verdict of every transaction beside it."""
+
+import importlib
+from collections.abc import Mapping as AbstractMapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from fraud_assets.contracts.tokens import TokenKey
+from fraud_assets.engine.batch import Log
+from fraud_assets.engine.plan import EnginePlan, ServicePlan
+from fraud_assets.features.registry import Registry
+from fraud_assets.ingest.mapping import BadMapping, Mapping
+from fraud_assets.ingest.prepare import prepare, prepare_profile
+from fraud_assets.stores.frames import columns_from_arrow
+
+CATALOGUE = "fraud_assets.features.catalogue"
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class History:
+    """rows: the scored transactions in log order; all below is (n,) in that order.
+
+    is_fraud is the truth the protocol measures by, and False without a verdict. Features never read
+    it: they see label facts, each from the instant it became known.
+    """
+
+    service: ServicePlan
+    log: Log
+    rows: pa.Table
+    time_ms: Ints
+    card: Ints
+    is_fraud: Bools
+    verdicts: pl.DataFrame
+    rejected: int
+
+
+def load_history(mapping: Mapping, data: Path, profiles: Path | None, delay_days: int, key: TokenKey) -> History:
+    """Read, check and index a mapped file. delay_days: when labels become known, for features too."""
+    if mapping.labels is None or mapping.evaluation is None:
+        raise BadMapping(
+            "BadMapping: an evaluation needs [labels] and [evaluation] in the mapping; see the built-in handbook.toml."
+        )
+    prepared = prepare(mapping, data, key, delay_days)
+    tables = dict(prepared.tables)
+    for profile in mapping.profiles if profiles is not None else ():
+        assert profiles is not None
+        tables |= prepare_profile(mapping, profile, profiles / profile.file, key).tables
+    service = service_of(mapping)
+    rows, facts = tables[mapping.transactions.table], tables[mapping.labels.table]
+    verdicts = _verdicts(rows, facts)
+    return History(
+        service=service,
+        log=_log(service, tables),
+        rows=rows,
+        time_ms=rows["event_time_ms"].to_numpy(),
+        card=_codes(rows[mapping.evaluation.card]),
+        is_fraud=verdicts["is_fraud"].fill_null(value=False).to_numpy(),
+        verdicts=verdicts,
+        rejected=len(prepared.rejected),
+    )
+
+
+def service_of(mapping: Mapping) -> ServicePlan:
+    """The mapping's feature service, compiled. Raises BadMapping if its catalogue does not exist."""
+    name = mapping.catalogue if "." in mapping.catalogue else f"{CATALOGUE}.{mapping.catalogue}"
+    try:
+        registry: Registry = importlib.import_module(name).registry()
+    except ModuleNotFoundError as error:
+        raise BadMapping(f"BadMapping: catalogue {mapping.catalogue!r}: no module {error.name}.") from error
+    return ServicePlan(EnginePlan(registry), registry.service(mapping.service))
+
+
+def _log(service: ServicePlan, tables: AbstractMapping[str, pa.Table]) -> Log:
+    """Sources that the file has no rows of are left out: their features are null, as before a first event."""
+    sources = {service.service.scored.name: service.service.scored}
+    sources |= {source.name: source for _, _, unit in service.units for source in unit.sources}
+    given = [source for source in sources.values() if source.table in tables]
+    return Log(service.engine, [columns_from_arrow(service.engine, source, tables[source.table]) for source in given])
+
+
+def _codes(column: pa.ChunkedArray) -> Ints:
+    """(n,) one integer for each distinct text."""
+    encoded = column.combine_chunks().dictionary_encode()
+    return np.asarray(encoded.indices.to_numpy(zero_copy_only=False), np.int64)
+
+
+def _verdicts(rows: pa.Table, facts: pa.Table) -> pl.DataFrame:
+    """is_fraud and label_known_at_ms of every transaction, in order; null without a fact."""
+    known = facts.select(["transaction_id", "is_fraud", "event_time_ms"])
+    verdicts = pl.DataFrame(pl.from_arrow(known)).rename({"event_time_ms": "label_known_at_ms"})
+    asked = pl.DataFrame(pl.from_arrow(rows.select(["transaction_id"])))
+    return asked.join(verdicts, on="transaction_id", how="left", maintain_order="left")

@@ -1,0 +1,192 @@
+"""Evaluate: the protocol end to end on a small world, and no label seen before it is known."""
+
+import datetime as dt
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from fraud_assets.contracts.tokens import TokenKey
+from fraud_assets.evaluate import run as evaluation
+from fraud_assets.evaluate.__main__ import main
+from fraud_assets.evaluate.history import load_history, service_of
+from fraud_assets.evaluate.run import configurations, features_of, rows_needed, run
+from fraud_assets.ingest.mapping import BadMapping, Mapping, load_mapping
+from fraud_assets.training.protocol import Fold
+
+KEY = TokenKey("k1", b"0123456789abcdef")
+DAY_MS = 86_400_000
+START = dt.datetime(2018, 4, 1, tzinfo=dt.UTC)
+START_MS = int(START.timestamp() * 1000)
+FOLD = Fold(train_start_ms=START_MS + 10 * DAY_MS)
+DATES = ["--train-start", "2018-04-11", "--delay-days", "7", "--test-days", "7"]
+
+
+def _world(days: int = 38, per_day: int = 120) -> pl.DataFrame:
+    """Forty customers at twenty terminals; large payments are mostly frauds, and so are some others."""
+    rng = np.random.default_rng(5)
+    count = days * per_day
+    amount = np.round(rng.lognormal(3.5, 0.8, count), 2)
+    return pl.DataFrame(
+        {
+            "TRANSACTION_ID": np.arange(count),
+            "TX_DATETIME": START_MS + np.sort(rng.integers(0, days * DAY_MS, count)),
+            "CUSTOMER_ID": rng.integers(0, 40, count),
+            "TERMINAL_ID": rng.integers(0, 20, count),
+            "TX_AMOUNT": amount,
+            "TX_FRAUD": ((amount > 150) & (rng.random(count) < 0.8)) | (rng.random(count) < 0.002),
+        }
+    ).with_columns(pl.col("TX_DATETIME").cast(pl.Datetime("ms")))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """The small world as a file."""
+    path = tmp_path_factory.mktemp("world") / "transactions.parquet"
+    _world().write_parquet(path)
+    return path
+
+
+@pytest.fixture
+def handbook() -> Mapping:
+    return load_mapping("handbook")[1]
+
+
+def _measured(history, folds):
+    needed = rows_needed(history, [folds])
+    return run(history, "any", folds, needed, features_of(history, needed, print, None), print)
+
+
+@pytest.mark.usefixtures("var_dir")
+def test_each_configuration_is_one_json_line_with_its_folds(data, capsys):
+    """Name, training days, and each metric per fold with mean and deviation."""
+    code = main(["--mapping", "handbook", "--data", str(data), *DATES, "--folds", "2", "--train-days", "7", "10"])
+
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert code == 0
+    assert [(line["name"], line["train_days"]) for line in lines] == [("handbook-7d", 7), ("handbook-10d", 10)]
+    for line in lines:
+        for metric in ("roc_auc", "average_precision", "card_precision_at_100"):
+            measure = line[metric]
+            assert len(measure["folds"]) == 2
+            assert measure["mean"] == pytest.approx(np.mean(measure["folds"]))
+            assert measure["sd"] == pytest.approx(np.std(measure["folds"], ddof=1))
+    assert lines[0]["roc_auc"]["mean"] > 0.8  # large payments are easy
+
+
+@pytest.mark.usefixtures("var_dir")
+def test_same_file_gives_the_same_numbers(data, capsys):
+    """Two runs agree to the last bit: nothing depends on threads, time or the order of hashes."""
+    for _ in range(2):
+        main(["--mapping", "handbook", "--data", str(data), *DATES])
+
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
+
+
+@pytest.mark.usefixtures("var_dir")
+def test_export_has_every_transaction_with_ids_label_and_vector(data, tmp_path, handbook, capsys):
+    """One row per transaction, in log order; measuring while exporting changes no number."""
+    target = tmp_path / "out" / "features.parquet"
+
+    main(["--mapping", "handbook", "--data", str(data), *DATES])
+    main(["--mapping", "handbook", "--data", str(data), *DATES, "--export-features", str(target)])
+
+    plain, exporting = capsys.readouterr().out.splitlines()
+    exported, world = pl.read_parquet(target), _world()
+    names = service_of(handbook).names
+    assert plain == exporting
+    assert exported["transaction_id"].to_list() == world["TRANSACTION_ID"].cast(pl.String).to_list()
+    assert exported["is_fraud"].to_list() == world["TX_FRAUD"].to_list()
+    assert (exported["label_known_at_ms"] - exported["event_time_ms"]).unique().to_list() == [7 * DAY_MS]
+    assert exported.columns[-len(names) :] == list(names)
+    assert exported["request.amount_minor"].to_list() == (world["TX_AMOUNT"] * 100).round().cast(pl.Int64).to_list()
+
+
+def test_no_vector_knows_a_label_before_it_is_known(tmp_path, handbook):
+    """Verdicts of the last seven days before an instant change no vector before that instant."""
+    instant_ms = START_MS + 20 * DAY_MS
+    world = _world()
+    recent = pl.col("TX_DATETIME").dt.epoch("ms") >= instant_ms - 7 * DAY_MS
+    vectors = []
+    for name, frame in (
+        ("one", world),
+        (
+            "other",
+            world.with_columns(
+                pl.when(recent).then(~pl.col("TX_FRAUD")).otherwise(pl.col("TX_FRAUD")).alias("TX_FRAUD")
+            ),
+        ),
+    ):
+        frame.write_parquet(tmp_path / name)
+        history = load_history(handbook, tmp_path / name, None, 7, KEY)
+        vectors.append(features_of(history, np.ones(len(history.time_ms), bool), print, None))
+
+    before = history.time_ms < instant_ms
+    assert np.array_equal(vectors[0][before], vectors[1][before], equal_nan=True)
+    assert not np.array_equal(vectors[0][~before], vectors[1][~before], equal_nan=True)
+
+
+def test_model_is_given_the_labels_of_the_training_period_alone(data, handbook, monkeypatch):
+    """Training rows end before the delay begins, and the truth of the test never reaches the model."""
+    history = load_history(handbook, data, None, 7, KEY)
+    given = []
+
+    def remember(train, is_fraud, test):
+        given.append((len(train), is_fraud.sum(), len(test)))
+        return np.linspace(0, 1, len(test))
+
+    monkeypatch.setattr(evaluation, "fit_and_score", remember)
+    _measured(history, [FOLD])
+
+    in_training = (history.time_ms >= FOLD.train_start_ms) & (history.time_ms < FOLD.train_end_ms)
+    assert given[0][:2] == (in_training.sum(), history.is_fraud[in_training].sum())
+
+
+def test_configurations_share_the_test_weeks_of_the_first():
+    """More training days reach back; what is measured stays the same."""
+    short, long = configurations(FOLD, 3, [7, 28])
+
+    assert [fold.test_start_ms for fold in short] == [fold.test_start_ms for fold in long]
+    assert [fold.history_start_ms for fold in long] == [fold.train_end_ms - 28 * DAY_MS for fold in long]
+
+
+def test_shorter_label_delay_is_known_earlier_to_features_too(data, handbook):
+    """--delay-days moves the label facts, not only the split."""
+    history = load_history(handbook, data, None, 1, KEY)
+
+    assert (history.verdicts["label_known_at_ms"].to_numpy() - history.time_ms == DAY_MS).all()
+
+
+@pytest.mark.usefixtures("var_dir")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--mapping", "handbook", "--data", "absent.parquet", *DATES], "absent.parquet does not exist"),
+        (["--mapping", "handbok", "--data", "absent.parquet", *DATES], "Built in: handbook, sparkov"),
+    ],
+)
+def test_what_cannot_be_used_is_said_on_standard_error(arguments, said, capsys):
+    """Standard output carries results alone."""
+    code = main(arguments)
+
+    captured = capsys.readouterr()
+    assert code == 2
+    assert said in captured.err.replace("\n", "")
+    assert captured.out == ""
+
+
+@pytest.mark.usefixtures("var_dir")
+def test_dates_outside_the_data_are_no_metric(data, capsys):
+    """An empty fold is a message, never a 0.0."""
+    code = main(["--mapping", "handbook", "--data", str(data), "--train-start", "2017-01-01"])
+
+    assert code == 2
+    assert "EmptyFold" in capsys.readouterr().err
+
+
+def test_unknown_catalogue_is_named(handbook):
+    """A mapping can name any module that declares a registry; one that is not there is told."""
+    with pytest.raises(BadMapping, match="no_such_domain"):
+        service_of(Mapping(transactions=handbook.transactions, catalogue="no_such_domain"))

@@ -51,7 +51,7 @@ def view_asset(plan: EnginePlan, view: FeatureView) -> dg.AssetsDefinition:
     )
     def values(context: dg.AssetExecutionContext, lake: LakeResource) -> Result:
         features = feature_lake(lake.features_uri, lake.service, view)
-        found = write_view(features, lake.reader(context.run_id), view, scored, days_of(context))
+        found = write_view(features, lake.reader(context.run.run_id), view, scored, days_of(context))
         return dg.MaterializeResult(
             metadata={
                 "dagster/row_count": found.rows,

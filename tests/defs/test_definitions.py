@@ -1,0 +1,131 @@
+"""The code location loads, its graph is the reviewed one, and a backfill works from the command line."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from fraud_assets.definitions import defs
+from fraud_assets.features.catalogue.ticketing import registry
+from fraud_assets.stores.lake import Lake
+from tests.defs.graph import asset_graph
+from tests.history import FIRST_DAY, LABEL_DELAY_DAYS, make_past
+
+SNAPSHOT = Path(__file__).parent / "asset_graph.json"
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    return defs()
+
+
+@pytest.fixture(scope="module")
+def graph(definitions):
+    return asset_graph(definitions)
+
+
+def test_the_asset_graph_is_the_one_that_was_reviewed(graph):
+    assert graph == json.loads(SNAPSHOT.read_text()), (
+        "the graph changed; look at the diff of `python -m tests.defs.graph > tests/defs/asset_graph.json`"
+    )
+
+
+def test_every_view_of_the_registry_is_an_asset(graph):
+    views = {name for name, asset in graph["assets"].items() if asset["group"] == "features"}
+
+    assert views == set(registry().views)
+
+
+def test_every_asset_says_what_it_is_and_who_owns_it(definitions):
+    for spec in definitions.resolve_all_asset_specs():
+        assert spec.description, f"{spec.key} has no description"
+        assert spec.owners, f"{spec.key} has no owner"
+        assert spec.kinds, f"{spec.key} has no kind"
+
+
+def test_every_materialized_asset_has_a_freshness_policy(definitions):
+    nodes = definitions.get_repository_def().asset_graph
+    late = [key for key in nodes.materializable_asset_keys if nodes.get(key).freshness_policy_or_from_metadata is None]
+
+    assert late == []
+
+
+def test_nothing_reaches_the_scorers_past_a_failed_gate(graph):
+    assert "champion_model" in graph["assets"]["fraud_scorer"]["deps"]
+    gates = [name for name in graph["assets"]["fraud_model"]["checks"] if name.endswith("(blocking)")]
+    assert len(gates) == 3
+
+
+def test_the_live_path_is_in_the_lineage(graph):
+    assets = graph["assets"]
+
+    assert "kafka/transactions_v1" in assets["kafka/entity_account_v1"]["deps"]
+    assert "kafka/entity_account_v1" in assets["online_store"]["deps"]
+    assert "online_store" in assets["fraud_scorer"]["deps"]
+    assert "fraud_scorer" in assets["kafka/decisions_v1"]["deps"]
+    assert "kafka/decisions_v1" in assets["decisions"]["deps"]
+
+
+@pytest.mark.parametrize(("name", "day"), [("nightly_history", "2026-10-14"), ("nightly_learning", "2026-10-15")])
+def test_a_nightly_schedule_asks_for_its_day(definitions, name, day):
+    repository = definitions.get_repository_def()
+    context = dg.build_schedule_context(
+        scheduled_execution_time=datetime(2026, 10, 15, 2, tzinfo=UTC), repository_def=repository
+    )
+
+    requested = repository.get_schedule_def(name).evaluate_tick(context)
+
+    assert [request.partition_key for request in requested.run_requests] == [day]
+
+
+@pytest.fixture
+def place(tmp_path, root, monkeypatch):
+    """A state folder with a small history, and a Dagster instance of its own."""
+    past = make_past(tmp_path / "var", rate_per_day=60, facts=False)
+    home = tmp_path / "dagster"
+    home.mkdir()
+    shutil.copy(root / "dagster.yaml", home)
+    env = {
+        **os.environ, "DAGSTER_HOME": str(home), "FRAUD_VAR_DIR": str(past.folder), "PYTHONPATH": str(root),
+        "FRAUD_LABEL_DELAY_DAYS": str(LABEL_DELAY_DAYS), "DAGSTER_DISABLE_TELEMETRY": "yes", "DO_NOT_TRACK": "1",
+    }  # fmt: skip
+    for name in ("FRAUD_LAKE_URI", "FRAUD_MODEL_DIR", "MLFLOW_TRACKING_URI"):
+        env.pop(name, None)
+    return past, home, env
+
+
+def run(arguments, env, root):
+    return subprocess.run(
+        [sys.executable, "-m", "dagster", *arguments], env=env, cwd=root, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.timeout(600)  # two command lines, each of which imports everything
+def test_a_range_of_days_is_one_run_from_the_command_line_and_repeating_it_changes_nothing(place, root):
+    past, home, env = place
+    command = [
+        "asset", "materialize", "-m", "fraud_assets.definitions", "--select", "transactions,labels,label_facts,account_recency",
+        "--partition-range", f"{FIRST_DAY}...2026-10-04",
+    ]  # fmt: skip
+
+    done = run(command, env, root)
+    assert done.returncode == 0, done.stderr[-3000:]
+    facts = past.lake.scan("label_facts")
+    table = past.folder / "features" / "account_recency"
+    first = {path.parent.name: path.read_bytes() for path in table.glob("*/*.parquet")}
+    again = run(command, env, root)
+
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert facts.num_rows > 0
+    assert Lake(past.folder / "lake").scan("label_facts").equals(facts)
+    assert {path.parent.name: path.read_bytes() for path in table.glob("*/*.parquet")} == first
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert len(instance.get_runs()) == 2
+        made = instance.get_materialized_partitions(dg.AssetKey("account_recency"))
+    assert len(made) == len(first) == 4

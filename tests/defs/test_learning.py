@@ -1,0 +1,133 @@
+"""From a simulated history to a champion, a filled online store and a skew report, through Dagster."""
+
+import dagster as dg
+import pytest
+from mlflow.tracking import MlflowClient
+
+from fraud_assets.contracts.topics import DAY_MS
+from fraud_assets.defs.features.assets import view_asset
+from fraud_assets.defs.ingestion.assets import RAW, raw_asset
+from fraud_assets.defs.labels.assets import label_facts
+from fraud_assets.defs.monitoring.assets import skew_report
+from fraud_assets.defs.resources import resources_of
+from fraud_assets.defs.serving.assets import hourly_online_views, online_store_snapshot
+from fraud_assets.defs.training.assets import champion_model, fraud_model, training_set
+from fraud_assets.defs.training.checks import better_than_chance, golden_vectors_agree, low_false_positives
+from fraud_assets.models.artifact import read_champion
+from fraud_assets.settings import Settings
+from fraud_assets.stores.online import OnlineStore
+from fraud_assets.stores.registry import MODEL_NAME
+from tests.history import END_MS, FIRST_DAY, LABEL_DELAY_DAYS, LAST_DAY, make_past
+
+pytestmark = [
+    # dagster-mlflow reads a deprecated attribute of its context; mlflow's own migrations.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+    pytest.mark.timeout(600),  # kernels may have to be compiled first
+]
+
+AS_OF = "2026-10-15"
+
+
+def in_range(assets, resources, instance, first, last):
+    """One run of a job over a range of days, as the command line would make it."""
+    tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+    return dg.materialize(assets, resources=resources, instance=instance, tags=tags)
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory, valkey_server):
+    folder = tmp_path_factory.mktemp("learnt")
+    past = make_past(folder / "var", facts=False)
+    settings = Settings(
+        var_dir=past.folder,
+        redis_url=valkey_server,
+        label_delay_days=LABEL_DELAY_DAYS,
+        kafka_bootstrap_servers="127.0.0.1:1",
+    )
+    resources = resources_of(settings)
+    instance = dg.DagsterInstance.local_temp(str(folder))
+    raw = [raw_asset(name, *what) for name, what in RAW.items()]
+    view = view_asset(past.plan, past.plan.registry.view("account_declines"))
+    assert in_range([*raw, label_facts, view], resources, instance, FIRST_DAY, LAST_DAY).success
+    gates = [better_than_chance, golden_vectors_agree, low_false_positives]
+    result = dg.materialize(
+        [training_set, fraud_model, champion_model, *gates], resources=resources, instance=instance, partition_key=AS_OF
+    )
+    assert result.success
+    published = dg.materialize([online_store_snapshot], resources=resources, instance=instance, partition_key=LAST_DAY)
+    return past, settings, instance, resources, result, published
+
+
+def test_the_champion_of_mlflow_is_the_one_that_scorers_are_pointed_at(learnt):
+    _, settings, _, _, _, _ = learnt
+
+    champion = read_champion(settings.model_dir)
+    registered = MlflowClient(settings.mlflow_tracking_uri).get_model_version_by_alias(MODEL_NAME, "champion")
+
+    assert champion is not None
+    assert registered.tags["model_version"] == champion.version
+
+
+def test_the_mlflow_run_ended_and_carries_the_artifact_and_its_metrics(learnt):
+    _, settings, _, _, result, _ = learnt
+    client = MlflowClient(settings.mlflow_tracking_uri)
+    version = client.get_model_version_by_alias(MODEL_NAME, "champion")
+
+    run = client.get_run(version.run_id)
+
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["dagster_run_id"] == result.run_id
+    assert run.data.metrics["average_precision"] > run.data.metrics["prior"]
+    assert {item.path for item in client.list_artifacts(version.run_id, "model")} == {
+        "model/manifest.json",
+        "model/model.json",
+    }
+
+
+def test_the_online_store_is_of_this_code_and_holds_the_accounts(learnt):
+    past, settings, _, _, _, published = learnt
+    store = OnlineStore.connect(settings.redis_url, past.plan.registry)
+
+    marker = store.current_epoch()
+    keys = past.lake.scan("transactions", END_MS - DAY_MS, END_MS, columns=["account_id"])["account_id"].to_pylist()
+
+    assert published.success
+    assert marker.epoch.startswith(LAST_DAY)
+    assert all(store.read_many("account", keys))
+
+
+def test_the_hourly_job_finds_nothing_to_do_behind_a_fresh_snapshot(learnt):
+    _, _, instance, resources, _, _ = learnt
+
+    result = dg.materialize([hourly_online_views], resources=resources, instance=instance)
+
+    found = result.asset_materializations_for_node("hourly_online_views")[0].metadata
+    assert found["rows_applied"].value == 0
+
+
+def test_a_skew_report_of_a_day_without_decisions_passes_and_checked_nothing(learnt):
+    _, _, instance, resources, _, _ = learnt
+
+    result = dg.materialize([skew_report], resources=resources, instance=instance, partition_key=LAST_DAY)
+
+    checks = {item.check_name: item.passed for item in result.get_asset_check_evaluations()}
+    assert checks == {"no_mismatches": True, "no_stale_reads": True, "no_missing_decisions": True}
+    assert result.asset_materializations_for_node("skew_report")[0].metadata["checked"].value == 0
+
+
+def test_a_bad_day_stops_what_would_be_made_of_it(learnt, tmp_path):
+    _, settings, instance, _, _, _ = learnt
+    bad = make_past(tmp_path / "var", rate_per_day=60, facts=False)
+    rows = bad.lake.scan("transactions").slice(0, 50)
+    doubled = rows.set_column(rows.schema.names.index("source_topic"), "source_topic", [["transactions.v1"] * 50])
+    bad.lake.append("transactions", doubled, "doubled")
+    resources = resources_of(settings.model_copy(update={"lake_uri": str(bad.folder / "lake")}))
+    raw = [raw_asset(name, *what) for name, what in RAW.items()]
+
+    result = dg.materialize(
+        [*raw, label_facts], resources=resources, instance=instance, partition_key=FIRST_DAY, raise_on_error=False
+    )
+
+    assert not result.success
+    assert result.asset_materializations_for_node("label_facts") == []
+    assert bad.lake.days("label_facts") == []

@@ -72,7 +72,8 @@ def supervised(demo: Demo) -> Iterator[Stack]:
     given = {variable: os.environ[variable] for variable in ADDRESSES.values() if os.environ.get(variable)}
     names = [name for name in CATALOGUE if ADDRESSES.get(name) not in given]
     services = tuple(CATALOGUE[name] for name in names)
-    ports = choose_ports(service.preferred_port for service in services)
+    # None of the usual ports: the scorer starts minutes from now, and another stack may take its port meanwhile.
+    ports = choose_ports([0] * len(services))
     env = {**given, "FRAUD_HISTORY_START": demo.world.first_day.isoformat()}
     stack = start_supervisor(services, demo.var_dir, ports, env, is_tethered=True)
     try:

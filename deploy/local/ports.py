@@ -1,5 +1,6 @@
 """Loopback ports: the usual one if it is free, else any other."""
 
+import contextlib
 import socket
 from collections.abc import Iterable
 
@@ -29,11 +30,21 @@ def choose_ports(preferred: Iterable[int]) -> list[int]:
             probe = socket.socket()
             held.append(probe)
             is_taken = any(other.getsockname()[1] == wish for other in held[:-1])
-            probe.bind((LOOPBACK, wish if wish and not is_taken and is_free(wish) else 0))
+            _bind(probe, 0 if is_taken else wish)
         return [int(probe.getsockname()[1]) for probe in held]
     finally:
         for probe in held:
             probe.close()
+
+
+def _bind(probe: socket.socket, wish: int) -> None:
+    """To the wish if it is free, else anywhere; somebody may take it between the question and the bind."""
+    if wish and is_free(wish):
+        # As servers do: a port in TIME_WAIT is theirs for the asking.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            return probe.bind((LOOPBACK, wish))
+    return probe.bind((LOOPBACK, 0))
 
 
 def free_port() -> int:

@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -91,7 +92,8 @@ def imported_names(path: Path) -> set[str]:
     return names
 
 
-def loaded_by_importing(modules: list[str]) -> set[str]:
+@functools.cache  # two tests ask for each runtime, and its imports take seconds
+def loaded_by_importing(modules: tuple[str, ...]) -> frozenset[str]:
     """What a fresh interpreter has loaded after importing these modules."""
     program = (
         "import importlib, json, sys\n"
@@ -102,15 +104,15 @@ def loaded_by_importing(modules: list[str]) -> set[str]:
         [sys.executable, "-c", program, json.dumps(modules)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    return set(json.loads(done.stdout.splitlines()[-1]))
+    return frozenset(json.loads(done.stdout.splitlines()[-1]))
 
 
-def tops(modules: set[str]) -> set[str]:
+def tops(modules: Iterable[str]) -> set[str]:
     return {name.partition(".")[0] for name in modules}
 
 
-def importable(package: str) -> list[str]:
-    return [dotted(path) for path in modules_of(package) if path.stem != "__main__"]
+def importable(package: str) -> tuple[str, ...]:
+    return tuple(dotted(path) for path in modules_of(package) if path.stem != "__main__")
 
 
 # ------------------------------------------------------------------------------ what a process loads
@@ -142,15 +144,15 @@ def test_the_pure_core_loads_no_orchestrator_and_no_batch_engine(part):
     inside = (f"fraud_assets.{part}", f"fraud_assets.{part}.")
     modules = [name for name in importable("fraud_assets") if name == inside[0] or name.startswith(inside[1])]
 
-    loaded = loaded_by_importing([name for name in modules if name not in OUTSIDE_THE_PURE_CORE])
+    loaded = loaded_by_importing(tuple(name for name in modules if name not in OUTSIDE_THE_PURE_CORE))
 
     assert not tops(loaded) & HEAVY
 
 
 def test_importing_the_core_package_loads_nothing_else():
-    before = loaded_by_importing([])
+    before = loaded_by_importing(())
 
-    assert loaded_by_importing(["fraud_assets"]) - before == {"fraud_assets"}
+    assert loaded_by_importing(("fraud_assets",)) - before == {"fraud_assets"}
 
 
 # ------------------------------------------------------------------------------- what the files say

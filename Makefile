@@ -17,7 +17,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DAGSTER_DISABLE_TELEMETRY := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-kafka test-redis check lint format types imports kernels bench handbook lock clean java redis
+.PHONY: help install demo up down test test-demo test-kafka test-redis check lint format types imports kernels bench handbook lock clean java redis
 
 help: ## list everything
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ down: $(STAMP) ## stop what `make up` started, and nothing else
 # Kernels first: workers that start cold would each compile them, inside some test's time limit.
 test: $(READY) kernels ## all tests but those that need Java (ARGS= is passed to pytest)
 	$(RUN) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+test-demo: $(READY) kernels ## the whole demo, small, as a test (minutes; not in CI until measured on an idle machine)
+	$(RUN) -m pytest -m demo $(ARGS)
 
 test-kafka: $(READY) $(if $(KAFKA_BOOTSTRAP_SERVERS),,java) ## the integration tests on Apache Kafka 4, or on KAFKA_BOOTSTRAP_SERVERS
 	$(RUN) -m pytest -m kafka $(ARGS)

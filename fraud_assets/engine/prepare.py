@@ -274,8 +274,9 @@ def _binary(op: str, a: Ints, b: Ints) -> Ints:
             apply = {"+": np.add, "-": np.subtract, "*": np.multiply}[op]
             return np.where(known, apply(a, b), NULL)
         case "//" | "%":
-            safe = np.where(b == 0, 1, b)
+            # A divisor of 1 where there is no answer: null // -1 would overflow, and numpy warns of it.
+            answered = known & (b != 0)
             divide = np.floor_divide if op == "//" else np.remainder
-            return np.where(known & (b != 0), divide(a, safe), NULL)
+            return np.where(answered, divide(a, np.where(answered, b, 1)), NULL)
         case _:
             raise BadValue(f"BadValue: unknown operator {op!r}.")

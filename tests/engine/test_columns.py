@@ -80,6 +80,7 @@ def test_an_event_of_a_topic_nobody_declared_is_refused(plan: EnginePlan) -> Non
 
 EXPRESSIONS: list[Expr] = [
     col("size") + col("extra"), col("size") - col("extra"), col("size") * 3, col("size") // col("extra"), col("size") % col("extra"),
+    col("extra") // col("size"), col("extra") % col("size"),
     col("size") == col("extra"), col("size") != col("extra"), col("size") < col("extra"), col("size") >= 0, col("size") <= -7,
     col("flavour") == "sweet", col("flavour") < "sweet", col("flavour").is_in("umami", "salty"), col("mood") != "sweet",
     col("place_id") == "p0", col("place_id") != "p0",
@@ -92,8 +93,8 @@ def test_an_expression_over_columns_is_the_oracles_over_each_event(plan: EngineP
     """Nulls, zero divisors and negative operands included."""
     events = [
         deal(size=size, extra=extra, place_id=place, flavour=flavour, mood=mood, flag=size > 0)
-        for size in (-7, 0, 5)
-        for extra in (None, -2, 0, 5)
+        for size in (-7, -1, 0, 5)
+        for extra in (None, -2, -1, 0, 5)
         for place, flavour, mood in ((None, "sweet", None), ("p0", "umami", "sweet"), ("p1", "bitter", "sour"))
     ]
     found = evaluate(tree, columns(plan, *events)).tolist()

@@ -67,7 +67,7 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.all((a.view(np.int32) == b.view(np.int32)) | (np.isnan(a) & np.isnan(b))))
 
 
-@tally.examples(40)
+@tally.examples(60)
 @given(world=worlds())
 def test_every_position_of_the_log_gives_the_same_vector_in_all_executions(world: World) -> None:
     """Each deal is read before it is folded, from the state and from the batch, and asked of the oracle."""
@@ -91,8 +91,8 @@ def test_every_position_of_the_log_gives_the_same_vector_in_all_executions(world
         known.append(oracle.Known(item.source, item.event))
 
 
-@tally.examples(40)
-@given(world=worlds(), rng=st.randoms(use_true_random=False))
+@tally.examples(60)
+@given(world=worlds(), rng=st.randoms(use_true_random=True))
 def test_a_row_of_entity_and_time_knows_what_had_arrived_before_that_time(world: World, rng: random.Random) -> None:
     """Spines of given rows: any times, in any order, several rows of one entity, entities the log never saw."""
     registry, log = world
@@ -110,8 +110,8 @@ def test_a_row_of_entity_and_time_knows_what_had_arrived_before_that_time(world:
         assert_row(found, row, reader, event, known, t)
 
 
-@tally.examples(40)
-@given(world=worlds(), rng=st.randoms(use_true_random=False))
+@tally.examples(60)
+@given(world=worlds(), rng=st.randoms(use_true_random=True))
 def test_recomputing_up_to_the_logged_position_gives_the_served_vector(world: World, rng: random.Random) -> None:
     """Parity (b): states lag and differ by group, and each decision's own P says what it knew."""
     registry, log = world

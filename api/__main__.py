@@ -10,6 +10,10 @@ from api.runtime import Runtime
 from api.settings import ApiSettings
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
 
+# Longer than callers keep a connection that they do not use (a minute, in most pools). The other way
+# round a payment now and then meets a connection that is just being closed, and gets no answer.
+KEEP_ALIVE_S = 75
+
 
 def main() -> None:
     arguments = argparse.ArgumentParser(prog="python -m api", description="Decides, while a payment waits.")
@@ -18,8 +22,15 @@ def main() -> None:
     chosen = arguments.parse_args()
     logs.configure()
     app = create_app(Runtime(ApiSettings(), registry(), FRAUD_SCORING))
-    # No access log: one canonical line per request comes from the scorer itself.
-    uvicorn.run(app, host=chosen.host, port=chosen.port, access_log=False, log_level="warning", server_header=False)
+    uvicorn.run(
+        app,
+        host=chosen.host,
+        port=chosen.port,
+        access_log=False,  # one canonical line per request comes from the scorer itself
+        log_level="warning",
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The decision: read states, make the vector, score, apply the policy. What it cost and what it saw is logged later."""
 
+import contextlib
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -75,8 +76,15 @@ class Scorer:
         self._by_action = {action: metrics.decisions.labels(action.value) for action in Action}
 
     def warm(self) -> None:
-        """Compile what reads states and makes vectors, before a request has to wait for it."""
-        self._reader.read([None] * len(self._groups), WARM_UP, WARM_UP.event_time_ms, WARM_UP.transaction_id)
+        """Compile what reads states and makes vectors, before a request has to wait for it.
+
+        Once without a state and once with a byte of one: a state's bytes cannot be written to, and that
+        makes them another type, for which numba compiles everything again (13 s on a new machine).
+        """
+        nothing: list[bytes | None] = [None] * len(self._groups)
+        for states in (nothing, [b"\0", *nothing[1:]]):
+            with contextlib.suppress(BadState):
+                self._reader.read(states, WARM_UP, WARM_UP.event_time_ms, WARM_UP.transaction_id)
 
     async def decide(self, events: Sequence[Any]) -> list[Made]:
         """One decision for each event, in order. Raises NotReady while there is no model.

@@ -5,12 +5,16 @@ measured as the platform's latency. This one does the one thing the driver needs
 """
 
 import asyncio
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
 _MAX_HEAD_BYTES = 64 * 1024
+# Servers close connections that nobody uses, many after five seconds. One that is picked up at just that
+# moment gives a reset and not an answer, so ours are given up well before.
+_IDLE_S = 3.0
 
 
 class HttpFailure(Exception):
@@ -25,6 +29,12 @@ class HttpFailure(Exception):
 class _Connection:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    idle_since_s: float = 0.0
+
+    @property
+    def is_fresh(self) -> bool:
+        """Not closed by the server, nor about to be."""
+        return not self.reader.at_eof() and time.monotonic() - self.idle_since_s < _IDLE_S
 
 
 @dataclass
@@ -69,7 +79,7 @@ class HttpClient:
 
     async def _exchange(self, path: str, body: bytes) -> bytes:
         """One request on an idle connection, or on a new one; it is kept only after a whole answer."""
-        connection = self._idle.pop() if self._idle else await self._connect()
+        connection = self._kept() or await self._connect()
         answered = False
         try:
             connection.writer.write(self._head(path, len(body)) + body)
@@ -77,12 +87,21 @@ class HttpClient:
             answered = keep
         finally:
             if answered:
-                self._idle.append(connection)
+                self._idle.append(replace(connection, idle_since_s=time.monotonic()))
             else:
                 connection.writer.close()
         if not 200 <= status < 300:
             raise HttpFailure(f"status_{status}")
         return answer
+
+    def _kept(self) -> _Connection | None:
+        """The connection used last that is still good."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_fresh:
+                return connection
+            connection.writer.close()
+        return None
 
     async def _connect(self) -> _Connection:
         reader, writer = await asyncio.open_connection(self._host, self._port, limit=_MAX_HEAD_BYTES)

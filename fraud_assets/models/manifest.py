@@ -61,7 +61,9 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 "bad_manifest",
                 f"{len(self.vectors)} bytes of golden vectors for {len(self.scores)} scores of {n_features} features",
             )
-        return np.ascontiguousarray(found.reshape(len(self.scores), n_features), np.float32)
+        # A copy: rows that cannot be written to are another type to numba than the vectors that are
+        # served, and golden vectors are what warms the kernels for those.
+        return found.reshape(len(self.scores), n_features).astype(np.float32, copy=True)
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,8 +10,11 @@ import msgspec
 import pytest
 from litestar.testing import TestClient
 
+from api.app import create_app
+from fraud_assets.engine import fold_kernels
+from fraud_assets.models import kernels as model_kernels
 from fraud_assets.stores.online import OnlineStore
-from tests.api.world import request, until, with_champion
+from tests.api.world import Producer, fold_into, published, request, runtime, until, with_champion
 from tests.models.made import Trained
 
 FORBIDDEN = {"dagster", "polars", "duckdb", "mlflow", "pandas", "xgboost", "sklearn", "pyarrow", "quixstreams"}
@@ -63,6 +66,24 @@ def test_metrics_count_decisions_and_name_the_model(client: TestClient):
     assert 'fraud_refused_requests_total{type="invalid_value"}' in text
     assert "fraud_decision_seconds_count" in text
     assert "fraud_scorer_ready 1.0" in text
+
+
+def test_no_payment_waits_for_a_kernel(store: OnlineStore, valkey_server: str, producer: Producer, shared_models: Path):
+    """Ready is warm: payments of known and of unknown entities find machine code for exactly their types."""
+    kernels = (fold_kernels.read_request, model_kernels.margin, model_kernels.margin_by_feature)
+    for kernel in kernels:
+        kernel._reset_overloads()  # other tests' payments have warmed this process
+    fold_into(store, published(6))
+
+    with TestClient(create_app(runtime(shared_models, valkey_server, producer))) as client:
+        until(lambda: client.get("/health/ready").status_code == 200)
+        warm = [list(kernel.signatures) for kernel in kernels]
+        known = client.post("/predict", json=request()).json()
+        unknown = dict.fromkeys(("account_id", "event_id", "promoter_id", "device_id"), "nobody")
+        client.post("/predict", json=request(**unknown, ip="1.1.1.1", card_number=..., email=...))
+
+    assert known["decision"] == "deny"  # so its reasons were computed too
+    assert [list(kernel.signatures) for kernel in kernels] == warm
 
 
 @pytest.mark.e2e

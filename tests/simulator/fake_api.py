@@ -8,12 +8,16 @@ import msgspec
 
 @dataclass
 class FakeApi:
-    """Serves `POST /predict` on a free loopback port. `status`, `delay_s` and `garbage` break it."""
+    """Serves `POST /predict` on a free loopback port. `status`, `delay_s` and `garbage` break it.
+
+    idle_s: connections that wait longer for a request are closed. connections: how many there were.
+    """
 
     status: int = 200
     delay_s: float = 0.0
     garbage: bool = False
     close_each: bool = False
+    idle_s: float | None = None
     requests: list[dict[str, object]] = field(default_factory=list)
     connections: int = 0
     url: str = ""
@@ -31,7 +35,8 @@ class FakeApi:
         self.connections += 1
         try:
             while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                async with asyncio.timeout(self.idle_s):
+                    head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 length = int(
                     next(line for line in head.split("\r\n") if line.lower().startswith("content-length"))[15:]
                 )
@@ -41,7 +46,7 @@ class FakeApi:
                 writer.write(self._answer(body["transactions"]))
                 if self.close_each:
                     break
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
             pass
         writer.close()
 

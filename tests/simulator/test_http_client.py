@@ -31,6 +31,32 @@ def test_a_server_that_closes_each_connection_is_served_all_the_same() -> None:
     assert api.connections == 3
 
 
+def test_connections_that_the_server_has_closed_meanwhile_are_not_used_again() -> None:
+    """A burst opens many; what it leaves idle is closed by the server, and the next burst must not be lost on it."""
+
+    async def bursts() -> list[str]:
+        async with FakeApi(idle_s=0.05) as api, HttpClient(api.url) as client:
+            scorer = ApiScorer(client)
+            found = []
+            for _ in range(2):
+                found += [one.decision for one in await asyncio.gather(*(scorer.decide(REQUEST) for _ in range(5)))]
+                for _ in range(1_000):  # until the client has heard of it
+                    if all(one.reader.at_eof() for one in client._idle):
+                        break
+                    await asyncio.sleep(0.01)
+            return found
+
+    assert asyncio.run(bursts()) == ["approve"] * 10
+
+
+def test_a_connection_long_unused_is_given_up_before_the_server_closes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulator.http_client._IDLE_S", 0.0)
+    api = FakeApi()
+
+    assert asyncio.run(decide(api, times=3)) == ["approve"] * 3
+    assert api.connections == 3
+
+
 @pytest.mark.parametrize(
     ("api", "reason"),
     [(FakeApi(status=503), "status_503"), (FakeApi(delay_s=5), "timeout"), (FakeApi(garbage=True), "bad_answer")],

@@ -71,6 +71,12 @@ class Settings(BaseSettings):
     label_delay_days: int = Field(7, ge=0, validation_alias="FRAUD_LABEL_DELAY_DAYS")
     """Days after which a transaction that nobody called fraud counts as legitimate."""
 
+    tuning_trials: int = Field(6, ge=0, le=1000, validation_alias="FRAUD_TUNING_TRIALS")
+    """Candidates compared by a training, the declared default being the first; 0 searches nothing."""
+
+    tuning_timeout_s: float = Field(300.0, gt=0, validation_alias="FRAUD_TUNING_TIMEOUT_S")
+    """Seconds after which no further candidate is begun."""
+
     history_start: date = Field(date(2025, 1, 1), validation_alias="FRAUD_HISTORY_START")
     """First day that has partitions in Dagster; older rows of the lake are history that features still read."""
 

@@ -47,7 +47,6 @@ DESIGN_PACKAGES = {
 # here is then deleted.
 NOT_YET = {
     "evidently": "drift reports, the monitoring issue",
-    "optuna": "training",
 }
 
 TOP_LEVEL_FILES = (

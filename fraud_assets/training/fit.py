@@ -1,7 +1,6 @@
-"""XGBoost on a training set: a few candidates, one temporal validation, one refit.
+"""XGBoost on a training set: a small study on one temporal validation, one refit.
 
-Deterministic: the same rows, seed and thread count give the same bytes. The search over hyper-parameters
-proper is the learning loop's; here three shapes are compared so that a default is not taken on faith.
+Deterministic: the same rows, budget and thread count give the same bytes, unless time cut the study.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,9 +13,22 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from fraud_assets.training.split import Split
 from fraud_assets.training.threshold import CostTable, Threshold, cheapest_threshold
+from fraud_assets.training.tune import (
+    SPACE,
+    Budget,
+    Measured,
+    Params,
+    Report,
+    SearchSpace,
+    Study,
+    Trial,
+    TrialFailed,
+    tune,
+)
 
 Floats = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
+EvalsLog = xgb.callback.TrainingCallback.EvalsLog
 
 MAX_ROUNDS = 300  # what the scorer's latency budget is measured with
 PATIENCE = 25  # rounds without a better validation AP before a candidate stops
@@ -35,34 +47,25 @@ FIXED: Mapping[str, object] = {
     "base_score": 0.5,
     "max_bin": 128,
 }
-CANDIDATES: tuple[Mapping[str, float], ...] = (
-    {"max_depth": 4, "eta": 0.15, "subsample": 0.8, "colsample_bytree": 0.5, "min_child_weight": 2, "lambda": 2},
-    {"max_depth": 6, "eta": 0.15, "subsample": 0.8, "colsample_bytree": 0.3, "min_child_weight": 4, "lambda": 4},
-)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One candidate on the validation part."""
-
-    params: Mapping[str, float]
-    rounds: int
-    average_precision: float
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """booster: refit on all rows with the best candidate. The threshold and metrics are those of the
-    candidate that never saw the validation rows.
+    """booster: refit on all rows with the best candidate. The threshold, metrics and scores of the
+    validation rows are those of the candidate that never saw them.
     """
 
     booster: xgb.Booster
     names: tuple[str, ...]
-    trials: tuple[Trial, ...]
-    best: Trial
+    study: Study
+    validation_scores: Floats
     threshold: Threshold
     metrics: Mapping[str, float]
     importances: tuple[tuple[str, float], ...]
+
+    @property
+    def best(self) -> Trial:
+        return self.study.best
 
     def model_json(self) -> bytes:
         """XGBoost's own JSON; nothing on the serving path unpickles."""
@@ -77,17 +80,24 @@ def fit(
     names: Sequence[str],
     *,
     costs: CostTable | None = None,
-    candidates: Sequence[Mapping[str, float]] = CANDIDATES,
-    seed: int = 7,
+    budget: Budget | None = None,
+    space: SearchSpace = SPACE,
 ) -> Fitted:
-    """Compare the candidates on `split`, keep the best by average precision, refit it on every row."""
+    """Search on `split` within the budget, keep the best by average precision, refit it on every row.
+
+    Average precision and not the cost of the threshold: a few dozen frauds make that jump with every
+    one, and the costs still choose the threshold of the winner. Raises NoTrialCompleted.
+    """
+    budget = budget or Budget()
+    seed = budget.seed
     train = _matrix(features, is_fraud, thinned(split.train, is_fraud, seed), names)
     # Not a quantile matrix: predicting from one costs ten times the boosting round it evaluates.
     held = xgb.DMatrix(
         features[split.validate], is_fraud[split.validate].astype(np.float32), feature_names=list(names), nthread=1
     )
-    tried = [_try(train, held, params, seed) for params in candidates]
-    best, score = max(tried, key=lambda item: item[0].average_precision)
+    candidates = Candidates(train, held, seed)
+    study = tune(candidates.measure, budget, space)
+    best, score = study.best, candidates.scores[study.best.number]
     truth = is_fraud[split.validate]
     threshold = cheapest_threshold(score.astype(np.float64), truth, amount_minor[split.validate], costs or CostTable())
     every = thinned(np.arange(len(is_fraud), dtype=np.int64), is_fraud, seed)
@@ -99,8 +109,8 @@ def fit(
     return Fitted(
         booster,
         tuple(names),
-        tuple(trial for trial, _ in tried),
-        best,
+        study,
+        score,
         threshold,
         _metrics(score, truth, threshold, len(split.train)),
         _importances(booster),
@@ -149,19 +159,45 @@ def _params(params: Mapping[str, float], seed: int, values: int) -> dict[str, ob
     return {**FIXED, **params, "seed": seed, "nthread": _threads(values)}
 
 
-def _try(train: xgb.DMatrix, held: xgb.DMatrix, params: Mapping[str, float], seed: int) -> tuple[Trial, Floats]:
-    booster = xgb.train(
-        _params(params, seed, train.num_row() * train.num_col()),
-        train,
-        num_boost_round=MAX_ROUNDS,
-        evals=[(held, "validation")],
-        early_stopping_rounds=PATIENCE,
-        verbose_eval=False,
-    )
-    rounds = booster.best_iteration + 1
-    score = booster.predict(held, iteration_range=(0, rounds))
-    ap = float(average_precision_score(held.get_label(), score))
-    return Trial(params, rounds, ap), score
+class Candidates:
+    """Fits candidates on the training rows. scores: of the validation rows, by trial."""
+
+    def __init__(self, train: xgb.DMatrix, held: xgb.DMatrix, seed: int) -> None:
+        self._train, self._held, self._seed = train, held, seed
+        self.scores: dict[int, Floats] = {}
+
+    def measure(self, number: int, params: Params, report: Report) -> Measured:
+        """Raises TrialFailed, and whatever the report raises."""
+        try:
+            booster = xgb.train(
+                _params(params, self._seed, self._train.num_row() * self._train.num_col()),
+                self._train,
+                num_boost_round=MAX_ROUNDS,
+                evals=[(self._held, "validation")],
+                early_stopping_rounds=PATIENCE,
+                verbose_eval=False,
+                callbacks=[_Watch(report)],
+            )
+        except xgb.core.XGBoostError as error:
+            raise TrialFailed(f"XGBoost: {str(error).splitlines()[0]}") from error
+        rounds = booster.best_iteration + 1
+        score = booster.predict(self._held, iteration_range=(0, rounds))
+        self.scores[number] = score
+        return Measured(rounds, float(average_precision_score(self._held.get_label(), score)))
+
+
+class _Watch(xgb.callback.TrainingCallback):
+    """Tells the study the best value so far after every round, as early stopping keeps it."""
+
+    def __init__(self, report: Report) -> None:
+        self._report, self._best = report, 0.0
+
+    def after_iteration(self, model: xgb.Booster, epoch: int, evals_log: EvalsLog) -> bool:  # noqa: ARG002  # XGBoost's signature
+        value = evals_log["validation"]["aucpr"][-1]
+        assert isinstance(value, float)  # a pair only in cross-validation
+        self._best = max(self._best, value)
+        self._report(epoch + 1, self._best)
+        return False
 
 
 def _metrics(score: Floats, truth: Flags, threshold: Threshold, train_rows: int) -> dict[str, float]:

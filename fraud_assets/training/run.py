@@ -10,6 +10,7 @@ from fraud_assets.training.dataset import TrainingSet
 from fraud_assets.training.fit import Fitted, fit
 from fraud_assets.training.package import package
 from fraud_assets.training.split import temporal_split
+from fraud_assets.training.tune import Budget
 
 AS_OF_FOLDER = "as_of"
 
@@ -20,11 +21,19 @@ class Trained:
     manifest: Manifest
 
 
-def train(found: TrainingSet, service: ServicePlan, model_dir: Path, as_of: str, label_delay_days: int) -> Trained:
-    """Fit on a training set and write `<model_dir>/<version>/`. Raises TooShort."""
+def train(
+    found: TrainingSet,
+    service: ServicePlan,
+    model_dir: Path,
+    as_of: str,
+    label_delay_days: int,
+    budget: Budget | None = None,
+) -> Trained:
+    """Search within the budget, fit, and write `<model_dir>/<version>/`. Raises TooShort, NoTrialCompleted."""
     time_ms = found.rows["event_time_ms"].to_numpy()
     split = temporal_split(time_ms, found.is_fraud, found.window.from_ms, found.window.to_ms, label_delay_days)
-    fitted = fit(found.features, found.is_fraud, found.rows["amount_minor"].to_numpy(), split, found.names)
+    amount_minor = found.rows["amount_minor"].to_numpy()
+    fitted = fit(found.features, found.is_fraud, amount_minor, split, found.names, budget=budget)
     manifest = package(
         model_dir,
         service,

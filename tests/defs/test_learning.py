@@ -17,6 +17,7 @@ from fraud_assets.models.artifact import read_champion
 from fraud_assets.settings import Settings
 from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.registry import MODEL_NAME
+from fraud_assets.training.tune import SPACE
 from tests.history import END_MS, FIRST_DAY, LABEL_DELAY_DAYS, LAST_DAY, make_past
 
 pytestmark = [
@@ -42,6 +43,7 @@ def learnt(tmp_path_factory, valkey_server):
         var_dir=past.folder,
         redis_url=valkey_server,
         label_delay_days=LABEL_DELAY_DAYS,
+        tuning_trials=3,
         kafka_bootstrap_servers="127.0.0.1:1",
     )
     resources = resources_of(settings)
@@ -82,6 +84,34 @@ def test_the_mlflow_run_ended_and_carries_the_artifact_and_its_metrics(learnt):
         "model/manifest.json",
         "model/model.json",
     }
+
+
+def test_every_trial_is_a_run_of_its_own_below_the_training(learnt):
+    _, settings, _, _, result, _ = learnt
+    client = MlflowClient(settings.mlflow_tracking_uri)
+    parent = client.get_run(client.get_model_version_by_alias(MODEL_NAME, "champion").run_id)
+    metadata = result.asset_materializations_for_node("fraud_model")[0].metadata
+
+    runs = client.search_runs(
+        [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'", order_by=["start_time ASC"]
+    )
+
+    assert len(runs) == settings.tuning_trials == metadata["trials"].value
+    assert all(set(run.data.params) == set(SPACE.default) for run in runs)
+    assert {name: float(value) for name, value in runs[0].data.params.items()} == SPACE.default
+    best = max(run.data.metrics["average_precision"] for run in runs if run.data.tags["state"] == "complete")
+    assert best == parent.data.metrics["average_precision"]
+    assert all(run.info.status == "FINISHED" for run in runs if run.data.tags["state"] == "complete")
+
+
+def test_the_study_is_summed_up_where_the_model_is(learnt):
+    found = learnt[4].asset_materializations_for_node("fraud_model")[0].metadata
+
+    assert found["best_average_precision"].value >= found["default_average_precision"].value
+    assert set(found["best_params"].value) == set(SPACE.default)
+    assert len(found["trial_table"].records) == found["trials"].value
+    assert "data:image/png" in found["trial_history"].md_str
+    assert found["trials_cut_by_time"].value is False
 
 
 def test_the_online_store_is_of_this_code_and_holds_the_accounts(learnt):

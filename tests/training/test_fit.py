@@ -14,9 +14,11 @@ from fraud_assets.training.gates import loads_and_agrees, ranks_better_than_chan
 from fraud_assets.training.run import latest_model, train
 from fraud_assets.training.split import Split, TooShort, temporal_split
 from fraud_assets.training.threshold import CostTable, cheapest_threshold
+from fraud_assets.training.tune import Budget, Range, SearchSpace
 from tests.history import END_MS, LABEL_DELAY_DAYS
 
-SMALL = ({"max_depth": 3, "eta": 0.3},)
+SMALL = SearchSpace((Range(name="max_depth", low=3, high=3, default=3, whole=True, reason="a test"),))
+ONE = Budget(trials=0)
 
 
 def toy(n=2_000, seed=0):
@@ -87,7 +89,9 @@ def test_thinning_keeps_every_fraud_and_the_base_rate():
 def test_the_same_rows_and_seed_give_the_same_bytes():
     features, is_fraud, amount, split = toy()
 
-    one, other = (fit(features, is_fraud, amount, split, ["a", "b"], candidates=SMALL).model_json() for _ in range(2))
+    one, other = (
+        fit(features, is_fraud, amount, split, ["a", "b"], budget=ONE, space=SMALL).model_json() for _ in range(2)
+    )
 
     assert one == other
     assert json.loads(one)["learner"]["feature_names"] == ["a", "b"]
@@ -98,8 +102,8 @@ def test_metrics_are_of_rows_that_the_model_had_not_seen():
     shuffled = is_fraud.copy()
     shuffled[split.validate] = np.random.default_rng(3).permutation(is_fraud[split.validate])
 
-    honest = fit(features, is_fraud, amount, split, ["a", "b"], candidates=SMALL)
-    chance = fit(features, shuffled, amount, split, ["a", "b"], candidates=SMALL)
+    honest = fit(features, is_fraud, amount, split, ["a", "b"], budget=ONE, space=SMALL)
+    chance = fit(features, shuffled, amount, split, ["a", "b"], budget=ONE, space=SMALL)
 
     assert ranks_better_than_chance(honest.metrics).passed
     assert not ranks_better_than_chance(chance.metrics).passed
@@ -117,7 +121,7 @@ def trained(past, tmp_path_factory) -> tuple[TrainingSet, object, object]:
     model_dir = tmp_path_factory.mktemp("models")
     window = window_as_of(END_MS, 90, LABEL_DELAY_DAYS)
     found = training_set(past.lake, past.service, window)
-    return found, train(found, past.service, model_dir, "2026-10-15", LABEL_DELAY_DAYS), model_dir
+    return found, train(found, past.service, model_dir, "2026-10-15", LABEL_DELAY_DAYS, ONE), model_dir
 
 
 def test_a_trained_model_loads_as_a_scorer_loads_it_and_agrees(past, trained):
@@ -133,7 +137,7 @@ def test_a_trained_model_loads_as_a_scorer_loads_it_and_agrees(past, trained):
 
 def test_a_model_with_a_changed_byte_is_refused(past, trained, tmp_path):
     found, made, _ = trained
-    train(found, past.service, tmp_path, "2026-10-15", LABEL_DELAY_DAYS)
+    train(found, past.service, tmp_path, "2026-10-15", LABEL_DELAY_DAYS, ONE)
     path = tmp_path / made.manifest.model_version / MODEL_FILE
     path.write_bytes(path.read_bytes().replace(b'"0.', b'"1.', 1) + b" ")
 
@@ -148,7 +152,7 @@ def test_a_model_with_a_changed_byte_is_refused(past, trained, tmp_path):
 def test_training_again_gives_the_same_version_and_files(past, trained, tmp_path):
     found, made, model_dir = trained
 
-    again = train(found, past.service, tmp_path, "2026-10-15", LABEL_DELAY_DAYS)
+    again = train(found, past.service, tmp_path, "2026-10-15", LABEL_DELAY_DAYS, ONE)
 
     assert again.manifest.model_version == made.manifest.model_version
     assert again.manifest.files == made.manifest.files

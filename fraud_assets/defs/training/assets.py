@@ -8,6 +8,7 @@ from fraud_assets.defs.partitions import before_as_of, daily, fresh_within, star
 from fraud_assets.defs.resources import LakeResource
 from fraud_assets.defs.results import Result
 from fraud_assets.defs.training.model_run import log_model
+from fraud_assets.defs.training.study import study_metadata
 from fraud_assets.models.artifact import publish_champion
 from fraud_assets.settings import Settings
 from fraud_assets.stores.registry import ModelRegistry
@@ -15,6 +16,7 @@ from fraud_assets.training import store
 from fraud_assets.training.dataset import training_set as training_set_as_of
 from fraud_assets.training.dataset import window_as_of
 from fraud_assets.training.run import latest_model, train
+from fraud_assets.training.tune import Budget
 
 GROUP = "training"
 OWNER = "team:fraud-ml"
@@ -62,10 +64,11 @@ def training_set(context: dg.AssetExecutionContext, lake: LakeResource, settings
     hooks={end_mlflow_on_run_finished},
 )
 def fraud_model(context: dg.AssetExecutionContext) -> Result:
-    """XGBoost on the training set of the same day, with its manifest and golden vectors; logged and registered."""
+    """XGBoost tuned on the training set of the same day, with manifest and golden vectors; logged and registered."""
     lake, settings = context.resources.lake, context.resources.settings
     found = store.load(lake.training_uri, context.partition_key)
-    trained = train(found, lake.service, settings.model_dir, context.partition_key, settings.label_delay_days)
+    budget = Budget(settings.tuning_trials, settings.tuning_timeout_s)
+    trained = train(found, lake.service, settings.model_dir, context.partition_key, settings.label_delay_days, budget)
     number = log_model(context.resources.mlflow, context.resources.model_registry, trained, settings.model_dir)
     return dg.MaterializeResult(
         metadata={
@@ -73,6 +76,7 @@ def fraud_model(context: dg.AssetExecutionContext) -> Result:
             "mlflow_version": number,
             "training_set_digest": trained.manifest.training_set_digest,
             **{name: round(value, 5) for name, value in trained.fitted.metrics.items()},
+            **study_metadata(trained.fitted.study),
             "importances": bars(dict(trained.fitted.importances), "total gain"),
         },
         data_version=dg.DataVersion(trained.manifest.model_version),

@@ -1,10 +1,17 @@
-"""One training as one MLflow run."""
+"""One training as one MLflow run, and each trial of its study as a run nested in it."""
 
 from pathlib import Path
 from typing import Any
 
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.tracking import MlflowClient
+
 from fraud_assets.stores.registry import ARTIFACT_PATH, ModelRegistry
 from fraud_assets.training.run import Trained
+from fraud_assets.training.tune import State, Study, Trial
+
+# What MLflow's own list shows beside each trial.
+_STATUS = {State.COMPLETE: "FINISHED", State.PRUNED: "KILLED", State.FAILED: "FAILED"}
 
 
 def log_model(mlflow: Any, registry: ModelRegistry, trained: Trained, model_dir: Path) -> int:
@@ -13,10 +20,39 @@ def log_model(mlflow: Any, registry: ModelRegistry, trained: Trained, model_dir:
     mlflow.log_params(
         {**fitted.best.params, "rounds": fitted.best.rounds, "training_set_digest": manifest.training_set_digest}
     )
-    mlflow.log_metrics(dict(manifest.metrics))
-    for step, trial in enumerate(fitted.trials):
-        mlflow.log_metric("trial_average_precision", trial.average_precision, step=step)
+    mlflow.log_metrics({**manifest.metrics, "trials": len(fitted.study.trials), "best_trial": fitted.best.number})
+    for step, best in enumerate(fitted.study.best_so_far()):
+        mlflow.log_metric("best_average_precision_so_far", best, step=step)
+    run = mlflow.active_run().info
+    log_trials(mlflow.tracking_client, run.experiment_id, run.run_id, fitted.study)
     mlflow.set_tags({"model_version": manifest.model_version, "service_digest": manifest.service_digest})
     mlflow.log_artifacts(str(model_dir / manifest.model_version), ARTIFACT_PATH)
     tags = {"service_digest": manifest.service_digest, "code_revision": manifest.code_revision, "stage": "Staging"}
-    return registry.register(mlflow.active_run().info.run_id, manifest.model_version, tags).number
+    return registry.register(run.run_id, manifest.model_version, tags).number
+
+
+def log_trials(client: MlflowClient, experiment_id: str, parent_run_id: str, study: Study) -> None:
+    """One finished run each. By the client, so that the parent stays the active run."""
+    for trial in study.trials:
+        run = client.create_run(
+            experiment_id, run_name=f"trial {trial.number}", tags={"mlflow.parentRunId": parent_run_id}
+        )
+        at_ms = run.info.start_time
+        client.log_batch(
+            run.info.run_id,
+            metrics=[Metric(name, value, at_ms, 0) for name, value in _measured(trial).items()],
+            params=[Param(name, str(value)) for name, value in trial.params.items()],
+            tags=[RunTag("state", str(trial.state)), RunTag("reason", trial.reason)],
+        )
+        client.set_terminated(run.info.run_id, _STATUS[trial.state])
+
+
+def _measured(trial: Trial) -> dict[str, float]:
+    """A trial that did not complete has no average precision; 0 would be one."""
+    if trial.state is not State.COMPLETE:
+        return {"seconds": trial.seconds}
+    return {
+        "seconds": trial.seconds,
+        "average_precision": trial.average_precision,
+        "rounds": float(trial.rounds),
+    }

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from deploy.local.demo_steps import Step, Steps
-from deploy.local.services import prepare_dagster
+from deploy.local.services import DEFINITIONS, prepare_dagster
 from deploy.local.stack import Stack
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.models.artifact import read_champion
@@ -22,7 +22,6 @@ from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_port import NoEpoch
 
-DEFINITIONS = "fraud_assets.definitions"
 RAW = ("transactions", "activity", "profiles", "labels", "decisions")
 TRAINING = ("training_set", "fraud_model", "champion_model")
 _STEP_STARTED = re.compile(r'STEP_START - Started execution of step "([^"]+)"')

@@ -1,9 +1,12 @@
 """Readiness: is a service answering the question its users will ask? And if not, why not yet."""
 
+import json
+import socket
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from typing import Any
 
 import confluent_kafka
 import redis
@@ -14,6 +17,7 @@ Probe = Callable[[], None]
 
 _POLL_INTERVAL_S = 0.05
 _ANSWER_WITHIN_S = 2.0
+_LOADED = "RepositoryLocation"  # in GraphQL; its other type is an error
 
 
 class NotReady(Exception):
@@ -51,17 +55,19 @@ def kafka_answers(bootstrap_servers: str) -> Probe:
     return probe
 
 
-def group_is_consuming(bootstrap_servers: str, group: str) -> Probe:
-    """A consumer group has members and its partitions are assigned."""
+def groups_are_consuming(bootstrap_servers: str, *groups: str) -> Probe:
+    """Each consumer group has members and its partitions are assigned."""
 
     def probe() -> None:
         admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
         try:
-            described = admin.describe_consumer_groups([group], request_timeout=_ANSWER_WITHIN_S)[group].result()
+            asked = admin.describe_consumer_groups(list(groups), request_timeout=_ANSWER_WITHIN_S)
+            described = [future.result() for future in asked.values()]
         except confluent_kafka.KafkaException as error:
-            raise NotReady(f"consumer group {group}: {error}") from error
-        if described.state.name != "STABLE":
-            raise NotReady(f"consumer group {group} is {described.state.name}, {len(described.members)} members")
+            raise NotReady(f"consumer groups {', '.join(groups)}: {error}") from error
+        for one in described:
+            if one.state.name != "STABLE":
+                raise NotReady(f"consumer group {one.group_id} is {one.state.name}, {len(one.members)} members")
 
     return probe
 
@@ -76,6 +82,57 @@ def http_answers(url: str) -> Probe:
                     raise NotReady(f"GET {url}: {response.status}")
         except (urllib.error.URLError, OSError) as error:
             raise NotReady(f"GET {url}: {error}") from error
+
+    return probe
+
+
+def dagster_has_loaded(url: str) -> Probe:
+    """The webserver shows the asset graph; it answers long before the code server can tell it any."""
+    query = "{workspaceOrError{... on Workspace{locationEntries{name locationOrLoadError{__typename}}}}}"
+
+    def probe() -> None:
+        entries = _graphql(url, query)["workspaceOrError"].get("locationEntries", [])
+        missing = [one["name"] for one in entries if (one["locationOrLoadError"] or {}).get("__typename") != _LOADED]
+        if missing or not entries:
+            raise NotReady(f"{url} has not loaded {', '.join(missing) or 'any code'} yet")
+
+    return probe
+
+
+def dagster_daemon_beats(url: str, since_s: float) -> Probe:
+    """Each of its loops has gone round since then, as the webserver at `url` can see."""
+    query = "{instance{daemonHealth{allDaemonStatuses{daemonType required lastHeartbeatTime}}}}"
+
+    def probe() -> None:
+        statuses = _graphql(url, query)["instance"]["daemonHealth"]["allDaemonStatuses"]
+        beats = {one["daemonType"]: one["lastHeartbeatTime"] for one in statuses if one["required"]}
+        late = [name for name, at_s in beats.items() if at_s is None or at_s < since_s]
+        if late:
+            raise NotReady(f"no heartbeat yet of {', '.join(late)}")
+
+    return probe
+
+
+def _graphql(url: str, query: str) -> Any:
+    """The answer's data. Raises NotReady."""
+    call = urllib.request.Request(
+        f"{url}/graphql", data=json.dumps({"query": query}).encode(), headers={"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(call, timeout=_ANSWER_WITHIN_S) as response:
+            return json.load(response)["data"]
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise NotReady(f"POST {url}/graphql: {error}") from error
+
+
+def port_is_open(host: str, port: int) -> Probe:
+    """For a server that listens only once it can answer."""
+
+    def probe() -> None:
+        try:
+            socket.create_connection((host, port), timeout=_ANSWER_WITHIN_S).close()
+        except OSError as error:
+            raise NotReady(f"{host}:{port}: {error}") from error
 
     return probe
 

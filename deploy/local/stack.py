@@ -9,6 +9,7 @@ ports, for as long as a `with` block lasts.
 import contextlib
 import shutil
 import tempfile
+import time
 import xmlrpc.client
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -75,6 +76,7 @@ class Stack:
     def launch(self, name: str) -> None:
         service = self.service(name)
         service.prepare(self.context)
+        self.context.launched_s[name] = time.time()
         self.supervisor.start(name)
 
     def wait_ready(self, name: str) -> None:
@@ -161,8 +163,10 @@ def _check_needs(services: tuple[Service, ...], extra_env: Mapping[str, str]) ->
     names = {service.name for service in services}
     for service in services:
         for need in service.needs:
-            if need not in names and ADDRESSES[need] not in extra_env:
-                raise ServiceMissing(f"{service.name} needs {need}: start it too, or set {ADDRESSES[need]}")
+            address = ADDRESSES.get(need)
+            if need not in names and address not in extra_env:
+                otherwise = f", or set {address}" if address else ""
+                raise ServiceMissing(f"{service.name} needs {need}: start it too{otherwise}")
 
 
 def start_all(stack: Stack, tell: Callable[[str], None] = lambda _: None, but: Container[str] = ()) -> None:

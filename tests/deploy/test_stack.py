@@ -121,6 +121,14 @@ def test_a_service_whose_need_is_missing_is_not_started(tmp_path):
         pass
 
 
+def test_a_need_that_has_no_address_can_only_be_started(tmp_path):
+    with (
+        pytest.raises(ServiceMissing, match=r"dagster-webserver needs dagster-code: start it too$"),
+        running(["dagster-webserver"], tmp_path),
+    ):
+        pass
+
+
 def test_a_killed_test_run_leaves_no_servers_behind(tmp_path):
     script = (
         "import sys, time; from pathlib import Path; from deploy.local.stack import running\n"

@@ -1,0 +1,89 @@
+"""Readiness asks what users will ask, and says what is missing."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from deploy.local import probes
+from deploy.local.ports import LOOPBACK
+
+
+@contextmanager
+def webserver_that_says(data: object) -> Iterator[str]:
+    """Dagster's webserver as far as a probe sees it: every GraphQL query is answered with `data`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"data": data}).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer((LOOPBACK, 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://{LOOPBACK}:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def workspace(kind: str | None) -> dict[str, object]:
+    loaded = None if kind is None else {"__typename": kind}
+    return {"workspaceOrError": {"locationEntries": [{"name": "fraud_assets", "locationOrLoadError": loaded}]}}
+
+
+def daemons(**beats: float | None) -> dict[str, object]:
+    statuses = [
+        {"daemonType": name, "required": name != "SPARE", "lastHeartbeatTime": at} for name, at in beats.items()
+    ]
+    return {"instance": {"daemonHealth": {"allDaemonStatuses": statuses}}}
+
+
+def test_dagster_is_ready_once_its_code_is_loaded() -> None:
+    with webserver_that_says(workspace("RepositoryLocation")) as url:
+        probes.dagster_has_loaded(url)()
+
+
+@pytest.mark.parametrize("kind", [None, "PythonError"])
+def test_a_webserver_without_its_code_is_not_ready(kind: str | None) -> None:
+    with webserver_that_says(workspace(kind)) as url, pytest.raises(probes.NotReady, match="fraud_assets"):
+        probes.dagster_has_loaded(url)()
+
+
+def test_a_workspace_that_cannot_be_read_is_not_ready() -> None:
+    with webserver_that_says({"workspaceOrError": {}}) as url, pytest.raises(probes.NotReady, match="any code"):
+        probes.dagster_has_loaded(url)()
+
+
+def test_the_daemon_is_ready_once_each_required_loop_has_beaten_since_its_start() -> None:
+    with webserver_that_says(daemons(SENSOR=100.5, ASSET=101.0, SPARE=None)) as url:
+        probes.dagster_daemon_beats(url, since_s=100.0)()
+
+        with pytest.raises(probes.NotReady, match=r"no heartbeat yet of SENSOR$"):
+            probes.dagster_daemon_beats(url, since_s=100.7)()
+
+
+def test_a_loop_that_never_beat_is_named() -> None:
+    with (
+        webserver_that_says(daemons(SENSOR=None)) as url,
+        pytest.raises(probes.NotReady, match="no heartbeat yet of SENSOR"),
+    ):
+        probes.dagster_daemon_beats(url, since_s=0.0)()
+
+
+def test_nobody_at_the_port_is_not_ready(free_port: int) -> None:
+    for probe in (
+        probes.dagster_has_loaded(f"http://{LOOPBACK}:{free_port}"),
+        probes.port_is_open(LOOPBACK, free_port),
+    ):
+        with pytest.raises(probes.NotReady, match=str(free_port)):
+            probe()

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.settings import Settings
 from simulator.history import HistorySummary, write_history
-from simulator.metrics import RunMetrics, metrics_of
+from simulator.metrics import RunMetrics, listed, metrics_of
 from simulator.report import write_report
 from simulator.results import RunResult, write_jsonl, write_result
 from simulator.run import BadTarget, RunRequest, run_scenario
@@ -146,7 +146,7 @@ def _print_metrics(metrics: RunMetrics) -> None:
         f"attack: recall {attack.recall}, precision {attack.precision}; honest flagged {metrics.honest_flagged}"
     )
     if not metrics.held_rate:
-        console.print(f"[red]rate not held[/]: {metrics.not_sent:,} shed, no decision {metrics.errors or 0}")
+        console.print(f"[red]rate not held[/]: no decision {listed(metrics.unanswered) or 0}")
 
 
 def _print_summary(summary: HistorySummary) -> None:

@@ -5,7 +5,7 @@ counts honest purchases as false; frauds of other kinds are left out, being neit
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -36,7 +36,11 @@ class Detection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunMetrics(msgspec.Struct, frozen=True, kw_only=True):
-    """The run in figures. `honest_flagged` and `honest_denied` are shares of decided honest purchases."""
+    """The run in figures. `honest_flagged` and `honest_denied` are shares of decided honest purchases.
+
+    unanswered: purchases that got no decision, by reason; degraded: decisions made without history,
+    and why (one may have several reasons).
+    """
 
     purchases: int
     decisions: int
@@ -44,6 +48,7 @@ class RunMetrics(msgspec.Struct, frozen=True, kw_only=True):
     offered_per_s: float
     not_sent: int
     errors: dict[str, int]
+    unanswered: dict[str, int]
     by_decision: dict[str, int]
     latency_ms: Percentiles
     lag_ms: Percentiles
@@ -52,6 +57,7 @@ class RunMetrics(msgspec.Struct, frozen=True, kw_only=True):
     honest_flagged: float | None
     honest_denied: float | None
     degraded: int
+    degraded_reasons: dict[str, int]
     held_rate: bool
 
 
@@ -77,6 +83,7 @@ def metrics_of(result: RunResult) -> RunMetrics:
         offered_per_s=round(len(rows) / max(result.duration_s, 1e-9), 1),
         not_sent=by_decision[NOT_SENT],
         errors=dict(Counter(row.error for row in rows if row.error is not None)),
+        unanswered=dict(Counter(row.error or row.decision for row in rows if row.decision in (NO_DECISION, NOT_SENT))),
         by_decision=dict(by_decision),
         latency_ms=percentiles([row.latency_ms for row in decided if row.latency_ms is not None]),
         lag_ms=lag,
@@ -85,6 +92,7 @@ def metrics_of(result: RunResult) -> RunMetrics:
         honest_flagged=_share(sum(row.flagged for row in honest), len(honest)),
         honest_denied=_share(sum(row.decision == DENY for row in honest), len(honest)),
         degraded=sum(bool(row.degraded_reasons) for row in decided),
+        degraded_reasons=dict(Counter(reason for row in decided for reason in row.degraded_reasons)),
         # The platform held the rate if nothing was shed or failed and the driver kept its own time.
         held_rate=by_decision[NOT_SENT] == 0 and by_decision[NO_DECISION] == 0 and (lag.p99 or 0.0) < 1_000,
     )
@@ -121,3 +129,8 @@ def _share(part: int, whole: int) -> float | None:
 def reasons(rows: Sequence[PurchaseResult], top: int = 8) -> list[tuple[str, int]]:
     """The reason codes given most often for flagged purchases."""
     return Counter(code for row in rows if row.flagged for code in row.reason_codes).most_common(top)
+
+
+def listed(counts: Mapping[str, int]) -> str:
+    """`3× timeout, 1× reset`, the most frequent first; empty for nothing."""
+    return ", ".join(f"{count:,}× {name}" for name, count in sorted(counts.items(), key=lambda item: -item[1]))

@@ -1,6 +1,6 @@
 """A run as one HTML file that a person enjoys reading: no network, no scripts, opens anywhere."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from simulator.charts import Band, Series, histogram, lines, stacked_bars
-from simulator.metrics import ATTACK_KINDS, RunMetrics, metrics_of, reasons
+from simulator.metrics import ATTACK_KINDS, RunMetrics, listed, metrics_of, reasons
 from simulator.results import APPROVE, DENY, NO_DECISION, NOT_SENT, REVIEW, PurchaseResult, RunResult
 
 _BUCKETS = 60
@@ -22,10 +22,15 @@ _DECISIONS = (("approved", "c-approve", APPROVE), ("review", "c-review", REVIEW)
 
 @dataclass(frozen=True)
 class Skew:
-    """Served feature vectors compared with their recomputation from the log."""
+    """Served feature vectors compared with their recomputation from the log.
+
+    stale_reads: decisions that lacked an event they should have known. pending: not in the lake yet, so unchecked.
+    """
 
     checked: int
     mismatches: int
+    stale_reads: int
+    pending: int
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,18 @@ def _tiles(result: RunResult, metrics: RunMetrics, skew: Skew | None) -> list[Ti
             "good" if metrics.held_rate else "bad",
         ),
         Tile("Median latency", _ms(latency.p50), f"95 %: {_ms(latency.p95)} · 99 %: {_ms(latency.p99)}"),
+        Tile(
+            "Unanswered",
+            f"{sum(metrics.unanswered.values()):,}",
+            f"of {metrics.purchases:,} purchases {_because(metrics.unanswered)}",
+            "bad" if metrics.unanswered else "good",
+        ),
+        Tile(
+            "Degraded",
+            f"{metrics.degraded:,}",
+            f"of {metrics.decisions:,} decisions {_because(metrics.degraded_reasons)}",
+            "bad" if metrics.degraded else "good",
+        ),
         Tile("Recall on the attack", _percent(attack.recall), f"{attack.caught} of {attack.decided} purchases"),
         Tile("Precision on the attack", _percent(attack.precision), f"{attack.false_alarms} honest purchases flagged"),
         Tile(
@@ -110,8 +127,13 @@ def _tiles(result: RunResult, metrics: RunMetrics, skew: Skew | None) -> list[Ti
     ]
     if skew is not None:
         tone = "good" if skew.mismatches == 0 and skew.checked else "bad"
-        tiles.append(Tile("Feature skew", f"{skew.mismatches}", f"mismatches of {skew.checked:,} checked", tone))
+        note = f"mismatches of {skew.checked:,} checked · {skew.stale_reads:,} stale reads · {skew.pending:,} pending"
+        tiles.append(Tile("Feature skew", f"{skew.mismatches}", note, tone))
     return tiles
+
+
+def _because(reasons: Mapping[str, int]) -> str:
+    return f"({listed(reasons)})" if reasons else ""
 
 
 def _ms(value: float | None) -> str:

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -14,15 +14,14 @@ from rich.console import Console
 from deploy.local.bootstrap import World, build_graph, make_history, materialize
 from deploy.local.demo_skew import read_skew
 from deploy.local.demo_steps import StepFailed, Steps
-from deploy.local.demo_summary import Skew, Summary, print_summary, write_summary
+from deploy.local.demo_summary import Summary, print_summary, write_summary
 from deploy.local.demo_traffic import NotDrained, drain, watch_scorer
 from deploy.local.ports import choose_ports
 from deploy.local.services import ADDRESSES, CATALOGUE
 from deploy.local.stack import ServiceFailed, Stack, shut_down, start_supervisor
 from deploy.local.topics import ensure_platform_topics
-from simulator.metrics import metrics_of
-from simulator.report import Skew as ReportedSkew
-from simulator.report import write_report
+from simulator.metrics import listed, metrics_of
+from simulator.report import Skew, write_report
 from simulator.results import RunResult, read_result
 
 STEPS = 8
@@ -122,8 +121,9 @@ def drive(steps: Steps, stack: Stack, demo: Demo) -> None:
         metrics = metrics_of(read_result(result_path(demo)))
         step.result = f"{metrics.decisions:,} decisions of {metrics.purchases:,} purchases"
         if not metrics.decisions:
-            reasons = ", ".join(f"{count}× {reason}" for reason, count in metrics.errors.items())
-            raise StepFailed(f"the scorer decided nothing ({reasons}); its log: {stack.log('scorer')}")
+            raise StepFailed(
+                f"the scorer decided nothing ({listed(metrics.unanswered)}); its log: {stack.log('scorer')}"
+            )
 
 
 def drain_into_lake(steps: Steps, stack: Stack) -> None:
@@ -143,8 +143,10 @@ def check_skew(steps: Steps, demo: Demo) -> Skew:
             # A mismatch fails the asset's check, not its run: the figures are read either way.
             materialize(steps, step, "dagster-skew", ["skew_report"], last=day)
             found.append(read_skew(Path(steps.env["DAGSTER_HOME"]), day))
-        skew = Skew(checked=sum(one.checked for one in found), mismatches=sum(one.mismatches for one in found))
-        step.result = f"{skew.mismatches} mismatches of {skew.checked:,}"
+        skew = Skew(**{one.name: sum(getattr(day, one.name) for day in found) for one in fields(Skew)})
+        step.result = (
+            f"{skew.mismatches} mismatches of {skew.checked:,}, {skew.stale_reads} stale reads, {skew.pending} pending"
+        )
         return skew
 
 
@@ -156,7 +158,7 @@ def days_of(result: RunResult) -> list[date]:
 def conclude(console: Console, demo: Demo, skew: Skew, began_s: float) -> Summary:
     """Figures, page and summary file."""
     result = read_result(result_path(demo))
-    write_report(result, report_path(demo), ReportedSkew(skew.checked, skew.mismatches))
+    write_report(result, report_path(demo), skew)
     metrics = metrics_of(result)
     summary = Summary.of(metrics, skew, time.monotonic() - began_s)
     path = demo.var_dir / "summary.json"

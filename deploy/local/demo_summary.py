@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from simulator.metrics import Percentiles, RunMetrics
+from simulator.metrics import Percentiles, RunMetrics, listed
+from simulator.report import Skew as SkewFound
 
 
 class Attack(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,8 +25,20 @@ class Skew(msgspec.Struct, frozen=True, kw_only=True):
     mismatches: int
 
 
+class Cases(msgspec.Struct, frozen=True, kw_only=True):
+    """How many, and why; a case may have several reasons."""
+
+    count: int
+    reasons: dict[str, int]
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """`summary.json`. seconds: of the whole demo, from its start to its last figure."""
+    """`summary.json`. seconds: of the whole demo, from its start to its last figure.
+
+    unanswered: purchases without a decision. degraded: decisions made without history. stale_reads: checked
+    decisions that lacked an event they should have known. pending: decisions that the lake does not cover
+    yet, so unchecked.
+    """
 
     decisions: int
     decisions_per_s: float
@@ -33,16 +46,26 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     attack: Attack
     skew: Skew
     seconds: float
+    purchases: int
+    unanswered: Cases
+    degraded: Cases
+    stale_reads: int
+    pending: int
 
     @classmethod
-    def of(cls, metrics: RunMetrics, skew: Skew, seconds: float) -> "Summary":
+    def of(cls, metrics: RunMetrics, found: SkewFound, seconds: float) -> "Summary":
         return cls(
             decisions=metrics.decisions,
             decisions_per_s=metrics.decisions_per_s,
             latency_ms=metrics.latency_ms,
             attack=Attack(recall=metrics.attack.recall, precision=metrics.attack.precision),
-            skew=skew,
+            skew=Skew(checked=found.checked, mismatches=found.mismatches),
             seconds=round(seconds, 1),
+            purchases=metrics.purchases,
+            unanswered=Cases(count=sum(metrics.unanswered.values()), reasons=metrics.unanswered),
+            degraded=Cases(count=metrics.degraded, reasons=metrics.degraded_reasons),
+            stale_reads=found.stale_reads,
+            pending=found.pending,
         )
 
     def problems(self) -> list[str]:
@@ -68,6 +91,8 @@ def print_summary(console: Console, summary: Summary, metrics: RunMetrics, links
     table = Table.grid(padding=(0, 2))
     latency, attack, skew = summary.latency_ms, metrics.attack, summary.skew
     table.add_row("decisions", f"[bold]{summary.decisions:,}[/]", f"{summary.decisions_per_s:,.1f} per second")
+    table.add_row("unanswered", *_cases(summary.unanswered, f"of {summary.purchases:,} purchases"))
+    table.add_row("degraded", *_cases(summary.degraded, "decided without history"))
     table.add_row("latency", f"[bold]{_ms(latency.p50)}[/] median", f"p95 {_ms(latency.p95)}, p99 {_ms(latency.p99)}")
     table.add_row(
         "attack, recall", f"[bold]{_percent(attack.recall)}[/]", f"{attack.caught} of {attack.decided} purchases caught"
@@ -81,10 +106,21 @@ def print_summary(console: Console, summary: Summary, metrics: RunMetrics, links
         f"[bold {color}]{skew.mismatches} mismatches[/]",
         f"of {skew.checked:,} served vectors recomputed from the log",
     )
+    table.add_row("stale reads", *_count(summary.stale_reads, "vectors lacked what had arrived a second before"))
+    table.add_row("pending", *_count(summary.pending, "decisions not yet in the lake, so not checked"))
     table.add_row("time", f"[bold]{summary.seconds:.0f} s[/]", "from the start to this line")
     console.print(Panel(table, title="what happened", expand=False))
     for name, link in links.items():
         console.print(f"{name:<8} {link}", soft_wrap=True, highlight=False)
+
+
+def _cases(cases: Cases, what: str) -> tuple[str, str]:
+    return _count(cases.count, f"{what}: {listed(cases.reasons)}" if cases.reasons else what)
+
+
+def _count(count: int, what: str) -> tuple[str, str]:
+    """None of these ends the demo as a failure, and none is hidden."""
+    return f"[bold {'yellow' if count else 'green'}]{count:,}[/]", what
 
 
 def _ms(value: float | None) -> str:

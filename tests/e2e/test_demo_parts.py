@@ -2,6 +2,7 @@
 
 import os
 import sys
+from io import StringIO
 from pathlib import Path
 
 import msgspec
@@ -11,8 +12,9 @@ from rich.console import Console
 
 from deploy.local.demo_folder import MARKER, NotOurs, Owner, claim
 from deploy.local.demo_steps import StepFailed, Steps
-from deploy.local.demo_summary import Attack, Skew, Summary, write_summary
-from simulator.metrics import Percentiles
+from deploy.local.demo_summary import Attack, Cases, Skew, Summary, print_summary, write_summary
+from simulator.metrics import Percentiles, metrics_of
+from simulator.results import RunResult
 
 
 @pytest.fixture
@@ -28,8 +30,20 @@ def summary(**changes: object) -> Summary:
         attack=Attack(recall=0.9, precision=0.8),
         skew=Skew(checked=10, mismatches=0),
         seconds=12.5,
+        purchases=12,
+        unanswered=Cases(count=2, reasons={"timeout": 2}),
+        degraded=Cases(count=1, reasons={"online_store_timeout": 1}),
+        stale_reads=3,
+        pending=4,
     )
     return msgspec.structs.replace(whole, **changes)
+
+
+def nothing_happened() -> RunResult:
+    return RunResult(
+        scenario="card-testing", summary="", seed=7, rate_per_s=1.0, duration_s=1.0, elapsed_s=1.0, started_ms=0,
+        targets=[], bands=[], purchases=[], published={}, delivery_failures=0, in_flight_peak=0,
+    )  # fmt: skip
 
 
 # -- the folder --------------------------------------------------------------------------------------
@@ -108,7 +122,27 @@ def test_the_summary_has_exactly_the_promised_keys(tmp_path: Path) -> None:
         "attack": {"recall": 0.9, "precision": 0.8},
         "skew": {"checked": 10, "mismatches": 0},
         "seconds": 12.5,
+        "purchases": 12,
+        "unanswered": {"count": 2, "reasons": {"timeout": 2}},
+        "degraded": {"count": 1, "reasons": {"online_store_timeout": 1}},
+        "stale_reads": 3,
+        "pending": 4,
     }
+
+
+def test_nothing_that_went_less_than_well_is_hidden() -> None:
+    console = Console(width=120, record=True, file=StringIO())
+
+    print_summary(console, summary(), metrics_of(nothing_happened()), {})
+
+    said = [" ".join(line.strip("│ ").split()) for line in console.export_text().splitlines()]
+    for line in (
+        "unanswered 2 of 12 purchases: 2× timeout",
+        "degraded 1 decided without history: 1× online_store_timeout",
+        "stale reads 3 vectors lacked what had arrived a second before",
+        "pending 4 decisions not yet in the lake, so not checked",
+    ):
+        assert line in said
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ class Outside(HTMLParser):
 
 def test_the_page_fetches_and_executes_nothing() -> None:
     page = Outside()
-    text = render(run(MIXED), Skew(checked=120, mismatches=0))
+    text = render(run(MIXED), Skew(checked=120, mismatches=0, stale_reads=0, pending=0))
 
     page.feed(text)
 
@@ -89,15 +89,32 @@ def test_the_page_fetches_and_executes_nothing() -> None:
 
 
 def test_the_page_shows_figures_skew_band_reasons_and_examples() -> None:
-    text = render(run(MIXED), Skew(checked=1_234, mismatches=0), notes=["Model fraud@champion, version 3."])
+    skew = Skew(checked=1_234, mismatches=0, stale_reads=5, pending=6)
+
+    text = render(run(MIXED), skew, notes=["Model fraud@champion, version 3."])
 
     assert "67% of the attack" in text
-    assert "mismatches of 1,234 checked" in text
+    assert "mismatches of 1,234 checked · 5 stale reads · 6 pending" in text
     assert 'class="band"' in text
     assert "CARD_VELOCITY" in text
     assert "Model fraud@champion, version 3." in text
     for title in ("Caught", "Missed", "False alarms"):
         assert f"<h3>{title}</h3>" in text
+
+
+def test_what_got_no_answer_or_a_degraded_one_is_shown_with_its_reasons() -> None:
+    degraded = purchase(1, "review", degraded_reasons=["online_store_timeout"])
+    shed = purchase(2, "not_sent", score=None, latency_ms=None)
+    rows = [purchase(0, "approve"), degraded, shed, MIXED[8]]
+
+    metrics = metrics_of(run(rows))
+    text = render(run(rows))
+
+    assert metrics.unanswered == {"not_sent": 1, "timeout": 1}
+    assert metrics.decisions + sum(metrics.unanswered.values()) == metrics.purchases
+    assert "of 4 purchases (1× not_sent, 1× timeout)" in text
+    assert (metrics.degraded, metrics.degraded_reasons) == (1, {"online_store_timeout": 1})
+    assert "of 2 decisions (1× online_store_timeout)" in text
 
 
 def test_text_from_outside_is_escaped() -> None:

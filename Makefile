@@ -17,7 +17,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DAGSTER_DISABLE_TELEMETRY := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-demo test-kafka test-redis check lint format types imports kernels bench handbook lock clean java redis
+.PHONY: help install demo up down test test-demo test-kafka test-redis check lint format types imports kernels bench handbook screenshots lock clean java redis chromium
 
 help: ## list everything
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,8 +70,9 @@ down: $(STAMP) ## stop what `make up` started, and nothing else
 test: $(READY) kernels ## all tests but those that need Java (ARGS= is passed to pytest)
 	$(RUN) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-test-demo: $(READY) kernels ## the whole demo, small, as a test (minutes; not in CI until measured on an idle machine)
-	$(RUN) -m pytest -m demo $(ARGS)
+# Alone, never beside other tests: it is a platform of eight processes.
+test-demo: $(READY) kernels ## the whole demo, small, as a test; about three minutes
+	$(RUN) -m pytest -m demo tests/e2e $(ARGS)
 
 test-kafka: $(READY) $(if $(KAFKA_BOOTSTRAP_SERVERS),,java) ## the integration tests on Apache Kafka 4, or on KAFKA_BOOTSTRAP_SERVERS
 	$(RUN) -m pytest -m kafka $(ARGS)
@@ -109,6 +110,12 @@ redis:
 		|| { echo "These tests need redis-server 7.0 or newer on PATH." >&2; exit 1; }; \
 		apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server; }
 
+chromium:
+	@command -v chromium >/dev/null || { \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+		|| { echo "Pictures are taken in Chromium: install chromium." >&2; exit 1; }; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
+
 kernels: $(STAMP) ## compile the engine's kernels, or find them compiled
 	@$(RUN) -m fraud_assets.engine
 
@@ -125,6 +132,9 @@ handbook: $(STAMP) ## the Handbook's protocol (DATA=FILE [PROFILES=DIR TRAIN_STA
 	@test -n "$(DATA)" || { echo "usage: make handbook DATA=transactions.parquet [PROFILES=DIR] [TRAIN_START=2018-07-25] [TRAIN_DAYS=7] [FOLDS=1]" >&2; exit 2; }
 	$(RUN) -m fraud_assets.evaluate --mapping handbook --data $(DATA) $(if $(PROFILES),--profiles $(PROFILES)) \
 		--train-start $(TRAIN_START) --train-days $(TRAIN_DAYS) --delay-days 7 --test-days 7 --folds $(FOLDS)
+
+screenshots: $(READY) chromium ## retake the pictures in docs/images from the last `make demo`
+	$(RUN) -m deploy.local.screenshots --demo $(FRAUD_VAR_DIR)/demo
 
 clean: ## forget caches (not var/, which is data)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

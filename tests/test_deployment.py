@@ -100,3 +100,5 @@ def test_ci_runs_the_commands_of_the_readme(root):
 
     assert (root / ".ci" / "run").stat().st_mode & 0o100
     assert script.index("\nmake check\n") < script.index("\nmake test-kafka\n")
+    # Last, for it takes minutes: what is broken in the small should have been said before.
+    assert script.endswith("\nmake test-demo\n")

@@ -5,7 +5,12 @@ import runpy
 
 import pytest
 
+from api.intake import parse
+from fraud_assets.contracts.tokens import TokenKey
+from fraud_assets.settings import DEVELOPMENT_TOKEN_KEY
+
 BEGIN, END = "<!-- walkthrough: the Python blocks", "<!-- walkthrough: end -->"
+KEY = TokenKey.of("dev", DEVELOPMENT_TOKEN_KEY)
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +31,17 @@ def test_the_walkthrough_runs_as_written(readme, tmp_path):
     script.write_text("\n".join(blocks))
 
     runpy.run_path(str(script))
+
+
+def test_the_payment_of_the_readme_is_one_that_the_scorer_takes(readme):
+    """As a shell would send it: the time is filled in between the quotes."""
+    (body,) = re.findall(r"curl http://127.0.0.1:8000/predict .* -d '(.*?})'", readme, re.DOTALL)
+    now_s = 1_790_856_000
+
+    parsed = parse(body.replace("'$(date +%s)'", str(now_s)).encode(), KEY, now_s * 1000)
+
+    (event,) = parsed.events
+    assert (event.account_id, event.event_time_ms) == ("anna", now_s * 1000)
 
 
 def test_every_make_command_of_the_readme_is_a_target(readme, root):

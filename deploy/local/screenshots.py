@@ -1,5 +1,6 @@
-"""Pictures of a running stack for the docs, taken in a real browser.
+"""Pictures for the docs, taken in a real browser: of a finished demo, or of a running stack.
 
+python -m deploy.local.screenshots --demo var/demo
 python -m deploy.local.screenshots --dagster http://127.0.0.1:3000 --report var/demo/report.html --out docs/images
 
 Chromium is driven through its own debugging protocol. Needs `chromium` on PATH (apt-get install chromium).
@@ -7,6 +8,7 @@ Chromium is driven through its own debugging protocol. Needs `chromium` on PATH 
 
 import argparse
 import base64
+import contextlib
 import itertools
 import json
 import shutil
@@ -22,7 +24,9 @@ from typing import Any
 from websockets.sync.client import ClientConnection, connect
 
 from deploy.local.ports import LOOPBACK, free_port
+from deploy.local.stack import running
 from deploy.local.tether import tethered
+from fraud_assets.stores.lake import Lake
 
 _START_WITHIN_S = 60.0
 _MAX_MESSAGE_BYTES = 64 * 2**20
@@ -133,15 +137,29 @@ def report(page: Page, file: Path, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m deploy.local.screenshots", description=__doc__)
+    parser.add_argument("--demo", type=Path, help="folder of a finished demo; its Dagster is started for the pictures")
     parser.add_argument("--dagster", help="URL of a running Dagster webserver")
     parser.add_argument("--report", type=Path, help="a run's report.html")
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
     chosen = parser.parse_args()
-    with browser() as page:
-        if chosen.dagster:
-            lineage(page, chosen.dagster, chosen.out / "lineage.png")
-        if chosen.report:
-            report(page, chosen.report, chosen.out / "report.png")
+    with contextlib.ExitStack() as at_work:
+        page = at_work.enter_context(browser())
+        dagster = at_work.enter_context(dagster_of(chosen.demo)) if chosen.demo else chosen.dagster
+        page_file = chosen.demo / "report.html" if chosen.demo else chosen.report
+        if dagster:
+            lineage(page, dagster, chosen.out / "lineage.png")
+        if page_file:
+            report(page, page_file, chosen.out / "report.png")
+
+
+@contextmanager
+def dagster_of(demo: Path) -> Iterator[str]:
+    """The URL of a Dagster that shows what the demo's runs left in its folder."""
+    days = Lake(str(demo / "lake")).days("transactions")
+    if not days:
+        raise BrowserFailed(f"{demo} holds no finished demo: run `make demo` first")
+    with running(["dagster-code", "dagster-webserver"], demo, {"FRAUD_HISTORY_START": days[0]}) as stack:
+        yield stack.env["FRAUD_DAGSTER_URL"]
 
 
 if __name__ == "__main__":

@@ -43,12 +43,6 @@ DESIGN_PACKAGES = {
     "xgboost-cpu": "xgboost",
 }
 
-# Declared, and used by parts still to come. Strict: the test turns red when a part lands, and its line
-# here is then deleted.
-NOT_YET = {
-    "evidently": "drift reports, the monitoring issue",
-}
-
 TOP_LEVEL_FILES = (
     "CHANGELOG.md",
     "Makefile",
@@ -251,15 +245,7 @@ def imported_outside_the_tests() -> frozenset[str]:
     return frozenset().union(*(tops(imported_names(path)) for package in PACKAGES for path in modules_of(package)))
 
 
-def awaiting(distribution: str) -> list[pytest.MarkDecorator]:
-    part = NOT_YET.get(distribution)
-    return [pytest.mark.xfail(reason=f"waits for {part}; delete its line in NOT_YET")] if part else []
-
-
-@pytest.mark.parametrize(
-    ("distribution", "module"),
-    [pytest.param(*item, id=item[0], marks=awaiting(item[0])) for item in DESIGN_PACKAGES.items()],
-)
+@pytest.mark.parametrize(("distribution", "module"), DESIGN_PACKAGES.items(), ids=list(DESIGN_PACKAGES))
 def test_every_package_of_the_design_is_used(distribution, module):
     assert module in imported_outside_the_tests(), f"{distribution} is declared and never imported"
 

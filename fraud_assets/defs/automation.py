@@ -28,6 +28,13 @@ monitoring = dg.define_asset_job(
     partitions_def=daily,
     description="Served against recomputed.",
 )
+# Not in `monitoring`: a platform that has trained nothing yet has skew reports and no drift to measure.
+drift = dg.define_asset_job(
+    "drift",
+    dg.AssetSelection.assets("drift_report"),
+    partitions_def=daily,
+    description="The day against its training set.",
+)
 hourly_online_views_job = dg.define_asset_job(
     "hourly_online_views_job", dg.AssetSelection.assets("hourly_online_views"), description="Catch up with the lake."
 )
@@ -66,3 +73,4 @@ nightly_feature_views = _nightly(feature_views, "0 1 * * *", 1)
 nightly_monitoring = _nightly(monitoring, "30 1 * * *", 1)
 nightly_learning = _nightly(learning, "0 2 * * *", 0)
 nightly_publish = _nightly(publish, "30 3 * * *", 1)
+nightly_drift = _nightly(drift, "0 4 * * *", 1)

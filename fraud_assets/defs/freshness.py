@@ -5,9 +5,9 @@ import dagster as dg
 from fraud_assets.defs.ingestion.assets import RAW
 from fraud_assets.features.catalogue.ticketing import registry
 
-# The nightly jobs start at half past midnight and are through by four, with a margin for a bad night.
+# The nightly jobs start at half past midnight and are through by half past four, with a margin for a bad night.
 DEADLINE = "0 5 * * *"
-DAILY = (*RAW, "label_facts", *registry().views, "online_store_snapshot", "skew_report")
+DAILY = (*RAW, "label_facts", *registry().views, "online_store_snapshot", "skew_report", "drift_report")
 # The model of the day that begins, not of the one that ended.
 AS_OF = ("training_set", "fraud_model", "champion_model")
 

@@ -1,28 +1,26 @@
-"""Training sets at rest: one Parquet file for each as-of day."""
+"""Training sets at rest, and the scores to expect of their models: a file for each as-of day."""
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from fraud_assets.stores.files import open_files
 from fraud_assets.training.dataset import ROW_COLUMNS, ROW_PREFIX, TrainingSet, Window
 
 FILE = "data.parquet"
+SETS, SCORES = "training_set", "validation_scores"
 
 
 def save(root: str, as_of: str, found: TrainingSet) -> str:
     """Write `<root>/training_set/as_of=<day>/`, at once; its path."""
-    files = open_files(root)
-    folder = f"{files.root}/training_set/as_of={as_of}"
-    files.replace_folder(folder, FILE, found.table())
-    return f"{files.scheme}{folder}/{FILE}"
+    return _put(root, SETS, as_of, found.table())
 
 
 def load(root: str, as_of: str) -> TrainingSet:
     """What `save` wrote. Raises FileNotFoundError, naming the path."""
-    files = open_files(root)
-    table = pq.read_table(
-        f"{files.root}/training_set/as_of={as_of}/{FILE}", filesystem=files.filesystem, partitioning=None
-    )
+    table = _get(root, SETS, as_of)
     kept = table.schema.metadata or {}
     window = Window(*(int(kept[key]) for key in (b"as_of_ms", b"from_ms", b"to_ms")))
     names = tuple(name for name in table.column_names if not name.startswith(ROW_PREFIX))
@@ -32,3 +30,38 @@ def load(root: str, as_of: str) -> TrainingSet:
     is_fraud = table[f"{ROW_PREFIX}is_fraud"].to_numpy()
     rows = table.select([f"{ROW_PREFIX}{name}" for name in ROW_COLUMNS]).rename_columns(list(ROW_COLUMNS))
     return TrainingSet(window, names, rows, features, is_fraud, int(kept[b"served"]))
+
+
+def days(root: str, table: str = SETS) -> list[str]:
+    """As-of days that have a training set, ascending."""
+    files = open_files(root)
+    found = files.filesystem.get_file_info(pafs.FileSelector(f"{files.root}/{table}", allow_not_found=True))
+    return sorted(item.base_name.removeprefix("as_of=") for item in found if item.base_name.startswith("as_of="))
+
+
+def save_scores(root: str, as_of: str, scores: npt.NDArray[np.float32]) -> str:
+    """What the chosen candidate gave to the validation days, from which it had not learnt: so live scores should look.
+
+    Not the final model's scores of its own training rows: those it has seen, and rates them too surely.
+    """
+    return _put(root, SCORES, as_of, pa.table({"score": scores}))
+
+
+def load_scores(root: str, as_of: str) -> npt.NDArray[np.float64]:
+    """(m,) what `save_scores` wrote; none where no model was fitted to that day's set."""
+    if as_of not in days(root, SCORES):
+        return np.empty(0, np.float64)
+    found: npt.NDArray[np.float64] = _get(root, SCORES, as_of)["score"].to_numpy().astype(np.float64)
+    return found
+
+
+def _put(root: str, table: str, as_of: str, rows: pa.Table) -> str:
+    files = open_files(root)
+    folder = f"{files.root}/{table}/as_of={as_of}"
+    files.replace_folder(folder, FILE, rows)
+    return f"{files.scheme}{folder}/{FILE}"
+
+
+def _get(root: str, table: str, as_of: str) -> pa.Table:
+    files = open_files(root)
+    return pq.read_table(f"{files.root}/{table}/as_of={as_of}/{FILE}", filesystem=files.filesystem, partitioning=None)

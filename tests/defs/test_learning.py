@@ -9,6 +9,7 @@ from fraud_assets.defs.features.assets import view_asset
 from fraud_assets.defs.ingestion.assets import RAW, raw_asset
 from fraud_assets.defs.labels.assets import label_facts
 from fraud_assets.defs.monitoring.assets import skew_report
+from fraud_assets.defs.monitoring.drift import drift_report
 from fraud_assets.defs.resources import resources_of
 from fraud_assets.defs.serving.assets import hourly_online_views, online_store_snapshot
 from fraud_assets.defs.training.assets import champion_model, fraud_model, training_set
@@ -17,6 +18,7 @@ from fraud_assets.models.artifact import read_champion
 from fraud_assets.settings import Settings
 from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.registry import MODEL_NAME
+from fraud_assets.training import store
 from fraud_assets.training.tune import SPACE
 from tests.history import END_MS, FIRST_DAY, LABEL_DELAY_DAYS, LAST_DAY, make_past
 
@@ -143,6 +145,28 @@ def test_a_skew_report_of_a_day_without_decisions_passes_and_checked_nothing(lea
     checks = {item.check_name: item.passed for item in result.get_asset_check_evaluations()}
     assert checks == {"no_mismatches": True, "no_stale_reads": True, "no_missing_decisions": True}
     assert result.asset_materializations_for_node("skew_report")[0].metadata["checked"].value == 0
+
+
+def test_a_drift_report_of_a_day_without_transactions_passes_and_judged_nothing(learnt):
+    _, settings, instance, resources, _, _ = learnt
+
+    result = dg.materialize([drift_report], resources=resources, instance=instance, partition_key=AS_OF)
+
+    (check,) = result.get_asset_check_evaluations()
+    found = result.asset_materializations_for_node("drift_report")[0].metadata
+    assert check.passed
+    assert (found["rows"].value, found["judged"].value, found["reference_as_of"].value) == (0, False, AS_OF)
+    assert "page" not in found
+    assert not (settings.var_dir / "reports").exists()
+
+
+def test_the_scores_to_expect_of_live_traffic_are_kept_beside_the_training_set(learnt):
+    _, _, _, resources, result, _ = learnt
+    found = result.asset_materializations_for_node("fraud_model")[0].metadata
+
+    scores = store.load_scores(resources["lake"].training_uri, AS_OF)
+
+    assert len(scores) == found["validate_rows"].value
 
 
 def test_a_bad_day_stops_what_would_be_made_of_it(learnt, tmp_path):

@@ -69,6 +69,7 @@ def fraud_model(context: dg.AssetExecutionContext) -> Result:
     found = store.load(lake.training_uri, context.partition_key)
     budget = Budget(settings.tuning_trials, settings.tuning_timeout_s)
     trained = train(found, lake.service, settings.model_dir, context.partition_key, settings.label_delay_days, budget)
+    store.save_scores(lake.training_uri, context.partition_key, trained.fitted.validation_scores)
     number = log_model(context.resources.mlflow, context.resources.model_registry, trained, settings.model_dir)
     return dg.MaterializeResult(
         metadata={

@@ -1,0 +1,124 @@
+"""Does the day look like what the model was trained on? A report, a page, and a check that warns."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from fraud_assets.defs.metadata import bars
+from fraud_assets.defs.monitoring.assets import RAW
+from fraud_assets.defs.partitions import daily, end_ms, fresh_within, start_ms
+from fraud_assets.defs.resources import LakeResource
+from fraud_assets.defs.results import Result
+from fraud_assets.monitoring.day import vectors_of_day
+from fraud_assets.monitoring.drift import DRIFTED, MAX_DRIFTED_SHARE, Drift, Moved, Sample, drift_between, of_the_clock
+from fraud_assets.settings import Settings
+from fraud_assets.training import store
+from fraud_assets.training.run import reference_as_of
+
+CHECK = "drift_within_bounds"
+# The lineage shows the training sets of a week, as often as one is due; an older one serves where there is no other.
+trained_within_a_week = dg.TimeWindowPartitionMapping(start_offset=-7, allow_nonexistent_upstream_partitions=True)
+
+
+@dg.asset(
+    group_name="monitoring",
+    kinds={"evidently", "parquet"},
+    owners=["team:fraud-ml"],
+    deps=[
+        *(dg.AssetDep(name, partition_mapping=dg.TimeWindowPartitionMapping()) for name in RAW),
+        dg.AssetDep("training_set", partition_mapping=trained_within_a_week),
+        dg.AssetDep("fraud_model", partition_mapping=trained_within_a_week),
+    ],
+    partitions_def=daily,
+    freshness_policy=fresh_within(36),
+    check_specs=[
+        dg.AssetCheckSpec(
+            CHECK,
+            asset="drift_report",
+            description=f"At most {MAX_DRIFTED_SHARE:.0%} of the features, and not the score, have a PSI over {DRIFTED}.",
+        )
+    ],
+)
+def drift_report(context: dg.AssetExecutionContext, lake: LakeResource, settings: dg.ResourceParam[Settings]) -> Result:
+    """The day's vectors and scores against the training set of the model that served them, by PSI."""
+    # Here, for it takes seconds: nobody else who loads these definitions should wait for Evidently.
+    from fraud_assets.monitoring.drift_page import write_drift_page
+
+    day = context.partition_key
+    current = vectors_of_day(lake.reader(context.run.run_id), lake.service, start_ms(day), end_ms(day))
+    as_of = reference_as_of(lake.training_uri, settings.model_dir, day, current.model_version)
+    reference = _reference(lake.training_uri, as_of)
+    found = drift_between(reference, current.sample, of_the_clock(lake.service.service))
+    page = settings.var_dir / "reports" / "drift" / f"{day}.html"
+    rendered = write_drift_page(found, reference, current.sample, page) if found.judged else 0
+    return dg.MaterializeResult(
+        metadata={
+            "vectors": str(current.origin),
+            "model_version": current.model_version or "",
+            "reference_as_of": as_of,
+            **_measured(found),
+            **_page(page, rendered),
+        },
+        check_results=[_judged(found)],
+    )
+
+
+def _reference(root: str, as_of: str) -> Sample:
+    trained = store.load(root, as_of)
+    return Sample(trained.names, trained.features, store.load_scores(root, as_of))
+
+
+def _measured(found: Drift) -> dict[str, Any]:
+    """Numbers that Dagster plots over partitions; then the features that moved most."""
+    numbers = {
+        "psi_max": found.moved[0].psi if found.moved else None,
+        "psi_of_score": found.score_psi,
+        "psi_by_chance": found.chance,
+    }
+    shown: dict[str, Any] = {
+        "rows": found.rows,
+        "reference_rows": found.reference_rows,
+        "judged": found.judged,
+        "features_drifted": found.drifted,
+        "share_drifted": round(found.share, 4),
+        **{name: round(value, 4) for name, value in numbers.items() if value is not None},
+    }
+    if found.moved:
+        shown["moved"] = dg.MetadataValue.table([_record(moved) for moved in found.moved])
+        shown["moved_most"] = bars({moved.name: moved.psi for moved in found.moved}, "PSI")
+    return shown
+
+
+def _record(moved: Moved) -> dg.TableRecord:
+    pairs = {"null_share": moved.null_share, "median": moved.median}
+    return dg.TableRecord(
+        {
+            "feature": moved.name,
+            "psi": round(moved.psi, 4),
+            **{
+                f"{name}_{side}": None if math.isnan(value) else float(f"{value:.5g}")
+                for name, pair in pairs.items()
+                for side, value in zip(("reference", "day"), pair, strict=True)
+            },
+        }
+    )
+
+
+def _page(path: Path, columns: int) -> dict[str, Any]:
+    return {"page": dg.MetadataValue.path(path), "page_columns": columns} if columns else {}
+
+
+def _judged(found: Drift) -> dg.AssetCheckResult:
+    """A warning: the weather may have changed, and the model may cope."""
+    measured: dict[str, Any] = {
+        "share_drifted": round(found.share, 4),
+        "at_most": MAX_DRIFTED_SHARE,
+        "judged": found.judged,
+    }
+    if found.score_psi is not None:
+        measured |= {"psi_of_score": round(found.score_psi, 4), "score_at_most": DRIFTED}
+    return dg.AssetCheckResult(
+        check_name=CHECK, passed=found.within_bounds, severity=dg.AssetCheckSeverity.WARN, metadata=measured
+    )

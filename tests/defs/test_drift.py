@@ -1,0 +1,201 @@
+"""The drift report and its check in a Dagster instance: a day like the training set, and one that is not."""
+
+import shutil
+
+import dagster as dg
+import numpy as np
+import pytest
+
+from fraud_assets.contracts.events import Decision
+from fraud_assets.defs.monitoring.drift import drift_report
+from fraud_assets.defs.partitions import end_ms, start_ms
+from fraud_assets.defs.resources import resources_of
+from fraud_assets.monitoring.day import vectors_of_day
+from fraud_assets.settings import Settings
+from fraud_assets.stores.history import HistoryReader
+from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.schemas import LogPosition, from_events
+from fraud_assets.training import store
+from fraud_assets.training.dataset import training_set, window_as_of
+from fraud_assets.training.run import AS_OF_FOLDER
+from tests.history import LABEL_DELAY_DAYS, LAST_DAY
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+    pytest.mark.timeout(600),  # kernels may have to be compiled first
+]
+
+OTHER_DAY = "2026-10-13"
+MODEL = "fraud-000000000001"
+
+
+@pytest.fixture(scope="module")
+def decision(past):
+    """A decision of the last day, as far as drift reads it."""
+    digest = past.plan.registry.service_digest(past.service.service)
+
+    def make(number, features, score, **changed):
+        at_ms = start_ms(LAST_DAY) + number
+        kept = {
+            "event_time_ms": at_ms,
+            "decision_id": f"d{number}",
+            "transaction_id": f"t{number}",
+            "account_id": "a1",
+            "request": {},
+            "decided_at_ms": at_ms,
+            "service": "fraud_scoring",
+            "service_digest": digest,
+            "policy_digest": "",
+            "model_version": MODEL,
+            "model_sha256": "",
+            "epoch": "e1",
+            "features": [None if np.isnan(value) else float(value) for value in features],
+            "view_status": {},
+            "states": [],
+            "fraud_score": score,
+            "action": "approve",
+            "reason_codes": [],
+            "degraded_reasons": [],
+            "latency_ms": 1.0,
+        }
+        return Decision(**(kept | changed))
+
+    return make
+
+
+def append(lake, decisions, name):
+    at = [LogPosition(start_ms(LAST_DAY), "decisions.v1", 0, place) for place in range(len(decisions))]
+    lake.append("decisions", from_events(Decision, decisions, at), name)
+
+
+@pytest.fixture(scope="module")
+def place(past, tmp_path_factory):
+    """A lake with a training set of the last day, and the scores of its model; to be copied."""
+    folder = tmp_path_factory.mktemp("drift")
+    shutil.copytree(past.folder / "lake", folder / "lake")
+    found = training_set(past.lake, past.service, window_as_of(start_ms(LAST_DAY), 90, LABEL_DELAY_DAYS))
+    for as_of in (OTHER_DAY, LAST_DAY):
+        store.save(str(folder / "training"), as_of, found)
+    scores = np.random.default_rng(1).beta(1, 50, 1_000).astype(np.float32)
+    store.save_scores(str(folder / "training"), OTHER_DAY, scores)
+    (folder / "models" / AS_OF_FOLDER).mkdir(parents=True)
+    (folder / "models" / AS_OF_FOLDER / OTHER_DAY).write_text(MODEL)
+    return folder, found
+
+
+@pytest.fixture
+def report(place, tmp_path):
+    """Materialize the last day over a copy of the place, after `decisions` were written to it."""
+    shutil.copytree(place[0], tmp_path / "var")
+    settings = Settings(var_dir=tmp_path / "var", label_delay_days=LABEL_DELAY_DAYS)
+
+    def make(decisions=()):
+        if decisions:
+            append(Lake(settings.lake_uri), decisions, "decided")
+        with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+            result = dg.materialize(
+                [drift_report], resources=resources_of(settings), instance=instance, partition_key=LAST_DAY
+            )
+        (check,) = result.get_asset_check_evaluations()
+        return result, result.asset_materializations_for_node("drift_report")[0].metadata, check
+
+    return make
+
+
+def test_a_day_without_decisions_is_compared_by_its_recomputed_vectors(report, tmp_path):
+    result, metadata, check = report()
+
+    assert result.success
+    assert metadata["vectors"].value == "recomputed"
+    assert metadata["reference_as_of"].value == LAST_DAY
+    assert metadata["judged"].value is True
+    assert metadata["rows"].value > 200
+    assert 0 <= metadata["share_drifted"].value <= 1
+    assert metadata["psi_max"].value > 0
+    assert len(metadata["moved"].records) == 20
+    assert "data:image/png" in metadata["moved_most"].md_str
+    assert "psi_of_score" not in metadata
+    assert metadata["page"].value == str(tmp_path / "var" / "reports" / "drift" / f"{LAST_DAY}.html")
+    assert (tmp_path / "var" / "reports" / "drift" / f"{LAST_DAY}.html").stat().st_size > 1_000_000
+    assert check.check_name == "drift_within_bounds"
+
+
+def test_served_vectors_like_those_of_training_pass(decision, place, report):
+    found = place[1]
+    rng = np.random.default_rng(5)
+    rows = rng.choice(len(found), 400, replace=False)
+
+    _, metadata, check = report(
+        [decision(n, found.features[row], float(rng.beta(1, 50))) for n, row in enumerate(rows)]
+    )
+
+    assert metadata["vectors"].value == "served"
+    assert metadata["model_version"].value == MODEL
+    assert metadata["reference_as_of"].value == OTHER_DAY  # the day that this model is of, not the newest
+    assert metadata["share_drifted"].value == 0.0
+    assert metadata["psi_of_score"].value < 0.1
+    assert check.passed
+    assert check.metadata["judged"].value is True
+
+
+def test_vectors_and_scores_unlike_those_of_training_warn_and_stop_nothing(decision, place, report):
+    found = place[1]
+    rows = np.random.default_rng(6).choice(len(found), 300, replace=False)
+
+    result, metadata, check = report([decision(n, found.features[row] * 3 + 1, 0.5) for n, row in enumerate(rows)])
+
+    assert result.success
+    assert metadata["share_drifted"].value > 0.5
+    assert metadata["features_drifted"].value > 100
+    assert metadata["psi_of_score"].value > 1
+    assert not check.passed
+    assert check.severity is dg.AssetCheckSeverity.WARN
+
+
+def test_decisions_that_read_nothing_or_saw_themselves_are_no_drift(decision, place, report):
+    found = place[1]
+    rows = np.random.default_rng(7).choice(len(found), 400, replace=False)
+    nothing = np.full(len(found.names), np.nan)
+    good = [decision(n, found.features[row], 0.01) for n, row in enumerate(rows[:250])]
+    degraded = [decision(1_000 + n, nothing, 0.5, degraded_reasons=["online_store_timeout"]) for n in range(100)]
+    included = [decision(2_000 + n, nothing, 0.5, self_included=True) for n in range(50)]
+
+    _, metadata, _ = report([*good, *degraded, *included])
+
+    assert metadata["rows"].value == 250
+    assert metadata["share_drifted"].value == 0.0
+
+
+def test_the_scores_of_two_models_are_not_mixed(decision, place, report):
+    found = place[1]
+    rng = np.random.default_rng(8)
+    rows = rng.choice(len(found), 500, replace=False)
+    mine = [decision(n, found.features[row], float(rng.beta(1, 50))) for n, row in enumerate(rows[:300])]
+    other = [
+        decision(1_000 + n, found.features[row], 0.9, model_version="fraud-other") for n, row in enumerate(rows[300:])
+    ]
+
+    _, metadata, _ = report([*mine, *other])
+
+    assert metadata["rows"].value == 500
+    assert metadata["psi_of_score"].value < 0.1
+
+
+def test_a_platform_that_has_trained_nothing_says_so(past, tmp_path):
+    shutil.copytree(past.folder / "lake", tmp_path / "var" / "lake")
+    resources = resources_of(Settings(var_dir=tmp_path / "var"))
+
+    with pytest.raises(FileNotFoundError, match="Materialize training_set first"):
+        dg.materialize(
+            [drift_report],
+            resources=resources,
+            instance=dg.DagsterInstance.local_temp(str(tmp_path)),
+            partition_key=LAST_DAY,
+        )
+
+
+def test_the_vectors_of_a_day_are_those_of_its_transactions(past):
+    day = vectors_of_day(HistoryReader(past.lake, past.plan), past.service, start_ms(OTHER_DAY), end_ms(OTHER_DAY))
+
+    assert day.sample.names == past.service.names
+    assert not np.isnan(day.sample.features).all(axis=1).any()

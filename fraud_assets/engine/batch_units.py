@@ -1,280 +1,472 @@
-"""One unit of the batch execution: its windows over blocks of keys."""
+"""What a group computes of each block, laid out once: which words, which outputs, which rows.
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+Units that fold the same sources share everything up to their outputs: reads aligned with events,
+places of windows, totals, extremes. `EventsPlan` says what is needed of one such set of sources;
+`run` computes it by `batch_ordered`, or by `batch_sliding` where a key has late events.
+"""
+
+import math
+import threading
+from collections.abc import Iterable, Mapping
+from copy import copy
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fraud_assets.engine import batch_kernels as kernels
-from fraud_assets.engine.kernels import ROW_INPUTS
-from fraud_assets.engine.plan import Ints, ServicePlan
+from fraud_assets.engine import batch_ordered as ordered
+from fraud_assets.engine import batch_outputs as outputs
+from fraud_assets.engine import batch_sliding as sliding
+from fraud_assets.engine import batch_sorting as sorting
+from fraud_assets.engine.batch_blocks import Block, BlockEvents
+from fraud_assets.engine.kernels import HIGHEST, NULL, ROW_INPUTS
+from fraud_assets.engine.plan import GroupPlan, Ints, ServicePlan
 from fraud_assets.features.layout import Acc, AccSpec, Input, OutSpec, Unit
 from fraud_assets.features.windows import Window
 
-if TYPE_CHECKING:
-    from fraud_assets.engine.batch import _GroupJob
-
 SCRATCH_WORDS = 256
-
-# Columns of the output table: kind, offsets a, b, c, cap, field, then the row in each matrix of the block or -1.
-NARROW, WIDE = 6, 7
-
-# Reads a block holds: its scratch then stays in the second-level cache.
-BLOCK_READS = 8_192
 
 _SUMS = (Acc.COUNT, Acc.SUM)
 _EXTREMES = (Acc.MIN, Acc.MAX)
 _WORDS = (*_SUMS, Acc.SQUARES, *_EXTREMES)
 
-KeyBlock = tuple[int, int]
+Floats32 = npt.NDArray[np.float32]
+Floats64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class UnitOutputs:
-    """Where values go: the matrices and the column of each slot in them; the unit's place in status and age."""
+class Place:
+    """A window as a view places it: its floor depends on the view's lateness too."""
 
-    narrow: npt.NDArray[np.float32]
-    wide: npt.NDArray[np.float64]
-    narrow_of: Mapping[int, int]
-    wide_of: Mapping[int, int]
-    status: npt.NDArray[np.int8] | None
-    age_s: npt.NDArray[np.float32] | None
+    window: Window
+    lateness_ms: int
+
+
+@dataclass
+class SetJob:
+    """One accumulator of several words over one window, and the outputs made of it."""
+
+    spec: AccSpec
     place: int
+    outs: list[list[int]] = field(default_factory=list)
 
 
-class UnitJob:
-    """A unit's events, filtered and sorted once; `run_block` computes the reads of a range of keys."""
+class EventsPlan:
+    """Everything the units of one set of sources need of a block."""
 
-    def __init__(self, group: "_GroupJob", service: ServicePlan, number: int, unit: Unit, outputs: UnitOutputs) -> None:
-        self.group, self.service, self.unit, self.outputs = group, service, unit, outputs
-        self.table = service.engine.units[number]
-        self._keep_sources()
-        everything = self.order is group.order
-        self.time = group.sorted_time if everything else group.time[self.order]
-        self.rank = group.sorted_rank if everything else group.rank[self.order]
-        self.inputs = {
-            spec_input.key(): group.input(spec_input) for spec in self._specs() for spec_input in spec.inputs
-        }
-        slots = [service.slot(unit, out) for out in unit.outs]
-        self.narrow_slots = [slot for slot in slots if slot in outputs.narrow_of]
-        self.wide_slots = [slot for slot in slots if slot in outputs.wide_of]
-        self.narrow_columns = np.array([outputs.narrow_of[slot] for slot in self.narrow_slots], np.int64)
-        self.wide_columns = np.array([outputs.wide_of[slot] for slot in self.wide_slots], np.int64)
-        self.windows = [
-            _WindowJob(self.table, window, list(specs.values()), self) for window, specs in unit.windows.items()
-        ]
+    def __init__(self, mask: int) -> None:
+        self.mask = mask
+        self.places: dict[Place, int] = {}
+        self.specs: dict[tuple[object, ...], tuple[AccSpec, int]] = {}
+        self._word_outs: list[tuple[OutSpec, int, list[int]]] = []
+        self._sets: dict[tuple[object, ...], SetJob] = {}
 
-    def _specs(self) -> Iterator[AccSpec]:
-        for specs in self.unit.windows.values():
-            yield from specs.values()
-
-    def _keep_sources(self) -> None:
-        mask = int(self.table[0])
-        everything = sum(1 << self.service.engine.source_number(columns.source) for columns in self.group.sources)
-        if mask & everything == everything:
-            self.events, self.order = self.group.events, self.group.order
+    def add(self, out: OutSpec, lateness_ms: int, rows: list[int]) -> None:
+        """Ask for one output. rows: its row in the narrow and the wide matrix, and of its view's status."""
+        place = self.places.setdefault(Place(out.window, lateness_ms), len(self.places))
+        spec = out.accs[0]
+        if spec.acc in _WORDS:
+            for part in out.accs:
+                self.specs.setdefault((place, *part.key()), (part, place))
+            self._word_outs.append((out, place, rows))
             return
-        self.events = np.empty_like(self.group.events)
-        order = np.empty_like(self.group.order)
-        kept = kernels.keep_sources(self.group.order, self.group.events, self.group.source, mask, order, self.events)
-        self.order = order[:kept]
+        fields = len(spec.inputs) if spec.acc is Acc.PROFILE else spec.cap
+        job = self._sets.setdefault((place, *spec.key()), SetJob(spec, place))
+        job.outs.append([int(out.kind), 0, 0, 0, fields, out.field, *rows])
 
-    def key_blocks(self) -> Iterator[KeyBlock]:
-        """Ranges of keys with about BLOCK_READS reads, or events, each."""
-        work = self.events + self.group.reads
-        first = 0
-        while first < self.group.n_keys:
-            end = int(np.searchsorted(work, work[first] + 2 * BLOCK_READS, side="left"))
-            end = min(max(end, first + 1), self.group.n_keys)
-            yield first, end
-            first = end
+    def close(self, alone: bool) -> None:
+        """Give every word its row, once all outputs are known. alone: only one source has these events."""
+        self.sets = [(job.spec, job.place, _table(job.outs, 9)) for job in self._sets.values()]
+        self.rows: dict[tuple[object, ...], int] = {}
+        self.height = 0
+        self._place_extremes()
+        self.totals: dict[tuple[object, ...], tuple[Input, int]] = {}
+        self.squares: dict[tuple[object, ...], tuple[Input, int]] = {}
+        total_jobs: list[list[int]] = []
+        square_jobs: list[list[int]] = []
+        for key, (spec, place) in self.specs.items():
+            if spec.acc not in _EXTREMES:
+                item = spec.inputs[0]
+                channels, jobs = (self.totals, total_jobs) if spec.acc in _SUMS else (self.squares, square_jobs)
+                every = alone and spec.acc is Acc.COUNT and _counts_all(item)
+                channel = -1 if every else channels.setdefault(item.key(), (item, len(channels)))[1]
+                jobs.append([channel, place, self._row(key, spec.width)])
+        self.total_jobs, self.square_jobs = _table(total_jobs, 3), _table(square_jobs, 3)
+        self.word_outs = _table([self._word_out(*item) for item in self._word_outs], 9)
 
-    def run_block(self, keys: KeyBlock) -> None:
-        """Compute the reads of keys [first, end)."""
-        first_key, end_key = keys
-        block = Block(self, first_key, end_key)
-        kernels.align_reads(
-            block.events, block.reads, block.rank, block.time,
-            block.rd_rank, block.rd_time, int(self.table[2]), block.applied, block.newest, block.status, block.age_s,
-        )  # fmt: skip
-        for window in self.windows:
-            window.run(block)
-        out = self.outputs
-        kernels.scatter_rows(block.narrow, self.narrow_columns, block.row_of, out.narrow)
-        kernels.scatter_rows(block.wide, self.wide_columns, block.row_of, out.wide)
-        if out.status is not None and out.age_s is not None:
-            kernels.put_unit_status(block.status, block.age_s, block.row_of, out.place, out.status, out.age_s)
+    def _place_extremes(self) -> None:
+        """Windows of one extreme stand in consecutive rows, for one pass fills them all."""
+        self.extremes: dict[tuple[object, ...], tuple[AccSpec, list[int], int]] = {}
+        wanted: dict[tuple[object, ...], list[tuple[tuple[object, ...], int, AccSpec]]] = {}
+        lifetime = [place.window.is_lifetime for place in self.places]
+        for key, (spec, place) in self.specs.items():
+            if spec.acc in _EXTREMES and not lifetime[place]:
+                wanted.setdefault(spec.key(), []).append((key, place, spec))
+        for name, items in wanted.items():
+            self.extremes[name] = items[0][2], [place for _, place, _ in items], self.height
+            for key, _, _ in items:
+                self._row(key, 1)
 
+        self.n_extremes = self.height
+        self.lifetimes = [
+            (spec, self._row(key, 1))
+            for key, (spec, place) in self.specs.items()
+            if spec.acc in _EXTREMES and lifetime[place]
+        ]
+        # What an extreme over nothing is, row by row: the value for a block without events.
+        empty = [HIGHEST if spec.acc is Acc.MIN else NULL for spec, places, _ in self.extremes.values() for _ in places]
+        self.nothing = np.array(empty, np.int64).reshape(-1, 1)
 
-class Block:
-    """Arrays of one block of keys, all relative to its first event and read."""
+    def _row(self, key: tuple[object, ...], width: int) -> int:
+        self.rows[key] = self.height
+        self.height += width
+        return self.rows[key]
 
-    def __init__(self, job: UnitJob, first_key: int, end_key: int) -> None:
-        group = job.group
-        self.job = job
-        self._inputs: dict[tuple[object, ...], Ints] = {}
-        self.base, self.end = int(job.events[first_key]), int(job.events[end_key])
-        self.rd_base, self.rd_end = int(group.reads[first_key]), int(group.reads[end_key])
-        self.events = job.events[first_key : end_key + 1] - self.base
-        self.reads = group.reads[first_key : end_key + 1] - self.rd_base
-        self.order = job.order[self.base : self.end]
-        self.time, self.rank = job.time[self.base : self.end], job.rank[self.base : self.end]
-        rows = slice(self.rd_base, self.rd_end)
-        self.rd_time, self.rd_rank, self.row_of = group.rd_time[rows], group.rd_rank[rows], group.row_of[rows]
-        count = self.rd_end - self.rd_base
-        self.applied, self.newest = np.empty(count, np.int64), np.empty(count, np.int64)
-        self.status, self.age_s = np.empty(count, np.int8), np.empty(count, np.float64)
-        self.ordered = bool(kernels.all_in_order(self.events, self.time))
-        self.places = np.arange(len(self.time) if self.ordered else 0, dtype=np.int64)
-        self._totals: dict[tuple[object, ...], Ints] = {}
-        self._squares: dict[tuple[object, ...], tuple[Ints, Ints]] = {}
-        self.narrow = np.empty((len(job.narrow_slots), count), np.float32)
-        self.wide = np.empty((len(job.wide_slots), count), np.float64)
+    def _word_out(self, out: OutSpec, place: int, rows: list[int]) -> list[int]:
+        a, b, c = (*[self.rows[(place, *spec.key())] for spec in out.accs], 0, 0)[:3]
+        return [int(out.kind), a, b, c, out.accs[0].cap, out.field, *rows]
 
-    def __len__(self) -> int:
-        return self.rd_end - self.rd_base
-
-    def input(self, item: Input) -> Ints:
-        """(n_events,) one input in the block's order; gathered once for all windows."""
-        key = item.key()
-        if key not in self._inputs:
-            self._inputs[key] = self.job.inputs[key][self.order]
-        return self._inputs[key]
-
-    def totals(self, item: Input) -> Ints:
-        """Running total of an input over the block, made once for all windows."""
-        key = item.key()
-        if key not in self._totals:
-            self._totals[key] = np.empty(len(self.time) + 1, np.int64)
-            kernels.running_totals(self.input(item), self._totals[key])
-        return self._totals[key]
-
-    def squares(self, item: Input) -> tuple[Ints, Ints]:
-        """Running 128-bit sum of squares of an input over the block."""
-        key = item.key()
-        if key not in self._squares:
-            size = len(self.time) + 1
-            self._squares[key] = np.empty(size, np.int64), np.empty(size, np.int64)
-            kernels.running_squares(self.input(item), *self._squares[key], np.empty(2, np.int64))
-        return self._squares[key]
+    @property
+    def inputs(self) -> Iterable[Input]:
+        """Every input of every accumulator."""
+        for spec, _ in self.specs.values():
+            yield from spec.inputs
+        for spec, _, _ in self.sets:
+            yield from spec.inputs
 
 
-class _WindowJob:
-    """One window's accumulators and outputs."""
-
-    def __init__(self, table: Ints, window: Window, specs: list[AccSpec], job: UnitJob) -> None:
-        self.job, self.window, self.specs = job, window, specs
-        self.lateness = int(table[1])
-        self.places = {}
-        at = 1
-        for spec in specs:
-            if spec.acc in _WORDS:
-                self.places[spec.key()] = at
-                at += spec.width
-        self.stride = at
-        outs = [out for out in job.unit.outs if out.window == window]
-        self.word_outs = self._table([out for out in outs if out.accs[0].acc in _WORDS])
-        self.set_outs = {
-            spec.key(): self._table([out for out in outs if out.accs[0].key() == spec.key()], relative=True)
-            for spec in specs
-            if spec.acc not in _WORDS
-        }
-
-    def _table(self, outs: list[OutSpec], relative: bool = False) -> Ints:
-        rows = []
-        for out in outs:
-            slot = self.job.service.slot(self.job.unit, out)
-            narrow, wide = _place_in(self.job.narrow_slots, slot), _place_in(self.job.wide_slots, slot)
-            a, b, c = (*[0 if relative else self.places[spec.key()] for spec in out.accs], 0, 0)[:3]
-            spec = out.accs[0]
-            cap = len(spec.inputs) if spec.acc is Acc.PROFILE else spec.cap
-            if narrow >= 0 or wide >= 0:
-                rows.append([int(out.kind), a, b, c, cap, out.field, narrow, wide])
-        return np.array(rows, np.int64).reshape(len(rows), 8)
-
-    def run(self, block: Block) -> None:
-        placed = self._place(block)
-        words = np.empty((self.stride, len(block)), np.int64)
-        for spec in self.specs:
-            if spec.acc in _WORDS:
-                self._words(block, placed, spec, words)
-            elif len(self.set_outs[spec.key()]):
-                self._sets(block, placed, spec)
-        for matrix, target in ((block.narrow, NARROW), (block.wide, WIDE)):
-            kernels.finish_window(self.word_outs, words.ravel(), block.rd_time, block.status, matrix, target)
-
-    def _place(self, block: Block) -> "_Placed":
-        if block.ordered:
-            low = np.empty(len(block), np.int64)
-            kernels.place_in_order(
-                block.reads, block.events, block.time, block.rd_time, block.newest, block.applied,
-                self.window.length_ms, self.window.tile_ms, self.lateness, low,
-            )  # fmt: skip
-            return _Placed(block.places, block.events, low, len(block.time))
-        count, tile_ms = len(block.time), self.window.tile_ms
-        slot, slot_start, scratch = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count, np.int64)
-        starts, low = np.empty(len(block.events), np.int64), np.empty(len(block), np.int64)
-        slots = kernels.place_tiles(block.events, block.time, tile_ms, slot, slot_start, starts, scratch)
-        length = self.window.length_ms
-        kernels.place_reads(
-            block.reads, block.rd_time, block.newest, length, tile_ms, self.lateness, slot_start, starts, low
-        )
-        return _Placed(slot, starts, low, int(slots))
-
-    def _words(self, block: Block, placed: "_Placed", spec: AccSpec, words: Ints) -> None:
-        at = self.places[spec.key()]
-        value = block.input(spec.inputs[0])
-        common = (block.events, block.reads, placed.slot, value, block.applied, placed.starts, placed.low)
-        if block.ordered and spec.acc in _SUMS:
-            kernels.total_between(block.totals(spec.inputs[0]), placed.low, block.applied, words[at])
-        elif block.ordered and spec.acc is Acc.SQUARES:
-            kernels.squares_between(*block.squares(spec.inputs[0]), placed.low, block.applied, words[at], words[at + 1])
-        elif spec.acc in _SUMS:
-            kernels.slide_sums(*common, np.empty(placed.count, np.int64), words[at])
-        elif spec.acc is Acc.SQUARES:
-            kernels.slide_squares(
-                *common, np.empty(2 * placed.count, np.int64), np.empty(2, np.int64), words[at], words[at + 1]
-            )
-        else:
-            tiles, suffix = np.empty(placed.count, np.int64), np.empty(placed.count, np.int64)
-            kernels.slide_extreme(int(spec.acc), *common, tiles, suffix, words[at])
-
-    def _sets(self, block: Block, placed: "_Placed", spec: AccSpec) -> None:
-        rows, column = self._rows(block, spec)
-        fields, width = len(spec.inputs) if spec.acc is Acc.PROFILE else 0, spec.width
-        tiles, suffix = np.empty(placed.count * width, np.int64), np.empty(placed.count * width, np.int64)
-        back, both, scratch = np.empty(width, np.int64), np.empty(width, np.int64), np.empty(SCRATCH_WORDS, np.int64)
-        kernels.slide_sets(
-            int(spec.acc), spec.cap, fields, width, block.events, block.reads, placed.slot, rows, column, block.applied,
-            placed.starts, placed.low, tiles, suffix, back, both, scratch, block.rd_time, block.status,
-            self.set_outs[spec.key()], block.narrow, block.wide,
-        )  # fmt: skip
-
-    def _rows(self, block: Block, spec: AccSpec) -> tuple[Ints, int]:
-        """Event rows as the aggregators take them; sets of values need the value alone."""
-        inputs = [block.input(item) for item in spec.inputs]
-        if spec.acc in (Acc.DISTINCT, Acc.MODE):
-            return inputs[0].reshape(-1, 1), 0
-        rows = np.zeros((len(block.order), ROW_INPUTS + len(inputs)), np.int64)
-        group = self.job.group
-        rows[:, 0], rows[:, 3] = block.time, group.source[block.order]
-        rows[:, 4], rows[:, 5] = group.ids[block.order], group.payload[block.order]
-        for place, column in enumerate(inputs):
-            rows[:, ROW_INPUTS + place] = column
-        return rows, ROW_INPUTS
+def _counts_all(item: Input) -> bool:
+    return item.of is None and item.where is None and item.present is None and not item.signed
 
 
-def _place_in(slots: list[int], slot: int) -> int:
-    return slots.index(slot) if slot in slots else -1
+@lru_cache(maxsize=32)
+def _log2_table(bits: int) -> Ints:
+    """Whole part of the logarithm of every number below 2**bits; 0 for 0."""
+    return np.frexp(np.maximum(np.arange(1 << bits), 1))[1].astype(np.int64) - 1
+
+
+def log2_upto(longest: int) -> Ints:
+    """(longest + 1,) or longer: `floor(log2(n))` of each n."""
+    return _log2_table(longest.bit_length())
+
+
+def _table(rows: list[list[int]], columns: int) -> Ints:
+    return np.array(rows, np.int64).reshape(len(rows), columns)
+
+
+class GroupLayout:
+    """Rows of a block's matrices, and the plans that fill them.
+
+    narrow: float32, what is only served. wide: float64, first what request features read, then parts of
+    ratios that no one else wants. narrow_columns, wide_columns: where the rows go in the caller's matrices.
+    """
+
+    def __init__(
+        self, service: ServicePlan, group: GroupPlan, narrow_of: Mapping[int, int], wide_of: Mapping[int, int]
+    ) -> None:
+        self.group = group
+        self.units = [
+            (place, number, unit) for place, (owner, number, unit) in enumerate(service.units) if owner is group
+        ]
+        slots = [service.slot(unit, item) for _, _, unit in self.units for item in unit.features]
+        parts = [
+            service.slot(unit, out)
+            for _, _, unit in self.units
+            for out in unit.outs
+            if any(out.name in (item.numerator, *item.denominators) for item in unit.ratios)
+        ]
+        self.narrow = {slot: row for row, slot in enumerate(slot for slot in slots if slot in narrow_of)}
+        kept = [slot for slot in slots if slot in wide_of]
+        self.wide = {slot: row for row, slot in enumerate(dict.fromkeys([*kept, *parts]))}
+        self.narrow_columns = np.array([narrow_of[slot] for slot in self.narrow], np.int64)
+        self.wide_columns = np.array([wide_of[slot] for slot in kept], np.int64)
+        self.ttls = list(dict.fromkeys(int(service.engine.units[number][2]) for _, number, _ in self.units))
+        self.ratios = _table([row for _, _, unit in self.units for row in self._ratios(service, unit)], 5)
+        self.plans = self._plans(service)
+
+    @property
+    def inputs(self) -> Iterable[Input]:
+        """Inputs of every accumulator of the group."""
+        for plan in self.plans:
+            yield from plan.inputs
+
+    def packed(self) -> "GroupLayout":
+        """The same, for matrices that hold this group's values only, in this order."""
+        other = copy(self)
+        other.narrow_columns = np.arange(len(self.narrow_columns), dtype=np.int64)
+        other.wide_columns = np.arange(len(self.wide_columns), dtype=np.int64)
+        return other
+
+    def _ratios(self, service: ServicePlan, unit: Unit) -> Iterable[list[int]]:
+        slot_of = {out.name: service.slot(unit, out) for out in unit.outs}
+        for item in unit.ratios:
+            below = [self.wide[slot_of[name]] for name in item.denominators]
+            own = service.slot(unit, item)
+            yield [
+                self.wide[slot_of[item.numerator]], below[0], below[1] if len(below) > 1 else -1,
+                self.narrow.get(own, -1), self.wide.get(own, -1),
+            ]  # fmt: skip
+
+    def _plans(self, service: ServicePlan) -> list[EventsPlan]:
+        plans: dict[int, EventsPlan] = {}
+        for _, number, unit in self.units:
+            mask, lateness, ttl = (int(value) for value in service.engine.units[number][:3])
+            plan = plans.setdefault(mask, EventsPlan(mask))
+            for out in unit.outs:
+                slot = service.slot(unit, out)
+                rows = [self.narrow.get(slot, -1), self.wide.get(slot, -1), self.ttls.index(ttl)]
+                if rows[:2] != [-1, -1]:
+                    plan.add(out, lateness, rows)
+        for plan in plans.values():
+            plan.close(alone=plan.mask.bit_count() == 1)
+        return list(plans.values())
 
 
 @dataclass(frozen=True)
-class _Placed:
+class Targets:
+    """The caller's matrices: narrow (n, k) float32, wide (n, k) float64; status and age of each unit, if wanted."""
+
+    narrow: Floats32
+    wide: Floats64
+    status: npt.NDArray[np.int8] | None = None
+    age_s: Floats32 | None = None
+
+
+class Scratch(threading.local):
+    """Arrays that one block leaves to the next of its thread: fresh memory costs more than what is done with it."""
+
+    def __init__(self) -> None:
+        self.buffers: dict[str, npt.NDArray[np.uint8]] = {}
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: type[np.generic] = np.int64) -> npt.NDArray[Any]:
+        """An array of whatever was in it. One name is one array: the next call with it takes the memory."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        held = self.buffers.get(name)
+        if held is None or len(held) < size:
+            held = self.buffers[name] = np.empty(size + size // 4, np.uint8)
+        return held[:size].view(dtype).reshape(shape)
+
+
+def run_block(layout: GroupLayout, block: Block, to: Targets, scratch: Scratch) -> None:
+    """Compute every unit of the group for the reads of a block, and put the values in their rows."""
+    made = Made(layout, block, scratch)
+    views = {plan.mask: block.of_sources(plan.mask) for plan in layout.plans}
+    for plan in layout.plans:
+        made.judge(views[plan.mask])
+        _Run(plan, block, views[plan.mask], made).run()
+        if to.status is not None and to.age_s is not None:
+            made.put_status(plan.mask, to.status, to.age_s)
+    outputs.finish_ratios(layout.ratios, made.wide, made.narrow)
+    outputs.scatter_rows(made.narrow, layout.narrow_columns, block.row_of, to.narrow)
+    outputs.scatter_rows(made.wide, layout.wide_columns, block.row_of, to.wide)
+
+
+class Made:
+    """Values of one block, output by output, and the status of its views at the events being worked on."""
+
+    def __init__(self, layout: GroupLayout, block: Block, scratch: Scratch) -> None:
+        self.layout, self.block, self.scratch = layout, block, scratch
+        self.narrow = scratch.array("narrow", (len(layout.narrow), len(block)), np.float32)
+        self.wide = scratch.array("wide", (len(layout.wide), len(block)), np.float64)
+        self.statuses = scratch.array("statuses", (len(layout.ttls), len(block)), np.int8)
+        self.age_s = scratch.array("age_s", (len(block),), np.float64)
+
+    def judge(self, events: BlockEvents) -> None:
+        """Status of every time to live, and the age."""
+        for ttl, status in zip(self.layout.ttls, self.statuses, strict=True):
+            sorting.judge_freshness(events.newest, self.block.rd_time, ttl, status, self.age_s)
+
+    def put_status(self, mask: int, status: npt.NDArray[np.int8], age_s: Floats32) -> None:
+        """Status and age of every unit of these sources, to the rows of the spine."""
+        for place, number, _ in self.layout.units:
+            table = self.block.rows.plan.units[number]
+            if table[0] == mask:
+                mine = self.statuses[self.layout.ttls.index(table[2])]
+                outputs.put_unit_status(mine, self.age_s, self.block.row_of, place, status, age_s)
+
+
+@dataclass(frozen=True)
+class _Slots:
     """slot of each event, first slot of each key, first slot each read may see, number of slots."""
 
     slot: Ints
     starts: Ints
     low: Ints
     count: int
+
+
+class _Run:
+    """One plan over one block."""
+
+    def __init__(self, plan: EventsPlan, block: Block, events: BlockEvents, made: Made) -> None:
+        self.plan, self.block, self.events, self.made = plan, block, events, made
+        self.array = made.scratch.array
+        self.words = self.array("words", (plan.height, len(block)))
+        self.places = list(plan.places)
+        self._slots: dict[int, _Slots] = {}
+
+    def run(self) -> None:
+        if self.events.in_order:
+            self._place_in_order()
+            self._words_in_order()
+        else:
+            self._slide_words()
+        for matrix, target in ((self.made.narrow, outputs.NARROW), (self.made.wide, outputs.WIDE)):
+            outputs.finish_outputs(
+                self.plan.word_outs, self.words, self.block.rd_time, self.made.statuses, matrix, target
+            )
+        for spec, place, outs in self.plan.sets:
+            if not self.events.in_order or spec.acc in (Acc.MODE, Acc.PROFILE):
+                self._slide_sets(spec, place, outs)
+            elif spec.acc is Acc.DISTINCT:
+                self._distinct(spec, place, outs)
+            else:
+                self._last(spec, place, outs)
+
+    # ------------------------------------------------------------------------------- keys in order
+
+    def _place_in_order(self) -> None:
+        events, block = self.events, self.block
+        self.low, floor = self.array("low", (len(self.places), len(block))), self.array("floor", (len(block),))
+        for place, low in zip(self.places, self.low, strict=True):
+            tile_ms = place.window.tile_ms
+            if not tile_ms or not len(events):
+                ordered.first_places(block.reads, events.events, low)
+                continue
+            ascend = ordered.floors_of(
+                block.reads, block.rd_time, events.newest, place.window.length_ms, tile_ms, place.lateness_ms, 1.0 / tile_ms,
+                floor,
+            )  # fmt: skip
+            put = ordered.places_in_order if ascend else ordered.places_of_any
+            put(block.reads, events.events, events.time, floor, events.applied, low)
+
+    def _words_in_order(self) -> None:
+        plan, events = self.plan, self.events
+        totals = self.array("totals", (len(plan.totals), len(events) + 1))
+        for item, channel in plan.totals.values():
+            ordered.running_totals(events.input(item), totals[channel])
+        ordered.totals_between(plan.total_jobs, totals, self.low, events.applied, self.words)
+        highs, lows = self.array("squares", (2, len(plan.squares), len(events) + 1))
+        for item, channel in plan.squares.values():
+            ordered.running_squares(events.input(item), highs[channel], lows[channel], np.empty(2, np.int64))
+        ordered.squares_between(plan.square_jobs, highs, lows, self.low, events.applied, self.words)
+        for spec, row in plan.lifetimes:
+            value = events.input(spec.inputs[0])
+            ordered.extremes_so_far(
+                int(spec.acc), events.events, self.block.reads, value, events.applied, self.words[row]
+            )
+        self._extremes()
+
+    def _extremes(self) -> None:
+        events = self.events
+        if not self.plan.extremes or not len(events):
+            self.words[: self.plan.n_extremes] = self.plan.nothing
+            return
+        ends = np.array([place for _, places, _ in self.plan.extremes.values() for place in places], np.int64)
+        longest = int(ordered.longest_window(self.low, ends, events.applied))
+        spans, log2 = self.array("spans", (max(1, longest.bit_length()), len(events))), log2_upto(longest)
+        for spec, places, row in self.plan.extremes.values():
+            value = events.input(spec.inputs[0])
+            ordered.extremes_of_spans(int(spec.acc), value, longest, spans)
+            words = self.words[row : row + len(places)]
+            ordered.extremes_between(int(spec.acc), spans, log2, self.low, events.applied, np.array(places), words)
+
+    def _distinct(self, spec: AccSpec, place: int, outs: Ints) -> None:
+        events, block, made = self.events, self.block, self.made
+        before, after = events.links(spec.inputs[0])
+        counts, crowded = self.array("counts", (len(block),)), np.empty(len(block.reads) - 1, np.bool_)
+        low = self.low[place]
+        ordered.distinct_in_order(
+            events.events, block.reads, before, after, events.applied, low, spec.cap, counts, crowded
+        )
+        for *_, narrow_row, wide_row, status in outs.tolist():
+            to = made.statuses[status], made.narrow, narrow_row, made.wide, wide_row
+            ordered.finish_distinct(counts, *to)
+            for key in np.flatnonzero(crowded).tolist():
+                self._crowd(spec, key, low, (narrow_row, wide_row, status))
+
+    def _crowd(self, spec: AccSpec, key: int, low: Ints, row: tuple[int, int, int]) -> None:
+        """The reads of one key that see more distinct values than the cap."""
+        events, made = self.events, self.made
+        narrow_row, wide_row, status = row
+        before, after = events.links(spec.inputs[0])
+        ranks, ranked = events.ranked(spec.inputs[0], key)
+        reads = slice(self.block.reads[key], self.block.reads[key + 1])
+        ordered.distinct_of_crowd(
+            events.events[key], before, after, events.applied[reads], low[reads], spec.cap, ranks, ranked,
+            np.zeros(len(ranked) // 64 + 1, np.uint64), made.statuses[status][reads], reads.start,
+            made.narrow, narrow_row, made.wide, wide_row,
+        )  # fmt: skip
+
+    def _last(self, spec: AccSpec, place: int, outs: Ints) -> None:
+        events, block, made = self.events, self.block, self.made
+        chosen, value = np.empty(len(block), np.int64), events.input(spec.inputs[0])
+        ordered.last_in_order(
+            events.events, block.reads, events.time, *events.identity(), value, events.applied, chosen
+        )
+        for *_, narrow_row, wide_row, status in outs.tolist():
+            to = made.statuses[status], made.narrow, narrow_row, made.wide, wide_row
+            ordered.finish_last(chosen, self.low[place], value, *to)
+
+    # --------------------------------------------------------------------------- keys with late events
+
+    def _slots_of(self, place: int) -> _Slots:
+        if place not in self._slots:
+            self._slots[place] = self._place_tiles(self.places[place])
+        return self._slots[place]
+
+    def _place_tiles(self, place: Place) -> _Slots:
+        events, block, tile_ms = self.events, self.block, place.window.tile_ms
+        count = len(events)
+        slot, slot_start, scratch = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count, np.int64)
+        starts, low = np.empty(len(events.events), np.int64), np.empty(len(block), np.int64)
+        slots = sliding.place_tiles(events.events, events.time, tile_ms, slot, slot_start, starts, scratch)
+        sliding.place_reads(
+            block.reads, block.rd_time, events.newest, place.window.length_ms, tile_ms, place.lateness_ms,
+            slot_start, starts, low,
+        )  # fmt: skip
+        return _Slots(slot, starts, low, int(slots))
+
+    def _slide_words(self) -> None:
+        for key, (spec, place) in self.plan.specs.items():
+            self._slide(spec, self._slots_of(place), self.plan.rows[key])
+
+    def _slide(self, spec: AccSpec, slots: _Slots, row: int) -> None:
+        events, block, words = self.events, self.block, self.words
+        value = events.input(spec.inputs[0])
+        common = (events.events, block.reads, slots.slot, value, events.applied, slots.starts, slots.low)
+        if spec.acc in _SUMS:
+            sliding.slide_sums(*common, np.empty(slots.count, np.int64), words[row])
+        elif spec.acc is Acc.SQUARES:
+            tiles = np.empty(2 * slots.count, np.int64)
+            sliding.slide_squares(*common, tiles, np.empty(2, np.int64), words[row], words[row + 1])
+        else:
+            tiles, suffix = np.empty(slots.count, np.int64), np.empty(slots.count, np.int64)
+            sliding.slide_extreme(int(spec.acc), *common, tiles, suffix, words[row])
+
+    def _slide_sets(self, spec: AccSpec, place: int, outs: Ints) -> None:
+        rows, column = self._rows(spec)
+        events, block, made, slots = self.events, self.block, self.made, self._slots_of(place)
+        fields, width = len(spec.inputs) if spec.acc is Acc.PROFILE else 0, spec.width
+        tiles, suffix = self.array("tiles", (slots.count * width,)), self.array("suffix", (slots.count * width,))
+        back, both, scratch = np.empty(width, np.int64), np.empty(width, np.int64), np.empty(SCRATCH_WORDS, np.int64)
+        sliding.slide_sets(
+            int(spec.acc), spec.cap, fields, width, events.events, block.reads, slots.slot, rows, column, events.applied,
+            slots.starts, slots.low, tiles, suffix, back, both, scratch, block.rd_time, made.statuses, outs,
+            made.narrow, made.wide,
+        )  # fmt: skip
+
+    def _rows(self, spec: AccSpec) -> tuple[Ints, int]:
+        """Event rows as the aggregators take them; sets of values need the value alone."""
+        events = self.events
+        values = [events.input(item) for item in spec.inputs]
+        if spec.acc in (Acc.DISTINCT, Acc.MODE):
+            return values[0].reshape(-1, 1), 0
+        rows = np.zeros((len(events), ROW_INPUTS + len(values)), np.int64)
+        rows[:, 0] = events.time
+        rows[:, 3], rows[:, 4], rows[:, 5] = events.identity()
+        for place, column in enumerate(values):
+            rows[:, ROW_INPUTS + place] = column
+        return rows, ROW_INPUTS

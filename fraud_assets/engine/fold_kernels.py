@@ -370,9 +370,7 @@ def read_window(accs, outs, first_acc, end_acc, first_out, end_out, raw, at, flo
             for a in range(first_acc, end_acc):
                 merge(accs[a, 0], accs[a, 3], accs[a, 4], merged, accs[a, 1], tile, accs[a, 1])
     for o in range(first_out, end_out):
-        values[outs[o, 6]] = finalize(
-            outs[o, 0], merged, outs[o, 1], outs[o, 2], outs[o, 3], 1, outs[o, 4], outs[o, 5], t
-        )
+        values[outs[o, 6]] = finalize(outs[o, 0], merged, outs[o, 1], outs[o, 2], outs[o, 3], outs[o, 4], outs[o, 5], t)
     return at
 
 
@@ -444,7 +442,13 @@ def fill_ratios(ratios, values):
         below = values[ratios[r, 1]]
         if ratios[r, 2] >= 0:
             below += values[ratios[r, 2]]
-        values[ratios[r, 3]] = values[ratios[r, 0]] / below if below != 0.0 else math.nan
+        values[ratios[r, 3]] = ratio_of(values[ratios[r, 0]], below)
+
+
+@inlined
+def ratio_of(above, below):
+    """A ratio over nothing is null."""
+    return above / below if below != 0.0 else math.nan
 
 
 @kernel

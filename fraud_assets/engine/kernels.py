@@ -236,10 +236,14 @@ def merge(op, cap, n_fields, w, o, v, p):
 
 @inlined
 def distinct_estimate(w, o, cap):
-    """Exact up to the cap; past it the k-minimum-values estimate (k-1)/x_k of Bar-Yossef et al. (2002)."""
-    if w[o] <= cap:
-        return float(w[o])
-    return max(float(cap + 1), (cap - 1) * (HASH_SPACE / float(w[o + cap])))
+    """Exact up to the cap; past it estimated from the cap-th smallest hash."""
+    return float(w[o]) if w[o] <= cap else estimate_beyond(w[o + cap], cap)
+
+
+@inlined
+def estimate_beyond(smallest, cap):
+    """The k-minimum-values estimate (k-1)/x_k of Bar-Yossef et al. (2002); `smallest` is the k-th smallest hash."""
+    return max(float(cap + 1), (cap - 1) * (HASH_SPACE / float(smallest)))
 
 
 @kernel
@@ -292,21 +296,38 @@ def version_in_force(w, o, n_fields, t):
 
 
 @inlined
-def finalize(kind, w, a, b, c, step, cap, field, t):
-    """One feature, float64, from the accumulators at offsets a, b, c of `w`; NaN is null.
+def mean_of(count, total):
+    return float(total) / float(count) if count > 0 else math.nan
 
-    kind: an `Out`. step: from one word of an accumulator to its next (1 within a tile). cap: of distinct and mode, or the number of fields of a profile. t: decision time, ms.
+
+@inlined
+def value_unless(nothing, value):
+    """A minimum or maximum; null where it is that of nothing."""
+    return float(value) if value != nothing else math.nan
+
+
+@inlined
+def age_unless(nothing, t, value):
+    """Seconds since a first or last time, never below 0; null where there was none."""
+    return max(0, t - value) / MS_PER_SECOND if value != nothing else math.nan
+
+
+@inlined
+def finalize(kind, w, a, b, c, cap, field, t):
+    """One feature, float64, from the accumulators at offsets a, b, c of a tile `w`; NaN is null.
+
+    kind: an `Out`. cap: of distinct and mode, or the number of fields of a profile. t: decision time, ms.
     """
     if kind == OUT_COUNT or kind == OUT_SUM:
         return float(w[a])
     if kind == OUT_MEAN:
-        return float(w[b]) / float(w[a]) if w[a] > 0 else math.nan
+        return mean_of(w[a], w[b])
     if kind == OUT_STD:
-        return standard_deviation(w[a], w[b], w[c], w[c + step]) if w[a] > 0 else math.nan
+        return standard_deviation(w[a], w[b], w[c], w[c + 1]) if w[a] > 0 else math.nan
     if kind == OUT_MIN:
-        return float(w[a]) if w[a] != HIGHEST else math.nan
+        return value_unless(HIGHEST, w[a])
     if kind == OUT_MAX:
-        return float(w[a]) if w[a] != NULL else math.nan
+        return value_unless(NULL, w[a])
     if kind == OUT_DISTINCT:
         return distinct_estimate(w, a, cap)
     if kind == OUT_MODE:
@@ -314,9 +335,9 @@ def finalize(kind, w, a, b, c, step, cap, field, t):
     if kind == OUT_LAST:
         return float(w[a + 5]) if w[a] else math.nan
     if kind == OUT_AGE_OF_MIN:
-        return max(0, t - w[a]) / MS_PER_SECOND if w[a] != HIGHEST else math.nan
+        return age_unless(HIGHEST, t, w[a])
     if kind == OUT_AGE_OF_MAX:
-        return max(0, t - w[a]) / MS_PER_SECOND if w[a] != NULL else math.nan
+        return age_unless(NULL, t, w[a])
     at = version_in_force(w, a, cap, t)
     if at < 0 or w[at + 3 + field] == NULL:
         return math.nan

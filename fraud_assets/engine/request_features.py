@@ -14,7 +14,6 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 
-from fraud_assets.engine.fold_kernels import fill_ratios
 from fraud_assets.engine.jit import cache_folder, kernel, request_kernel
 from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.features.digests import request_digest
@@ -28,11 +27,11 @@ def compiled(plan: ServicePlan) -> Callable[[Values], None]:
 
 
 def compiled_assembly(plan: ServicePlan) -> Callable[..., None]:
-    """`assemble(fields, wide, wide_slots, ratios, slots, columns, values, features)`, row after row.
+    """`assemble(fields, wide, wide_slots, slots, columns, values, features)`, row after row.
 
     fields: (n, n_fields) float64 of the scored events. wide: (n, n_wide) float64 with its slots. For
-    each row the value vector is filled, ratios and request features are computed, and the values of
-    `slots` are written to `columns` of features (n, n_features) float32. values: scratch.
+    each row the value vector is filled, request features are computed, and the values of `slots` are
+    written to `columns` of features (n, n_features) float32. values: scratch.
     """
     return _module(plan).assemble  # generated below
 
@@ -61,19 +60,18 @@ def _load(name: str, source: str, functions: dict[str, Callable[..., float]]) ->
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     module.__dict__.update(functions)
-    module.__dict__.update(kernel=kernel, fill_ratios=fill_ratios)
+    module.__dict__["kernel"] = kernel
     spec.loader.exec_module(module)
     return module
 
 
 _ASSEMBLE = """@kernel
-def assemble(fields, wide, wide_slots, ratios, slots, columns, values, features):
+def assemble(fields, wide, wide_slots, slots, columns, values, features):
     for i in range(len(fields)):
         for k in range(fields.shape[1]):
             values[k] = fields[i, k]
         for k in range(len(wide_slots)):
             values[wide_slots[k]] = wide[i, k]
-        fill_ratios(ratios, values)
         evaluate(values)
         for k in range(len(slots)):
             features[i, columns[k]] = values[slots[k]]

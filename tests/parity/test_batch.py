@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_assets.engine import batch, batch_units
-from fraud_assets.engine.batch import BadSpine, Spine, Vectors, vector_chunks, vectors
+from fraud_assets.engine import batch, batch_blocks
+from fraud_assets.engine.batch import Spine, Vectors, vector_chunks, vectors
 from fraud_assets.engine.prepare import columns_from_events
 from fraud_assets.engine.request import STATUS_NAMES
 from fraud_assets.features.registry import Registry
@@ -25,7 +25,7 @@ World = tuple[Registry, list[Logged]]
 @pytest.fixture(params=[1, 8192], ids=["a key a block", "usual blocks"], autouse=True)
 def block_reads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys are computed in blocks; where one ends must not matter."""
-    monkeypatch.setattr(batch_units, "BLOCK_READS", request.param)
+    monkeypatch.setattr(batch_blocks, "SHARD_READS", request.param)
     monkeypatch.setattr(batch, "CHUNK_ROWS", request.param)
 
 
@@ -155,8 +155,8 @@ def test_chunks_and_scratch_files_change_no_bit(world: World) -> None:
         assert same_bits(joined, expected.features)
 
 
-def test_positions_that_are_no_chain_are_refused(every_op: Registry) -> None:
-    """Two epochs mixed in one spine would give events to the wrong decision; the message says what to do."""
+def test_positions_of_two_epochs_stay_apart(every_op: Registry) -> None:
+    """A state rebuilt under a new epoch may hold another part of the log; each decision gets its own."""
     deals = [
         Logged(DEALS, event, "deals.v1", partition, 0, 1_000)
         for partition, event in enumerate(msgspec.structs.replace(ANY_DEAL, deal_id=name) for name in "xy")
@@ -166,5 +166,11 @@ def test_positions_that_are_no_chain_are_refused(every_op: Registry) -> None:
     positions = [{"actor": {("deals.v1", 0): 0}}, {"actor": {("deals.v1", 1): 0}}]
     scored = whole.columns[DEALS.name]
 
-    with pytest.raises(BadSpine, match="no chain"):
-        vectors(reader.service, whole, Spine.at_positions(scored, scored.time, positions))
+    spine = Spine.at_positions(scored, scored.time, positions)
+
+    found = vectors(reader.service, whole, spine)
+
+    alone = [vectors(reader.service, whole, spine.take(np.array([row]))).features for row in range(2)]
+    assert same_bits(found.features, np.concatenate(alone))
+    both = Spine.at_positions(scored, scored.time, [{"actor": positions[0]["actor"] | positions[1]["actor"]}] * 2)
+    assert not same_bits(found.features, vectors(reader.service, whole, both).features)

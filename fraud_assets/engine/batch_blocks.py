@@ -1,0 +1,411 @@
+"""Blocks: the events and the reads of some thousand keys, sorted by key and log order.
+
+`GroupRows` cuts a group's rows into shards of keys; `GroupRows.blocks` sorts one shard, and everything
+after that happens inside the second-level cache.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fraud_assets.engine import batch_ordered as ordered
+from fraud_assets.engine import batch_sorting as sorting
+from fraud_assets.engine.kernels import NULL
+from fraud_assets.engine.plan import EnginePlan, GroupPlan, Ints
+from fraud_assets.engine.prepare import Columns, input_values
+from fraud_assets.features.layout import Input
+
+if TYPE_CHECKING:
+    from fraud_assets.engine.batch import Log, Spine
+
+# Reads of a shard: what is computed for them then stays in the second-level cache.
+SHARD_READS = 8_192
+# Parts of the log that are sharded side by side.
+PARTS = 4
+# Events whose inputs are computed at a time, for the same reason.
+TABLE_ROWS = 16_384
+# More shards than this, and writing to all of them in turn misses the cache at every row.
+MOST_SHARD_BITS = 11
+
+
+class EventTable:
+    """The log's events as rows: time, and every input some accumulator takes, computed once for all groups.
+
+    Sorting by key visits events in no order of memory; a row is then one visit, where columns would be many.
+    """
+
+    def __init__(self, log: "Log", inputs: Iterable[Input], pool: ThreadPoolExecutor) -> None:
+        self.column: dict[tuple[object, ...], int] = {}
+        self._payloads: dict[str, Ints] = {}
+        wanted: dict[str, list[Input]] = {}
+        for item in inputs:
+            mine = wanted.setdefault(item.source.name, [])
+            if item.key() not in self.column:
+                mine.append(item)
+                self.column[item.key()] = len(mine)
+        self.rows = {
+            name: np.empty((len(columns), 1 + len(wanted.get(name, ()))), np.int64)
+            for name, columns in log.columns.items()
+        }
+        parts = [
+            (name, slice(first, first + TABLE_ROWS))
+            for name, columns in log.columns.items()
+            for first in range(0, len(columns), TABLE_ROWS)
+        ]
+        list(
+            pool.map(
+                lambda part: self._fill(log.columns[part[0]].take(part[1]), wanted.get(part[0], []), part[1]), parts
+            )
+        )
+
+    def payload(self, columns: Columns) -> Ints:
+        """(n,) hash of every field of a source's events."""
+        name = columns.source.name
+        if name not in self._payloads:
+            self._payloads[name] = columns.payload()
+        return self._payloads[name]
+
+    def _fill(self, columns: Columns, inputs: Sequence[Input], at: slice) -> None:
+        rows = self.rows[columns.source.name][at]
+        rows[:, 0] = columns.time
+        for place, item in enumerate(inputs, start=1):
+            rows[:, place] = input_values(item, columns)
+
+
+class Shards:
+    """Items of a group by shard of their keys, in log order within each.
+
+    starts: (n_shards + 1,). items: index of each item among the keys given; keys: theirs. Built by
+    `threads` parts of the log side by side.
+    """
+
+    def __init__(self, keys: Ints, order: Ints, bits: int, pool: ThreadPoolExecutor) -> None:
+        self.source_keys, self.bits, self.pool = keys, bits, pool
+        size = -(-len(order) // PARTS) or 1
+        self.parts = [order[first : first + size] for first in range(0, len(order), size)] or [order]
+        counts = np.empty((len(self.parts), 1 << bits), np.int64)
+        list(pool.map(lambda i: sorting.count_shards(keys, self.parts[i], bits, counts[i]), range(len(self.parts))))
+        # Shard by shard, and within a shard part by part.
+        ends = np.cumsum(counts.T.ravel()).reshape(counts.T.shape).T
+        self.cursors = np.ascontiguousarray(ends - counts)
+        self.starts = np.concatenate([[0], ends[-1]])
+        self.items, self.keys = np.empty(self.starts[-1], np.int64), np.empty(self.starts[-1], np.int64)
+        list(pool.map(self._scatter, range(len(self.parts))))
+
+    def _scatter(self, part: int) -> None:
+        cursor = self.cursors[part].copy()
+        sorting.scatter_to_shards(self.source_keys, self.parts[part], self.bits, cursor, self.items, self.keys)
+
+    def rows(self, width: int, tables: Sequence[tuple[int, Ints, Ints]]) -> Ints:
+        """(n, width) rows of the items, put together of tables: (first item, its rows, columns as (from, to))."""
+        found = np.full((len(self.items), width), NULL, np.int64)
+
+        def scatter(part: int) -> None:
+            for first, rows, columns in tables:
+                cursor = self.cursors[part].copy()
+                sorting.scatter_rows_to_shards(
+                    self.source_keys, self.parts[part], self.bits, cursor, first, rows, columns, found
+                )
+
+        list(self.pool.map(scatter, range(len(self.parts))))
+        return found
+
+    def of(self, shard: int) -> slice:
+        return slice(self.starts[shard], self.starts[shard + 1])
+
+
+class GroupRows:
+    """One group's events, in log order, and reads, cut into shards of keys."""
+
+    def __init__(
+        self, plan: EnginePlan, log: "Log", spine: "Spine", group: GroupPlan, table: EventTable, inputs: Iterable[Input],
+        pool: ThreadPoolExecutor,
+    ) -> None:  # fmt: skip
+        self.plan, self.log, self.spine, self.group, self.table = plan, log, spine, group, table
+        # Row of a block's values of each input; row 0 is the time.
+        self.places = {key: row for row, key in enumerate(dict.fromkeys(item.key() for item in inputs), start=1)}
+        self.sources = [log.columns[source.name] for source in group.sources if source.name in log.columns]
+        self.read_keys = spine.scored.keys(group.group.entity)
+        # A spine of the group's only source reads at each event, so reads are sorted as events are.
+        self.mirrored = (
+            len(self.sources) == 1
+            and self.sources[0] is spine.scored
+            and spine.rank is log.ranks[spine.scored.source.name]
+            and bool(sorting.ascending(spine.rank))
+        )
+        self.bits = min(MOST_SHARD_BITS, max(0, (len(spine) // SHARD_READS).bit_length()))
+        by_rank = self._chain_order() if spine.rank is None else spine.rank
+        self.reads = Shards(self.read_keys, _order(by_rank), self.bits, pool)
+        self.events = self.reads
+        if not self.mirrored:
+            keys = joined([columns.keys(group.group.entity) for columns in self.sources])
+            self.events = Shards(keys, _order(self.rank), self.bits, pool)
+        self.values = self.events.rows(1 + len(self.places), self._tables(table))
+
+    def _tables(self, table: EventTable) -> list[tuple[int, Ints, Ints]]:
+        """Which columns of each source's rows a group's events need."""
+        firsts = np.cumsum([0, *(len(columns) for columns in self.sources)])
+        found = []
+        for first, columns in zip(firsts, self.sources, strict=False):
+            name = columns.source.name
+            wanted = [(0, 0), *((table.column[key], row) for key, row in self.places.items() if key[0] == name)]
+            found.append((int(first), table.rows[name], np.array(wanted, np.int64)))
+        return found
+
+    def _chain_order(self) -> Ints:
+        """Positions that are nested have ascending sums."""
+        assert self.spine.positions is not None
+        return np.array(
+            [sum(offset + 1 for offset in row.get(self.group.name, {}).values()) for row in self.spine.positions],
+            np.int64,
+        )
+
+    def __len__(self) -> int:
+        """Number of shards."""
+        return 1 << self.bits
+
+    @cached_property
+    def rank(self) -> Ints:
+        return self._joined(lambda columns: self.log.ranks[columns.source.name])
+
+    @cached_property
+    def source(self) -> Ints:
+        """Registry number of each event's source."""
+        return self._joined(lambda columns: np.full(len(columns), self.plan.source_number(columns.source), np.int64))
+
+    @cached_property
+    def ids(self) -> Ints:
+        return self._joined(lambda columns: columns.ids)
+
+    @cached_property
+    def payload(self) -> Ints:
+        return self._joined(lambda columns: self.table.payload(columns))
+
+    @cached_property
+    def tp_offset(self) -> tuple[Ints, Ints]:
+        return self._joined(lambda columns: columns.tp), self._joined(lambda columns: columns.offset)
+
+    def _joined(self, column: Callable[[Columns], Ints]) -> Ints:
+        return joined([column(columns) for columns in self.sources])
+
+    def blocks(self, shard: int) -> Iterator["Block"]:
+        """The shard's keys that have reads, in blocks: those in order of event time, then those with late events."""
+        at = self.reads.of(shard)
+        reads, keys = self.reads.items[at], self.reads.keys[at]
+        if not len(reads):
+            return
+        if self.spine.positions is None:
+            yield from self._split(self._sorted(shard, reads, keys, None))
+            return
+        held = _Held.of(self, reads, keys)
+        for chain in range(held.chains):
+            mine = np.flatnonzero(held.chain == chain)
+            yield from self._split(self._sorted(shard, reads[mine], keys[mine], held.take(mine)))
+
+    def _sorted(self, shard: int, reads: Ints, keys: Ints, held: "_Held | None") -> "Block":
+        """The reads and the events of their keys, by key. By position, events are ranked by the first read that holds them."""
+        table = np.full((1 << max(4, (2 * len(reads)).bit_length()), 2), -1, np.int64)
+        codes = np.empty(len(reads), np.int64)
+        n_keys = sorting.number_keys(keys, table, codes)
+        starts, by_key = _by_key(codes, n_keys)
+        row_of, at = reads[by_key], self.events.of(shard)
+        if self.mirrored:
+            # Rows stand in log order, so they rank themselves.
+            values = self._values(at, by_key)
+            return Block(self, starts, row_of, row_of, values[0], starts, row_of, row_of, values)
+        codes = np.empty(at.stop - at.start, np.int64)
+        sorting.find_keys(self.events.keys[at], table, codes)
+        events, places = _by_key(codes, n_keys)
+        order, rd_time = self.events.items[at][places], self.spine.time[row_of]
+        if held is None:
+            assert self.spine.rank is not None
+            values = self._values(at, places)
+            return Block(
+                self, starts, row_of, self.spine.rank[row_of], rd_time, events, order, self.rank[order], values
+            )
+        ranks = np.empty(len(order), np.int64)
+        tp, offset = self.tp_offset
+        sorting.covered_ranks(events, tp[order], offset[order], starts, *held.take(by_key).positions, ranks)
+        # Events that the same read first holds keep log order; the order of folding does not matter.
+        by_rank = np.lexsort((ranks, np.repeat(np.arange(n_keys), np.diff(events))))
+        read_ranks = np.arange(1, len(row_of) + 1, dtype=np.int64)
+        values = self._values(at, places[by_rank])
+        return Block(self, starts, row_of, read_ranks, rd_time, events, order[by_rank], ranks[by_rank], values)
+
+    def _values(self, at: slice, places: Ints) -> Ints:
+        """(1 + inputs, n) time and inputs of a shard's events at these places."""
+        found = np.empty((self.values.shape[1], len(places)), np.int64)
+        sorting.gather_columns(self.values[at], places, found)
+        return found
+
+    def _split(self, block: "Block") -> Iterator["Block"]:
+        """Keys in order of event time apart from those with late events, which need the slower kernels."""
+        n_keys = len(block.reads) - 1
+        number = np.empty(n_keys, np.int64)
+        in_order = int(sorting.late_keys_last(block.events, block.values[0], number))
+        if 0 < in_order < n_keys:
+            block = block.arranged(number)
+            yield block.keys(0, in_order)
+            yield block.keys(in_order, n_keys)
+        else:
+            yield block
+
+
+def joined(parts: Sequence[Ints]) -> Ints:
+    """One array of several; of a single one no copy."""
+    return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.int64), *parts])
+
+
+def _order(rank: Ints) -> Ints:
+    """Indices by ascending rank."""
+    return np.arange(len(rank), dtype=np.int64) if sorting.ascending(rank) else np.argsort(rank, kind="stable")
+
+
+def _by_key(codes: Ints, n_keys: int) -> tuple[Ints, Ints]:
+    starts, places = np.empty(n_keys + 1, np.int64), np.empty(len(codes), np.int64)
+    sorting.sort_by_key(codes, starts, places)
+    return starts, places[: starts[-1]]
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Logged positions of some reads: starts (n + 1,), then topic and partition, and offset, of each part. chain: (n,)."""
+
+    positions: tuple[Ints, Ints, Ints]
+    chain: Ints
+    chains: int
+
+    @classmethod
+    def of(cls, rows: GroupRows, reads: Ints, keys: Ints) -> "_Held":
+        """The positions of reads, in order of their sums, and how they fall into chains of nested ones."""
+        assert rows.spine.positions is not None
+        held = [rows.spine.positions[row].get(rows.group.name, {}) for row in reads]
+        starts = np.cumsum([0, *(len(position) for position in held)]).astype(np.int64)
+        tps = np.array([rows.plan.topic_code(*tp) for position in held for tp in position], np.int64)
+        offsets = np.array([offset for position in held for offset in position.values()], np.int64)
+        by_key = np.argsort(keys, kind="stable")
+        bounds = np.flatnonzero(np.diff(keys[by_key])) + 1
+        unchained = cls((starts, tps, offsets), np.zeros(len(reads), np.int64), 1).take(by_key)
+        chain = np.empty(len(reads), np.int64)
+        key_starts = np.array([0, *bounds, len(reads)], np.int64)
+        chains = sorting.chain_reads(key_starts, *unchained.positions, chain, np.empty(len(reads), np.int64))
+        back = np.empty(len(reads), np.int64)
+        back[by_key] = chain
+        return cls((starts, tps, offsets), back, int(chains))
+
+    def take(self, rows: Ints) -> "_Held":
+        starts, tps, offsets = self.positions
+        sizes = starts[rows + 1] - starts[rows]
+        taken = np.cumsum([0, *sizes]).astype(np.int64)
+        parts = np.repeat(starts[rows] - taken[:-1], sizes) + np.arange(taken[-1], dtype=np.int64)
+        return _Held((taken, tps[parts], offsets[parts]), self.chain[rows], self.chains)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some keys' reads and events, sorted by key.
+
+    reads, events: (n_keys + 1,) starts. row_of, rd_time: (n_reads,) row of the spine, its time. order: (n_events,) index
+    into the group's events. rd_rank, rank: a read knows the events of its key of lower rank.
+    values: (1 + inputs, n_events) time and inputs of the events.
+    """
+
+    rows: GroupRows
+    reads: Ints
+    row_of: Ints
+    rd_rank: Ints
+    rd_time: Ints
+    events: Ints
+    order: Ints
+    rank: Ints
+    values: Ints
+
+    def __len__(self) -> int:
+        return len(self.row_of)
+
+    def keys(self, first: int, end: int) -> "Block":
+        """Keys [first, end) alone."""
+        reads, events = self.reads[first : end + 1], self.events[first : end + 1]
+        read, event = slice(reads[0], reads[-1]), slice(events[0], events[-1])
+        return Block(
+            self.rows, reads - reads[0], self.row_of[read], self.rd_rank[read], self.rd_time[read],
+            events - events[0], self.order[event], self.rank[event], self.values[:, event],
+        )  # fmt: skip
+
+    def arranged(self, number: Ints) -> "Block":
+        """The same keys, renumbered."""
+        reads, read = np.empty_like(self.reads), np.empty_like(self.row_of)
+        sorting.arrange_keys(self.reads, number, reads, read)
+        events, event = np.empty_like(self.events), np.empty_like(self.order)
+        sorting.arrange_keys(self.events, number, events, event)
+        return Block(
+            self.rows, reads, self.row_of[read], self.rd_rank[read], self.rd_time[read],
+            events, self.order[event], self.rank[event], self.values[:, event],
+        )  # fmt: skip
+
+    def of_sources(self, mask: int) -> "BlockEvents":
+        """The events of some sources; bit n is the source of registry number n."""
+        plan = self.rows.plan
+        everything = sum(1 << plan.source_number(columns.source) for columns in self.rows.sources)
+        if mask & everything == everything:
+            return BlockEvents(self, self.events, self.order, self.rank, self.values)
+        events, places = np.empty_like(self.events), np.empty_like(self.order)
+        at = np.arange(len(self.order), dtype=np.int64)
+        kept = sorting.keep_sources(at, self.events, self.rows.source[self.order], mask, places, events)
+        chosen = places[:kept]
+        return BlockEvents(self, events, self.order[chosen], self.rank[chosen], self.values[:, chosen])
+
+
+class BlockEvents:
+    """The events of some sources in a block, and what the windows of several views share of them."""
+
+    def __init__(self, block: Block, events: Ints, order: Ints, rank: Ints, values: Ints) -> None:
+        self.block, self.events, self.order, self.values = block, events, order, values
+        self.time = values[0]
+        self.applied, self.newest = np.empty(len(block), np.int64), np.empty(len(block), np.int64)
+        sorting.align_reads(events, block.reads, rank, self.time, block.rd_rank, self.applied, self.newest)
+        self.in_order = bool(ordered.all_in_order(events, self.time))
+        self._links: dict[tuple[object, ...], tuple[Ints, Ints]] = {}
+        self._ranked: dict[tuple[object, ...], tuple[Ints, Ints]] = {}
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def input(self, item: Input) -> Ints:
+        """(n_events,) NULL for events of other sources."""
+        return self.values[self.block.rows.places[item.key()]]
+
+    def identity(self) -> tuple[Ints, Ints, Ints]:
+        """Source, id and payload hash of each event: what decides ties of `last` and of profile versions.
+
+        Nearly no log has ties, and hashing every field of every event is dear: without one, all are 0.
+        """
+        if self.in_order and not ordered.any_tie(self.events, self.time):
+            nothing = np.zeros(len(self), np.int64)
+            return nothing, nothing, nothing
+        rows = self.block.rows
+        return rows.source[self.order], rows.ids[self.order], rows.payload[self.order]
+
+    def links(self, item: Input) -> tuple[Ints, Ints]:
+        """The previous and next event of the same key with the same value of an input; events in order only."""
+        key = item.key()
+        if key not in self._links:
+            before, after = np.empty(len(self), np.int64), np.empty(len(self), np.int64)
+            table = np.full(1 << max(4, (2 * len(self)).bit_length()), -1, np.int64)
+            ordered.link_equal(self.events, self.input(item), table, before, after)
+            self._links[key] = before, after
+        return self._links[key]
+
+    def ranked(self, item: Input, key: int) -> tuple[Ints, Ints]:
+        """(ranks of the events, the values ascending) of one key with many distinct values."""
+        name = (key, *item.key())
+        if name not in self._ranked:
+            mine = slice(self.events[key], self.events[key + 1])
+            ranks, ranked = np.empty(mine.stop - mine.start, np.int64), np.empty(mine.stop - mine.start, np.int64)
+            size = ordered.rank_values(self.input(item)[mine], self.links(item)[0][mine], mine.start, ranks, ranked)
+            self._ranked[name] = ranks, ranked[:size]
+        return self._ranked[name]

@@ -1,0 +1,266 @@
+"""The batch execution's compiled sorting: rows to shards of keys, shards to keys, keys in log order.
+
+A shard is some thousand reads whose keys share the top bits of their hash. Everything about a shard
+fits the second-level cache, so numbering its keys, sorting and gathering cost a few nanoseconds an
+event however long the log is.
+"""
+
+import math
+
+from fraud_assets.engine.fold_kernels import MISSING, PRESENT, STALE
+from fraud_assets.engine.jit import allocating_kernel, kernel
+from fraud_assets.engine.kernels import NULL, mix63
+
+# Bits of `mix63`.
+HASH_BITS = 63
+
+
+@kernel
+def count_shards(keys, order, bits, counts):
+    """counts (2**bits,): items of each shard, of the keys that `order` names. NULL keys are in no shard."""
+    shift = HASH_BITS - bits
+    counts[:] = 0
+    for i in range(len(order)):
+        key = keys[order[i]]
+        if key != NULL:
+            counts[mix63(key) >> shift] += 1
+
+
+@kernel
+def scatter_to_shards(keys, order, bits, cursor, items, sharded):
+    """items, sharded: indices of keys by shard, in the order given, and the keys. cursor: where each shard goes on, used up."""
+    shift = HASH_BITS - bits
+    for i in range(len(order)):
+        at = order[i]
+        key = keys[at]
+        if key != NULL:
+            shard = mix63(key) >> shift
+            to = cursor[shard]
+            items[to], sharded[to] = at, key
+            cursor[shard] = to + 1
+
+
+@kernel
+def scatter_rows_to_shards(keys, order, bits, cursor, first, rows, columns, to):
+    """to (n, width): for each (c, t) of columns, column t of a shard's row becomes column c of the event's row.
+
+    Reads run along the log and writes along the shards, so neither waits for memory. The source's events
+    are [first, first + len(rows)) of the group; others only move the cursor.
+    """
+    shift = HASH_BITS - bits
+    for i in range(len(order)):
+        key = keys[order[i]]
+        if key != NULL:
+            shard, at = mix63(key) >> shift, order[i] - first
+            if 0 <= at < len(rows):
+                for c in range(len(columns)):
+                    to[cursor[shard], columns[c, 1]] = rows[at, columns[c, 0]]
+            cursor[shard] += 1
+
+
+@kernel
+def number_keys(keys, table, codes):
+    """Give every distinct key a number in order of first sight; returns how many.
+
+    table: (2**k, 2) int64, column 1 filled with -1; codes: (n,) out.
+    """
+    mask, used = len(table) - 1, 0
+    for i in range(len(keys)):
+        at = mix63(keys[i]) & mask
+        while table[at, 1] >= 0 and table[at, 0] != keys[i]:
+            at = (at + 1) & mask
+        if table[at, 1] < 0:
+            table[at, 0], table[at, 1] = keys[i], used
+            used += 1
+        codes[i] = table[at, 1]
+    return used
+
+
+@kernel
+def find_keys(keys, table, codes):
+    """Numbers of keys already in the table; -1 for others."""
+    mask = len(table) - 1
+    for i in range(len(keys)):
+        at = mix63(keys[i]) & mask
+        while table[at, 1] >= 0 and table[at, 0] != keys[i]:
+            at = (at + 1) & mask
+        codes[i] = table[at, 1]
+
+
+@allocating_kernel
+def sort_by_key(codes, starts, order):
+    """Stable counting sort: starts (n_keys + 1,), and order gets the places of code 0, of code 1, ...; -1 is left out."""
+    starts[:] = 0
+    for i in range(len(codes)):
+        if codes[i] >= 0:
+            starts[codes[i] + 1] += 1
+    for k in range(1, len(starts)):
+        starts[k] += starts[k - 1]
+    cursor = starts[:-1].copy()
+    for i in range(len(codes)):
+        if codes[i] >= 0:
+            order[cursor[codes[i]]] = i
+            cursor[codes[i]] += 1
+
+
+@kernel
+def late_keys_last(starts, time, number):
+    """Number keys so that those with an event behind its predecessor come last; returns how many are in order."""
+    ordered = 0
+    for k in range(len(starts) - 1):
+        number[k] = 0
+        for e in range(starts[k] + 1, starts[k + 1]):
+            if time[e] < time[e - 1]:
+                number[k] = 1
+                break
+        ordered += 1 - number[k]
+    first, last = 0, ordered
+    for k in range(len(starts) - 1):
+        if number[k]:
+            number[k] = last
+            last += 1
+        else:
+            number[k] = first
+            first += 1
+    return ordered
+
+
+@kernel
+def arrange_keys(starts, number, moved, places):
+    """Starts of the renumbered keys, and where each of their items was."""
+    moved[0] = 0
+    for k in range(len(number)):
+        moved[number[k] + 1] = starts[k + 1] - starts[k]
+    for k in range(len(number)):
+        moved[k + 1] += moved[k]
+    for k in range(len(number)):
+        to = moved[number[k]]
+        for i in range(starts[k], starts[k + 1]):
+            places[to] = i
+            to += 1
+
+
+@kernel
+def keep_sources(order, starts, source, mask, kept_order, kept_starts):
+    """The events of some sources only, still sorted; returns how many."""
+    to = 0
+    for k in range(len(starts) - 1):
+        kept_starts[k] = to
+        for i in range(starts[k], starts[k + 1]):
+            if (mask >> source[order[i]]) & 1:
+                kept_order[to] = order[i]
+                to += 1
+    kept_starts[len(starts) - 1] = to
+    return to
+
+
+@kernel
+def gather_columns(rows, order, to):
+    """to[c] becomes column c of the rows that `order` names, for every column."""
+    for e in range(len(order)):
+        for c in range(len(to)):
+            to[c, e] = rows[order[e], c]
+
+
+@kernel
+def in_log_order(arrival, tp, offset):
+    """Whether events already stand in log order, as a lake scan of one source leaves them."""
+    for i in range(1, len(arrival)):
+        if arrival[i] < arrival[i - 1]:
+            return False
+        if arrival[i] == arrival[i - 1] and (tp[i] < tp[i - 1] or (tp[i] == tp[i - 1] and offset[i] <= offset[i - 1])):
+            return False
+    return True
+
+
+@kernel
+def ascending(values):
+    """Whether no value is below the one before it."""
+    for i in range(1, len(values)):
+        if values[i] < values[i - 1]:
+            return False
+    return True
+
+
+@kernel
+def align_reads(events, reads, ev_rank, ev_time, rd_rank, applied, newest):
+    """For each read: how many events it knows (an index into the sorted events), and their newest time."""
+    for k in range(len(reads) - 1):
+        e, latest = events[k], NULL
+        for j in range(reads[k], reads[k + 1]):
+            while e < events[k + 1] and ev_rank[e] < rd_rank[j]:
+                latest = max(latest, ev_time[e])
+                e += 1
+            applied[j], newest[j] = e, latest
+
+
+@kernel
+def judge_freshness(newest, rd_time, ttl, status, age_s):
+    """PRESENT, STALE or MISSING, and the age in seconds, of a view with this TTL (-1: none)."""
+    for j in range(len(newest)):
+        if newest[j] == NULL:
+            status[j], age_s[j] = MISSING, math.nan
+        else:
+            status[j] = STALE if ttl >= 0 and rd_time[j] - newest[j] > ttl else PRESENT
+            age_s[j] = max(0, rd_time[j] - newest[j]) / 1000.0
+
+
+@kernel
+def chain_reads(reads, pos_starts, pos_tp, pos_offset, chain, newest):
+    """Split the reads of each key into chains of nested positions; returns the number of chains.
+
+    Reads come in order of their positions' sums. Those of one epoch are nested, for a state only
+    grows; a state rebuilt under a new epoch may have taken its partitions in another order.
+    chain: (n_reads,) out; newest: (n_reads,) scratch, the last read of each chain of the key at hand.
+    """
+    most = 0
+    for k in range(len(reads) - 1):
+        used = 0
+        for j in range(reads[k], reads[k + 1]):
+            place = 0
+            while place < used:
+                last = newest[place]
+                if holds(pos_starts[j], pos_starts[j + 1], pos_starts[last], pos_starts[last + 1], pos_tp, pos_offset):
+                    break
+                place += 1
+            chain[j], newest[place] = place, j
+            used = max(used, place + 1)
+        most = max(most, used)
+    return most
+
+
+@kernel
+def holds(first, end, other_first, other_end, pos_tp, pos_offset):
+    """Whether one position holds everything another does."""
+    for q in range(other_first, other_end):
+        if offset_in(first, end, pos_tp[q], pos_tp, pos_offset) < pos_offset[q]:
+            return False
+    return True
+
+
+@kernel
+def offset_in(first, end, tp, pos_tp, pos_offset):
+    """The offset a position has of one topic and partition, -1 if none."""
+    for p in range(first, end):
+        if pos_tp[p] == tp:
+            return pos_offset[p]
+    return -1
+
+
+@kernel
+def covered_ranks(events, ev_tp, ev_offset, reads, pos_starts, pos_tp, pos_offset, ranks):
+    """Rank of each event: the first read of its key whose position holds it, found by halving; n_reads if none does.
+
+    The reads of a key are one chain, so an event that a read holds is held by every later one.
+    """
+    for k in range(len(events) - 1):
+        for e in range(events[k], events[k + 1]):
+            low, high = reads[k], reads[k + 1]
+            while low < high:
+                middle = (low + high) // 2
+                held = offset_in(pos_starts[middle], pos_starts[middle + 1], ev_tp[e], pos_tp, pos_offset)
+                if held >= ev_offset[e]:
+                    high = middle
+                else:
+                    low = middle + 1
+            ranks[e] = low if low < reads[k + 1] else reads[len(reads) - 1]

@@ -117,6 +117,7 @@ chromium:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
 
 kernels: $(STAMP) ## compile the engine's kernels, or find them compiled
+	@echo "compiling the engine's kernels, or loading them (the first time takes a minute)"
 	@$(RUN) -m fraud_assets.engine
 
 # ------------------------------------------------------------------------------------------ measure

@@ -60,7 +60,9 @@ def _up(var_dir: Path, names: list[str]) -> None:
     stack = stacks.up(chosen, var_dir, given, tell=print, prepare=prepare)
     for service in stack.services:
         _say_if_moved(service, stack.context.ports[service.name])
-    print(f"logs in {var_dir / 'logs'}; stop with: python -m deploy.local.stack down --var {var_dir}")
+    # Under make there may be no `python` on PATH but the system's.
+    stop = "make down" if "MAKELEVEL" in os.environ else f"python -m deploy.local.stack down --var {var_dir}"
+    print(f"logs in {var_dir / 'logs'}; stop with: {stop}")
 
 
 def _say_if_moved(service: Service, port: int) -> None:

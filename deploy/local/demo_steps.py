@@ -74,14 +74,16 @@ class Steps:
             self.console.print(f"{head} …")
         columns = (SpinnerColumn(), TextColumn(head), TimeElapsedColumn(), TextColumn("[dim]{task.fields[said]}"))
         try:
-            with Progress(*columns, console=self.console, transient=True) as self._progress:
+            redrawn = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+            with redrawn as self._progress:
                 self._progress.add_task("", total=None, said="")
                 yield step
         except StepFailed as failure:
             raise StepFailed(f"step {self._count} of {self._total}, {title}: {failure}") from failure
         finally:
             self._progress = None
-        self.console.print(f"[green]✔[/] {head} [dim]{step.elapsed_s:.1f} s[/]  {escape(step.result)}")
+        done = f"[green]✔[/] {head} [dim]{step.elapsed_s:.1f} s[/]  {escape(step.result)}"
+        self.console.print(done, soft_wrap=True)
 
     def log_path(self, name: str) -> Path:
         return self._log_dir / f"{name}.log"

@@ -232,6 +232,8 @@ def up(
     existing = attach(var_dir)
     if existing is not None:
         tell(f"already running in {var_dir}")
+        for service in existing.services:
+            tell(f"{service.name:<18} {existing.state(service.name).lower():<6} {service.url(existing.context)}")
         return existing
     chosen = tuple(CATALOGUE[name] for name in names)
     ports = choose_ports(service.preferred_port for service in chosen)

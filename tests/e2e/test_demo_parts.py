@@ -109,6 +109,19 @@ def test_a_command_sees_the_stacks_environment(steps: Steps) -> None:
     assert said.strip() == "42"
 
 
+def test_a_log_gets_one_line_for_a_finished_step(tmp_path: Path) -> None:
+    """Where nothing can be redrawn: no blank lines, and no breaks that would cut an address in two."""
+    said = StringIO()
+    steps = Steps(Console(file=said, width=40), 1, tmp_path, {})
+
+    with steps.step("the quick one") as step:
+        step.result = "http://127.0.0.1:3000/a/rather/long/address"
+
+    first, second = said.getvalue().splitlines()
+    assert first == "[1/1] the quick one …"
+    assert second.startswith("✔ [1/1] the quick one ") and second.endswith("/long/address")
+
+
 # -- the summary -------------------------------------------------------------------------------------
 
 

@@ -98,11 +98,24 @@ def _local(port: int, path: str = "") -> str:
 def prepare_dagster(context: Context) -> None:
     """Dagster reads its settings from DAGSTER_HOME; the repository's file is the truth, so it is copied each time."""
     context.dir("mlflow")
-    shutil.copyfile(ROOT / "dagster.yaml", context.dir("dagster") / "dagster.yaml")
+    home = context.dir("dagster")
+    shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
+    if not (home / "schedules" / "schedules.db").exists():
+        _create_storage(home)
     if "dagster-code" in context.ports:
         server = {"host": LOOPBACK, "port": context.port("dagster-code"), "location_name": CODE_LOCATION}
         # JSON is YAML.
         _workspace(context).write_text(json.dumps({"load_from": [{"grpc_server": server}]}))
+
+
+def _create_storage(home: Path) -> None:
+    """Dagster's databases, by one process. Two that find none both make them, and stamp them with their version
+    twice: alembic then refuses them (`more than one head present`), for ever.
+    """
+    import dagster as dg  # takes two seconds, and only a new folder needs it
+
+    with dg.DagsterInstance.from_config(str(home)):
+        pass
 
 
 def _workspace(context: Context) -> Path:

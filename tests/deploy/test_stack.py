@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import redis
 
 from deploy.local import probes
 from deploy.local.ports import LOOPBACK, choose_ports, is_free
-from deploy.local.services import VALKEY, Service
+from deploy.local.services import VALKEY, Context, Service, prepare_dagster
 from deploy.local.stack import ServiceFailed, ServiceMissing, attach, down, running, up
 from deploy.local.state import StackState, write_state
 from tests.deploy.client import PATIENCE_S, poll_until
@@ -155,6 +156,15 @@ def is_running(pid):
 
 def test_debians_redis_can_take_valkeys_place(debian_redis):
     assert redis.Redis.from_url(debian_redis).info("server")["redis_version"].startswith("7.")
+
+
+def test_dagsters_databases_are_there_before_several_processes_look_for_them(tmp_path):
+    """Webserver, code server and the first run start together; each would make what it does not find."""
+    prepare_dagster(Context(tmp_path, {}, {}))
+
+    with sqlite3.connect(tmp_path / "dagster" / "schedules" / "schedules.db") as database:
+        assert len(database.execute("select * from alembic_version").fetchall()) == 1
+    assert (tmp_path / "dagster" / "history" / "runs.db").exists()
 
 
 # -- up and down -----------------------------------------------------------------------------------

@@ -69,16 +69,15 @@ def tile_start(time, tile_ms, inverse):
 def places_in_order(reads, events, ev_time, floor, applied, low):
     """low (n_reads,): the first event each read's window holds, for floors that ascend in every key.
 
-    Read and event take turns without a branch on which comes next, for the processor would guess wrong half the time.
+    Places are unsigned here, or every look at an event would first ask whether it counts from the end.
     """
     for k in range(len(reads) - 1):
-        at, end, last = events[k], events[k + 1], max(events[k + 1] - 1, 0)
-        j = reads[k]
-        while j < reads[k + 1]:
-            low[j] = min(at, applied[j])
-            out = np.int64(at < end) & np.int64(ev_time[min(at, last)] < floor[j])
-            at += out
-            j += 1 - out
+        at = np.uint64(events[k])
+        for j in range(reads[k], reads[k + 1]):
+            end, lowest = np.uint64(applied[j]), floor[j]
+            while at < end and ev_time[at] < lowest:
+                at += np.uint64(1)
+            low[j] = np.int64(at)
 
 
 @kernel

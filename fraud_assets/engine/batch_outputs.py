@@ -105,14 +105,12 @@ def finish_ratios(ratios, wide, narrow):
 def scatter_rows(made, columns, row_of, matrix):
     """Write the first rows of a block's values, (n_outputs, n_reads), to the rows and columns of the matrix.
 
-    Sixteen reads at a time: a cache line of each output is read once, and sixteen rows stay at hand.
+    A row at a time: its cache lines are fetched once, and the processor can wait for several rows at once.
     """
-    for first in range(0, len(row_of), LINE):
-        end = min(first + LINE, len(row_of))
+    for j in range(len(row_of)):
+        row = matrix[row_of[j]]
         for c in range(len(columns)):
-            column = columns[c]
-            for j in range(first, end):
-                matrix[row_of[j], column] = made[c, j]
+            row[columns[c]] = made[c, j]
 
 
 @kernel

@@ -14,6 +14,7 @@ import numpy as np
 
 from fraud_assets.engine.jit import inlined, kernel
 from fraud_assets.engine.kernels import (
+    HIGHEST,
     NULL,
     ROW_ID,
     ROW_OFFSET,
@@ -26,10 +27,20 @@ from fraud_assets.engine.kernels import (
     update_dated,
     update_plain,
 )
-from fraud_assets.engine.packing import TORN, get_hash, get_number, get_tile, put_hash, put_number, put_tiles
+from fraud_assets.engine.packing import (
+    TORN,
+    get_hash,
+    get_number,
+    get_tile,
+    get_window_head,
+    put_hash,
+    put_number,
+    put_window,
+    skip_accumulator,
+)
 from fraud_assets.features.layout import Acc
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 # Ids of the last scored events a state keeps, so that a scorer can tell that it reads its own
 # transaction. A retry comes within a few transactions of one account; more would be dead weight.
@@ -46,22 +57,35 @@ _SCRATCH = 64
 
 @inlined
 def tile_of(time, tile_ms):
-    """The tile an instant lies in; every instant of a lifetime window lies in tile 0."""
-    return time // tile_ms if tile_ms > 0 else np.int64(0)
+    """The tile an instant lies in; every instant of a lifetime window lies in tile 0.
+
+    A division of doubles and a correction, for one of 64-bit integers takes four times as long. Instants
+    are below 2**53, so the quotient is at most one off.
+    """
+    if tile_ms <= 0:
+        return np.int64(0)
+    tile = np.int64(math.floor(float(time) / float(tile_ms)))
+    rest = time - tile * tile_ms
+    return tile - np.int64(rest < 0) + np.int64(rest >= tile_ms)
 
 
 @inlined
 def expiry_floor(newest, length, tile_ms, lateness):
     """First tile still kept: the tile of `newest - window - lateness` (DESIGN §2's second floor)."""
-    return (newest - length - lateness) // tile_ms if tile_ms > 0 else np.int64(NO_FLOOR)
+    return tile_of(newest - length - lateness, tile_ms) if tile_ms > 0 else np.int64(NO_FLOOR)
 
 
 @inlined
 def read_floor(t, newest, length, tile_ms, lateness):
     """First tile a decision at `t` reads: the later of the window's own floor and the expiry floor."""
-    if tile_ms <= 0:
-        return np.int64(NO_FLOOR)
-    return max((t - length) // tile_ms, (newest - length - lateness) // tile_ms)
+    return tile_of(max(t, newest - lateness) - length, tile_ms) if tile_ms > 0 else np.int64(NO_FLOOR)
+
+
+@inlined
+def expired(time, newest, length, tile_ms, lateness):
+    """Whether an event's tile has expired; an instant after the boundary's needs no division to say no."""
+    kept = newest - length - lateness
+    return tile_ms > 0 and time < kept and tile_of(time, tile_ms) < tile_of(kept, tile_ms)
 
 
 @kernel
@@ -164,8 +188,8 @@ def get_window(accs, first_acc, end_acc, raw, at, stride, floor, spare, tiles, s
 
     spare: how many more tiles the caller may open beside them.
     """
-    at = get_number(raw, at, scratch, 0)
-    if at < 0 or scratch[0] < 0:
+    at = get_window_head(raw, at, scratch)
+    if at < 0:
         return np.int64(0), TORN
     total, kept, before = scratch[0], np.int64(0), np.int64(0)
     for _ in range(total):
@@ -178,6 +202,67 @@ def get_window(accs, first_acc, end_acc, raw, at, stride, floor, spare, tiles, s
         if before >= floor:
             kept += 1
     return kept, at
+
+
+@inlined
+def split_window(accs, first_acc, end_acc, raw, at, stride, floor, touched, spare, tiles, scratch):
+    """Find what a fold leaves as it is: the tiles from `floor` up to `touched`, whose bytes can be copied.
+
+    Tiles from `touched` on are read to `tiles`. Returns (how many those are, what is left as `put_window`
+    takes it, next place or TORN). spare: how many more tiles the caller may open. An event is nearly
+    always of the last tile or a later one, and then nothing between the expired and the last is looked at.
+    """
+    count = left = first = final = run = run_last = run_end = before = np.int64(0)
+    at = get_window_head(raw, at, scratch)
+    total, span, last_start, end = scratch[0], scratch[1], at + scratch[2], at + scratch[2] + scratch[3]
+    if at < 0 or (1 + spare) * stride > len(tiles):
+        return count, (left, first, final, run, run_last, run_end), TORN
+    last = np.int64(HIGHEST)
+    for n in range(total):
+        start = at
+        at = get_number(raw, at, scratch, 0)
+        number = before + scratch[0]
+        last = number + span if n == 0 else last
+        # Tiles ascend; bytes that say otherwise could be copied twice and outgrow the room for them.
+        if at < 0 or (n > 0 and number <= before) or (count + 1 + spare) * stride > len(tiles):
+            return count, (left, first, final, run, run_last, run_end), TORN
+        if left == 0 and number >= floor and touched >= last and start <= last_start:
+            left, first, final, run, run_last, run_end = total - n, number, last, at, last_start, end
+            if touched == last:
+                at = start if start == last_start else get_number(raw, last_start, scratch, 0)
+                final = before if start == last_start else last - scratch[0]
+                at = get_tile(accs, first_acc, end_acc, raw, last_start, final, tiles, 0) if at >= 0 else TORN
+                count, left, run_end = np.int64(1), left - 1, last_start
+            else:
+                at = end
+            break
+        if number >= touched:
+            at = get_tile(accs, first_acc, end_acc, raw, start, before, tiles, count * stride)
+            count += 1
+        else:
+            if number >= floor:
+                if left == 0:
+                    first, run = number, at
+                left, final, run_last = left + 1, number, start
+            for a in range(first_acc, end_acc):
+                at = skip_accumulator(accs[a, 0], accs[a, 3], accs[a, 4], accs[a, 5], raw, at, scratch)
+            run_end = at
+        if at < 0:
+            break
+        before = number
+    return count, (left, first, final, run, run_last, run_end), at if at == end else TORN
+
+
+@inlined
+def first_touched(units, u, rows, first_row, end_row, applied, tile_ms, floor):
+    """The lowest tile that the rows change; above all tiles if none."""
+    lowest = np.int64(HIGHEST)
+    for i in range(first_row, end_row):
+        if listens(units, u, rows, applied, i):
+            tile = tile_of(rows[i, ROW_TIME], tile_ms)
+            if tile >= floor:
+                lowest = min(lowest, tile)
+    return lowest
 
 
 @inlined
@@ -226,18 +311,19 @@ def fold_state(
             if listens(units, u, rows, applied, i):
                 newest = max(newest, rows[i, ROW_TIME])
                 for k in range(units[u, 3], units[u, 4]):
-                    late += tile_of(rows[i, ROW_TIME], windows[k, 1]) < expiry_floor(
-                        newest, windows[k, 0], windows[k, 1], units[u, 1]
-                    )
+                    late += expired(rows[i, ROW_TIME], newest, windows[k, 0], windows[k, 1], units[u, 1])
         to = put_number(out, to, newest)
         to = put_number(out, to, late)
         for k in range(units[u, 3], units[u, 4]):
             tile_ms, stride, first_acc, end_acc = windows[k, 1], windows[k, 2], windows[k, 3], windows[k, 4]
             floor = expiry_floor(newest, windows[k, 0], tile_ms, units[u, 1]) if newest != NULL else np.int64(NO_FLOOR)
-            count = np.int64(0)
+            touched = first_touched(units, u, rows, first_row, end_row, applied, tile_ms, floor)
+            count = nothing = np.int64(0)
+            kept = (nothing, nothing, nothing, nothing, nothing, nothing)
             if len(raw) > 0:
-                count, at = get_window(
-                    accs, first_acc, end_acc, raw, at, stride, floor, end_row - first_row, tiles, scratch
+                spare = end_row - first_row
+                count, kept, at = split_window(
+                    accs, first_acc, end_acc, raw, at, stride, floor, touched, spare, tiles, scratch
                 )
                 if at < 0:
                     return TORN
@@ -247,7 +333,7 @@ def fold_state(
                     if tile >= floor:
                         place, count = find_tile(accs, first_acc, end_acc, tiles, count, stride, tile)
                         update_tile(accs, first_acc, end_acc, tiles, place * stride, rows[i], scratch)
-            to = put_tiles(accs, first_acc, end_acc, tiles, count, stride, out, to)
+            to = put_window(accs, first_acc, end_acc, raw, kept, tiles, count, stride, out, to)
     return to if at == len(raw) else TORN
 
 
@@ -332,8 +418,8 @@ def merge_states(
                 else np.int64(NO_FLOOR)
             )
             count, a = get_window(accs, first_acc, end_acc, left, a, stride, floor, 0, tiles, scratch)
-            b = get_number(right, b, scratch, 0)
-            if a < 0 or b < 0 or scratch[0] < 0:
+            b = get_window_head(right, b, scratch)
+            if a < 0 or b < 0:
                 return TORN
             before = np.int64(0)
             for _ in range(scratch[0]):
@@ -348,7 +434,9 @@ def merge_states(
                 place, count = find_tile(accs, first_acc, end_acc, tiles, count, stride, before)
                 for c in range(first_acc, end_acc):
                     merge(accs[c, 0], accs[c, 3], accs[c, 4], tiles, place * stride + accs[c, 1], tile, accs[c, 1])
-            to = put_tiles(accs, first_acc, end_acc, tiles, count, stride, out, to)
+            nothing = np.int64(0)
+            kept = (nothing, nothing, nothing, nothing, nothing, nothing)
+            to = put_window(accs, first_acc, end_acc, left, kept, tiles, count, stride, out, to)
     return to if a == len(left) and b == len(right) else TORN
 
 
@@ -357,18 +445,31 @@ def read_window(accs, outs, first_acc, end_acc, first_out, end_out, raw, at, flo
     """Merge the tiles from `floor` on, write the window's outputs into `values`; returns the next place."""
     for a in range(first_acc, end_acc):
         initialise(accs[a, 0], merged, accs[a, 1], accs[a, 5])
-    at = get_number(raw, at, scratch, 0)
-    if at < 0 or scratch[0] < 0:
+    at = get_window_head(raw, at, scratch)
+    if at < 0:
         return TORN
+    total, span, end = scratch[0], scratch[1], at + scratch[2] + scratch[3]
     before = np.int64(0)
-    for _ in range(scratch[0]):
-        at = get_tile(accs, first_acc, end_acc, raw, at, before, tile, 0)
-        if at < 0:
-            return TORN
-        before = tile[0]
-        if before >= floor:
+    for n in range(total):
+        start = at
+        at = get_number(raw, at, scratch, 0)
+        number = before + scratch[0]
+        # A window that ended before its floor is passed over whole.
+        if n == 0 and at >= 0 and number + span < floor:
+            at = end
+            break
+        if number >= floor:
+            at = get_tile(accs, first_acc, end_acc, raw, start, before, tile, 0)
+            if at < 0:
+                return TORN
             for a in range(first_acc, end_acc):
                 merge(accs[a, 0], accs[a, 3], accs[a, 4], merged, accs[a, 1], tile, accs[a, 1])
+        else:
+            for a in range(first_acc, end_acc):
+                at = skip_accumulator(accs[a, 0], accs[a, 3], accs[a, 4], accs[a, 5], raw, at, scratch)
+        before = number
+    if at != end:
+        return TORN
     for o in range(first_out, end_out):
         values[outs[o, 6]] = finalize(outs[o, 0], merged, outs[o, 1], outs[o, 2], outs[o, 3], outs[o, 4], outs[o, 5], t)
     return at

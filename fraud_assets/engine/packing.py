@@ -15,6 +15,12 @@ DISTINCT, MODE, LAST, PROFILE = int(Acc.DISTINCT), int(Acc.MODE), int(Acc.LAST),
 
 TORN = -1
 
+HASH_BYTES = 8
+# Bytes of a length within a window; no view's state of an entity may reach 64 KiB.
+LENGTH_BYTES = 2
+# Bytes of a 64-bit number at seven bits each.
+LONGEST_NUMBER = 10
+
 
 @inlined
 def put_number(raw, at, value):
@@ -134,17 +140,104 @@ def get_accumulator(op, cap, fields, width, raw, at, w, o):
     return at
 
 
+@inlined
+def skip_number(raw, at):
+    """The place after one number, or TORN where the bytes end too soon."""
+    if at < 0:
+        return TORN
+    end = min(at + LONGEST_NUMBER, len(raw))
+    while at < end and raw[at] >= 128:
+        at += 1
+    return at + 1 if at < end else TORN
+
+
+@inlined
+def skip_bytes(raw, at, count):
+    return at + count if 0 <= at <= len(raw) - count else TORN
+
+
+@inlined
+def skip_accumulator(op, cap, fields, width, raw, at, scratch):
+    """The place after one accumulator, or TORN; what it holds is not looked at beyond its length."""
+    if op == COUNT or op == SUM or op == MIN or op == MAX:
+        return skip_number(raw, at)
+    if op == SQUARES:
+        return skip_number(raw, skip_number(raw, at))
+    at = get_number(raw, at, scratch, 0)
+    if at < 0:
+        return at
+    held = scratch[0]
+    if held < 0 or held > width or ((op == DISTINCT or op == MODE) and held > cap + 1):
+        return TORN
+    if op == DISTINCT:
+        at = skip_bytes(raw, at, HASH_BYTES * min(held, cap))
+    elif op == MODE:
+        for _ in range(2 * min(held, cap)):
+            at = skip_number(raw, at)
+    elif op == LAST and held != 0:
+        at = skip_number(raw, skip_bytes(raw, skip_number(raw, skip_number(raw, at)), 2 * HASH_BYTES))
+    elif op == PROFILE:
+        if 1 + held * (3 + fields) > width:
+            return TORN
+        for _ in range(held):
+            at = skip_bytes(raw, skip_number(raw, at), 2 * HASH_BYTES)
+            for _ in range(fields):
+                at = skip_number(raw, at)
+    return at
+
+
+@inlined
+def get_window_head(raw, at, words):
+    """Read a window's head to words[0:4]: number of tiles, last tile number less the first, bytes before the last tile, bytes of it.
+
+    Returns where the tiles begin, or TORN if they would end beyond `raw`. An empty window is its count alone.
+    """
+    at = get_number(raw, at, words, 0)
+    if at < 0 or words[0] < 0:
+        return TORN
+    words[1], words[2], words[3] = 0, 0, 0
+    if words[0] == 0:
+        return at
+    at = skip_bytes(raw, get_number(raw, at, words, 1), 2 * LENGTH_BYTES)
+    if at < 0 or words[1] < 0:
+        return TORN
+    words[2] = np.int64(raw[at - 4]) | np.int64(raw[at - 3]) << 8
+    words[3] = np.int64(raw[at - 2]) | np.int64(raw[at - 1]) << 8
+    return at if at + words[2] + words[3] <= len(raw) else TORN
+
+
 @kernel
-def put_tiles(accs, first_acc, end_acc, tiles, count, stride, raw, at):
-    """Write `count` tiles; returns the next place in `raw`."""
-    at = put_number(raw, at, count)
-    before = np.int64(0)
+def put_window(accs, first_acc, end_acc, raw, kept, tiles, count, stride, out, at):
+    """Write a window: tiles left as they were, whose bytes are copied from `raw`, then `count` new or changed ones.
+
+    kept: how many are left, the first and the last number of them, and where in `raw` the first goes on
+    behind its number, where the last begins and where it ends. Returns the next place in `out`.
+    """
+    left, first, last, run, run_last, run_end = kept
+    at = put_number(out, at, left + count)
+    if left + count == 0:
+        return at
+    span = (tiles[(count - 1) * stride] if count > 0 else last) - (first if left > 0 else tiles[0])
+    lengths = put_number(out, at, span)
+    at = start = tail = lengths + 2 * LENGTH_BYTES
+    if left > 0:
+        at = put_number(out, at, first)
+        if left > 1:
+            tail = at + run_last - run
+        # Counted like this it compiles to one block copy, with a running place to a byte at a time.
+        for b in range(run_end - run):
+            out[at + b] = raw[run + b]
+        at += run_end - run
+    before = last if left > 0 else np.int64(0)
     for k in range(count):
-        tile = k * stride
-        at = put_number(raw, at, tiles[tile] - before)
+        tile, tail = k * stride, at
+        at = put_number(out, at, tiles[tile] - before)
         before = tiles[tile]
         for a in range(first_acc, end_acc):
-            at = put_accumulator(accs[a, 0], accs[a, 3], accs[a, 4], tiles, tile + accs[a, 1], raw, at)
+            at = put_accumulator(accs[a, 0], accs[a, 3], accs[a, 4], tiles, tile + accs[a, 1], out, at)
+    for k in range(LENGTH_BYTES):
+        out[lengths + k] = np.uint8((tail - start) >> (8 * k))
+        out[lengths + LENGTH_BYTES + k] = np.uint8((at - tail) >> (8 * k))
     return at
 
 

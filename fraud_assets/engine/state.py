@@ -6,9 +6,11 @@ A state is the packed bytes of a (view group, entity):
     n, then n pairs (topic-partition code, last applied offset)       the position P
     RECENT hashes                                                    ids of the last scored events
     per unit: newest event time, late counter,
-      per window: number of tiles, then tiles: [tile number, accumulators…] ascending
+      per window: number of tiles; unless 0: last tile number less the first, two bytes each for the
+        length of all tiles before the last and of the last; tiles: [tile number, accumulators…] ascending
 
-Only tiles that an event touched exist, and those behind `newest - window - lateness` are dropped,
+An event nearly always changes the last tile or opens a new one, so the lengths let a fold copy all others
+as they are, and a read pass over a window that has ended. Only tiles that an event touched exist, and those behind `newest - window - lateness` are dropped,
 so the state at rest does not depend on the order of arrival.
 """
 
@@ -21,7 +23,7 @@ import numpy.typing as npt
 
 from fraud_assets.engine import fold_kernels as kernels
 from fraud_assets.engine.kernels import NULL
-from fraud_assets.engine.packing import TORN, get_number, get_tile
+from fraud_assets.engine.packing import TORN, get_number, get_tile, get_window_head
 from fraud_assets.engine.plan import EnginePlan, GroupPlan, Ints
 from fraud_assets.features.layout import Acc, AccSpec
 
@@ -31,6 +33,8 @@ NOTHING = np.empty(0, np.uint8)
 MAX_POSITIONS = 4096
 # Words of one tile or profile version that a kernel sets aside; above the widest row of fields.
 SCRATCH_WORDS = 256
+# Most bytes of a window besides its tiles.
+WINDOW_HEAD = 24
 
 
 class BadState(ValueError):
@@ -65,7 +69,7 @@ class StateEngine:
         self._widest = max(int(window[2]) for window in windows)
         # What one row can add to a packed state: a tile of each window, and its position.
         self._growth = 64 + sum(12 + 10 * int(window[2]) for window in windows)
-        self._empty = 64 + 8 * kernels.RECENT + 20 * len(group.group.units) + len(windows)
+        self._empty = 64 + 8 * kernels.RECENT + 20 * len(group.group.units) + WINDOW_HEAD * len(windows)
         self._max_tiles = [
             self._tile_limit(unit_number, w) for unit_number in range(*self._range) for w in self._windows(unit_number)
         ]
@@ -156,7 +160,7 @@ class StateEngine:
     ) -> tuple[int, dict[int, tuple[int, ...]]]:
         tile = np.empty(self._widest, np.int64)
         found: dict[int, tuple[int, ...]] = {}
-        at = get_number(raw, at, self._scratch, 0)
+        at = get_window_head(raw, at, self._scratch)
         if at < 0:
             return TORN, found
         before, first_acc, end_acc = 0, int(self.plan.windows[window, 3]), int(self.plan.windows[window, 4])

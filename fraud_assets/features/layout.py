@@ -20,6 +20,9 @@ MAX_STATE_BYTES = 64 * 1024
 # Versions of a profile a state remembers; a decision older than all of them reads null everywhere.
 PROFILE_VERSIONS = 4
 
+# Bytes of a window besides its tiles: how many, their span, and two lengths.
+WINDOW_HEAD = 12
+
 PROFILE_OPS = frozenset({Op.PROFILE, Op.PROFILE_AGE})
 
 
@@ -175,7 +178,7 @@ class Unit:
         tiles = 0
         for window, accs in self.windows.items():
             tile_bytes = 4 + sum(spec.worst_bytes for spec in accs.values())
-            tiles += 3 + window.max_tiles(self.view.lateness_ms) * tile_bytes
+            tiles += WINDOW_HEAD + window.max_tiles(self.view.lateness_ms) * tile_bytes
         return 20 + tiles
 
 

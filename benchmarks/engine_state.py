@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.engine_training_set import payments
 from benchmarks.measure import report
 from fraud_assets.contracts.events import Category, Outcome, PaymentMethod, Tier, Transaction
-from fraud_assets.engine.plan import EnginePlan, GroupPlan, ServicePlan
+from fraud_assets.engine.plan import EnginePlan, GroupPlan, Ints, ServicePlan
 from fraud_assets.engine.prepare import Columns, rows_of
 from fraud_assets.engine.request import RequestReader
 from fraud_assets.engine.state import StateEngine
@@ -21,27 +21,36 @@ from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
 
 ROWS = 200_000
 MICRO_BATCH = 1_000
+PASSES = 3
 READS = 3_000
 
 States = dict[int, bytes]
 
 
 def fold_group(engine: EnginePlan, group: GroupPlan, columns: Columns) -> tuple[States, float]:
-    """(states by entity, seconds) of folding every payment into one group."""
+    """(states by entity, median seconds) of folding every payment into one group."""
     folder, keys = StateEngine(engine, group), columns.keys(group.group.entity)
     rows = rows_of(engine, group, columns)
     folder.fold(None, rows[:1])
+    taken = []
+    for _ in range(PASSES):
+        states, seconds = fold_rows(folder, keys, rows)
+        taken.append(seconds)
+    return states, statistics.median(taken)
+
+
+def fold_rows(folder: StateEngine, keys: Ints, rows: Ints) -> tuple[States, float]:
+    """(states by entity, seconds) of folding rows, in micro-batches, into nothing."""
     states: States = {}
     started = time.perf_counter()
     for first in range(0, len(rows), MICRO_BATCH):
         batch = keys[first : first + MICRO_BATCH]
         order = np.argsort(batch, kind="stable")
-        entities, starts = np.unique(batch[order], return_index=True)
-        held = [states.get(int(entity)) for entity in entities]
-        folded = folder.fold_many(
-            held, rows[first : first + MICRO_BATCH][order], np.append(starts, len(batch)).astype(np.int64)
-        )
-        states.update(zip(entities.tolist(), folded.packed, strict=True))
+        by_entity = batch[order]
+        starts = np.flatnonzero(np.diff(by_entity, prepend=by_entity[0] - 1, append=by_entity[-1] + 1))
+        entities = by_entity[starts[:-1]].tolist()
+        folded = folder.fold_many([*map(states.get, entities)], rows[first : first + MICRO_BATCH][order], starts)
+        states.update(zip(entities, folded.packed, strict=True))
     return states, time.perf_counter() - started
 
 

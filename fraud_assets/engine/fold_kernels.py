@@ -318,6 +318,7 @@ def fold_state(
             tile_ms, stride, first_acc, end_acc = windows[k, 1], windows[k, 2], windows[k, 3], windows[k, 4]
             floor = expiry_floor(newest, windows[k, 0], tile_ms, units[u, 1]) if newest != NULL else np.int64(NO_FLOOR)
             touched = first_touched(units, u, rows, first_row, end_row, applied, tile_ms, floor)
+            one = end_row == first_row + 1
             count = nothing = np.int64(0)
             kept = (nothing, nothing, nothing, nothing, nothing, nothing)
             if len(raw) > 0:
@@ -329,8 +330,8 @@ def fold_state(
                     return TORN
             for i in range(first_row, end_row):
                 if listens(units, u, rows, applied, i):
-                    tile = tile_of(rows[i, ROW_TIME], tile_ms)
-                    if tile >= floor:
+                    tile = touched if one else tile_of(rows[i, ROW_TIME], tile_ms)
+                    if floor <= tile < HIGHEST:
                         place, count = find_tile(accs, first_acc, end_acc, tiles, count, stride, tile)
                         update_tile(accs, first_acc, end_acc, tiles, place * stride, rows[i], scratch)
             to = put_window(accs, first_acc, end_acc, raw, kept, tiles, count, stride, out, to)

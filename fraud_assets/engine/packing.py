@@ -2,7 +2,8 @@
 
 Small numbers are zigzag varints, hashes are eight raw bytes, tile numbers are differences, and sets
 write only what they hold. A decoded tile has the fixed layout `[number, accumulators…]` of the
-plan; words of a set beyond its count are not defined.
+plan; words of a set beyond its count are not defined. Places are made unsigned where they index:
+numba would otherwise ask at every byte whether it counts from the end.
 """
 
 import numpy as np
@@ -27,10 +28,10 @@ def put_number(raw, at, value):
     """Zigzag LEB128: small numbers of either sign take one byte."""
     z = (np.uint64(value) << np.uint64(1)) ^ np.uint64(value >> np.int64(63))
     while z >= np.uint64(128):
-        raw[at] = np.uint8((z & np.uint64(127)) | np.uint64(128))
+        raw[np.uint64(at)] = np.uint8((z & np.uint64(127)) | np.uint64(128))
         z >>= np.uint64(7)
         at += 1
-    raw[at] = np.uint8(z)
+    raw[np.uint64(at)] = np.uint8(z)
     return at + 1
 
 
@@ -39,14 +40,14 @@ def get_number(raw, at, words, to):
     """Decode one number to words[to]; returns the next place, or TORN where the bytes end too soon."""
     if at < 0 or at >= len(raw):
         return TORN
-    byte = np.uint64(raw[at])
+    byte = np.uint64(raw[np.uint64(at)])
     at += 1
     z = byte & np.uint64(127)
     shift = np.uint64(7)
     while byte >= np.uint64(128):
         if at >= len(raw) or shift > np.uint64(63):
             return TORN
-        byte = np.uint64(raw[at])
+        byte = np.uint64(raw[np.uint64(at)])
         at += 1
         z |= (byte & np.uint64(127)) << shift
         shift += np.uint64(7)
@@ -58,7 +59,7 @@ def get_number(raw, at, words, to):
 def put_hash(raw, at, value):
     z = np.uint64(value)
     for k in range(8):
-        raw[at + k] = np.uint8(z >> np.uint64(8 * k))
+        raw[np.uint64(at) + np.uint64(k)] = np.uint8(z >> np.uint64(8 * k))
     return at + 8
 
 
@@ -68,7 +69,7 @@ def get_hash(raw, at, words, to):
         return TORN
     z = np.uint64(0)
     for k in range(8):
-        z |= np.uint64(raw[at + k]) << np.uint64(8 * k)
+        z |= np.uint64(raw[np.uint64(at) + np.uint64(k)]) << np.uint64(8 * k)
     words[to] = np.int64(z)
     return at + 8
 
@@ -146,7 +147,7 @@ def skip_number(raw, at):
     if at < 0:
         return TORN
     end = min(at + LONGEST_NUMBER, len(raw))
-    while at < end and raw[at] >= 128:
+    while at < end and raw[np.uint64(at)] >= 128:
         at += 1
     return at + 1 if at < end else TORN
 

@@ -27,7 +27,9 @@ from fraud_assets.engine.packing import TORN, get_number, get_tile, get_window_h
 from fraud_assets.engine.plan import EnginePlan, GroupPlan, Ints
 from fraud_assets.features.layout import Acc, AccSpec
 
+# Read-only as bytes of a store are, or numba would compile every kernel that takes a state twice.
 NOTHING = np.empty(0, np.uint8)
+NOTHING.setflags(write=False)
 
 # Room for the topic-partitions of a state's position: every partition of every topic it could see.
 MAX_POSITIONS = 4096
@@ -99,9 +101,9 @@ class StateEngine:
         """
         if rows.ndim != 2 or rows.shape[1] != self.group.row_width:
             raise ValueError(f"rows of {self.group.name} have {self.group.row_width} columns, got shape {rows.shape}.")
-        sizes = np.array([0, *(len(state) if state else 0 for state in packed)], np.int64)
-        starts = np.cumsum(sizes)
-        raw = np.frombuffer(b"".join(state for state in packed if state), np.uint8) if starts[-1] else NOTHING
+        held = [state or b"" for state in packed]
+        starts = np.cumsum([0, *map(len, held)])
+        raw = np.frombuffer(b"".join(held), np.uint8) if starts[-1] else NOTHING
         self._reserve(int(starts[-1]) + len(packed) * self._empty + len(rows) * self._growth, len(rows))
         applied = np.zeros(len(rows), np.bool_)
         out_starts = np.empty(len(starts), np.int64)

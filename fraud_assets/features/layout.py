@@ -6,6 +6,7 @@ aggregates that need the same accumulator over the same window share it.
 
 import enum
 from dataclasses import dataclass
+from functools import cached_property
 
 from fraud_assets.features.checks import may_be_null
 from fraud_assets.features.expressions import Col, Expr
@@ -75,6 +76,10 @@ class Input:
 
     def key(self) -> tuple[str, str, str, str, bool, bool]:
         """Equality by meaning; expressions compare into trees, so `==` cannot be used."""
+        return self._key
+
+    @cached_property
+    def _key(self) -> tuple[str, str, str, str, bool, bool]:
         return (self.source.name, repr(self.of), repr(self.where), repr(self.present), self.signed, self.hashed)
 
 
@@ -87,6 +92,10 @@ class AccSpec:
     cap: int = 0
 
     def key(self) -> tuple[object, ...]:
+        return self._key
+
+    @cached_property
+    def _key(self) -> tuple[object, ...]:
         return (self.acc, tuple(item.key() for item in self.inputs), self.cap)
 
     @property

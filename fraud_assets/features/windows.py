@@ -102,4 +102,5 @@ def days(n: int) -> Window:
 
 LIFETIME = Window(0)
 VELOCITY = (minutes(1), minutes(5), hours(1), hours(24), days(7), days(30))
-HABIT = (hours(1), hours(24), days(7), days(30))
+# Sets are the dearest of states, so habits are told from novelty at three scales.
+HABIT = (hours(1), hours(24), days(30))

@@ -113,7 +113,7 @@ def test_every_feature_of_the_service_has_exactly_one_family_and_every_family_a_
         ("implied_speed_kmh", "UNUSUAL_PLACE"),
         ("account_distinct_ip_countries_24h", "UNUSUAL_PLACE"),
         ("ip_distinct_cards_24h", "MANY_CARDS"),
-        ("device_distinct_accounts_7d", "SHARED_DEVICE"),
+        ("device_distinct_accounts_24h", "SHARED_DEVICE"),
         ("ip_distinct_accounts_1h", "SHARED_NETWORK"),
         ("card_distinct_accounts_30d", "SHARED_CARD"),
         ("account_distinct_devices_30d", "MANY_DEVICES"),

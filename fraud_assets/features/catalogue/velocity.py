@@ -33,7 +33,7 @@ from fraud_assets.features.language import (
     total,
 )
 from fraud_assets.features.sources import Entity
-from fraud_assets.features.windows import DAY_MS, HABIT, VELOCITY, Window, days, hours, minutes
+from fraud_assets.features.windows import DAY_MS, HABIT, HOUR_MS, VELOCITY, Window, days, hours, minutes
 
 AMOUNT = col("amount_minor")
 
@@ -53,10 +53,16 @@ def _amounts(entity: Entity, windows: tuple[Window, ...] = VELOCITY) -> FeatureV
         retention_ms=TTL_MS,
         aggregates=(
             count(windows=windows),
-            *(op(AMOUNT, windows=windows) for op in (total, mean, least, most, std)),
+            total(AMOUNT, windows=windows),
+            *(op(AMOUNT, windows=_from_an_hour(windows)) for op in (mean, least, most, std)),
         ),
         description=f"How many transactions and how much, per {entity.name}.",
     )
+
+
+def _from_an_hour(windows: tuple[Window, ...]) -> tuple[Window, ...]:
+    """Minutes hold one payment or a burst: how many and how much say it all, and the rest would be heavy."""
+    return tuple(window for window in windows if window.length_ms >= HOUR_MS)
 
 
 def _declines(windows: tuple[Window, ...]) -> tuple[Aggregate, ...]:

@@ -20,13 +20,15 @@ import numpy.typing as npt
 
 from fraud_assets.engine import batch_outputs as outputs
 from fraud_assets.engine import batch_sorting as sorting
-from fraud_assets.engine.batch_blocks import EventTable, GroupRows, joined
-from fraud_assets.engine.batch_units import GroupLayout, Scratch, Targets, run_block
-from fraud_assets.engine.fold_kernels import MISSING
+from fraud_assets.engine.batch_blocks import GroupRows
+from fraud_assets.engine.batch_plan import GroupLayout
+from fraud_assets.engine.batch_shards import EventTable, joined
+from fraud_assets.engine.batch_units import Scratch, Targets, run_block
 from fraud_assets.engine.kernels import NULL
 from fraud_assets.engine.plan import EnginePlan, Ints, ServicePlan
 from fraud_assets.engine.prepare import Columns
 from fraud_assets.engine.request_features import compiled_assembly
+from fraud_assets.engine.tile_kernels import MISSING
 from fraud_assets.features.layout import Input
 
 Floats32 = npt.NDArray[np.float32]

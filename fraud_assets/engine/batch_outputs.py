@@ -6,7 +6,6 @@ columns of a file in `columns_of_rows`.
 
 import math
 
-from fraud_assets.engine.fold_kernels import PRESENT, ratio_of
 from fraud_assets.engine.jit import inlined, kernel
 from fraud_assets.engine.kernels import (
     HIGHEST,
@@ -25,6 +24,8 @@ from fraud_assets.engine.kernels import (
     standard_deviation,
     value_unless,
 )
+from fraud_assets.engine.read_kernels import ratio_of
+from fraud_assets.engine.tile_kernels import PRESENT
 
 # Columns of a table of outputs: kind, offsets a, b, c, cap, field, row in the narrow and the wide
 # matrix of the block or -1, and the row of the view's status.

@@ -11,9 +11,8 @@ import math
 
 import numpy as np
 
-from fraud_assets.engine.batch_ordered import sort_in_place
 from fraud_assets.engine.batch_outputs import CAP, FIELD, KIND, NARROW, STATUS, WIDE, A, B, C, put_value
-from fraud_assets.engine.fold_kernels import PRESENT
+from fraud_assets.engine.batch_sorting import sort_in_place
 from fraud_assets.engine.jit import inlined, kernel
 from fraud_assets.engine.kernels import (
     HIGHEST,
@@ -27,6 +26,7 @@ from fraud_assets.engine.kernels import (
     update_plain,
     wide_product,
 )
+from fraud_assets.engine.tile_kernels import PRESENT
 from fraud_assets.features.layout import Acc
 
 _MIN = int(Acc.MIN)

@@ -7,9 +7,9 @@ event however long the log is.
 
 import math
 
-from fraud_assets.engine.fold_kernels import MISSING, PRESENT, STALE
 from fraud_assets.engine.jit import allocating_kernel, kernel
 from fraud_assets.engine.kernels import NULL, mix63
+from fraud_assets.engine.tile_kernels import MISSING, PRESENT, STALE
 
 # Bits of `mix63`.
 HASH_BITS = 63
@@ -264,3 +264,19 @@ def covered_ranks(events, ev_tp, ev_offset, reads, pos_starts, pos_tp, pos_offse
                 else:
                     low = middle + 1
             ranks[e] = low if low < reads[k + 1] else reads[len(reads) - 1]
+
+
+@kernel
+def sort_in_place(items, count):
+    """Shell sort: nothing is allocated, and nearly sorted items are nearly free."""
+    gap = 1
+    while gap < count // 9:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for i in range(gap, count):
+            item, at = items[i], i
+            while at >= gap and items[at - gap] > item:
+                items[at] = items[at - gap]
+                at -= gap
+            items[at] = item
+        gap //= 3

@@ -11,11 +11,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from fraud_assets.engine import fold_kernels as kernels
+from fraud_assets.engine import read_kernels as kernels
 from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.engine.prepare import hash64
 from fraud_assets.engine.request_features import compiled
 from fraud_assets.engine.state import MAX_POSITIONS, NOTHING, SCRATCH_WORDS, BadState
+from fraud_assets.engine.tile_kernels import RECENT
 from fraud_assets.features.sources import Field, Kind
 
 NAN = float("nan")
@@ -60,7 +61,7 @@ class RequestReader:
             self._ranges,
         )
         self._scratch = (
-            np.empty(1 + 2 * MAX_POSITIONS + kernels.RECENT, np.int64), *(np.empty(widest, np.int64) for _ in range(3))
+            np.empty(1 + 2 * MAX_POSITIONS + RECENT, np.int64), *(np.empty(widest, np.int64) for _ in range(3))
         )  # fmt: skip
         self._values = np.empty(len(plan.slots), np.float64)
         self._status = np.empty(len(plan.engine.units), np.int8)

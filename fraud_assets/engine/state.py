@@ -21,7 +21,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from fraud_assets.engine import fold_kernels as kernels
+from fraud_assets.engine import fold_kernels, merge_kernels
+from fraud_assets.engine import tile_kernels as kernels
 from fraud_assets.engine.kernels import NULL
 from fraud_assets.engine.packing import TORN, get_number, get_tile, get_window_head
 from fraud_assets.engine.plan import EnginePlan, GroupPlan, Ints
@@ -107,7 +108,7 @@ class StateEngine:
         self._reserve(int(starts[-1]) + len(packed) * self._empty + len(rows) * self._growth, len(rows))
         applied = np.zeros(len(rows), np.bool_)
         out_starts = np.empty(len(starts), np.int64)
-        torn = kernels.fold_states(
+        torn = fold_kernels.fold_states(
             self.plan.units, self.plan.windows, self.plan.accs, self.plan.scored, *self._range, raw, starts, rows, row_starts,
             self._head, self._tiles, self._scratch, self._out, out_starts, applied,
         )  # fmt: skip
@@ -121,7 +122,7 @@ class StateEngine:
         """One state of two disjoint histories of an entity (Spark partitions, split backfills). Raises BadState."""
         # A tile that lands between two others splits their difference, so it may weigh more than it did.
         self._reserve(len(one) + 12 * len(other) + self._empty, 0)
-        size = kernels.merge_states(
+        size = merge_kernels.merge_states(
             self.plan.units, self.plan.windows, self.plan.accs, *self._range,
             np.frombuffer(one, np.uint8), np.frombuffer(other, np.uint8), self._head, self._head.copy(), self._head.copy(),
             self._tiles, np.empty(self._widest, np.int64), self._scratch, self._out,

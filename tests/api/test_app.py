@@ -11,7 +11,7 @@ import pytest
 from litestar.testing import TestClient
 
 from api.app import create_app
-from fraud_assets.engine import fold_kernels
+from fraud_assets.engine import read_kernels
 from fraud_assets.models import kernels as model_kernels
 from fraud_assets.stores.online import OnlineStore
 from tests.api.world import Producer, fold_into, published, request, runtime, until, with_champion
@@ -70,7 +70,7 @@ def test_metrics_count_decisions_and_name_the_model(client: TestClient):
 
 def test_no_payment_waits_for_a_kernel(store: OnlineStore, valkey_server: str, producer: Producer, shared_models: Path):
     """Ready is warm: payments of known and of unknown entities find machine code for exactly their types."""
-    kernels = (fold_kernels.read_request, model_kernels.margin, model_kernels.margin_by_feature)
+    kernels = (read_kernels.read_request, model_kernels.margin, model_kernels.margin_by_feature)
     for kernel in kernels:
         kernel._reset_overloads()  # other tests' payments have warmed this process
     fold_into(store, published(6))

@@ -5,10 +5,10 @@ import random
 import numpy as np
 import pytest
 
-from fraud_assets.engine.fold_kernels import RECENT
 from fraud_assets.engine.kernels import NULL, ROW_INPUTS
 from fraud_assets.engine.plan import EnginePlan, Ints
 from fraud_assets.engine.state import StateEngine
+from fraud_assets.engine.tile_kernels import RECENT
 from fraud_assets.features.catalogue import handbook, sparkov, ticketing
 from fraud_assets.features.layout import Acc, Unit
 from fraud_assets.features.registry import Registry

@@ -58,7 +58,10 @@ def test_windows_that_the_product_names_exist_for_each_entity() -> None:
     for entity in ("account", "device", "ip", "card"):
         for window in ("1m", "5m", "1h", "24h", "7d", "30d"):
             assert f"{entity}_txn_count_{window}" in names
-            assert f"{entity}_amount_minor_std_{window}" in names
+            assert f"{entity}_amount_minor_sum_{window}" in names
+        for window in ("1h", "24h", "7d", "30d"):
+            for op in ("mean", "min", "max", "std"):
+                assert f"{entity}_amount_minor_{op}_{window}" in names
 
 
 @pytest.mark.parametrize("name", ["device_distinct_accounts_24h", "ip_distinct_cards_1h", "account_distinct_events_24h", "implied_speed_kmh",

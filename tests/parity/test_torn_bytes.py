@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_assets.engine.fold_kernels import RECENT
 from fraud_assets.engine.plan import Ints
 from fraud_assets.engine.state import MAX_POSITIONS, BadState, StateEngine
+from fraud_assets.engine.tile_kernels import RECENT
 from fraud_assets.features.registry import Registry
 from tests.parity import tally
 from tests.parity.domain import DEALS, PINGS, SIGNED, TRAITS, Deal, Flavour, Ping, Trait, Verdict

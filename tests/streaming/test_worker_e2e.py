@@ -22,6 +22,9 @@ from fraud_assets.engine.state import StateEngine
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.online import OnlineStore
+from fraud_assets.stores.online_memory import MemoryStore
+from fraud_assets.stores.publish import catch_up
+from fraud_assets.stores.snapshot import entity_rows, events_until, publish_snapshot
 from streaming import folder, label_stage, router
 from streaming.core.records import Record
 from streaming.core.sources import SOURCES
@@ -263,6 +266,30 @@ def test_every_state_in_redis_equals_the_log_folded_in_memory(world: World):
             assert engine.at_rest(state.packed) == engine.at_rest(want), f"{group.name} {key}"
             assert engine.position(state.packed) == engine.position(want), f"{group.name} {key}"
     store.close()
+
+
+def test_the_hourly_job_makes_the_workers_own_states_of_the_raw_parquet(world: World):
+    """Started from nothing it arrives where the worker is, and where the worker is it has nothing to do."""
+    plan = EnginePlan(registry())
+    lake, live = Lake(world.env["FRAUD_LAKE_URI"]), OnlineStore.connect(world.env["REDIS_URL"], registry())
+    behind = MemoryStore(registry())
+    nothing = events_until(lake, plan, as_known_at_ms=0)
+    publish_snapshot(behind, plan, nothing, epoch="e0", log="test", resume={}, now_ms=0)
+
+    made, caught_up_live = catch_up(lake, plan, behind), catch_up(lake, plan, live)
+
+    assert sum(report.applied for report in caught_up_live.values()) == 0
+    events = events_until(lake, plan, as_known_at_ms=None)
+    for group in plan.groups:
+        engine, keys = StateEngine(plan, group), entity_rows(plan, group, events).keys
+        assert made[group.name].changed == len(keys)
+        pairs = zip(keys, behind.read_many(group.name, keys), live.read_many(group.name, keys), strict=True)
+        for key, mine, workers in pairs:
+            assert mine is not None, f"{group.name} {key}"
+            assert workers is not None, f"{group.name} {key}"
+            assert engine.at_rest(mine.packed) == engine.at_rest(workers.packed), f"{group.name} {key}"
+            assert engine.position(mine.packed) == engine.position(workers.packed), f"{group.name} {key}"
+    live.close()
 
 
 def test_an_accounts_events_keep_their_order_across_partitions(world: World):

@@ -1,0 +1,112 @@
+"""The log's events as rows, and rows by shard of their keys."""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fraud_assets.engine import batch_sorting as sorting
+from fraud_assets.engine.kernels import NULL
+from fraud_assets.engine.plan import Ints
+from fraud_assets.engine.prepare import Columns, input_values
+from fraud_assets.features.layout import Input
+
+if TYPE_CHECKING:
+    from fraud_assets.engine.batch import Log
+
+# Parts of the log that are sharded side by side.
+PARTS = 4
+# Events whose inputs are computed at a time, for the same reason.
+TABLE_ROWS = 16_384
+
+
+class EventTable:
+    """The log's events as rows: time, and every input some accumulator takes, computed once for all groups.
+
+    Sorting by key visits events in no order of memory; a row is then one visit, where columns would be many.
+    """
+
+    def __init__(self, log: "Log", inputs: Iterable[Input], pool: ThreadPoolExecutor) -> None:
+        self.column: dict[tuple[object, ...], int] = {}
+        self._payloads: dict[str, Ints] = {}
+        wanted: dict[str, list[Input]] = {}
+        for item in inputs:
+            mine = wanted.setdefault(item.source.name, [])
+            if item.key() not in self.column:
+                mine.append(item)
+                self.column[item.key()] = len(mine)
+        self.rows = {
+            name: np.empty((len(columns), 1 + len(wanted.get(name, ()))), np.int64)
+            for name, columns in log.columns.items()
+        }
+        parts = [
+            (name, slice(first, first + TABLE_ROWS))
+            for name, columns in log.columns.items()
+            for first in range(0, len(columns), TABLE_ROWS)
+        ]
+        list(
+            pool.map(
+                lambda part: self._fill(log.columns[part[0]].take(part[1]), wanted.get(part[0], []), part[1]), parts
+            )
+        )
+
+    def payload(self, columns: Columns) -> Ints:
+        """(n,) hash of every field of a source's events."""
+        name = columns.source.name
+        if name not in self._payloads:
+            self._payloads[name] = columns.payload()
+        return self._payloads[name]
+
+    def _fill(self, columns: Columns, inputs: Sequence[Input], at: slice) -> None:
+        rows = self.rows[columns.source.name][at]
+        rows[:, 0] = columns.time
+        for place, item in enumerate(inputs, start=1):
+            rows[:, place] = input_values(item, columns)
+
+
+class Shards:
+    """Items of a group by shard of their keys, in log order within each.
+
+    starts: (n_shards + 1,). items: index of each item among the keys given; keys: theirs. Built by
+    `threads` parts of the log side by side.
+    """
+
+    def __init__(self, keys: Ints, order: Ints, bits: int, pool: ThreadPoolExecutor) -> None:
+        self.source_keys, self.bits, self.pool = keys, bits, pool
+        size = -(-len(order) // PARTS) or 1
+        self.parts = [order[first : first + size] for first in range(0, len(order), size)] or [order]
+        counts = np.empty((len(self.parts), 1 << bits), np.int64)
+        list(pool.map(lambda i: sorting.count_shards(keys, self.parts[i], bits, counts[i]), range(len(self.parts))))
+        # Shard by shard, and within a shard part by part.
+        ends = np.cumsum(counts.T.ravel()).reshape(counts.T.shape).T
+        self.cursors = np.ascontiguousarray(ends - counts)
+        self.starts = np.concatenate([[0], ends[-1]])
+        self.items, self.keys = np.empty(self.starts[-1], np.int64), np.empty(self.starts[-1], np.int64)
+        list(pool.map(self._scatter, range(len(self.parts))))
+
+    def _scatter(self, part: int) -> None:
+        cursor = self.cursors[part].copy()
+        sorting.scatter_to_shards(self.source_keys, self.parts[part], self.bits, cursor, self.items, self.keys)
+
+    def rows(self, width: int, tables: Sequence[tuple[int, Ints, Ints]]) -> Ints:
+        """(n, width) rows of the items, put together of tables: (first item, its rows, columns as (from, to))."""
+        found = np.full((len(self.items), width), NULL, np.int64)
+
+        def scatter(part: int) -> None:
+            for first, rows, columns in tables:
+                cursor = self.cursors[part].copy()
+                sorting.scatter_rows_to_shards(
+                    self.source_keys, self.parts[part], self.bits, cursor, first, rows, columns, found
+                )
+
+        list(self.pool.map(scatter, range(len(self.parts))))
+        return found
+
+    def of(self, shard: int) -> slice:
+        return slice(self.starts[shard], self.starts[shard + 1])
+
+
+def joined(parts: Sequence[Ints]) -> Ints:
+    """One array of several; of a single one no copy."""
+    return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.int64), *parts])

@@ -1,0 +1,74 @@
+"""Merging two packed states of one entity, compiled; see `engine/tile_kernels.py`."""
+
+import numpy as np
+
+from fraud_assets.engine.jit import kernel
+from fraud_assets.engine.kernels import NULL, merge
+from fraud_assets.engine.packing import TORN, get_number, get_tile, get_window_head, put_number, put_window
+from fraud_assets.engine.tile_kernels import NO_FLOOR, RECENT, expiry_floor, find_tile, get_head, get_window, put_head
+
+
+@kernel
+def merge_heads(left, right, out):
+    """Union of two positions, the higher offset of each; the recent ids of the left. Returns 0, or TORN if it has no room."""
+    if 1 + 2 * (left[0] + right[0]) + RECENT > len(out):
+        return TORN
+    count, i, j = np.int64(0), np.int64(0), np.int64(0)
+    while i < left[0] or j < right[0]:
+        from_left = j >= right[0] or (i < left[0] and left[1 + 2 * i] <= right[1 + 2 * j])
+        from_right = i >= left[0] or (j < right[0] and right[1 + 2 * j] <= left[1 + 2 * i])
+        out[1 + 2 * count] = left[1 + 2 * i] if from_left else right[1 + 2 * j]
+        out[2 + 2 * count] = left[2 + 2 * i] if from_left else right[2 + 2 * j]
+        if from_left and from_right:
+            out[2 + 2 * count] = max(left[2 + 2 * i], right[2 + 2 * j])
+        i += np.int64(from_left)
+        j += np.int64(from_right)
+        count += 1
+    out[0] = count
+    for k in range(RECENT):
+        out[1 + 2 * count + k] = left[1 + 2 * left[0] + k]
+    return 0
+
+
+@kernel
+def merge_states(
+    units, windows, accs, first_unit, end_unit, left, right, left_head, right_head, head, tiles, tile, scratch, out
+):
+    """Merge two packed states of one entity that hold disjoint events; returns the size, or TORN."""
+    a, b = get_head(left, left_head), get_head(right, right_head)
+    if a < 0 or b < 0 or merge_heads(left_head, right_head, head) < 0:
+        return TORN
+    to = put_head(head, out)
+    for u in range(first_unit, end_unit):
+        a = get_number(left, get_number(left, a, scratch, 0), scratch, 1)
+        b = get_number(right, get_number(right, b, scratch, 2), scratch, 3)
+        newest = max(scratch[0], scratch[2])
+        to = put_number(out, put_number(out, to, newest), scratch[1] + scratch[3])
+        for k in range(units[u, 3], units[u, 4]):
+            stride, first_acc, end_acc = windows[k, 2], windows[k, 3], windows[k, 4]
+            floor = (
+                expiry_floor(newest, windows[k, 0], windows[k, 1], units[u, 1])
+                if newest != NULL
+                else np.int64(NO_FLOOR)
+            )
+            count, a = get_window(accs, first_acc, end_acc, left, a, stride, floor, 0, tiles, scratch)
+            b = get_window_head(right, b, scratch)
+            if a < 0 or b < 0:
+                return TORN
+            before = np.int64(0)
+            for _ in range(scratch[0]):
+                b = get_tile(accs, first_acc, end_acc, right, b, before, tile, 0)
+                if b < 0:
+                    return TORN
+                before = tile[0]
+                if before < floor:
+                    continue
+                if (count + 1) * stride > len(tiles):
+                    return TORN
+                place, count = find_tile(accs, first_acc, end_acc, tiles, count, stride, before)
+                for c in range(first_acc, end_acc):
+                    merge(accs[c, 0], accs[c, 3], accs[c, 4], tiles, place * stride + accs[c, 1], tile, accs[c, 1])
+            nothing = np.int64(0)
+            kept = (nothing, nothing, nothing, nothing, nothing, nothing)
+            to = put_window(accs, first_acc, end_acc, left, kept, tiles, count, stride, out, to)
+    return to if a == len(left) and b == len(right) else TORN

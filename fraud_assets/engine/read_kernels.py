@@ -1,0 +1,160 @@
+"""Reading packed states for a request, compiled; see `engine/tile_kernels.py`."""
+
+import math
+
+import numpy as np
+
+from fraud_assets.engine.jit import inlined, kernel
+from fraud_assets.engine.kernels import NULL, finalize, initialise, merge
+from fraud_assets.engine.packing import TORN, get_number, get_tile, get_window_head, skip_accumulator
+from fraud_assets.engine.tile_kernels import MISSING, PRESENT, RECENT, STALE, get_head, read_floor
+
+
+@inlined
+def read_window(accs, outs, first_acc, end_acc, first_out, end_out, raw, at, floor, t, tile, merged, scratch, values):
+    """Merge the tiles from `floor` on, write the window's outputs into `values`; returns the next place."""
+    for a in range(first_acc, end_acc):
+        initialise(accs[a, 0], merged, accs[a, 1], accs[a, 5])
+    at = get_window_head(raw, at, scratch)
+    if at < 0:
+        return TORN
+    total, span, end = scratch[0], scratch[1], at + scratch[2] + scratch[3]
+    before = np.int64(0)
+    for n in range(total):
+        start = at
+        at = get_number(raw, at, scratch, 0)
+        number = before + scratch[0]
+        # A window that ended before its floor is passed over whole.
+        if n == 0 and at >= 0 and number + span < floor:
+            at = end
+            break
+        if number >= floor:
+            at = get_tile(accs, first_acc, end_acc, raw, start, before, tile, 0)
+            if at < 0:
+                return TORN
+            for a in range(first_acc, end_acc):
+                merge(accs[a, 0], accs[a, 3], accs[a, 4], merged, accs[a, 1], tile, accs[a, 1])
+        else:
+            for a in range(first_acc, end_acc):
+                at = skip_accumulator(accs[a, 0], accs[a, 3], accs[a, 4], accs[a, 5], raw, at, scratch)
+        before = number
+    if at != end:
+        return TORN
+    for o in range(first_out, end_out):
+        values[outs[o, 6]] = finalize(outs[o, 0], merged, outs[o, 1], outs[o, 2], outs[o, 3], outs[o, 4], outs[o, 5], t)
+    return at
+
+
+@kernel
+def blank_unit(units, outs, window_outs, u, values):
+    """Null every output of a unit that is STALE or MISSING."""
+    for k in range(units[u, 3], units[u, 4]):
+        for o in range(window_outs[k, 0], window_outs[k, 1]):
+            values[outs[o, 6]] = math.nan
+
+
+@kernel
+def read_state(
+    units,
+    windows,
+    accs,
+    outs,
+    window_outs,
+    first_unit,
+    end_unit,
+    raw,
+    t,
+    scored_id,
+    head,
+    tile,
+    merged,
+    scratch,
+    values,
+    status,
+    ages,
+):
+    """Read one packed state at `t` into `values` (float64, by slot); returns 1 if it holds `scored_id`, 0 if not, TORN.
+
+    status, ages: (n_units,) PRESENT, STALE or MISSING and seconds since the newest event. Values of
+    a unit that is not PRESENT are NaN. An empty `raw` is an unknown entity.
+    """  # fmt: skip
+    at = get_head(raw, head)
+    if at < 0:
+        return TORN
+    included = 0
+    for k in range(RECENT):
+        if scored_id != 0 and head[1 + 2 * head[0] + k] == scored_id:
+            included = 1
+    for u in range(first_unit, end_unit):
+        scratch[0] = NULL
+        if len(raw) > 0:
+            at = get_number(raw, get_number(raw, at, scratch, 0), scratch, 1)
+        newest = scratch[0]
+        if newest == NULL:
+            status[u], ages[u] = MISSING, math.nan
+        else:
+            ages[u] = max(0, t - newest) / 1000.0
+            status[u] = STALE if units[u, 2] >= 0 and t - newest > units[u, 2] else PRESENT
+        if len(raw) > 0:
+            for k in range(units[u, 3], units[u, 4]):
+                floor = read_floor(t, newest, windows[k, 0], windows[k, 1], units[u, 1])
+                at = read_window(accs, outs, windows[k, 3], windows[k, 4], window_outs[k, 0], window_outs[k, 1], raw, at, floor, t, tile, merged, scratch, values)  # fmt: skip
+                if at < 0:
+                    return TORN
+        if status[u] != PRESENT:
+            blank_unit(units, outs, window_outs, u, values)
+    return included if at == len(raw) else TORN
+
+
+@kernel
+def fill_ratios(ratios, values):
+    """values[own] = numerator / (sum of denominators); NaN where that is 0 or a part is NaN."""
+    for r in range(len(ratios)):
+        below = values[ratios[r, 1]]
+        if ratios[r, 2] >= 0:
+            below += values[ratios[r, 2]]
+        values[ratios[r, 3]] = ratio_of(values[ratios[r, 0]], below)
+
+
+@inlined
+def ratio_of(above, below):
+    """A ratio over nothing is null."""
+    return above / below if below != 0.0 else math.nan
+
+
+@kernel
+def read_request(
+    units,
+    windows,
+    accs,
+    outs,
+    window_outs,
+    ratios,
+    groups,
+    raw,
+    starts,
+    t,
+    scored_id,
+    head,
+    tile,
+    merged,
+    scratch,
+    values,
+    status,
+    ages,
+):
+    """Read the packed states of a request, group after group; returns (holds scored_id, torn group or -1).
+
+    raw: all states end to end. starts (n_groups + 1,): where each begins; an empty one is unknown.
+    """  # fmt: skip
+    included = 0
+    for g in range(len(groups)):
+        found = read_state(
+            units, windows, accs, outs, window_outs, groups[g, 0], groups[g, 1], raw[starts[g] : starts[g + 1]], t, scored_id,
+            head, tile, merged, scratch, values, status, ages,
+        )  # fmt: skip
+        if found < 0:
+            return included, g
+        included |= found
+    fill_ratios(ratios, values)
+    return included, -1

@@ -1,0 +1,136 @@
+"""What folding, merging and reading a packed state share: its head, its floors, its tiles.
+
+The layout is the picture in `engine/state.py`, the bytes of a tile are in `engine/packing.py`, the
+meaning of an accumulator's words in `engine/kernels.py`. Every function walks a state from front to
+back once and holds one window at a time.
+
+The bytes come from a store that others can write to, and nothing checks an index here: every count
+that is read must be compared with the room there is before anything is written by it.
+"""
+
+import math
+
+import numpy as np
+
+from fraud_assets.engine.jit import inlined, kernel
+from fraud_assets.engine.kernels import initialise
+from fraud_assets.engine.packing import TORN, get_hash, get_number, get_tile, get_window_head, put_hash, put_number
+
+FORMAT_VERSION = 2
+
+# Ids of the last scored events a state keeps, so that a scorer can tell that it reads its own
+# transaction. A retry comes within a few transactions of one account; more would be dead weight.
+RECENT = 8
+
+# Below every tile number: the floor of a lifetime window.
+NO_FLOOR = -(2**62)
+
+PRESENT, STALE, MISSING = 0, 1, 2
+
+
+@inlined
+def tile_of(time, tile_ms):
+    """The tile an instant lies in; every instant of a lifetime window lies in tile 0.
+
+    A division of doubles and a correction, for one of 64-bit integers takes four times as long. Instants
+    are below 2**53, so the quotient is at most one off.
+    """
+    if tile_ms <= 0:
+        return np.int64(0)
+    tile = np.int64(math.floor(float(time) / float(tile_ms)))
+    rest = time - tile * tile_ms
+    return tile - np.int64(rest < 0) + np.int64(rest >= tile_ms)
+
+
+@inlined
+def expiry_floor(newest, length, tile_ms, lateness):
+    """First tile still kept: the tile of `newest - window - lateness` (DESIGN §2's second floor)."""
+    return tile_of(newest - length - lateness, tile_ms) if tile_ms > 0 else np.int64(NO_FLOOR)
+
+
+@inlined
+def read_floor(t, newest, length, tile_ms, lateness):
+    """First tile a decision at `t` reads: the later of the window's own floor and the expiry floor."""
+    return tile_of(max(t, newest - lateness) - length, tile_ms) if tile_ms > 0 else np.int64(NO_FLOOR)
+
+
+@inlined
+def expired(time, newest, length, tile_ms, lateness):
+    """Whether an event's tile has expired; an instant after the boundary's needs no division to say no."""
+    kept = newest - length - lateness
+    return tile_ms > 0 and time < kept and tile_of(time, tile_ms) < tile_of(kept, tile_ms)
+
+
+@kernel
+def get_head(raw, head):
+    """Read positions and recent ids to `head`: [n, (tp, offset)…, ids…]; returns the next place, or TORN."""
+    if len(raw) == 0:
+        head[: 1 + RECENT] = 0
+        return 0
+    if raw[0] != FORMAT_VERSION:
+        return TORN
+    at = get_number(raw, 1, head, 0)
+    # Divided, since doubling a hostile count would overflow into a small one.
+    if at < 0 or head[0] < 0 or head[0] > (len(head) - 1 - RECENT) // 2:
+        return TORN
+    for k in range(2 * head[0]):
+        at = get_number(raw, at, head, 1 + k)
+    for k in range(RECENT):
+        at = get_hash(raw, at, head, 1 + 2 * head[0] + k)
+    return at
+
+
+@kernel
+def put_head(head, raw):
+    raw[0] = FORMAT_VERSION
+    at = put_number(raw, 1, head[0])
+    for k in range(2 * head[0]):
+        at = put_number(raw, at, head[1 + k])
+    for k in range(RECENT):
+        at = put_hash(raw, at, head[1 + 2 * head[0] + k])
+    return at
+
+
+@kernel
+def open_tile(accs, first_acc, end_acc, tiles, count, stride, place, tile):
+    """Make room at `place` and write an empty tile there."""
+    for k in range((count - place) * stride - 1, -1, -1):
+        tiles[(place + 1) * stride + k] = tiles[place * stride + k]
+    at = place * stride
+    tiles[at] = tile
+    for a in range(first_acc, end_acc):
+        initialise(accs[a, 0], tiles, at + accs[a, 1], accs[a, 5])
+
+
+@inlined
+def find_tile(accs, first_acc, end_acc, tiles, count, stride, tile):
+    """(place of the tile, opened if it was not there; the new count); searched from the newest."""
+    place = count
+    while place > 0 and tiles[(place - 1) * stride] >= tile:
+        place -= 1
+    if place < count and tiles[place * stride] == tile:
+        return place, count
+    open_tile(accs, first_acc, end_acc, tiles, count, stride, place, tile)
+    return place, count + 1
+
+
+@inlined
+def get_window(accs, first_acc, end_acc, raw, at, stride, floor, spare, tiles, scratch):
+    """Read a window's tiles at or after `floor`; returns (how many, next place), the place TORN if torn.
+
+    spare: how many more tiles the caller may open beside them.
+    """
+    at = get_window_head(raw, at, scratch)
+    if at < 0:
+        return np.int64(0), TORN
+    total, kept, before = scratch[0], np.int64(0), np.int64(0)
+    for _ in range(total):
+        if (kept + 1 + spare) * stride > len(tiles):
+            return np.int64(0), TORN
+        at = get_tile(accs, first_acc, end_acc, raw, at, before, tiles, kept * stride)
+        if at < 0:
+            return np.int64(0), TORN
+        before = tiles[kept * stride]
+        if before >= floor:
+            kept += 1
+    return kept, at

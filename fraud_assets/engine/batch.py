@@ -129,11 +129,25 @@ def unit_names(service: ServicePlan) -> tuple[str, ...]:
 
 
 def vectors(
-    service: ServicePlan, log: Log, spine: Spine, *, threads: int = DEFAULT_THREADS, freshness: bool = False
+    service: ServicePlan,
+    log: Log,
+    spine: Spine,
+    *,
+    threads: int = DEFAULT_THREADS,
+    freshness: bool = False,
+    out: Floats32 | None = None,
 ) -> Vectors:
-    """All rows at once; for more than memory holds use `vector_chunks`. freshness: also status and age."""
+    """All rows at once; for more than memory holds use `vector_chunks`.
+
+    freshness: also status and age. out: (n, n_features) array to fill, for a caller that computes again
+    and again: a large array's fresh memory costs as much as half of what is written to it.
+    Raises BadSpine if `out` has another shape.
+    """
     columns = _ColumnsOf(service)
-    features = np.empty((len(spine), len(service.names)), np.float32)
+    shape = (len(spine), len(service.names))
+    features = np.empty(shape, np.float32) if out is None else out
+    if features.shape != shape or features.dtype != np.float32:
+        raise BadSpine(f"BadSpine: out is {features.dtype} {features.shape}; these vectors are float32 {shape}.")
     wide = np.empty((len(spine), len(columns.wide)), np.float64)
     status = np.full((len(spine), len(service.units)), MISSING, np.int8) if freshness else None
     age_s = np.full((len(spine), len(service.units)), np.nan, np.float32) if freshness else None

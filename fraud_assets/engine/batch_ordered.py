@@ -13,7 +13,7 @@ import numpy as np
 from fraud_assets.engine.batch_outputs import put_value
 from fraud_assets.engine.jit import inlined, kernel
 from fraud_assets.engine.kernels import HIGHEST, NULL, add_wide, wide_product
-from fraud_assets.engine.tile_kernels import PRESENT
+from fraud_assets.engine.tile_kernels import PRESENT, read_floor
 from fraud_assets.features.layout import Acc
 
 _MIN = int(Acc.MIN)
@@ -40,28 +40,17 @@ def any_tie(events, ev_time):
 
 
 @kernel
-def floors_of(reads, rd_time, newest, length, tile_ms, lateness, inverse, floor):
-    """floor (n_reads,): where each read's window begins, on a tile's boundary; returns whether they ascend in every key.
-
-    inverse: 1 / tile_ms, for a division is slow.
-    """
+def floors_of(reads, rd_time, newest, length, tile_ms, lateness, floor):
+    """floor (n_reads,): where each read's window begins, on a tile's boundary; returns whether they ascend in every key."""
     falls = np.int64(0)
     for j in range(len(floor)):
         latest = newest[j] if newest[j] != NULL else rd_time[j]
-        floor[j] = tile_start(max(rd_time[j], latest - lateness) - length, tile_ms, inverse)
+        floor[j] = read_floor(rd_time[j], latest, length, tile_ms, lateness) * tile_ms
     for j in range(1, len(floor)):
         falls += np.int64(floor[j] < floor[j - 1])
     for k in range(1, len(reads) - 1):
         falls -= np.int64(floor[reads[k]] < floor[reads[k] - 1])
     return falls == 0
-
-
-@inlined
-def tile_start(time, tile_ms, inverse):
-    """Start of the tile that holds an instant. Times are below 2**53, so the quotient is at most one off."""
-    tile = np.int64(math.floor(float(time) * inverse))
-    rest = time - tile * tile_ms
-    return (tile - np.int64(rest < 0) + np.int64(rest >= tile_ms)) * tile_ms
 
 
 @kernel

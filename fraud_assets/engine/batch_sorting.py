@@ -5,11 +5,9 @@ fits the second-level cache, so numbering its keys, sorting and gathering cost a
 event however long the log is.
 """
 
-import math
-
 from fraud_assets.engine.jit import allocating_kernel, kernel
 from fraud_assets.engine.kernels import NULL, mix63
-from fraud_assets.engine.tile_kernels import MISSING, PRESENT, STALE
+from fraud_assets.engine.tile_kernels import freshness
 
 # Bits of `mix63`.
 HASH_BITS = 63
@@ -198,11 +196,7 @@ def align_reads(events, reads, ev_rank, ev_time, rd_rank, applied, newest):
 def judge_freshness(newest, rd_time, ttl, status, age_s):
     """PRESENT, STALE or MISSING, and the age in seconds, of a view with this TTL (-1: none)."""
     for j in range(len(newest)):
-        if newest[j] == NULL:
-            status[j], age_s[j] = MISSING, math.nan
-        else:
-            status[j] = STALE if ttl >= 0 and rd_time[j] - newest[j] > ttl else PRESENT
-            age_s[j] = max(0, rd_time[j] - newest[j]) / 1000.0
+        status[j], age_s[j] = freshness(newest[j], rd_time[j], ttl)
 
 
 @kernel

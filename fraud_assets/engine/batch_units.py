@@ -149,8 +149,7 @@ class _Run:
                 ordered.first_places(block.reads, events.events, low)
                 continue
             ascend = ordered.floors_of(
-                block.reads, block.rd_time, events.newest, place.window.length_ms, tile_ms, place.lateness_ms, 1.0 / tile_ms,
-                floor,
+                block.reads, block.rd_time, events.newest, place.window.length_ms, tile_ms, place.lateness_ms, floor,
             )  # fmt: skip
             put = ordered.places_in_order if ascend else ordered.places_of_any
             put(block.reads, events.events, events.time, floor, events.applied, low)

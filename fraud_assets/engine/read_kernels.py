@@ -7,7 +7,7 @@ import numpy as np
 from fraud_assets.engine.jit import inlined, kernel
 from fraud_assets.engine.kernels import NULL, finalize, initialise, merge
 from fraud_assets.engine.packing import TORN, get_number, get_tile, get_window_head, skip_accumulator
-from fraud_assets.engine.tile_kernels import MISSING, PRESENT, RECENT, STALE, get_head, read_floor
+from fraud_assets.engine.tile_kernels import PRESENT, RECENT, freshness, get_head, read_floor
 
 
 @inlined
@@ -90,11 +90,7 @@ def read_state(
         if len(raw) > 0:
             at = get_number(raw, get_number(raw, at, scratch, 0), scratch, 1)
         newest = scratch[0]
-        if newest == NULL:
-            status[u], ages[u] = MISSING, math.nan
-        else:
-            ages[u] = max(0, t - newest) / 1000.0
-            status[u] = STALE if units[u, 2] >= 0 and t - newest > units[u, 2] else PRESENT
+        status[u], ages[u] = freshness(newest, t, units[u, 2])
         if len(raw) > 0:
             for k in range(units[u, 3], units[u, 4]):
                 floor = read_floor(t, newest, windows[k, 0], windows[k, 1], units[u, 1])

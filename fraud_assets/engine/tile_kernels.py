@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from fraud_assets.engine.jit import inlined, kernel
-from fraud_assets.engine.kernels import initialise
+from fraud_assets.engine.kernels import MS_PER_SECOND, NULL, initialise
 from fraud_assets.engine.packing import TORN, get_hash, get_number, get_tile, get_window_head, put_hash, put_number
 
 FORMAT_VERSION = 2
@@ -59,6 +59,14 @@ def expired(time, newest, length, tile_ms, lateness):
     """Whether an event's tile has expired; an instant after the boundary's needs no division to say no."""
     kept = newest - length - lateness
     return tile_ms > 0 and time < kept and tile_of(time, tile_ms) < tile_of(kept, tile_ms)
+
+
+@inlined
+def freshness(newest, t, ttl):
+    """(status, age in seconds) at `t` of a view whose newest event is of `newest`; ttl -1: it never goes stale."""
+    if newest == NULL:
+        return MISSING, math.nan
+    return STALE if ttl >= 0 and t - newest > ttl else PRESENT, max(0, t - newest) / MS_PER_SECOND
 
 
 @kernel

@@ -12,8 +12,9 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -112,20 +113,20 @@ def importable(package: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_runtime_loads_no_orchestrator_and_no_batch_engine(runtime):
+def test_a_runtime_loads_no_orchestrator_and_no_batch_engine(runtime: str) -> None:
     loaded = loaded_by_importing(importable(runtime))
 
     assert not tops(loaded) & HEAVY
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_runtime_loads_no_other_runtime(runtime):
+def test_a_runtime_loads_no_other_runtime(runtime: str) -> None:
     loaded = loaded_by_importing(importable(runtime))
 
     assert not tops(loaded) & (set(RUNTIMES) - {runtime})
 
 
-def test_the_simulator_cannot_see_the_answers():
+def test_the_simulator_cannot_see_the_answers() -> None:
     loaded = loaded_by_importing(importable("simulator"))
 
     answers = ("fraud_assets.features", "fraud_assets.engine", "fraud_assets.models", "fraud_assets.policy")
@@ -133,7 +134,7 @@ def test_the_simulator_cannot_see_the_answers():
 
 
 @pytest.mark.parametrize("part", PURE_CORE)
-def test_the_pure_core_loads_no_orchestrator_and_no_batch_engine(part):
+def test_the_pure_core_loads_no_orchestrator_and_no_batch_engine(part: str) -> None:
     inside = (f"fraud_assets.{part}", f"fraud_assets.{part}.")
     modules = [name for name in importable("fraud_assets") if name == inside[0] or name.startswith(inside[1])]
 
@@ -142,7 +143,7 @@ def test_the_pure_core_loads_no_orchestrator_and_no_batch_engine(part):
     assert not tops(loaded) & HEAVY
 
 
-def test_importing_the_core_package_loads_nothing_else():
+def test_importing_the_core_package_loads_nothing_else() -> None:
     before = loaded_by_importing(())
 
     assert loaded_by_importing(("fraud_assets",)) - before == {"fraud_assets"}
@@ -151,7 +152,7 @@ def test_importing_the_core_package_loads_nothing_else():
 # ------------------------------------------------------------------------------- what the files say
 
 
-def test_init_files_are_empty():
+def test_init_files_are_empty() -> None:
     for package in PACKAGES:
         for path in (ROOT / package).rglob("__init__.py"):
             body = tree_of(path).body
@@ -160,7 +161,7 @@ def test_init_files_are_empty():
             assert not body, f"{path.relative_to(ROOT)} holds code"
 
 
-def test_only_settings_reads_the_environment():
+def test_only_settings_reads_the_environment() -> None:
     for package in PACKAGES:
         for path in modules_of(package):
             if path == ROOT / "fraud_assets" / "settings.py":
@@ -186,7 +187,7 @@ SERVING = (
 UNPICKLERS = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "skops"}
 
 
-def test_nothing_on_the_serving_path_unpickles():
+def test_nothing_on_the_serving_path_unpickles() -> None:
     for folder in SERVING:
         for path in modules_of(folder):
             roots = tops(imported_names(path))
@@ -197,7 +198,7 @@ def test_nothing_on_the_serving_path_unpickles():
                     assert node.value.value is False, f"{path.relative_to(ROOT)}: allow_pickle"
 
 
-def test_only_defs_and_definitions_import_dagster():
+def test_only_defs_and_definitions_import_dagster() -> None:
     allowed = (ROOT / "fraud_assets" / "defs", ROOT / "fraud_assets" / "definitions.py")
     for package in PACKAGES:
         for path in modules_of(package):
@@ -206,7 +207,7 @@ def test_only_defs_and_definitions_import_dagster():
             assert "dagster" not in tops(imported_names(path)), path.relative_to(ROOT)
 
 
-def test_defs_never_postpone_annotations():
+def test_defs_never_postpone_annotations() -> None:
     """Dagster reads the annotations of an asset's parameters; postponed ones are strings to it."""
     for path in modules_of("fraud_assets/defs"):
         assert "__future__.annotations" not in imported_names(path), path.relative_to(ROOT)
@@ -216,7 +217,7 @@ def test_defs_never_postpone_annotations():
 
 
 @pytest.fixture(scope="module")
-def project() -> dict:
+def project() -> dict[str, Any]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -233,7 +234,7 @@ def locked(name: str) -> dict[str, str]:
     return versions
 
 
-def test_every_package_of_the_design_is_declared(project):
+def test_every_package_of_the_design_is_declared(project: dict[str, Any]) -> None:
     declared = requirement_names(project["project"]["dependencies"])
     declared |= requirement_names(project["project"]["optional-dependencies"]["platform"])
 
@@ -246,11 +247,11 @@ def imported_outside_the_tests() -> frozenset[str]:
 
 
 @pytest.mark.parametrize(("distribution", "module"), DESIGN_PACKAGES.items(), ids=list(DESIGN_PACKAGES))
-def test_every_package_of_the_design_is_used(distribution, module):
+def test_every_package_of_the_design_is_used(distribution: str, module: str) -> None:
     assert module in imported_outside_the_tests(), f"{distribution} is declared and never imported"
 
 
-def declared(project: dict, *, with_dev: bool) -> set[str]:
+def declared(project: Mapping[str, Any], *, with_dev: bool) -> set[str]:
     """Distributions that the project file names; redis[hiredis] names two."""
     groups = [project["project"]["dependencies"], *project["project"]["optional-dependencies"].values()]
     lines = sum(groups, list(project["dependency-groups"]["dev"]) if with_dev else [])
@@ -274,7 +275,7 @@ def undeclared(path: Path, names: set[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("folder", [*PACKAGES, "deploy", "benchmarks", "tests"])
-def test_every_import_is_declared(project, folder):
+def test_every_import_is_declared(project: dict[str, Any], folder: str) -> None:
     """What another package happens to bring along may leave with its next version."""
     for path in modules_of(folder):
         for_tests = folder in ("benchmarks", "tests") or path.name == "testing.py"
@@ -282,7 +283,7 @@ def test_every_import_is_declared(project, folder):
         assert not missing, f"{path.relative_to(ROOT)} imports {missing}: declare it in pyproject.toml and make lock"
 
 
-def test_what_the_scorer_loads_imports_only_the_scorers_packages(project):
+def test_what_the_scorer_loads_imports_only_the_scorers_packages(project: dict[str, Any]) -> None:
     """The scorer's image installs requirements-scorer.lock and nothing else."""
     dependencies = project["project"]["dependencies"]
     names = declared({"project": {"dependencies": dependencies, "optional-dependencies": {}}}, with_dev=False)
@@ -295,18 +296,18 @@ def test_what_the_scorer_loads_imports_only_the_scorers_packages(project):
 
 
 @pytest.mark.parametrize("name", TOP_LEVEL_FILES)
-def test_every_top_level_file_exists(name):
+def test_every_top_level_file_exists(name: str) -> None:
     assert (ROOT / name).stat().st_size > 0
 
 
-def test_the_workspace_and_dg_call_the_code_location_by_one_name(project):
+def test_the_workspace_and_dg_call_the_code_location_by_one_name(project: dict[str, Any]) -> None:
     (entry,) = yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"]
 
     assert entry["python_module"]["location_name"] == project["tool"]["dg"]["project"]["code_location_name"]
     assert entry["python_module"]["module_name"].partition(".")[0] == project["tool"]["dg"]["project"]["root_module"]
 
 
-def test_a_wheel_holds_the_files_that_our_packages_read(project):
+def test_a_wheel_holds_the_files_that_our_packages_read(project: dict[str, Any]) -> None:
     shipped = set(project["tool"]["setuptools"]["package-data"]["*"])
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*.*"):
@@ -315,7 +316,7 @@ def test_a_wheel_holds_the_files_that_our_packages_read(project):
 
 
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-scorer.lock"])
-def test_a_lock_names_no_registry_and_hashes_everything(name):
+def test_a_lock_names_no_registry_and_hashes_everything(name: str) -> None:
     text = (ROOT / name).read_text()
 
     assert "://" not in text
@@ -324,7 +325,7 @@ def test_a_lock_names_no_registry_and_hashes_everything(name):
         assert "--hash=sha256:" in block, block.splitlines()[0]
 
 
-def test_the_lock_follows_the_project_file(project):
+def test_the_lock_follows_the_project_file(project: dict[str, Any]) -> None:
     groups = project["project"]["optional-dependencies"]
     wanted = requirement_names(project["project"]["dependencies"] + groups["platform"] + groups["local"])
     wanted |= requirement_names(project["dependency-groups"]["dev"])
@@ -332,7 +333,7 @@ def test_the_lock_follows_the_project_file(project):
     assert wanted <= set(locked("requirements.lock")), "run make lock"
 
 
-def test_the_scorer_runs_the_versions_that_were_tested():
+def test_the_scorer_runs_the_versions_that_were_tested() -> None:
     full, scorer = locked("requirements.lock"), locked("requirements-scorer.lock")
 
     assert {name: full.get(name) for name in scorer} == scorer

@@ -2,17 +2,20 @@
 
 import re
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 
 @pytest.fixture(scope="module")
-def compose(root):
-    return yaml.safe_load((root / "docker-compose.yml").read_text())
+def compose(root: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((root / "docker-compose.yml").read_text())
+    return found
 
 
-def test_compose_starts_the_services_that_exist(compose):
+def test_compose_starts_the_services_that_exist(compose: dict[str, Any]) -> None:
     assert set(compose["services"]) == {
         "kafka",
         "valkey",
@@ -25,20 +28,20 @@ def test_compose_starts_the_services_that_exist(compose):
     }
 
 
-def test_compose_publishes_nothing_beyond_loopback(compose):
+def test_compose_publishes_nothing_beyond_loopback(compose: dict[str, Any]) -> None:
     for name, service in compose["services"].items():
         for port in service.get("ports", []):
             assert port.startswith("127.0.0.1:"), f"{name} publishes {port}"
 
 
-def test_compose_waits_only_for_services_that_can_say_they_are_healthy(compose):
+def test_compose_waits_only_for_services_that_can_say_they_are_healthy(compose: dict[str, Any]) -> None:
     for service in compose["services"].values():
         for needed, how in service.get("depends_on", {}).items():
             assert how == {"condition": "service_healthy"}
             assert "healthcheck" in compose["services"][needed]
 
 
-def test_compose_names_only_files_volumes_and_targets_that_exist(compose, root):
+def test_compose_names_only_files_volumes_and_targets_that_exist(compose: dict[str, Any], root: Path) -> None:
     dockerfile = (root / "deploy" / "Dockerfile").read_text()
     for service in compose["services"].values():
         for volume in service.get("volumes", []):
@@ -48,20 +51,20 @@ def test_compose_names_only_files_volumes_and_targets_that_exist(compose, root):
             assert f" AS {service['build']['target']}\n" in dockerfile
 
 
-def test_images_are_pinned_and_not_latest(compose):
+def test_images_are_pinned_and_not_latest(compose: dict[str, Any]) -> None:
     for name, service in compose["services"].items():
         if "build" not in service:
             assert re.search(r":\d", service["image"]), f"{name}: {service['image']}"
 
 
-def test_the_image_copies_only_what_exists(root):
+def test_the_image_copies_only_what_exists(root: Path) -> None:
     for line in (root / "deploy" / "Dockerfile").read_text().splitlines():
         if line.startswith("COPY "):
             *sources, _ = line.split()[1:]
             assert all((root / source).exists() for source in sources), line
 
 
-def test_the_container_instance_differs_from_the_local_one_in_its_storage_only(root):
+def test_the_container_instance_differs_from_the_local_one_in_its_storage_only(root: Path) -> None:
     local = yaml.safe_load((root / "dagster.yaml").read_text())
     container = yaml.safe_load((root / "deploy" / "dagster" / "dagster.yaml").read_text())
 
@@ -71,7 +74,7 @@ def test_the_container_instance_differs_from_the_local_one_in_its_storage_only(r
     assert container == local
 
 
-def test_dagster_accepts_its_settings(root, tmp_path):
+def test_dagster_accepts_its_settings(root: Path, tmp_path: Path) -> None:
     from dagster import DagsterInstance
 
     (tmp_path / "dagster.yaml").write_text((root / "dagster.yaml").read_text())
@@ -81,7 +84,7 @@ def test_dagster_accepts_its_settings(root, tmp_path):
         assert instance.freshness_enabled
 
 
-def test_make_help_lists_every_target(root):
+def test_make_help_lists_every_target(root: Path) -> None:
     makefile = (root / "Makefile").read_text()
     phony = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
     assert phony is not None
@@ -95,7 +98,7 @@ def test_make_help_lists_every_target(root):
     assert listed == set(phony[1].split()) - internal
 
 
-def test_ci_runs_the_commands_of_the_readme(root):
+def test_ci_runs_the_commands_of_the_readme(root: Path) -> None:
     script = (root / ".ci" / "run").read_text()
 
     assert (root / ".ci" / "run").stat().st_mode & 0o100

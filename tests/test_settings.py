@@ -1,5 +1,7 @@
 """Settings: one frozen object, read from the environment, that refuses what cannot be."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -7,12 +9,12 @@ from fraud_assets.settings import Settings
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch):
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for field in Settings.model_fields.values():
         monkeypatch.delenv(str(field.validation_alias), raising=False)
 
 
-def test_every_state_path_follows_var_dir(monkeypatch):
+def test_every_state_path_follows_var_dir(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRAUD_VAR_DIR", "elsewhere")
 
     settings = Settings()
@@ -22,37 +24,37 @@ def test_every_state_path_follows_var_dir(monkeypatch):
     assert settings.mlflow_tracking_uri == "sqlite:///elsewhere/mlflow/mlflow.db"
 
 
-def test_a_path_given_by_itself_wins_over_var_dir(monkeypatch):
+def test_a_path_given_by_itself_wins_over_var_dir(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRAUD_VAR_DIR", "elsewhere")
     monkeypatch.setenv("FRAUD_LAKE_URI", "s3://bucket/lake")
 
     assert Settings().lake_uri == "s3://bucket/lake"
 
 
-def test_settings_are_frozen():
+def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        Settings().token_key_id = "other"  # type: ignore[misc]
+        Settings().token_key_id = "other"  # type: ignore[misc]  # what the test wants refused
 
 
-def test_production_refuses_the_development_key_and_names_the_way_out():
+def test_production_refuses_the_development_key_and_names_the_way_out() -> None:
     with pytest.raises(ValidationError, match="Set FRAUD_TOKEN_KEY"):
         Settings(environment="production")
 
     assert Settings(environment="production", token_key="a key of our own").environment == "production"
 
 
-def test_an_unknown_environment_is_refused():
+def test_an_unknown_environment_is_refused() -> None:
     with pytest.raises(ValidationError, match="'local' or 'production'"):
         Settings(environment="staging")
 
 
-def test_no_secret_is_in_the_repr():
+def test_no_secret_is_in_the_repr() -> None:
     settings = Settings(token_key="hush", redis_url="redis://:hush@localhost:6379/0")
 
     assert "hush" not in repr(settings)
 
 
-def test_every_field_says_what_it_is_for(root):
+def test_every_field_says_what_it_is_for(root: Path) -> None:
     source = (root / "fraud_assets" / "settings.py").read_text()
 
     for name in Settings.model_fields:

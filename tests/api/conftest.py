@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from litestar import Litestar
 from litestar.testing import TestClient
 
 from api.app import create_app
@@ -50,7 +51,7 @@ def shared_models(tmp_path_factory: pytest.TempPathFactory, trained: Trained) ->
 
 
 @pytest.fixture(scope="session")
-def sturdy(valkey_server: str, shared_models: Path, shared_producer: Producer) -> Iterator[TestClient]:
+def sturdy(valkey_server: str, shared_models: Path, shared_producer: Producer) -> Iterator[TestClient[Litestar]]:
     """One scorer for the session: no test may break it for the next."""
     made = runtime(shared_models, valkey_server, shared_producer, admin_token="operators-only")
     with TestClient(create_app(made)) as client:
@@ -58,7 +59,7 @@ def sturdy(valkey_server: str, shared_models: Path, shared_producer: Producer) -
 
 
 @pytest.fixture
-def client(sturdy: TestClient, store: OnlineStore, producer: Producer) -> TestClient:
+def client(sturdy: TestClient[Litestar], store: OnlineStore, producer: Producer) -> TestClient[Litestar]:
     """The session's scorer, ready, with an empty world."""
     until(lambda: sturdy.get("/health/ready").status_code == 200)
     return sturdy

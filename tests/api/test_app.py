@@ -8,7 +8,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from litestar import Litestar
 from litestar.testing import TestClient
+from numba.core.registry import CPUDispatcher
 
 from api.app import create_app
 from fraud_assets.engine import read_kernels
@@ -20,7 +22,7 @@ from tests.models.made import Trained
 FORBIDDEN = {"dagster", "polars", "duckdb", "mlflow", "pandas", "xgboost", "sklearn", "pyarrow", "quixstreams"}
 
 
-def test_the_process_loads_nothing_it_does_not_serve_with():
+def test_the_process_loads_nothing_it_does_not_serve_with() -> None:
     """Dagster alone would triple its start and its memory."""
     code = f"import sys, api.__main__; print(sorted({FORBIDDEN!r} & set(sys.modules)))"
 
@@ -29,7 +31,7 @@ def test_the_process_loads_nothing_it_does_not_serve_with():
     assert done.stdout.strip() == "[]"
 
 
-def test_the_schema_is_whole_and_loads_nothing_from_elsewhere(client: TestClient):
+def test_the_schema_is_whole_and_loads_nothing_from_elsewhere(client: TestClient[Litestar]) -> None:
     """Every reference leads somewhere, every route is there, and no script is."""
     raw = client.get("/schema")
     document = raw.json()
@@ -48,14 +50,14 @@ def test_the_schema_is_whole_and_loads_nothing_from_elsewhere(client: TestClient
     assert document["components"]["schemas"]["ScoringRequest"]["additionalProperties"] is False
 
 
-def test_the_schema_lists_exactly_the_routes_there_are(client: TestClient):
+def test_the_schema_lists_exactly_the_routes_there_are(client: TestClient[Litestar]) -> None:
     """A route without documentation, or the reverse, fails here."""
     document = client.get("/schema").json()
 
     assert {route.path for route in client.app.routes} == set(document["paths"])
 
 
-def test_metrics_count_decisions_and_name_the_model(client: TestClient):
+def test_metrics_count_decisions_and_name_the_model(client: TestClient[Litestar]) -> None:
     """What the dashboards are drawn from."""
     client.post("/predict", json=request())
     client.post("/predict", json=request(amount_minor=-1))
@@ -68,9 +70,15 @@ def test_metrics_count_decisions_and_name_the_model(client: TestClient):
     assert "fraud_scorer_ready 1.0" in text
 
 
-def test_no_payment_waits_for_a_kernel(store: OnlineStore, valkey_server: str, producer: Producer, shared_models: Path):
+def test_no_payment_waits_for_a_kernel(
+    store: OnlineStore, valkey_server: str, producer: Producer, shared_models: Path
+) -> None:
     """Ready is warm: payments of known and of unknown entities find machine code for exactly their types."""
-    kernels = (read_kernels.read_request, model_kernels.margin, model_kernels.margin_by_feature)
+    kernels: tuple[CPUDispatcher, ...] = (
+        read_kernels.read_request,
+        model_kernels.margin,
+        model_kernels.margin_by_feature,
+    )
     for kernel in kernels:
         kernel._reset_overloads()  # other tests' payments have warmed this process
     fold_into(store, published(6))
@@ -89,7 +97,7 @@ def test_no_payment_waits_for_a_kernel(store: OnlineStore, valkey_server: str, p
 @pytest.mark.e2e
 def test_the_command_serves_and_drains(
     store: OnlineStore, valkey_server: str, broker: str, tmp_path: Path, trained: Trained, free_port: int
-):
+) -> None:
     """`python -m api` against real servers: ready, decides, publishes its decision, ends cleanly on SIGTERM."""
     from confluent_kafka import Consumer
 

@@ -1,11 +1,13 @@
 """What a scorer is sent that is no payment: each has a documented answer, and none is a 5xx."""
 
 import time
+from collections.abc import Mapping
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from litestar import Litestar
 from litestar.testing import TestClient
 
 from api.contract import Scored, ScoringRequest
@@ -15,7 +17,9 @@ from tests.api.world import request
 JSON = {"Content-Type": "application/json"}
 
 
-def problem(client: TestClient, body: bytes | dict[str, object], **headers: str) -> tuple[int, str, str, str]:
+def problem(
+    client: TestClient[Litestar], body: bytes | Mapping[str, object], **headers: str
+) -> tuple[int, str, str, str]:
     raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
     response = client.post("/predict", content=raw, headers=JSON | headers)
     assert response.headers["content-type"] == "application/problem+json"
@@ -43,7 +47,7 @@ def problem(client: TestClient, body: bytes | dict[str, object], **headers: str)
         (b" " * 20_000, 413, "oversized"),
     ],
 )
-def test_bytes_that_are_no_request(sturdy: TestClient, raw: bytes, status: int, kind: str):
+def test_bytes_that_are_no_request(sturdy: TestClient[Litestar], raw: bytes, status: int, kind: str) -> None:
     """Not JSON, not UTF-8, too deep, too large, or of another shape."""
     assert problem(sturdy, raw)[:2] == (status, kind)
 
@@ -75,7 +79,9 @@ def test_bytes_that_are_no_request(sturdy: TestClient, raw: bytes, status: int, 
         ({"billing_country": "de"}, "invalid_value", "billing_country"),
     ],
 )
-def test_a_field_outside_the_contract_is_named(sturdy: TestClient, changes: dict[str, object], kind: str, field: str):
+def test_a_field_outside_the_contract_is_named(
+    sturdy: TestClient[Litestar], changes: dict[str, object], kind: str, field: str
+) -> None:
     """With what to do about it, and without its value."""
     status, found, where, detail = problem(sturdy, request(**changes))
 
@@ -85,7 +91,7 @@ def test_a_field_outside_the_contract_is_named(sturdy: TestClient, changes: dict
     assert "4111" not in detail
 
 
-def test_a_bad_payment_in_a_batch_is_named_by_its_place(sturdy: TestClient):
+def test_a_bad_payment_in_a_batch_is_named_by_its_place(sturdy: TestClient[Litestar]) -> None:
     """And refuses the batch: half a batch decided is a surprise."""
     batch = {"transactions": [request(), request(amount_minor=-1)]}
     assert problem(sturdy, batch)[2].startswith("transactions[")
@@ -93,19 +99,19 @@ def test_a_bad_payment_in_a_batch_is_named_by_its_place(sturdy: TestClient):
     assert problem(sturdy, ahead)[2] == "transactions[1].ip"
 
 
-def test_more_than_a_thousand_payments_are_refused(sturdy: TestClient):
+def test_more_than_a_thousand_payments_are_refused(sturdy: TestClient[Litestar]) -> None:
     """Split them; a larger batch would hold the scorer from others."""
     status, kind, field, _ = problem(sturdy, {"transactions": [request()] * 1_001})
 
     assert (status, kind, field) == (422, "invalid_value", "transactions")
 
 
-def test_a_body_beyond_any_batch_is_refused_before_it_is_read(sturdy: TestClient):
+def test_a_body_beyond_any_batch_is_refused_before_it_is_read(sturdy: TestClient[Litestar]) -> None:
     """17 MiB of anything."""
     assert problem(sturdy, b" " * (17 * 2**20))[0] == 413
 
 
-def test_padding_does_not_smuggle_size(sturdy: TestClient):
+def test_padding_does_not_smuggle_size(sturdy: TestClient[Litestar]) -> None:
     """The limit is per payment, whatever the batch's own limit is."""
     raw = msgspec.json.encode({"transactions": [request()]}) + b" " * 20_000
 
@@ -113,7 +119,7 @@ def test_padding_does_not_smuggle_size(sturdy: TestClient):
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "", "application/jsonx"])
-def test_another_content_type_is_refused(sturdy: TestClient, kind: str):
+def test_another_content_type_is_refused(sturdy: TestClient[Litestar], kind: str) -> None:
     """A form post from a browser page is not a request of a shop's server."""
     raw = msgspec.json.encode(request())
     response = sturdy.post("/predict", content=raw, headers={"Content-Type": kind})
@@ -121,7 +127,7 @@ def test_another_content_type_is_refused(sturdy: TestClient, kind: str):
     assert (response.status_code, "application/json" in response.json()["detail"]) == (415, True)
 
 
-def test_a_charset_beside_the_content_type_is_fine(sturdy: TestClient):
+def test_a_charset_beside_the_content_type_is_fine(sturdy: TestClient[Litestar]) -> None:
     """Many clients add one."""
     raw = msgspec.json.encode(request())
     headers = {"Content-Type": "application/json; charset=utf-8"}
@@ -130,7 +136,7 @@ def test_a_charset_beside_the_content_type_is_fine(sturdy: TestClient):
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/predict", 405), ("GET", "/nowhere", 404)])
-def test_another_route_is_a_problem_too(sturdy: TestClient, method: str, path: str, status: int):
+def test_another_route_is_a_problem_too(sturdy: TestClient[Litestar], method: str, path: str, status: int) -> None:
     """One table for all errors."""
     response = sturdy.request(method, path)
 
@@ -138,7 +144,7 @@ def test_another_route_is_a_problem_too(sturdy: TestClient, method: str, path: s
     assert response.headers["content-type"] == "application/problem+json"
 
 
-def test_an_escaped_key_is_read_like_any_other(sturdy: TestClient):
+def test_an_escaped_key_is_read_like_any_other(sturdy: TestClient[Litestar]) -> None:
     """JSON may escape any character of a key; at worst the answer names it, never a 500."""
     raw = msgspec.json.encode({"transactions": [request()]}).replace(b'"transactions"', b'"\\u0074ransactions"')
 
@@ -147,7 +153,7 @@ def test_an_escaped_key_is_read_like_any_other(sturdy: TestClient):
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.data())
-def test_no_bytes_make_it_fail(sturdy: TestClient, data: st.DataObject):
+def test_no_bytes_make_it_fail(sturdy: TestClient[Litestar], data: st.DataObject) -> None:
     """Mutations of a good request, and anything else."""
     good = msgspec.json.encode(request())
     at = data.draw(st.integers(0, len(good)))
@@ -158,7 +164,7 @@ def test_no_bytes_make_it_fail(sturdy: TestClient, data: st.DataObject):
     assert sturdy.post("/predict", content=raw, headers=JSON).status_code < 500
 
 
-def test_a_request_is_the_transactions_contract_before_its_outcome():
+def test_a_request_is_the_transactions_contract_before_its_outcome() -> None:
     """Field by field, type by type: the edge cannot drift from what features read."""
     theirs = {field.name: field.type for field in msgspec.structs.fields(Transaction)}
     ours = {field.name: field.type for field in msgspec.structs.fields(ScoringRequest)}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from litestar import Litestar
 from litestar.testing import TestClient
 
 from api.app import create_app
@@ -17,7 +18,7 @@ from tests.api.world import Producer, as_float32, fold_into, published, request,
 from tests.models.made import Trained
 
 
-def test_one_payment_gives_one_decision(client: TestClient):
+def test_one_payment_gives_one_decision(client: TestClient[Litestar]) -> None:
     """Every field a client acts on."""
     response = client.post("/predict", json=request())
 
@@ -32,7 +33,7 @@ def test_one_payment_gives_one_decision(client: TestClient):
     assert answer["latency_ms"] > 0
 
 
-def test_many_payments_give_decisions_in_their_order(client: TestClient):
+def test_many_payments_give_decisions_in_their_order(client: TestClient[Litestar]) -> None:
     """More than are read in one round trip."""
     batch = {"transactions": [request(transaction_id=f"t{i}", account_id=f"a{i % 7}") for i in range(100)]}
 
@@ -42,7 +43,9 @@ def test_many_payments_give_decisions_in_their_order(client: TestClient):
     assert len({answer["decision_id"] for answer in answers}) == 100
 
 
-def test_history_in_the_store_reaches_the_decision(client: TestClient, store: OnlineStore, producer: Producer):
+def test_history_in_the_store_reaches_the_decision(
+    client: TestClient[Litestar], store: OnlineStore, producer: Producer
+) -> None:
     """Six declines of a card within the hour: a rule denies it, and says why."""
     fold_into(store, published(6))
 
@@ -58,8 +61,8 @@ def test_history_in_the_store_reaches_the_decision(client: TestClient, store: On
 
 
 def test_the_record_holds_what_a_recomputation_needs(
-    client: TestClient, store: OnlineStore, producer: Producer, shared_models: Path
-):
+    client: TestClient[Litestar], store: OnlineStore, producer: Producer, shared_models: Path
+) -> None:
     """Vector, states with their positions, digests, and the score that this model gives that vector."""
     fold_into(store, published(3, outcome=Outcome.APPROVED))
 
@@ -79,7 +82,9 @@ def test_the_record_holds_what_a_recomputation_needs(
     assert producer.sent[0][:2] == ("decisions.v1", b"a1")
 
 
-def test_nothing_raw_leaves_the_edge(client: TestClient, producer: Producer, capfd: pytest.CaptureFixture[str]):
+def test_nothing_raw_leaves_the_edge(
+    client: TestClient[Litestar], producer: Producer, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Neither the record nor the answer nor the log holds a card number, an e-mail or an address."""
     answer = client.post("/predict", json=request()).content
     until(producer.decisions)
@@ -91,7 +96,7 @@ def test_nothing_raw_leaves_the_edge(client: TestClient, producer: Producer, cap
     assert producer.decisions()[0].request["ip_country"] == "US"
 
 
-def test_a_payment_without_card_or_email_reads_no_card(client: TestClient, producer: Producer):
+def test_a_payment_without_card_or_email_reads_no_card(client: TestClient[Litestar], producer: Producer) -> None:
     """A voucher has neither; that is no error and no unknown card."""
     response = client.post("/predict", json=request(card_number=..., email=..., payment_method="voucher"))
 
@@ -100,7 +105,9 @@ def test_a_payment_without_card_or_email_reads_no_card(client: TestClient, produ
     assert groups.isdisjoint({"card", "account_card"})
 
 
-def test_a_payment_already_in_a_state_is_marked(client: TestClient, store: OnlineStore, producer: Producer):
+def test_a_payment_already_in_a_state_is_marked(
+    client: TestClient[Litestar], store: OnlineStore, producer: Producer
+) -> None:
     """Its own event would be among its features; such decisions are kept out of training."""
     fold_into(store, published(2, outcome=Outcome.APPROVED))
 
@@ -110,8 +117,8 @@ def test_a_payment_already_in_a_state_is_marked(client: TestClient, store: Onlin
 
 
 def test_a_flushed_store_degrades_the_decision_and_denies_nobody(
-    client: TestClient, store: OnlineStore, producer: Producer, valkey_server: str
-):
+    client: TestClient[Litestar], store: OnlineStore, producer: Producer, valkey_server: str
+) -> None:
     """Every customer would look new; the answer says what was missing."""
     raw = redis.Redis.from_url(valkey_server)
     raw.flushall()
@@ -128,7 +135,7 @@ def test_a_flushed_store_degrades_the_decision_and_denies_nobody(
     until(lambda: client.get("/health/ready").status_code == 503)
 
 
-def test_without_a_store_decisions_go_on(shared_models: Path, free_port: int):
+def test_without_a_store_decisions_go_on(shared_models: Path, free_port: int) -> None:
     """From the payment alone, at once."""
     producer = Producer()
     app = create_app(runtime(shared_models, f"redis://127.0.0.1:{free_port}/0", producer))
@@ -143,7 +150,7 @@ def test_without_a_store_decisions_go_on(shared_models: Path, free_port: int):
     assert served["account_txn_count_1h"] is None
 
 
-def test_a_torn_state_costs_one_decision_its_history(client: TestClient, store: OnlineStore):
+def test_a_torn_state_costs_one_decision_its_history(client: TestClient[Litestar], store: OnlineStore) -> None:
     """A defect of the store is not an error of the client."""
     store.compare_and_set("account", [Write("a1", 0, b"\x01garbage")])
 
@@ -154,7 +161,7 @@ def test_a_torn_state_costs_one_decision_its_history(client: TestClient, store: 
     assert other["degraded_reasons"] == []
 
 
-def test_a_full_kafka_queue_costs_records_and_not_decisions(client: TestClient, producer: Producer):
+def test_a_full_kafka_queue_costs_records_and_not_decisions(client: TestClient[Litestar], producer: Producer) -> None:
     """And the loss is counted."""
     producer.full = True
 
@@ -165,7 +172,7 @@ def test_a_full_kafka_queue_costs_records_and_not_decisions(client: TestClient, 
 
 def test_without_a_model_there_is_no_decision_and_no_readiness(
     store: OnlineStore, valkey_server: str, tmp_path: Path, trained: Trained
-):
+) -> None:
     """503 with what is missing; and once a champion is published, it is served without a restart."""
     with TestClient(create_app(runtime(tmp_path, valkey_server, Producer()))) as client:
         refused = client.post("/predict", json=request())
@@ -182,7 +189,7 @@ def test_without_a_model_there_is_no_decision_and_no_readiness(
 
 def test_a_new_champion_is_swapped_in_and_a_bad_one_is_not(
     store: OnlineStore, valkey_server: str, own_models: Path, trained: Trained
-):
+) -> None:
     """The old model answers until the new one is verified, and after it is refused."""
     with TestClient(create_app(runtime(own_models, valkey_server, Producer()))) as client:
         with_champion(own_models, trained, "v2")
@@ -194,7 +201,7 @@ def test_a_new_champion_is_swapped_in_and_a_bad_one_is_not(
         assert client.post("/predict", json=request()).json()["model_version"] == "v2"
 
 
-def test_reload_needs_the_token(client: TestClient):
+def test_reload_needs_the_token(client: TestClient[Litestar]) -> None:
     """And does not exist where none is configured."""
     assert client.post("/admin/reload").status_code == 401
     assert client.post("/admin/reload", headers={"Authorization": "Bearer wrong"}).status_code == 401
@@ -202,7 +209,7 @@ def test_reload_needs_the_token(client: TestClient):
     assert (reloaded.status_code, reloaded.json()) == (200, {"model_version": "v1"})
 
 
-def test_reload_does_not_exist_without_a_token(valkey_server: str, tmp_path: Path):
+def test_reload_does_not_exist_without_a_token(valkey_server: str, tmp_path: Path) -> None:
     """A route nobody may use is one less to guard."""
     app = create_app(runtime(tmp_path, valkey_server, Producer()))
 

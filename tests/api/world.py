@@ -50,9 +50,9 @@ class Producer:
         return [codec.decode(Decision, value, max_bytes=MAX_DECISION_BYTES) for _, _, value in self.sent]
 
 
-def runtime(model_dir: Path, redis_url: str, producer: Producer, **settings: object) -> Runtime:
-    fields = {"model_dir": model_dir, "redis_url": redis_url, **settings}
-    return Runtime(ApiSettings(**fields), registry(), FRAUD_SCORING, producer)  # type: ignore[arg-type]
+def runtime(model_dir: Path, redis_url: str, producer: Producer, **settings: Any) -> Runtime:
+    found = ApiSettings(model_dir=model_dir, redis_url=redis_url, **settings)
+    return Runtime(found, registry(), FRAUD_SCORING, producer)
 
 
 def with_champion(model_dir: Path, trained: Trained, version: str = "v1", **changes: object) -> Path:

@@ -1,6 +1,7 @@
 """Tokens: equal things get equal tokens, nothing personal leaks, bad input says what to fix."""
 
 import re
+from typing import Literal
 
 import msgspec
 import pytest
@@ -16,7 +17,7 @@ OTHER_KEY = TokenKey("k2", b"fedcba9876543210")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _country_data_is_loaded():
+def _country_data_is_loaded() -> None:
     """Loading takes longer than Hypothesis allows one example."""
     warm_up()
 
@@ -31,12 +32,12 @@ def _country_data_is_loaded():
         ("ip", ["2001:db8::1", "2001:0DB8:0:0:0:0:0:1"]),
     ],
 )
-def test_spellings_of_one_thing_share_a_token(kind, spellings):
+def test_spellings_of_one_thing_share_a_token(kind: Literal["card", "email", "ip"], spellings: list[str]) -> None:
     """Separators, case, composition and zero-padding do not make another card, e-mail or IP."""
     assert len({tokenise(kind, spelling, KEY) for spelling in spellings}) == 1
 
 
-def test_token_is_the_key_id_and_32_hex_digits_and_fits_the_contract():
+def test_token_is_the_key_id_and_32_hex_digits_and_fits_the_contract() -> None:
     """The documented shape `<key id>:<hex>` is accepted by the events' Token type."""
     token = tokenise("ip", "192.0.2.7", KEY)
 
@@ -44,12 +45,12 @@ def test_token_is_the_key_id_and_32_hex_digits_and_fits_the_contract():
     assert msgspec.convert(token, Token) == token
 
 
-def test_token_is_stable_across_releases():
+def test_token_is_stable_across_releases() -> None:
     """A changed construction would make every known card a new card: this value may not move."""
     assert tokenise("card", "4111111111111111", KEY) == "k1:62ffac070caea6ddd6fef6c25e2d4f0e"
 
 
-def test_another_key_gives_unrelated_tokens():
+def test_another_key_gives_unrelated_tokens() -> None:
     """After a rotation the hex part differs too, not only the id before it."""
     first, second = (tokenise("card", "4111111111111111", key) for key in (KEY, OTHER_KEY))
 
@@ -57,7 +58,7 @@ def test_another_key_gives_unrelated_tokens():
 
 
 @given(st.from_regex(r"[1-9][0-9]{11,18}", fullmatch=True))
-def test_card_number_never_appears_in_its_token(number):
+def test_card_number_never_appears_in_its_token(number: str) -> None:
     """No run of the number survives into the token, whatever its length."""
     assert number not in tokenise("card", number, KEY)
 
@@ -80,7 +81,9 @@ def test_card_number_never_appears_in_its_token(number):
         ("ip", "fe80::1%eth0", "ip"),
     ],
 )
-def test_bad_input_names_the_field_and_never_repeats_the_value(kind, value, named):
+def test_bad_input_names_the_field_and_never_repeats_the_value(
+    kind: Literal["card", "email", "ip"], value: str, named: str
+) -> None:
     """The error goes to logs and clients, so it may not carry what it refuses."""
     with pytest.raises(ValueError, match=rf"^{named}: ") as error:
         tokenise(kind, value, KEY)
@@ -88,13 +91,13 @@ def test_bad_input_names_the_field_and_never_repeats_the_value(kind, value, name
     assert not value or value not in str(error.value)
 
 
-def test_unknown_kind_lists_the_known_ones():
+def test_unknown_kind_lists_the_known_ones() -> None:
     """A programming error is told apart from bad input."""
     with pytest.raises(ValueError, match="card, email, ip"):
-        tokenise("phone", "123", KEY)  # type: ignore[arg-type]
+        tokenise("phone", "123", KEY)  # type: ignore[arg-type]  # what the test wants refused
 
 
-def test_key_is_made_from_the_settings_and_hidden_in_its_repr():
+def test_key_is_made_from_the_settings_and_hidden_in_its_repr() -> None:
     """The two settings become a key; printing it shows the id alone."""
     settings = Settings()
 
@@ -114,7 +117,7 @@ def test_key_is_made_from_the_settings_and_hidden_in_its_repr():
         ("k:1", "0123456789abcdef"),
     ],
 )
-def test_weak_or_unnamed_key_is_refused(key_id, secret):
+def test_weak_or_unnamed_key_is_refused(key_id: str, secret: str) -> None:
     """A key that could be searched, or whose tokens could not be told apart, never makes one."""
     with pytest.raises(ValueError, match=r"^token key: "):
         TokenKey.of(key_id, secret)
@@ -133,18 +136,18 @@ def test_weak_or_unnamed_key_is_refused(key_id, secret):
         ("203.0.113.9", "ZZ"),
     ],
 )
-def test_country_of_known_and_unknown_addresses(ip, country):
+def test_country_of_known_and_unknown_addresses(ip: str, country: str) -> None:
     """Public addresses have a country; private, loopback and documentation ones are ZZ."""
     assert country_of(ip) == country
 
 
 @given(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str))
-def test_country_always_satisfies_the_contract(ip):
+def test_country_always_satisfies_the_contract(ip: str) -> None:
     """Whatever the data file says, the answer is a legal `Country`."""
     assert msgspec.convert(country_of(ip), Country)
 
 
-def test_country_of_something_else_is_bad_input():
+def test_country_of_something_else_is_bad_input() -> None:
     """No neutral value for a failure: the caller learns that it is no address."""
     with pytest.raises(ValueError, match=r"^ip: "):
         country_of("localhost")

@@ -16,9 +16,9 @@ def asset_graph(definitions: dg.Definitions) -> dict[str, object]:
     repository = definitions.get_repository_def()
     graph = repository.asset_graph
     checks: dict[str, list[str]] = {}
-    for node in graph.asset_check_keys:
-        blocking = " (blocking)" if graph.get_check_spec(node).blocking else ""
-        checks.setdefault(node.asset_key.to_user_string(), []).append(f"{node.name}{blocking}")
+    for check in graph.asset_check_keys:
+        blocking = " (blocking)" if graph.get_check_spec(check).blocking else ""
+        checks.setdefault(check.asset_key.to_user_string(), []).append(f"{check.name}{blocking}")
     assets = {}
     for key in sorted(graph.get_all_asset_keys()):
         node, name = graph.get(key), key.to_user_string()

@@ -5,8 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -15,7 +17,7 @@ from fraud_assets.definitions import defs
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.stores.lake import Lake
 from tests.defs.graph import asset_graph
-from tests.history import FIRST_DAY, LABEL_DELAY_DAYS, make_past
+from tests.history import FIRST_DAY, LABEL_DELAY_DAYS, Past, make_past
 
 SNAPSHOT = Path(__file__).parent / "asset_graph.json"
 
@@ -26,43 +28,43 @@ def definitions() -> dg.Definitions:
 
 
 @pytest.fixture(scope="module")
-def graph(definitions):
+def graph(definitions: dg.Definitions) -> dict[str, Any]:
     return asset_graph(definitions)
 
 
-def test_the_asset_graph_is_the_one_that_was_reviewed(graph):
+def test_the_asset_graph_is_the_one_that_was_reviewed(graph: dict[str, Any]) -> None:
     assert graph == json.loads(SNAPSHOT.read_text()), (
         "the graph changed; look at the diff of `python -m tests.defs.graph > tests/defs/asset_graph.json`"
     )
 
 
-def test_every_view_of_the_registry_is_an_asset(graph):
+def test_every_view_of_the_registry_is_an_asset(graph: dict[str, Any]) -> None:
     views = {name for name, asset in graph["assets"].items() if asset["group"] == "features"}
 
     assert views == set(registry().views)
 
 
-def test_every_asset_says_what_it_is_and_who_owns_it(definitions):
+def test_every_asset_says_what_it_is_and_who_owns_it(definitions: dg.Definitions) -> None:
     for spec in definitions.resolve_all_asset_specs():
         assert spec.description, f"{spec.key} has no description"
         assert spec.owners, f"{spec.key} has no owner"
         assert spec.kinds, f"{spec.key} has no kind"
 
 
-def test_every_materialized_asset_has_a_freshness_policy(definitions):
+def test_every_materialized_asset_has_a_freshness_policy(definitions: dg.Definitions) -> None:
     nodes = definitions.get_repository_def().asset_graph
     late = [key for key in nodes.materializable_asset_keys if nodes.get(key).freshness_policy_or_from_metadata is None]
 
     assert late == []
 
 
-def test_nothing_reaches_the_scorers_past_a_failed_gate(graph):
+def test_nothing_reaches_the_scorers_past_a_failed_gate(graph: dict[str, Any]) -> None:
     assert "champion_model" in graph["assets"]["fraud_scorer"]["deps"]
     gates = [name for name in graph["assets"]["fraud_model"]["checks"] if name.endswith("(blocking)")]
     assert len(gates) == 3
 
 
-def test_the_live_path_is_in_the_lineage(graph):
+def test_the_live_path_is_in_the_lineage(graph: dict[str, Any]) -> None:
     assets = graph["assets"]
 
     assert "kafka/transactions_v1" in assets["kafka/entity_account_v1"]["deps"]
@@ -73,7 +75,7 @@ def test_the_live_path_is_in_the_lineage(graph):
 
 
 @pytest.mark.parametrize(("name", "day"), [("nightly_history", "2026-10-14"), ("nightly_learning", "2026-10-15")])
-def test_a_nightly_schedule_asks_for_its_day(definitions, name, day):
+def test_a_nightly_schedule_asks_for_its_day(definitions: dg.Definitions, name: str, day: str) -> None:
     repository = definitions.get_repository_def()
     context = dg.build_schedule_context(
         scheduled_execution_time=datetime(2026, 10, 15, 2, tzinfo=UTC), repository_def=repository
@@ -81,11 +83,12 @@ def test_a_nightly_schedule_asks_for_its_day(definitions, name, day):
 
     requested = repository.get_schedule_def(name).evaluate_tick(context)
 
+    assert requested.run_requests is not None
     assert [request.partition_key for request in requested.run_requests] == [day]
 
 
 @pytest.fixture
-def place(tmp_path, root, monkeypatch):
+def place(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Past, Path, dict[str, str]]:
     """A state folder with a small history, and a Dagster instance of its own."""
     past = make_past(tmp_path / "var", rate_per_day=60, facts=False)
     home = tmp_path / "dagster"
@@ -100,14 +103,16 @@ def place(tmp_path, root, monkeypatch):
     return past, home, env
 
 
-def run(arguments, env, root):
+def run(arguments: Sequence[str], env: Mapping[str, str], root: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "dagster", *arguments], env=env, cwd=root, capture_output=True, text=True, check=False
     )
 
 
 @pytest.mark.timeout(600)  # two command lines, each of which imports everything
-def test_a_range_of_days_is_one_run_from_the_command_line_and_repeating_it_changes_nothing(place, root):
+def test_a_range_of_days_is_one_run_from_the_command_line_and_repeating_it_changes_nothing(
+    place: tuple[Past, Path, dict[str, str]], root: Path
+) -> None:
     past, home, env = place
     command = [
         "asset", "materialize", "-m", "fraud_assets.definitions", "--select", "transactions,labels,label_facts,account_recency",

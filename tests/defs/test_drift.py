@@ -1,8 +1,12 @@
 """The drift report and its check in a Dagster instance: a day like the training set, and one that is not."""
 
 import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
 import dagster as dg
+import msgspec
 import numpy as np
 import pytest
 
@@ -16,9 +20,9 @@ from fraud_assets.stores.history import HistoryReader
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.schemas import LogPosition, from_events
 from fraud_assets.training import store
-from fraud_assets.training.dataset import training_set, window_as_of
+from fraud_assets.training.dataset import TrainingSet, training_set, window_as_of
 from fraud_assets.training.run import AS_OF_FOLDER
-from tests.history import LABEL_DELAY_DAYS, LAST_DAY
+from tests.history import LABEL_DELAY_DAYS, LAST_DAY, Past
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
@@ -29,47 +33,61 @@ OTHER_DAY = "2026-10-13"
 MODEL = "fraud-000000000001"
 
 
+class Decide(Protocol):
+    """Makes a decision of the last day, as far as drift reads it."""
+
+    def __call__(self, number: int, features: np.ndarray, score: float, **changed: object) -> Decision: ...
+
+
+class Report(Protocol):
+    """Materializes the report, after the decisions were written; its run, its metadata and its check."""
+
+    def __call__(
+        self, decisions: Sequence[Decision] = ()
+    ) -> tuple[dg.ExecuteInProcessResult, Mapping[str, Any], dg.AssetCheckEvaluation]: ...
+
+
 @pytest.fixture(scope="module")
-def decision(past):
+def decision(past: Past) -> Decide:
     """A decision of the last day, as far as drift reads it."""
     digest = past.plan.registry.service_digest(past.service.service)
 
-    def make(number, features, score, **changed):
+    def make(number: int, features: np.ndarray, score: float, **changed: object) -> Decision:
         at_ms = start_ms(LAST_DAY) + number
-        kept = {
-            "event_time_ms": at_ms,
-            "decision_id": f"d{number}",
-            "transaction_id": f"t{number}",
-            "account_id": "a1",
-            "request": {},
-            "decided_at_ms": at_ms,
-            "service": "fraud_scoring",
-            "service_digest": digest,
-            "policy_digest": "",
-            "model_version": MODEL,
-            "model_sha256": "",
-            "epoch": "e1",
-            "features": [None if np.isnan(value) else float(value) for value in features],
-            "view_status": {},
-            "states": [],
-            "fraud_score": score,
-            "action": "approve",
-            "reason_codes": [],
-            "degraded_reasons": [],
-            "latency_ms": 1.0,
-        }
-        return Decision(**(kept | changed))
+        usual = Decision(
+            event_time_ms=at_ms,
+            decision_id=f"d{number}",
+            transaction_id=f"t{number}",
+            account_id="a1",
+            request={},
+            decided_at_ms=at_ms,
+            service="fraud_scoring",
+            service_digest=digest,
+            policy_digest="",
+            model_version=MODEL,
+            model_sha256="",
+            epoch="e1",
+            features=[None if np.isnan(value) else float(value) for value in features],
+            view_status={},
+            states=[],
+            fraud_score=score,
+            action="approve",
+            reason_codes=[],
+            degraded_reasons=[],
+            latency_ms=1.0,
+        )
+        return msgspec.structs.replace(usual, **changed)
 
     return make
 
 
-def append(lake, decisions, name):
+def append(lake: Lake, decisions: Sequence[Decision], name: str) -> None:
     at = [LogPosition(start_ms(LAST_DAY), "decisions.v1", 0, place) for place in range(len(decisions))]
     lake.append("decisions", from_events(Decision, decisions, at), name)
 
 
 @pytest.fixture(scope="module")
-def place(past, tmp_path_factory):
+def place(past: Past, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainingSet]:
     """A lake with a training set of the last day, and the scores of its model; to be copied."""
     folder = tmp_path_factory.mktemp("drift")
     shutil.copytree(past.folder / "lake", folder / "lake")
@@ -84,12 +102,14 @@ def place(past, tmp_path_factory):
 
 
 @pytest.fixture
-def report(place, tmp_path):
+def report(place: tuple[Path, TrainingSet], tmp_path: Path) -> Report:
     """Materialize the last day over a copy of the place, after `decisions` were written to it."""
     shutil.copytree(place[0], tmp_path / "var")
     settings = Settings(var_dir=tmp_path / "var", label_delay_days=LABEL_DELAY_DAYS)
 
-    def make(decisions=()):
+    def make(
+        decisions: Sequence[Decision] = (),
+    ) -> tuple[dg.ExecuteInProcessResult, Mapping[str, Any], dg.AssetCheckEvaluation]:
         if decisions:
             append(Lake(settings.lake_uri), decisions, "decided")
         with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
@@ -102,7 +122,7 @@ def report(place, tmp_path):
     return make
 
 
-def test_a_day_without_decisions_is_compared_by_its_recomputed_vectors(report, tmp_path):
+def test_a_day_without_decisions_is_compared_by_its_recomputed_vectors(report: Report, tmp_path: Path) -> None:
     result, metadata, check = report()
 
     assert result.success
@@ -120,7 +140,9 @@ def test_a_day_without_decisions_is_compared_by_its_recomputed_vectors(report, t
     assert check.check_name == "drift_within_bounds"
 
 
-def test_served_vectors_like_those_of_training_pass(decision, place, report):
+def test_served_vectors_like_those_of_training_pass(
+    decision: Decide, place: tuple[Path, TrainingSet], report: Report
+) -> None:
     found = place[1]
     rng = np.random.default_rng(5)
     rows = rng.choice(len(found), 400, replace=False)
@@ -138,7 +160,9 @@ def test_served_vectors_like_those_of_training_pass(decision, place, report):
     assert check.metadata["judged"].value is True
 
 
-def test_vectors_and_scores_unlike_those_of_training_warn_and_stop_nothing(decision, place, report):
+def test_vectors_and_scores_unlike_those_of_training_warn_and_stop_nothing(
+    decision: Decide, place: tuple[Path, TrainingSet], report: Report
+) -> None:
     found = place[1]
     rows = np.random.default_rng(6).choice(len(found), 300, replace=False)
 
@@ -152,7 +176,9 @@ def test_vectors_and_scores_unlike_those_of_training_warn_and_stop_nothing(decis
     assert check.severity is dg.AssetCheckSeverity.WARN
 
 
-def test_decisions_that_read_nothing_or_saw_themselves_are_no_drift(decision, place, report):
+def test_decisions_that_read_nothing_or_saw_themselves_are_no_drift(
+    decision: Decide, place: tuple[Path, TrainingSet], report: Report
+) -> None:
     found = place[1]
     rows = np.random.default_rng(7).choice(len(found), 400, replace=False)
     nothing = np.full(len(found.names), np.nan)
@@ -166,7 +192,9 @@ def test_decisions_that_read_nothing_or_saw_themselves_are_no_drift(decision, pl
     assert metadata["share_drifted"].value == 0.0
 
 
-def test_the_scores_of_two_models_are_not_mixed(decision, place, report):
+def test_the_scores_of_two_models_are_not_mixed(
+    decision: Decide, place: tuple[Path, TrainingSet], report: Report
+) -> None:
     found = place[1]
     rng = np.random.default_rng(8)
     rows = rng.choice(len(found), 500, replace=False)
@@ -181,7 +209,7 @@ def test_the_scores_of_two_models_are_not_mixed(decision, place, report):
     assert metadata["psi_of_score"].value < 0.1
 
 
-def test_a_platform_that_has_trained_nothing_says_so(past, tmp_path):
+def test_a_platform_that_has_trained_nothing_says_so(past: Past, tmp_path: Path) -> None:
     shutil.copytree(past.folder / "lake", tmp_path / "var" / "lake")
     resources = resources_of(Settings(var_dir=tmp_path / "var"))
 
@@ -194,7 +222,7 @@ def test_a_platform_that_has_trained_nothing_says_so(past, tmp_path):
         )
 
 
-def test_the_vectors_of_a_day_are_those_of_its_transactions(past):
+def test_the_vectors_of_a_day_are_those_of_its_transactions(past: Past) -> None:
     day = vectors_of_day(HistoryReader(past.lake, past.plan), past.service, start_ms(OTHER_DAY), end_ms(OTHER_DAY))
 
     assert day.sample.names == past.service.names

@@ -1,7 +1,13 @@
 """From a simulated history to a champion, a filled online store and a skew report, through Dagster."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 import dagster as dg
 import pytest
+from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from fraud_assets.contracts.topics import DAY_MS
@@ -20,7 +26,7 @@ from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.registry import MODEL_NAME
 from fraud_assets.training import store
 from fraud_assets.training.tune import SPACE
-from tests.history import END_MS, FIRST_DAY, LABEL_DELAY_DAYS, LAST_DAY, make_past
+from tests.history import END_MS, FIRST_DAY, LABEL_DELAY_DAYS, LAST_DAY, Past, make_past
 
 pytestmark = [
     # dagster-mlflow reads a deprecated attribute of its context; mlflow's own migrations.
@@ -31,14 +37,32 @@ pytestmark = [
 AS_OF = "2026-10-15"
 
 
-def in_range(assets, resources, instance, first, last):
+def in_range(
+    assets: Sequence[dg.AssetsDefinition],
+    resources: Mapping[str, object],
+    instance: dg.DagsterInstance,
+    first: str,
+    last: str,
+) -> dg.ExecuteInProcessResult:
     """One run of a job over a range of days, as the command line would make it."""
     tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
     return dg.materialize(assets, resources=resources, instance=instance, tags=tags)
 
 
+@dataclass(frozen=True)
+class Learnt:
+    """A history, what was learnt from it, and the instance that knows how."""
+
+    past: Past
+    settings: Settings
+    instance: dg.DagsterInstance
+    resources: dict[str, Any]
+    result: dg.ExecuteInProcessResult
+    published: dg.ExecuteInProcessResult
+
+
 @pytest.fixture(scope="module")
-def learnt(tmp_path_factory, valkey_server):
+def learnt(tmp_path_factory: pytest.TempPathFactory, valkey_server: str) -> Learnt:
     folder = tmp_path_factory.mktemp("learnt")
     past = make_past(folder / "var", facts=False)
     settings = Settings(
@@ -59,46 +83,52 @@ def learnt(tmp_path_factory, valkey_server):
     )
     assert result.success
     published = dg.materialize([online_store_snapshot], resources=resources, instance=instance, partition_key=LAST_DAY)
-    return past, settings, instance, resources, result, published
+    return Learnt(past, settings, instance, resources, result, published)
 
 
-def test_the_champion_of_mlflow_is_the_one_that_scorers_are_pointed_at(learnt):
-    _, settings, _, _, _, _ = learnt
+def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> Mapping[str, Any]:
+    """What a run said about an asset; values are of Dagster's many metadata types."""
+    return result.asset_materializations_for_node(asset)[0].metadata
 
-    champion = read_champion(settings.model_dir)
-    registered = MlflowClient(settings.mlflow_tracking_uri).get_model_version_by_alias(MODEL_NAME, "champion")
+
+def champions_run(client: MlflowClient) -> Run:
+    run_id = client.get_model_version_by_alias(MODEL_NAME, "champion").run_id
+    assert run_id is not None
+    return client.get_run(run_id)
+
+
+def test_the_champion_of_mlflow_is_the_one_that_scorers_are_pointed_at(learnt: Learnt) -> None:
+    champion = read_champion(learnt.settings.model_dir)
+    registered = MlflowClient(learnt.settings.mlflow_tracking_uri).get_model_version_by_alias(MODEL_NAME, "champion")
 
     assert champion is not None
     assert registered.tags["model_version"] == champion.version
 
 
-def test_the_mlflow_run_ended_and_carries_the_artifact_and_its_metrics(learnt):
-    _, settings, _, _, result, _ = learnt
-    client = MlflowClient(settings.mlflow_tracking_uri)
-    version = client.get_model_version_by_alias(MODEL_NAME, "champion")
+def test_the_mlflow_run_ended_and_carries_the_artifact_and_its_metrics(learnt: Learnt) -> None:
+    client = MlflowClient(learnt.settings.mlflow_tracking_uri)
 
-    run = client.get_run(version.run_id)
+    run = champions_run(client)
 
     assert run.info.status == "FINISHED"
-    assert run.data.tags["dagster_run_id"] == result.run_id
+    assert run.data.tags["dagster_run_id"] == learnt.result.run_id
     assert run.data.metrics["average_precision"] > run.data.metrics["prior"]
-    assert {item.path for item in client.list_artifacts(version.run_id, "model")} == {
+    assert {item.path for item in client.list_artifacts(run.info.run_id, "model")} == {
         "model/manifest.json",
         "model/model.json",
     }
 
 
-def test_every_trial_is_a_run_of_its_own_below_the_training(learnt):
-    _, settings, _, _, result, _ = learnt
-    client = MlflowClient(settings.mlflow_tracking_uri)
-    parent = client.get_run(client.get_model_version_by_alias(MODEL_NAME, "champion").run_id)
-    metadata = result.asset_materializations_for_node("fraud_model")[0].metadata
+def test_every_trial_is_a_run_of_its_own_below_the_training(learnt: Learnt) -> None:
+    client = MlflowClient(learnt.settings.mlflow_tracking_uri)
+    parent = champions_run(client)
+    metadata = metadata_of(learnt.result, "fraud_model")
 
     runs = client.search_runs(
         [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'", order_by=["start_time ASC"]
     )
 
-    assert len(runs) == settings.tuning_trials == metadata["trials"].value
+    assert len(runs) == learnt.settings.tuning_trials == metadata["trials"].value
     assert all(set(run.data.params) == set(SPACE.default) for run in runs)
     assert {name: float(value) for name, value in runs[0].data.params.items()} == SPACE.default
     best = max(run.data.metrics["average_precision"] for run in runs if run.data.tags["state"] == "complete")
@@ -106,8 +136,8 @@ def test_every_trial_is_a_run_of_its_own_below_the_training(learnt):
     assert all(run.info.status == "FINISHED" for run in runs if run.data.tags["state"] == "complete")
 
 
-def test_the_study_is_summed_up_where_the_model_is(learnt):
-    found = learnt[4].asset_materializations_for_node("fraud_model")[0].metadata
+def test_the_study_is_summed_up_where_the_model_is(learnt: Learnt) -> None:
+    found = metadata_of(learnt.result, "fraud_model")
 
     assert found["best_average_precision"].value >= found["default_average_precision"].value
     assert set(found["best_params"].value) == set(SPACE.default)
@@ -116,70 +146,65 @@ def test_the_study_is_summed_up_where_the_model_is(learnt):
     assert found["trials_cut_by_time"].value is False
 
 
-def test_the_online_store_is_of_this_code_and_holds_the_accounts(learnt):
-    past, settings, _, _, _, published = learnt
-    store = OnlineStore.connect(settings.redis_url, past.plan.registry)
+def test_the_online_store_is_of_this_code_and_holds_the_accounts(learnt: Learnt) -> None:
+    past = learnt.past
+    store = OnlineStore.connect(learnt.settings.redis_url, past.plan.registry)
 
     marker = store.current_epoch()
     keys = past.lake.scan("transactions", END_MS - DAY_MS, END_MS, columns=["account_id"])["account_id"].to_pylist()
 
-    assert published.success
+    assert learnt.published.success
     assert marker.epoch.startswith(LAST_DAY)
     assert all(store.read_many("account", keys))
 
 
-def test_the_hourly_job_finds_nothing_to_do_behind_a_fresh_snapshot(learnt):
-    _, _, instance, resources, _, _ = learnt
+def test_the_hourly_job_finds_nothing_to_do_behind_a_fresh_snapshot(learnt: Learnt) -> None:
+    result = dg.materialize([hourly_online_views], resources=learnt.resources, instance=learnt.instance)
 
-    result = dg.materialize([hourly_online_views], resources=resources, instance=instance)
-
-    found = result.asset_materializations_for_node("hourly_online_views")[0].metadata
-    assert found["rows_applied"].value == 0
+    assert metadata_of(result, "hourly_online_views")["rows_applied"].value == 0
 
 
-def test_a_skew_report_of_a_day_without_decisions_passes_and_checked_nothing(learnt):
-    _, _, instance, resources, _, _ = learnt
-
-    result = dg.materialize([skew_report], resources=resources, instance=instance, partition_key=LAST_DAY)
+def test_a_skew_report_of_a_day_without_decisions_passes_and_checked_nothing(learnt: Learnt) -> None:
+    result = dg.materialize([skew_report], resources=learnt.resources, instance=learnt.instance, partition_key=LAST_DAY)
 
     checks = {item.check_name: item.passed for item in result.get_asset_check_evaluations()}
     assert checks == {"no_mismatches": True, "no_stale_reads": True, "no_missing_decisions": True}
-    assert result.asset_materializations_for_node("skew_report")[0].metadata["checked"].value == 0
+    assert metadata_of(result, "skew_report")["checked"].value == 0
 
 
-def test_a_drift_report_of_a_day_without_transactions_passes_and_judged_nothing(learnt):
-    _, settings, instance, resources, _, _ = learnt
-
-    result = dg.materialize([drift_report], resources=resources, instance=instance, partition_key=AS_OF)
+def test_a_drift_report_of_a_day_without_transactions_passes_and_judged_nothing(learnt: Learnt) -> None:
+    result = dg.materialize([drift_report], resources=learnt.resources, instance=learnt.instance, partition_key=AS_OF)
 
     (check,) = result.get_asset_check_evaluations()
-    found = result.asset_materializations_for_node("drift_report")[0].metadata
+    found = metadata_of(result, "drift_report")
     assert check.passed
     assert (found["rows"].value, found["judged"].value, found["reference_as_of"].value) == (0, False, AS_OF)
     assert "page" not in found
-    assert not (settings.var_dir / "reports").exists()
+    assert not (learnt.settings.var_dir / "reports").exists()
 
 
-def test_the_scores_to_expect_of_live_traffic_are_kept_beside_the_training_set(learnt):
-    _, _, _, resources, result, _ = learnt
-    found = result.asset_materializations_for_node("fraud_model")[0].metadata
+def test_the_scores_to_expect_of_live_traffic_are_kept_beside_the_training_set(learnt: Learnt) -> None:
+    found = metadata_of(learnt.result, "fraud_model")
 
-    scores = store.load_scores(resources["lake"].training_uri, AS_OF)
+    scores = store.load_scores(learnt.resources["lake"].training_uri, AS_OF)
 
     assert len(scores) == found["validate_rows"].value
 
 
-def test_a_bad_day_stops_what_would_be_made_of_it(learnt, tmp_path):
-    _, settings, instance, _, _, _ = learnt
+def test_a_bad_day_stops_what_would_be_made_of_it(learnt: Learnt, tmp_path: Path) -> None:
     bad = make_past(tmp_path / "var", rate_per_day=60, facts=False)
     rows = bad.lake.scan("transactions").slice(0, 50)
     doubled = rows.set_column(rows.schema.names.index("source_topic"), "source_topic", [["transactions.v1"] * 50])
     bad.lake.append("transactions", doubled, "doubled")
-    resources = resources_of(settings.model_copy(update={"lake_uri": str(bad.folder / "lake")}))
+    resources = resources_of(learnt.settings.model_copy(update={"lake_uri": str(bad.folder / "lake")}))
     raw = [raw_asset(name, *what) for name, what in RAW.items()]
 
     result = dg.materialize(
-        [*raw, label_facts], resources=resources, instance=instance, partition_key=FIRST_DAY, raise_on_error=False
+        [*raw, label_facts],
+        resources=resources,
+        instance=learnt.instance,
+        partition_key=FIRST_DAY,
+        raise_on_error=False,
     )
 
     assert not result.success

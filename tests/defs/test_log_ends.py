@@ -13,7 +13,7 @@ FAR_MS = 10 * CLOCK_MARGIN_MS
 
 
 @pytest.fixture
-def log(broker, request):
+def log(broker: str, request: pytest.FixtureRequest) -> tuple[str, str, str]:
     """A raw and an entity topic of this test's own, three records in each; (bootstrap, raw, entity)."""
     raw, entity = f"raw.{request.node.name}"[:60], f"entity.{request.node.name}"[:60]
     admin = AdminClient({"bootstrap.servers": broker})
@@ -31,7 +31,7 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def test_a_lake_that_holds_the_whole_log_resumes_behind_what_is_old(log):
+def test_a_lake_that_holds_the_whole_log_resumes_behind_what_is_old(log: tuple[str, str, str]) -> None:
     broker, raw, entity = log
 
     found = resume_after(broker, [raw], [entity], {(raw, 0): (2, now_ms())}, now_ms() + FAR_MS)
@@ -40,7 +40,7 @@ def test_a_lake_that_holds_the_whole_log_resumes_behind_what_is_old(log):
     assert found.log
 
 
-def test_a_lake_that_lags_resumes_before_what_it_lacks(log):
+def test_a_lake_that_lags_resumes_before_what_it_lacks(log: tuple[str, str, str]) -> None:
     broker, raw, entity = log
 
     found = resume_after(broker, [raw], [entity], {(raw, 0): (1, now_ms())}, now_ms() + FAR_MS)
@@ -48,11 +48,11 @@ def test_a_lake_that_lags_resumes_before_what_it_lacks(log):
     assert found.offsets == {f"{entity}/0": 0}
 
 
-def test_a_partition_the_lake_has_nothing_of_resumes_from_the_beginning(log):
+def test_a_partition_the_lake_has_nothing_of_resumes_from_the_beginning(log: tuple[str, str, str]) -> None:
     broker, raw, entity = log
 
     assert resume_after(broker, [raw], [entity], {}, now_ms() + FAR_MS).offsets == {f"{entity}/0": 0}
 
 
-def test_without_a_broker_there_is_only_the_beginning():
+def test_without_a_broker_there_is_only_the_beginning() -> None:
     assert resume_after("127.0.0.1:1", ["raw"], ["entity"], {}, now_ms()) == Resume()

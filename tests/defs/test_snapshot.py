@@ -10,8 +10,15 @@ from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_memory import MemoryStore
 from fraud_assets.stores.online_port import MARKER_KEY
 from fraud_assets.stores.publish import catch_up, snapshot
-from fraud_assets.stores.snapshot import entity_rows, events_until, publish_behind, publish_snapshot
-from tests.history import END_MS
+from fraud_assets.stores.snapshot import (
+    Events,
+    GroupReport,
+    entity_rows,
+    events_until,
+    publish_behind,
+    publish_snapshot,
+)
+from tests.history import END_MS, Past
 
 NO_BROKER = "127.0.0.1:1"
 
@@ -21,15 +28,18 @@ def states_of(store: MemoryStore) -> dict[str, bytes]:
     return {":".join(key.split(":")[3:]): value[8:] for key, value in store.server.items() if key != MARKER_KEY}
 
 
+Published = tuple[MemoryStore, dict[str, GroupReport], list[Events]]
+
+
 @pytest.fixture(scope="module")
-def published(past):
+def published(past: Past) -> Published:
     store = MemoryStore(past.plan.registry)
     events = events_until(past.lake, past.plan, END_MS)
     _, reports = publish_snapshot(store, past.plan, events, epoch="e1", log="test", resume={}, now_ms=END_MS)
     return store, reports, events
 
 
-def test_every_entity_that_an_event_names_has_a_state(past, published):
+def test_every_entity_that_an_event_names_has_a_state(past: Past, published: Published) -> None:
     store, reports, _ = published
     accounts = set(past.lake.scan("transactions", columns=["account_id"])["account_id"].to_pylist())
 
@@ -40,7 +50,9 @@ def test_every_entity_that_an_event_names_has_a_state(past, published):
 
 
 @pytest.mark.parametrize("name", ["account", "card", "event", "category", "account_device"])
-def test_a_state_of_the_snapshot_equals_its_events_folded_one_by_one(past, published, name):
+def test_a_state_of_the_snapshot_equals_its_events_folded_one_by_one(
+    past: Past, published: Published, name: str
+) -> None:
     store, _, events = published
     group = past.plan.group(name)
     engine = StateEngine(past.plan, group)
@@ -62,7 +74,7 @@ def test_a_state_of_the_snapshot_equals_its_events_folded_one_by_one(past, publi
         assert engine.position(held.packed) == engine.position(folded)
 
 
-def test_rows_of_an_entity_are_those_of_its_own_events(past, published):
+def test_rows_of_an_entity_are_those_of_its_own_events(past: Past, published: Published) -> None:
     _, _, events = published
     group = past.plan.group("account_device")
     found = entity_rows(past.plan, group, events)
@@ -81,7 +93,7 @@ def test_rows_of_an_entity_are_those_of_its_own_events(past, published):
     assert np.array_equal(found.rows[found.starts[10] : found.starts[11]], expected)
 
 
-def test_catching_up_an_older_snapshot_gives_the_newer_one(past, published):
+def test_catching_up_an_older_snapshot_gives_the_newer_one(past: Past, published: Published) -> None:
     store, _, _ = published
     behind = MemoryStore(past.plan.registry)
     earlier = events_until(past.lake, past.plan, END_MS - DAY_MS)
@@ -98,7 +110,7 @@ def test_catching_up_an_older_snapshot_gives_the_newer_one(past, published):
             assert engine.position(then[key]) == engine.position(now[key])
 
 
-def test_states_that_are_current_are_not_written_again(past, published):
+def test_states_that_are_current_are_not_written_again(past: Past, published: Published) -> None:
     store, _, events = published
     before = dict(store.server)
 
@@ -108,7 +120,7 @@ def test_states_that_are_current_are_not_written_again(past, published):
     assert all(report.applied == 0 and report.changed == 0 for report in reports.values())
 
 
-def test_repeating_a_snapshot_publishes_the_same_states_and_drops_the_former(past, valkey_server):
+def test_repeating_a_snapshot_publishes_the_same_states_and_drops_the_former(past: Past, valkey_server: str) -> None:
     store = OnlineStore.connect(valkey_server, past.plan.registry, timeout_s=30)
 
     one = snapshot(past.lake, past.plan, store, NO_BROKER, END_MS, END_MS)

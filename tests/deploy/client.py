@@ -3,19 +3,23 @@
 import time
 import uuid
 from collections.abc import Callable
+from typing import TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 PATIENCE_S = 30.0
 
+Answer = TypeVar("Answer")
 
-def poll_until(question: Callable[[], bool], claim: str, within_s: float = PATIENCE_S) -> None:
-    """Wait for a condition with a deadline; the question itself may block for a moment."""
+
+def poll_until(question: Callable[[], Answer | None], claim: str, within_s: float = PATIENCE_S) -> Answer:
+    """Wait for a true answer with a deadline, and return it; the question itself may block for a moment."""
     deadline = time.monotonic() + within_s
-    while not question():
+    while not (answer := question()):
         assert time.monotonic() < deadline, f"not within {within_s:g} s: {claim}"
         time.sleep(0.02)
+    return answer
 
 
 class Kafka:

@@ -23,7 +23,7 @@ def main() -> None:
     app.run()
 
 
-def count(value: dict[str, Any], state: State) -> dict[str, Any]:
+def count(value: dict[str, Any], state: State[str, int]) -> dict[str, Any]:
     seen = state.get("seen", 0) + 1
     state.set("seen", seen)
     return {"i": value["i"], "key": value["key"], "seen": seen}

@@ -3,6 +3,7 @@
 Batches are built here by hand, so that the broker's reading of them is checked against a second writing.
 """
 
+import datetime as dt
 import io
 import socket
 import struct
@@ -10,7 +11,10 @@ from importlib import import_module
 from typing import Any
 
 from crc32c import crc32c
+from kio.schema.produce.v8 import request as rq
+from kio.schema.types import TopicName
 from kio.serial import entity_reader, entity_writer
+from kio.static.primitive import Records, i32
 
 PATIENCE_S = 30.0
 
@@ -80,25 +84,19 @@ class RawKafka:
 
     def produce(self, topic: str, records: bytes, partition: int = 0) -> Any:
         """The partition's part of the response."""
-        import datetime as dt
-
-        from kio.schema.produce.v8 import request as rq
-
-        data = rq.PartitionProduceData(index=partition, records=records)
+        data = rq.PartitionProduceData(index=i32(partition), records=Records(records))
         response = self.ask(
             "produce",
             8,
             transactional_id=None,
             acks=-1,
             timeout=dt.timedelta(seconds=10),
-            topic_data=(rq.TopicProduceData(name=topic, partition_data=(data,)),),
+            topic_data=(rq.TopicProduceData(name=TopicName(topic), partition_data=(data,)),),
         )
         return response.responses[0].partition_responses[0]
 
     def producer_id(self) -> tuple[int, int]:
         """(id, epoch) of a fresh idempotent producer."""
-        import datetime as dt
-
         response = self.ask("init_producer_id", 4, transactional_id=None, transaction_timeout=dt.timedelta(seconds=60))
         return response.producer_id, response.producer_epoch
 

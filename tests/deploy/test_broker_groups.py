@@ -8,24 +8,26 @@ import sys
 import time
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import ConsumerGroupListing
 from kio.schema.errors import ErrorCode
+from kio.schema.types import TopicName
+from kio.static.primitive import i32, i64
 
-from tests.deploy.client import PATIENCE_S, poll_until, take
+from tests.deploy.client import PATIENCE_S, Kafka, poll_until, take
 from tests.deploy.rawkafka import RawKafka
 
 STRATEGIES = ["range", "cooperative-sticky"]
 SESSION_S = 6.0
 
 
-def join(kafka, topic, group, **settings):
+def join(kafka: Kafka, topic: str, group: str, **settings: object) -> Consumer:
     consumer = kafka.consumer(group, **settings)
     consumer.subscribe([topic])
     return consumer
 
 
-def assigned(*consumers):
+def assigned(*consumers: Consumer) -> list[list[int]]:
     """Partitions each member holds now, after giving each a chance to hear from the group."""
     held = []
     for consumer in consumers:
@@ -34,14 +36,14 @@ def assigned(*consumers):
     return held
 
 
-def wait_for_shares(consumers, sizes):
+def wait_for_shares(consumers: list[Consumer], sizes: list[int]) -> None:
     poll_until(lambda: sorted(map(len, assigned(*consumers))) == sorted(sizes), f"shares {sizes}")
     held = [partition for share in assigned(*consumers) for partition in share]
     assert sorted(held) == list(range(sum(sizes))), "each partition has exactly one owner"
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_members_share_the_partitions_and_hand_them_over_when_one_leaves(kafka, strategy):
+def test_members_share_the_partitions_and_hand_them_over_when_one_leaves(kafka: Kafka, strategy: str) -> None:
     topic, group = kafka.topic(partitions=4), kafka.unique("group")
     settings = {"partition_assignment_strategy": strategy}
 
@@ -54,7 +56,7 @@ def test_members_share_the_partitions_and_hand_them_over_when_one_leaves(kafka, 
     wait_for_shares([first], [4])
 
 
-def test_a_group_resumes_at_its_committed_offset(kafka):
+def test_a_group_resumes_at_its_committed_offset(kafka: Kafka) -> None:
     topic, group = kafka.topic(), kafka.unique("group")
     kafka.send(topic, [b"%d" % i for i in range(10)])
     before = join(kafka, topic, group)
@@ -67,7 +69,7 @@ def test_a_group_resumes_at_its_committed_offset(kafka):
     assert [message.value() for message in take(after, 6)] == [b"4", b"5", b"6", b"7", b"8", b"9"]
 
 
-def test_uncommitted_records_are_delivered_again(kafka):
+def test_uncommitted_records_are_delivered_again(kafka: Kafka) -> None:
     topic, group = kafka.topic(), kafka.unique("group")
     kafka.send(topic, [b"a", b"b"])
     before = join(kafka, topic, group)
@@ -79,7 +81,7 @@ def test_uncommitted_records_are_delivered_again(kafka):
     assert [message.value() for message in take(after, 2)] == [b"a", b"b"]
 
 
-def test_a_static_member_that_restarts_in_time_gets_its_partitions_without_a_rebalance(kafka):
+def test_a_static_member_that_restarts_in_time_gets_its_partitions_without_a_rebalance(kafka: Kafka) -> None:
     topic, group = kafka.topic(partitions=4), kafka.unique("group")
     stays = join(kafka, topic, group, group_instance_id="worker-0")
     leaves = join(kafka, topic, group, group_instance_id="worker-1")
@@ -99,7 +101,7 @@ def test_a_static_member_that_restarts_in_time_gets_its_partitions_without_a_reb
     assert not rebalances
 
 
-def test_a_second_process_under_the_same_instance_id_fences_the_first(kafka):
+def test_a_second_process_under_the_same_instance_id_fences_the_first(kafka: Kafka) -> None:
     topic, group = kafka.topic(), kafka.unique("group")
     kafka.send(topic, [b"a"])
     first = join(kafka, topic, group, group_instance_id="worker-0")
@@ -113,7 +115,7 @@ def test_a_second_process_under_the_same_instance_id_fences_the_first(kafka):
     assert fenced.value.args[0].code() in (KafkaError.FENCED_INSTANCE_ID, KafkaError._FENCED)
 
 
-def test_a_killed_member_is_expired_and_its_partitions_go_to_the_others(kafka, bootstrap_servers):
+def test_a_killed_member_is_expired_and_its_partitions_go_to_the_others(kafka: Kafka, bootstrap_servers: str) -> None:
     topic, group = kafka.topic(partitions=2), kafka.unique("group")
     other = subprocess.Popen(
         [sys.executable, "-c", MEMBER, bootstrap_servers, topic, group], stdout=subprocess.PIPE, text=True
@@ -150,7 +152,7 @@ while True:
 """
 
 
-def test_a_commit_from_an_older_generation_is_refused(kafka, bootstrap_servers):
+def test_a_commit_from_an_older_generation_is_refused(kafka: Kafka, bootstrap_servers: str) -> None:
     topic, group = kafka.topic(), kafka.unique("group")
     member = join(kafka, topic, group)
     wait_for_shares([member], [1])
@@ -165,22 +167,23 @@ def test_a_commit_from_an_older_generation_is_refused(kafka, bootstrap_servers):
     assert outsider is ErrorCode.unknown_member_id  # only members commit while there are any
 
 
-def commit(raw, group, topic, generation, member_id):
+def commit(raw: RawKafka, group: str, topic: str, generation: int, member_id: str) -> ErrorCode:
     from kio.schema.offset_commit.v7 import request as rq
 
-    at = rq.OffsetCommitRequestPartition(partition_index=0, committed_offset=5, committed_metadata="")
+    at = rq.OffsetCommitRequestPartition(partition_index=i32(0), committed_offset=i64(5), committed_metadata="")
     response = raw.ask(
         "offset_commit",
         7,
         group_id=group,
         generation_id_or_member_epoch=generation,
         member_id=member_id,
-        topics=(rq.OffsetCommitRequestTopic(name=topic, partitions=(at,)),),
+        topics=(rq.OffsetCommitRequestTopic(name=TopicName(topic), partitions=(at,)),),
     )
-    return response.topics[0].partitions[0].error_code
+    code: ErrorCode = response.topics[0].partitions[0].error_code
+    return code
 
 
-def test_a_new_dynamic_member_is_given_an_id_before_it_joins(kafka, bootstrap_servers):
+def test_a_new_dynamic_member_is_given_an_id_before_it_joins(kafka: Kafka, bootstrap_servers: str) -> None:
     from kio.schema.join_group.v5 import request as rq
 
     with RawKafka(bootstrap_servers) as raw:
@@ -200,27 +203,27 @@ def test_a_new_dynamic_member_is_given_an_id_before_it_joins(kafka, bootstrap_se
     assert answer.member_id
 
 
-def find_coordinator(raw):
-    return raw.ask("find_coordinator", 2, key="group", key_type=0).error_code
+def find_coordinator(raw: RawKafka) -> ErrorCode:
+    code: ErrorCode = raw.ask("find_coordinator", 2, key="group", key_type=0).error_code
+    return code
 
 
-def test_members_without_a_common_assignor_are_refused(kafka):
+def test_members_without_a_common_assignor_are_refused(kafka: Kafka) -> None:
     topic, group = kafka.topic(partitions=2), kafka.unique("group")
     wait_for_shares([join(kafka, topic, group, partition_assignment_strategy="range")], [2])
 
     stranger = join(kafka, topic, group, partition_assignment_strategy="roundrobin")
 
-    errors = []
-    poll_until(lambda: bool(errors) or bool(errors.extend(error_of(stranger))), "the stranger is told")
-    assert errors[0].code() == KafkaError.INCONSISTENT_GROUP_PROTOCOL
+    refusal = poll_until(lambda: error_of(stranger), "the stranger is told")
+    assert refusal.code() == KafkaError.INCONSISTENT_GROUP_PROTOCOL
 
 
-def error_of(consumer):
+def error_of(consumer: Consumer) -> KafkaError | None:
     message = consumer.poll(0.1)
-    return [message.error()] if message is not None and message.error() else []
+    return message.error() if message is not None else None
 
 
-def test_groups_are_listed_described_and_deleted(kafka):
+def test_groups_are_listed_described_and_deleted(kafka: Kafka) -> None:
     topic, group = kafka.topic(), kafka.unique("group")
     member = join(kafka, topic, group, group_instance_id="worker-7")
     wait_for_shares([member], [1])
@@ -238,7 +241,7 @@ def test_groups_are_listed_described_and_deleted(kafka):
     assert busy.value.args[0].code() == KafkaError.NON_EMPTY_GROUP
 
 
-def test_deleting_a_group_forgets_its_offsets(kafka):
+def test_deleting_a_group_forgets_its_offsets(kafka: Kafka) -> None:
     topic, group = kafka.topic(), kafka.unique("group")
     member = join(kafka, topic, group)
     wait_for_shares([member], [1])

@@ -4,17 +4,18 @@ import socket
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaException, Producer, TopicPartition
 from kio.schema.errors import ErrorCode
 
-from deploy.local.stack import running
+from deploy.local.stack import Stack, running
 from tests.deploy.client import PATIENCE_S, Kafka, poll_until
 from tests.deploy.rawkafka import RawKafka, batch
 
 
-def start_by_hand(*arguments):
+def start_by_hand(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "deploy.local.broker", *arguments],
         capture_output=True,
@@ -25,19 +26,19 @@ def start_by_hand(*arguments):
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "localhost", "example.org", ""])
-def test_it_refuses_to_listen_on_anything_but_a_loopback_address(tmp_path, host):
+def test_it_refuses_to_listen_on_anything_but_a_loopback_address(tmp_path: Path, host: str) -> None:
     done = start_by_hand("--host", host, "--port", "0", "--data", str(tmp_path))
 
     assert done.returncode == 1
     assert "loopback" in done.stderr or "127.0.0.1" in done.stderr
 
 
-def test_it_says_loudly_what_it_is_not(tmp_path):
+def test_it_says_loudly_what_it_is_not(tmp_path: Path) -> None:
     with running(["broker"], tmp_path) as stack:
         poll_until(lambda: "DEVELOPMENT BROKER, NOT KAFKA" in stack.log("broker").read_text(), "the notice")
 
 
-def test_a_second_broker_on_the_same_data_is_refused(tmp_path):
+def test_a_second_broker_on_the_same_data_is_refused(tmp_path: Path) -> None:
     with running(["broker"], tmp_path):
         done = start_by_hand("--port", "0", "--data", str(tmp_path / "broker"))
 
@@ -45,7 +46,7 @@ def test_a_second_broker_on_the_same_data_is_refused(tmp_path):
     assert "belongs to a running broker" in done.stderr
 
 
-def test_acknowledged_records_offsets_and_settings_survive_a_killed_broker(tmp_path):
+def test_acknowledged_records_offsets_and_settings_survive_a_killed_broker(tmp_path: Path) -> None:
     with running(["broker"], tmp_path) as stack:
         kafka = Kafka(stack.env["KAFKA_BOOTSTRAP_SERVERS"])
         topic, group = kafka.topic(message_timestamp_type="LogAppendTime"), kafka.unique("group")
@@ -66,7 +67,7 @@ def test_acknowledged_records_offsets_and_settings_survive_a_killed_broker(tmp_p
         again.close()
 
 
-def kill_and_wait(stack, name):
+def kill_and_wait(stack: Stack, name: str) -> None:
     """SIGKILL one service and wait until its supervisor has it ready again."""
     import psutil
 
@@ -76,7 +77,7 @@ def kill_and_wait(stack, name):
     stack.wait_ready(name)
 
 
-def test_an_idempotent_producer_loses_and_doubles_nothing_while_the_broker_is_killed(tmp_path):
+def test_an_idempotent_producer_loses_and_doubles_nothing_while_the_broker_is_killed(tmp_path: Path) -> None:
     with running(["broker"], tmp_path) as stack:
         kafka = Kafka(stack.env["KAFKA_BOOTSTRAP_SERVERS"])
         topic = kafka.topic()
@@ -94,7 +95,7 @@ def test_an_idempotent_producer_loses_and_doubles_nothing_while_the_broker_is_ki
         kafka.close()
 
 
-def test_a_transactional_producer_is_refused_at_once(broker):
+def test_a_transactional_producer_is_refused_at_once(broker: str) -> None:
     producer = Producer({"bootstrap.servers": broker, "transactional.id": "t", "log_level": 0})
 
     with pytest.raises(KafkaException) as refused:
@@ -103,7 +104,7 @@ def test_a_transactional_producer_is_refused_at_once(broker):
     assert not refused.value.args[0].retriable()
 
 
-def test_a_transactional_batch_is_refused(broker):
+def test_a_transactional_batch_is_refused(broker: str) -> None:
     kafka = Kafka(broker)
     topic = kafka.topic()
 
@@ -113,7 +114,7 @@ def test_a_transactional_batch_is_refused(broker):
     assert answer.error_code is ErrorCode.invalid_txn_state
 
 
-def test_an_unknown_version_of_api_versions_is_answered_with_what_there_is(broker):
+def test_an_unknown_version_of_api_versions_is_answered_with_what_there_is(broker: str) -> None:
     with RawKafka(broker) as raw:
         raw.send_frame(struct.pack(">hhih", 18, 99, 5, -1))
         correlation_id, code, count = struct.unpack_from(">ihi", raw.receive_frame())
@@ -131,7 +132,7 @@ def test_an_unknown_version_of_api_versions_is_answered_with_what_there_is(broke
         b"\xff" * 40,
     ],
 )
-def test_a_request_that_cannot_be_answered_closes_its_connection_and_no_other(broker, frame):
+def test_a_request_that_cannot_be_answered_closes_its_connection_and_no_other(broker: str, frame: bytes) -> None:
     with RawKafka(broker) as other, RawKafka(broker) as raw:
         raw.send_frame(frame)
 
@@ -141,7 +142,7 @@ def test_a_request_that_cannot_be_answered_closes_its_connection_and_no_other(br
 
 
 @pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\n\r\n", struct.pack(">i", -5), struct.pack(">i", 2**31 - 1)])
-def test_something_that_is_not_kafka_is_hung_up_on(broker, start):
+def test_something_that_is_not_kafka_is_hung_up_on(broker: str, start: bytes) -> None:
     host, _, port = broker.partition(":")
     with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as client:
         client.sendall(start)

@@ -7,11 +7,11 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, Ka
 from confluent_kafka.admin import OffsetSpec
 from kio.schema.errors import ErrorCode
 
-from tests.deploy.client import PATIENCE_S, take
+from tests.deploy.client import PATIENCE_S, Kafka, take
 from tests.deploy.rawkafka import RawKafka, batch
 
 
-def test_a_record_comes_back_with_its_key_value_headers_and_offset(kafka):
+def test_a_record_comes_back_with_its_key_value_headers_and_offset(kafka: Kafka) -> None:
     topic = kafka.topic()
 
     kafka.send(topic, [b"first"], key=b"k", headers={"trace": b"1"})
@@ -23,7 +23,7 @@ def test_a_record_comes_back_with_its_key_value_headers_and_offset(kafka):
 
 
 @pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4", "zstd"])
-def test_batches_of_every_compression_keep_their_order(kafka, codec):
+def test_batches_of_every_compression_keep_their_order(kafka: Kafka, codec: str) -> None:
     topic = kafka.topic(message_timestamp_type="LogAppendTime")
     values = [b"%06d" % i for i in range(2_000)]
     producer = kafka.producer(compression_type=codec)
@@ -35,7 +35,7 @@ def test_batches_of_every_compression_keep_their_order(kafka, codec):
     assert [message.value() for message in kafka.read(topic, 2_000)] == values
 
 
-def test_log_append_time_is_the_brokers_clock_whatever_the_producer_says(kafka):
+def test_log_append_time_is_the_brokers_clock_whatever_the_producer_says(kafka: Kafka) -> None:
     topic = kafka.topic(message_timestamp_type="LogAppendTime")
     before_ms = time.time() * 1000 - 1
 
@@ -48,7 +48,7 @@ def test_log_append_time_is_the_brokers_clock_whatever_the_producer_says(kafka):
         assert before_ms <= time_ms <= after_ms
 
 
-def test_log_append_time_never_goes_back_within_a_partition(kafka):
+def test_log_append_time_never_goes_back_within_a_partition(kafka: Kafka) -> None:
     topic = kafka.topic(message_timestamp_type="LogAppendTime")
 
     for i in range(50):
@@ -58,7 +58,7 @@ def test_log_append_time_never_goes_back_within_a_partition(kafka):
     assert times == sorted(times)
 
 
-def test_create_time_is_the_producers(kafka):
+def test_create_time_is_the_producers(kafka: Kafka) -> None:
     topic = kafka.topic(message_timestamp_type="CreateTime")
 
     kafka.send(topic, [b"x"], timestamp=1_700_000_000_123)
@@ -66,7 +66,7 @@ def test_create_time_is_the_producers(kafka):
     assert kafka.read(topic, 1)[0].timestamp() == (TIMESTAMP_CREATE_TIME, 1_700_000_000_123)
 
 
-def test_a_record_is_found_by_its_append_time(kafka):
+def test_a_record_is_found_by_its_append_time(kafka: Kafka) -> None:
     topic = kafka.topic(message_timestamp_type="LogAppendTime")
     kafka.send(topic, [b"a"])
     first_ms = kafka.read(topic, 1)[0].timestamp()[1]
@@ -82,7 +82,7 @@ def test_a_record_is_found_by_its_append_time(kafka):
     assert found == [0, 1, 1, -1]  # -1 is "end": nothing is that new
 
 
-def test_the_ends_of_a_partition_are_reported(kafka):
+def test_the_ends_of_a_partition_are_reported(kafka: Kafka) -> None:
     topic = kafka.topic(partitions=2)
     kafka.send(topic, [b"a", b"b", b"c"], partition=1)
 
@@ -94,7 +94,9 @@ def test_the_ends_of_a_partition_are_reported(kafka):
     assert kafka.consumer().get_watermark_offsets(TopicPartition(topic, 1), PATIENCE_S) == (0, 3)
 
 
-def test_a_retried_batch_is_stored_once_and_answered_with_its_first_offset(bootstrap_servers, kafka):
+def test_a_retried_batch_is_stored_once_and_answered_with_its_first_offset(
+    bootstrap_servers: str, kafka: Kafka
+) -> None:
     topic = kafka.topic()
     with RawKafka(bootstrap_servers) as raw:
         producer_id, epoch = raw.producer_id()
@@ -107,7 +109,7 @@ def test_a_retried_batch_is_stored_once_and_answered_with_its_first_offset(boots
     assert kafka.consumer().get_watermark_offsets(TopicPartition(topic, 0), PATIENCE_S) == (0, 6)
 
 
-def test_a_gap_in_the_sequence_is_refused(bootstrap_servers, kafka):
+def test_a_gap_in_the_sequence_is_refused(bootstrap_servers: str, kafka: Kafka) -> None:
     topic = kafka.topic()
     with RawKafka(bootstrap_servers) as raw:
         producer_id, epoch = raw.producer_id()
@@ -118,7 +120,7 @@ def test_a_gap_in_the_sequence_is_refused(bootstrap_servers, kafka):
     assert skipped.error_code is ErrorCode.out_of_order_sequence_number
 
 
-def test_an_older_producer_epoch_is_refused(bootstrap_servers, kafka):
+def test_an_older_producer_epoch_is_refused(bootstrap_servers: str, kafka: Kafka) -> None:
     topic = kafka.topic()
     with RawKafka(bootstrap_servers) as raw:
         producer_id, epoch = raw.producer_id()
@@ -129,7 +131,7 @@ def test_an_older_producer_epoch_is_refused(bootstrap_servers, kafka):
     assert zombie.error_code is ErrorCode.invalid_producer_epoch
 
 
-def test_a_corrupt_batch_is_refused_and_nothing_is_stored(bootstrap_servers, kafka):
+def test_a_corrupt_batch_is_refused_and_nothing_is_stored(bootstrap_servers: str, kafka: Kafka) -> None:
     topic = kafka.topic()
     damaged = bytearray(batch([b"amount=100"]))
     damaged[-3] ^= 1
@@ -141,7 +143,7 @@ def test_a_corrupt_batch_is_refused_and_nothing_is_stored(bootstrap_servers, kaf
     assert kafka.consumer().get_watermark_offsets(TopicPartition(topic, 0), PATIENCE_S) == (0, 0)
 
 
-def test_a_record_larger_than_the_topic_allows_is_refused(kafka):
+def test_a_record_larger_than_the_topic_allows_is_refused(kafka: Kafka) -> None:
     topic = kafka.topic(max_message_bytes="1000")
 
     with pytest.raises(KafkaException) as refused:
@@ -150,7 +152,7 @@ def test_a_record_larger_than_the_topic_allows_is_refused(kafka):
     assert refused.value.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE
 
 
-def test_deleted_records_are_gone_and_reading_resumes_at_the_new_start(kafka):
+def test_deleted_records_are_gone_and_reading_resumes_at_the_new_start(kafka: Kafka) -> None:
     topic = kafka.topic()
     kafka.send(topic, [b"%d" % i for i in range(10)])
 
@@ -162,14 +164,14 @@ def test_deleted_records_are_gone_and_reading_resumes_at_the_new_start(kafka):
     assert [message.value() for message in take(consumer, 6)] == [b"4", b"5", b"6", b"7", b"8", b"9"]
 
 
-def test_reading_from_the_middle_of_a_batch_starts_exactly_there(kafka):
+def test_reading_from_the_middle_of_a_batch_starts_exactly_there(kafka: Kafka) -> None:
     topic = kafka.topic()
     kafka.send(topic, [b"%d" % i for i in range(100)])
 
     assert [message.value() for message in kafka.read(topic, 3, offset=57)] == [b"57", b"58", b"59"]
 
 
-def test_a_topic_that_does_not_exist_is_an_error_and_is_not_created(kafka):
+def test_a_topic_that_does_not_exist_is_an_error_and_is_not_created(kafka: Kafka) -> None:
     name = kafka.unique("nobody")
     producer = kafka.producer(**{"message.timeout.ms": 3_000})
     errors: list[KafkaError] = []

@@ -1,5 +1,9 @@
 """The log on disk: what survives a kill, a torn write, a clock that goes back, and retention."""
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
 import pytest
 from kio.schema.errors import ErrorCode
 
@@ -7,7 +11,7 @@ from deploy.local.broker.catalog import Catalog, Committed
 from deploy.local.broker.configs import DEFAULTS
 from deploy.local.broker.errors import Refused
 from deploy.local.broker.log import PartitionLog
-from deploy.local.broker.records import read_header
+from deploy.local.broker.records import Header, read_header
 from deploy.local.broker.topics import Topics
 from tests.deploy.rawkafka import batch
 
@@ -15,24 +19,30 @@ HOUR_MS = 3_600_000
 
 
 class Clock:
-    def __init__(self, now_ms=1_000_000_000_000):
+    def __init__(self, now_ms: int = 1_000_000_000_000) -> None:
         self.now_ms = now_ms
 
-    def __call__(self):
+    def __call__(self) -> int:
         return self.now_ms
 
 
+class OpenLog(Protocol):
+    """Opens the one log of a test again, as a restart does."""
+
+    def __call__(self, start_offset: int = 0, **settings: str) -> PartitionLog: ...
+
+
 @pytest.fixture
-def clock():
+def clock() -> Clock:
     return Clock()
 
 
 @pytest.fixture
-def open_log(tmp_path, clock):
+def open_log(tmp_path: Path, clock: Clock) -> Iterator[OpenLog]:
     """Opens the same log again and again, as restarts do."""
     opened = []
 
-    def open_it(start_offset=0, **settings):
+    def open_it(start_offset: int = 0, **settings: str) -> PartitionLog:
         config = {"message.timestamp.type": "LogAppendTime"} | {k.replace("_", "."): v for k, v in settings.items()}
         log = PartitionLog(tmp_path / "log", {**DEFAULTS, **config}, start_offset, clock)
         opened.append(log)
@@ -43,7 +53,7 @@ def open_log(tmp_path, clock):
         log.close()
 
 
-def headers(log):
+def headers(log: PartitionLog) -> Iterator[Header]:
     """All batches from the start on, as a reader meets them."""
     offset = log.start_offset
     while offset < log.end_offset:
@@ -55,18 +65,19 @@ def headers(log):
         offset = header_end(data)
 
 
-def header_end(data):
-    at, last = 0, None
+def header_end(data: bytes) -> int:
+    at, ends = 0, []
     while (header := read_header(data, at)) is not None:
-        at, last = at + header.size, header
-    return last.last_offset + 1
+        at += header.size
+        ends.append(header.last_offset + 1)
+    return ends[-1]
 
 
-def segments(tmp_path):
+def segments(tmp_path: Path) -> list[Path]:
     return sorted((tmp_path / "log").glob("*.log"))
 
 
-def test_what_was_appended_is_there_after_a_kill(open_log):
+def test_what_was_appended_is_there_after_a_kill(open_log: OpenLog) -> None:
     log = open_log()
     log.append(batch([b"a", b"b"]))
     log.append(batch([b"c"]))
@@ -78,7 +89,9 @@ def test_what_was_appended_is_there_after_a_kill(open_log):
 
 
 @pytest.mark.parametrize("lost_bytes", [1, 20, 60, 70])
-def test_a_torn_tail_is_cut_off_and_its_offset_is_used_again(open_log, tmp_path, lost_bytes):
+def test_a_torn_tail_is_cut_off_and_its_offset_is_used_again(
+    open_log: OpenLog, tmp_path: Path, lost_bytes: int
+) -> None:
     log = open_log()
     log.append(batch([b"whole"]))
     log.append(batch([b"torn"]))
@@ -92,7 +105,7 @@ def test_a_torn_tail_is_cut_off_and_its_offset_is_used_again(open_log, tmp_path,
     assert open_log().end_offset == 2
 
 
-def test_a_batch_with_a_wrong_checksum_ends_the_log(open_log, tmp_path):
+def test_a_batch_with_a_wrong_checksum_ends_the_log(open_log: OpenLog, tmp_path: Path) -> None:
     log = open_log()
     log.append(batch([b"whole"]))
     log.append(batch([b"damaged"]))
@@ -104,7 +117,7 @@ def test_a_batch_with_a_wrong_checksum_ends_the_log(open_log, tmp_path):
     assert open_log().end_offset == 1
 
 
-def test_append_time_does_not_go_back_when_the_clock_does_nor_over_a_restart(open_log, clock):
+def test_append_time_does_not_go_back_when_the_clock_does_nor_over_a_restart(open_log: OpenLog, clock: Clock) -> None:
     log = open_log()
     times = [log.append(batch([b"x"])).append_time_ms]
     clock.now_ms -= HOUR_MS
@@ -116,7 +129,7 @@ def test_append_time_does_not_go_back_when_the_clock_does_nor_over_a_restart(ope
     assert times == [10**12, 10**12, 10**12, 10**12 + HOUR_MS]
 
 
-def test_a_producer_is_remembered_over_a_restart(open_log):
+def test_a_producer_is_remembered_over_a_restart(open_log: OpenLog) -> None:
     first = batch([b"a"], producer_id=7, epoch=0, sequence=0)
     stored = open_log().append(first)
 
@@ -126,7 +139,7 @@ def test_a_producer_is_remembered_over_a_restart(open_log):
     assert again.end_offset == 1
 
 
-def test_the_last_five_batches_of_a_producer_are_recognised_and_an_older_one_is_refused(open_log):
+def test_the_last_five_batches_of_a_producer_are_recognised_and_an_older_one_is_refused(open_log: OpenLog) -> None:
     log = open_log()
     batches = [batch([b"x"], producer_id=7, epoch=0, sequence=i) for i in range(6)]
     for records in batches:
@@ -138,14 +151,16 @@ def test_the_last_five_batches_of_a_producer_are_recognised_and_an_older_one_is_
     assert refused.value.code is ErrorCode.out_of_order_sequence_number
 
 
-def test_sequences_wrap_around_at_the_largest_int32(open_log):
+def test_sequences_wrap_around_at_the_largest_int32(open_log: OpenLog) -> None:
     log = open_log()
     log.append(batch([b"a", b"b"], producer_id=7, epoch=0, sequence=2**31 - 2))
 
     assert log.append(batch([b"c"], producer_id=7, epoch=0, sequence=0)).base_offset == 2
 
 
-def test_retention_drops_whole_segments_older_than_the_topic_allows(open_log, clock, tmp_path):
+def test_retention_drops_whole_segments_older_than_the_topic_allows(
+    open_log: OpenLog, clock: Clock, tmp_path: Path
+) -> None:
     log = open_log(retention_ms=str(HOUR_MS), segment_bytes="100")
     for _ in range(3):
         log.append(batch([b"x" * 50]))
@@ -161,7 +176,7 @@ def test_retention_drops_whole_segments_older_than_the_topic_allows(open_log, cl
     assert open_log().append(batch([b"x"])).base_offset == 3
 
 
-def test_retention_by_size_keeps_at_least_what_the_topic_allows(open_log):
+def test_retention_by_size_keeps_at_least_what_the_topic_allows(open_log: OpenLog) -> None:
     log = open_log(retention_bytes="250", segment_bytes="100")
     for _ in range(10):
         log.append(batch([b"x" * 50]))
@@ -172,7 +187,7 @@ def test_retention_by_size_keeps_at_least_what_the_topic_allows(open_log):
     assert log.end_offset == 10
 
 
-def test_a_topic_that_is_not_to_delete_keeps_everything(open_log, clock):
+def test_a_topic_that_is_not_to_delete_keeps_everything(open_log: OpenLog, clock: Clock) -> None:
     log = open_log(cleanup_policy="compact", segment_bytes="100")
     log.append(batch([b"x"]))
     clock.now_ms += 10**12
@@ -182,7 +197,7 @@ def test_a_topic_that_is_not_to_delete_keeps_everything(open_log, clock):
     assert log.start_offset == 0
 
 
-def test_reading_outside_the_log_is_refused(open_log):
+def test_reading_outside_the_log_is_refused(open_log: OpenLog) -> None:
     log = open_log()
     log.append(batch([b"a"]))
 
@@ -193,7 +208,7 @@ def test_reading_outside_the_log_is_refused(open_log):
         assert refused.value.code is ErrorCode.offset_out_of_range
 
 
-def test_a_read_gives_at_least_one_batch_and_no_more_than_fit(open_log):
+def test_a_read_gives_at_least_one_batch_and_no_more_than_fit(open_log: OpenLog) -> None:
     log = open_log()
     size = len(batch([b"x" * 10]))
     for _ in range(5):
@@ -208,7 +223,7 @@ def test_a_read_gives_at_least_one_batch_and_no_more_than_fit(open_log):
     ]
 
 
-def test_offsets_of_deleted_records_are_not_given_out_again(open_log, tmp_path):
+def test_offsets_of_deleted_records_are_not_given_out_again(open_log: OpenLog, tmp_path: Path) -> None:
     log = open_log()
     for _ in range(3):
         log.append(batch([b"x"]))
@@ -218,7 +233,7 @@ def test_offsets_of_deleted_records_are_not_given_out_again(open_log, tmp_path):
     assert open_log(start_offset=3).append(batch([b"x"])).base_offset == 3
 
 
-def test_topics_settings_starts_and_committed_offsets_survive_a_restart(tmp_path, clock):
+def test_topics_settings_starts_and_committed_offsets_survive_a_restart(tmp_path: Path, clock: Clock) -> None:
     catalog = Catalog(tmp_path / "catalog.sqlite")
     topics = Topics(tmp_path / "logs", catalog, clock)
     topics.create("t", 2, {"retention.ms": "5"})
@@ -239,7 +254,7 @@ def test_topics_settings_starts_and_committed_offsets_survive_a_restart(tmp_path
         opened.close()
 
 
-def test_nothing_a_client_names_becomes_a_path(tmp_path, clock):
+def test_nothing_a_client_names_becomes_a_path(tmp_path: Path, clock: Clock) -> None:
     catalog = Catalog(tmp_path / "catalog.sqlite")
     topics = Topics(tmp_path / "logs", catalog, clock)
 

@@ -5,12 +5,14 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import TopicPartition
 
-from tests.deploy.client import PATIENCE_S, poll_until
+from tests.deploy.client import PATIENCE_S, Kafka, poll_until
 
 ROWS = 4_000
 KEYS = 50
@@ -20,7 +22,7 @@ APP = Path(__file__).with_name("quix_counter.py")
 
 @pytest.mark.e2e
 @pytest.mark.timeout(150)
-def test_a_stateful_app_loses_nothing_when_it_is_killed_and_its_state_is_wiped(kafka, tmp_path):
+def test_a_stateful_app_loses_nothing_when_it_is_killed_and_its_state_is_wiped(kafka: Kafka, tmp_path: Path) -> None:
     source, sink = kafka.topic(PARTITIONS), kafka.topic(PARTITIONS)
     command = [sys.executable, str(APP), kafka.bootstrap_servers, kafka.unique("quix"), source, sink]
     state_dir = tmp_path / "state"
@@ -40,19 +42,19 @@ def test_a_stateful_app_loses_nothing_when_it_is_killed_and_its_state_is_wiped(k
         app.kill()
         app.wait()
 
-    highest = Counter()
+    highest: Counter[str] = Counter()
     for row in rows_of(kafka, sink):
         highest[row["key"]] = max(highest[row["key"]], row["seen"])
     # At least once: a replayed row may be counted twice, none may be missed.
     assert all(highest[str(key)] >= ROWS // KEYS for key in range(KEYS))
 
 
-def start(command, state_dir, tmp_path):
+def start(command: list[str], state_dir: Path, tmp_path: Path) -> subprocess.Popen[bytes]:
     with (tmp_path / "app.log").open("ab") as log:
         return subprocess.Popen([*command, str(state_dir)], stdout=log, stderr=log)
 
 
-def produce(kafka, topic, numbers):
+def produce(kafka: Kafka, topic: str, numbers: Iterable[int]) -> None:
     producer = kafka.producer(enable_idempotence=True)
     for i in numbers:
         key = str(i % KEYS)
@@ -61,17 +63,17 @@ def produce(kafka, topic, numbers):
     assert producer.flush(PATIENCE_S) == 0
 
 
-def length(kafka, topic):
+def length(kafka: Kafka, topic: str) -> int:
     consumer = kafka.consumer()
     ends = [consumer.get_watermark_offsets(TopicPartition(topic, p), PATIENCE_S)[1] for p in range(PARTITIONS)]
     return sum(ends)
 
 
-def seen_rows(kafka, topic):
+def seen_rows(kafka: Kafka, topic: str) -> set[int]:
     return {row["i"] for row in rows_of(kafka, topic)} if length(kafka, topic) >= ROWS else set()
 
 
-def rows_of(kafka, topic):
+def rows_of(kafka: Kafka, topic: str) -> Iterator[dict[str, Any]]:
     consumer = kafka.consumer()
     for partition in range(PARTITIONS):
         end = consumer.get_watermark_offsets(TopicPartition(topic, partition), PATIENCE_S)[1]

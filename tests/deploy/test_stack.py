@@ -6,7 +6,10 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -20,20 +23,19 @@ from deploy.local.state import StackState, write_state
 from tests.deploy.client import PATIENCE_S, poll_until
 
 
-def shell_service(script, **fields):
+def shell_service(script: str, **fields: Any) -> Service:
     """A service of our own, for the ways in which services go wrong."""
-    settings = {"name": "odd", "argv": lambda _: ["sh", "-c", script], "probe": None}
-    return Service(**(settings | fields))
+    return replace(Service(name="odd", argv=lambda _: ["sh", "-c", script], probe=None), **fields)
 
 
-def never_ready():
+def never_ready() -> None:
     raise probes.NotReady("the door is locked")
 
 
 # -- running ---------------------------------------------------------------------------------------
 
 
-def test_a_subset_of_the_services_runs_and_tells_its_addresses(tmp_path):
+def test_a_subset_of_the_services_runs_and_tells_its_addresses(tmp_path: Path) -> None:
     with running(["valkey", "broker"], tmp_path) as stack:
         client = redis.Redis.from_url(stack.env["REDIS_URL"])
         assert client.set("k", "v")
@@ -47,7 +49,7 @@ def test_a_subset_of_the_services_runs_and_tells_its_addresses(tmp_path):
     assert not any(psutil.pid_exists(pid) for pid in pids)
 
 
-def test_everything_listens_on_loopback_only(tmp_path):
+def test_everything_listens_on_loopback_only(tmp_path: Path) -> None:
     with running(["valkey", "broker"], tmp_path) as stack:
         listeners = [
             connection.laddr.ip
@@ -59,12 +61,12 @@ def test_everything_listens_on_loopback_only(tmp_path):
     assert listeners == [LOOPBACK, LOOPBACK]
 
 
-def test_two_stacks_run_beside_each_other(tmp_path):
+def test_two_stacks_run_beside_each_other(tmp_path: Path) -> None:
     with running(["valkey"], tmp_path / "a") as a, running(["valkey"], tmp_path / "b") as b:
         assert a.env["REDIS_URL"] != b.env["REDIS_URL"]
 
 
-def test_a_crashed_service_is_restarted_with_its_data(tmp_path):
+def test_a_crashed_service_is_restarted_with_its_data(tmp_path: Path) -> None:
     with running(["valkey"], tmp_path) as stack:
         redis.Redis.from_url(stack.env["REDIS_URL"]).set("k", "v")
         killed = stack.pid("valkey")
@@ -76,7 +78,7 @@ def test_a_crashed_service_is_restarted_with_its_data(tmp_path):
         assert redis.Redis.from_url(stack.env["REDIS_URL"]).get("k") == b"v"
 
 
-def test_a_stopped_service_stays_stopped_until_it_is_started(tmp_path):
+def test_a_stopped_service_stays_stopped_until_it_is_started(tmp_path: Path) -> None:
     with running(["valkey"], tmp_path) as stack:
         stack.stop("valkey")
         assert (stack.state("valkey"), stack.pid("valkey")) == ("STOPPED", 0)
@@ -85,7 +87,7 @@ def test_a_stopped_service_stays_stopped_until_it_is_started(tmp_path):
         assert redis.Redis.from_url(stack.env["REDIS_URL"]).ping()
 
 
-def test_a_service_that_does_not_start_is_reported_with_the_last_lines_of_its_log(tmp_path):
+def test_a_service_that_does_not_start_is_reported_with_the_last_lines_of_its_log(tmp_path: Path) -> None:
     broken = shell_service("echo the disk is on fire; exit 3", probe=lambda _: never_ready)
 
     with pytest.raises(ServiceFailed) as failed, running([broken], tmp_path):
@@ -96,7 +98,7 @@ def test_a_service_that_does_not_start_is_reported_with_the_last_lines_of_its_lo
     assert str(tmp_path / "logs" / "odd.log") in str(failed.value)
 
 
-def test_a_service_without_a_door_is_ready_once_it_has_stayed_up(tmp_path):
+def test_a_service_without_a_door_is_ready_once_it_has_stayed_up(tmp_path: Path) -> None:
     with running([shell_service("exec sleep 60")], tmp_path) as stack:
         assert stack.state("odd") == "RUNNING"
 
@@ -104,7 +106,7 @@ def test_a_service_without_a_door_is_ready_once_it_has_stayed_up(tmp_path):
         pass
 
 
-def test_a_service_that_is_never_ready_is_reported_with_what_was_asked(tmp_path):
+def test_a_service_that_is_never_ready_is_reported_with_what_was_asked(tmp_path: Path) -> None:
     mute = shell_service("echo starting; exec sleep 60", probe=lambda _: never_ready, ready_within_s=0.5)
 
     with pytest.raises(ServiceFailed) as failed, running([mute], tmp_path):
@@ -114,7 +116,7 @@ def test_a_service_that_is_never_ready_is_reported_with_what_was_asked(tmp_path)
     assert "| starting" in str(failed.value)
 
 
-def test_a_service_whose_need_is_missing_is_not_started(tmp_path):
+def test_a_service_whose_need_is_missing_is_not_started(tmp_path: Path) -> None:
     with (
         pytest.raises(ServiceMissing, match="worker needs valkey: start it too, or set REDIS_URL"),
         running(["worker"], tmp_path),
@@ -122,7 +124,7 @@ def test_a_service_whose_need_is_missing_is_not_started(tmp_path):
         pass
 
 
-def test_a_need_that_has_no_address_can_only_be_started(tmp_path):
+def test_a_need_that_has_no_address_can_only_be_started(tmp_path: Path) -> None:
     with (
         pytest.raises(ServiceMissing, match=r"dagster-webserver needs dagster-code: start it too$"),
         running(["dagster-webserver"], tmp_path),
@@ -130,7 +132,7 @@ def test_a_need_that_has_no_address_can_only_be_started(tmp_path):
         pass
 
 
-def test_a_killed_test_run_leaves_no_servers_behind(tmp_path):
+def test_a_killed_test_run_leaves_no_servers_behind(tmp_path: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path; from deploy.local.stack import running\n"
         "with running(['valkey', 'broker'], Path(sys.argv[1])) as s:\n"
@@ -147,18 +149,18 @@ def test_a_killed_test_run_leaves_no_servers_behind(tmp_path):
     poll_until(lambda: not any(map(is_running, pids)), "all gone")
 
 
-def is_running(pid):
+def is_running(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
 
-def test_debians_redis_can_take_valkeys_place(debian_redis):
+def test_debians_redis_can_take_valkeys_place(debian_redis: str) -> None:
     assert redis.Redis.from_url(debian_redis).info("server")["redis_version"].startswith("7.")
 
 
-def test_dagsters_databases_are_there_before_several_processes_look_for_them(tmp_path):
+def test_dagsters_databases_are_there_before_several_processes_look_for_them(tmp_path: Path) -> None:
     """Webserver, code server and the first run start together; each would make what it does not find."""
     prepare_dagster(Context(tmp_path, {}, {}))
 
@@ -171,17 +173,17 @@ def test_dagsters_databases_are_there_before_several_processes_look_for_them(tmp
 
 
 @pytest.fixture
-def left_running(tmp_path):
+def left_running(tmp_path: Path) -> Iterator[Path]:
     """Stops what a test leaves behind when it fails."""
     yield tmp_path
     down(tmp_path)
 
 
-def quiet(_):
+def quiet(_: str) -> None:
     pass
 
 
-def test_up_leaves_it_running_and_down_stops_it_but_keeps_its_data(left_running):
+def test_up_leaves_it_running_and_down_stops_it_but_keeps_its_data(left_running: Path) -> None:
     url = up(["valkey"], left_running, {}, quiet).env["REDIS_URL"]
     redis.Redis.from_url(url).set("k", "v")
 
@@ -194,9 +196,9 @@ def test_up_leaves_it_running_and_down_stops_it_but_keeps_its_data(left_running)
     assert redis.Redis.from_url(again).get("k") == b"v"
 
 
-def test_up_twice_is_one_stack(left_running):
+def test_up_twice_is_one_stack(left_running: Path) -> None:
     first = up(["valkey"], left_running, {}, quiet)
-    said = []
+    said: list[str] = []
 
     second = up(["valkey"], left_running, {}, said.append)
 
@@ -205,7 +207,7 @@ def test_up_twice_is_one_stack(left_running):
     assert said[1].startswith("valkey") and said[1].endswith(first.env["REDIS_URL"])
 
 
-def test_a_taken_port_is_replaced_by_another(left_running):
+def test_a_taken_port_is_replaced_by_another(left_running: Path) -> None:
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if is_free(VALKEY.preferred_port):
@@ -218,7 +220,7 @@ def test_a_taken_port_is_replaced_by_another(left_running):
         assert redis.Redis.from_url(stack.env["REDIS_URL"]).ping()
 
 
-def test_ports_are_all_different_also_when_two_want_the_same():
+def test_ports_are_all_different_also_when_two_want_the_same() -> None:
     [wish] = choose_ports([0])
 
     ports = choose_ports([wish, wish, 0, 0])
@@ -226,7 +228,7 @@ def test_ports_are_all_different_also_when_two_want_the_same():
     assert len(set(ports)) == 4
 
 
-def test_down_does_not_touch_a_process_that_only_has_the_pid(tmp_path):
+def test_down_does_not_touch_a_process_that_only_has_the_pid(tmp_path: Path) -> None:
     innocent = subprocess.Popen(["sleep", "60"])
     try:
         (tmp_path / "run").mkdir()
@@ -243,8 +245,8 @@ def test_down_does_not_touch_a_process_that_only_has_the_pid(tmp_path):
         innocent.wait()
 
 
-def test_the_command_line_starts_reports_and_stops(left_running):
-    def stack(*arguments):
+def test_the_command_line_starts_reports_and_stops(left_running: Path) -> None:
+    def stack(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "deploy.local.stack", *arguments, "--var", str(left_running)],
             capture_output=True,

@@ -4,14 +4,14 @@ import pytest
 
 from deploy.local.topics import PLATFORM_TOPICS, TopicMismatch, ensure_platform_topics, ensure_topics, entity_groups
 from fraud_assets.contracts.topics import Topic, entity_topic
-from tests.deploy.client import PATIENCE_S
+from tests.deploy.client import PATIENCE_S, Kafka
 
 
-def declared(kafka, partitions=2, retention_ms=3_600_000):
+def declared(kafka: Kafka, partitions: int = 2, retention_ms: int = 3_600_000) -> Topic:
     return Topic(name=kafka.unique("contract"), key="", contract=None, partitions=partitions, retention_ms=retention_ms)
 
 
-def test_every_topic_of_the_contract_exists_afterwards_with_its_settings(kafka):
+def test_every_topic_of_the_contract_exists_afterwards_with_its_settings(kafka: Kafka) -> None:
     ensure_platform_topics(kafka.bootstrap_servers)
 
     found = kafka.admin.list_topics(timeout=PATIENCE_S).topics
@@ -21,7 +21,7 @@ def test_every_topic_of_the_contract_exists_afterwards_with_its_settings(kafka):
             assert kafka.setting(topic.name, name) == value
 
 
-def test_doing_it_again_changes_nothing(kafka):
+def test_doing_it_again_changes_nothing(kafka: Kafka) -> None:
     topic = declared(kafka)
     ensure_topics(kafka.bootstrap_servers, [topic])
     kafka.send(topic.name, [b"kept"], partition=0)
@@ -31,7 +31,7 @@ def test_doing_it_again_changes_nothing(kafka):
     assert [message.value() for message in kafka.read(topic.name, 1)] == [b"kept"]
 
 
-def test_fewer_partitions_than_declared_are_an_error_that_names_the_topic(kafka):
+def test_fewer_partitions_than_declared_are_an_error_that_names_the_topic(kafka: Kafka) -> None:
     topic = declared(kafka, partitions=4)
     kafka.create(topic.name, partitions=3, config=topic.config())
 
@@ -41,7 +41,7 @@ def test_fewer_partitions_than_declared_are_an_error_that_names_the_topic(kafka)
     assert kafka.partitions(topic.name) == [0, 1, 2]
 
 
-def test_another_timestamp_type_is_an_error(kafka):
+def test_another_timestamp_type_is_an_error(kafka: Kafka) -> None:
     topic = declared(kafka)
     kafka.create(topic.name, partitions=2, config={**topic.config(), "message.timestamp.type": "CreateTime"})
 
@@ -49,7 +49,7 @@ def test_another_timestamp_type_is_an_error(kafka):
         ensure_topics(kafka.bootstrap_servers, [topic])
 
 
-def test_more_partitions_and_another_retention_are_the_operators_choice(kafka):
+def test_more_partitions_and_another_retention_are_the_operators_choice(kafka: Kafka) -> None:
     topic = declared(kafka, partitions=2)
     kafka.create(topic.name, partitions=3, config={**topic.config(), "retention.ms": "1000000"})
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -10,8 +11,8 @@ import pytest
 from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.evaluate import run as evaluation
 from fraud_assets.evaluate.__main__ import main
-from fraud_assets.evaluate.history import load_history, service_of
-from fraud_assets.evaluate.run import configurations, features_of, rows_needed, run
+from fraud_assets.evaluate.history import History, load_history, service_of
+from fraud_assets.evaluate.run import Outcome, configurations, features_of, rows_needed, run
 from fraud_assets.ingest.mapping import BadMapping, Mapping, load_mapping
 from fraud_assets.training.protocol import Fold
 
@@ -41,7 +42,7 @@ def _world(days: int = 38, per_day: int = 120) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small world as a file."""
     path = tmp_path_factory.mktemp("world") / "transactions.parquet"
     _world().write_parquet(path)
@@ -53,13 +54,13 @@ def handbook() -> Mapping:
     return load_mapping("handbook")[1]
 
 
-def _measured(history, folds):
+def _measured(history: History, folds: list[Fold]) -> Outcome:
     needed = rows_needed(history, [folds])
     return run(history, "any", folds, needed, features_of(history, needed, print, None), print)
 
 
 @pytest.mark.usefixtures("var_dir")
-def test_each_configuration_is_one_json_line_with_its_folds(data, capsys):
+def test_each_configuration_is_one_json_line_with_its_folds(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Name, training days, and each metric per fold with mean and deviation."""
     code = main(["--mapping", "handbook", "--data", str(data), *DATES, "--folds", "2", "--train-days", "7", "10"])
 
@@ -76,7 +77,7 @@ def test_each_configuration_is_one_json_line_with_its_folds(data, capsys):
 
 
 @pytest.mark.usefixtures("var_dir")
-def test_same_file_gives_the_same_numbers(data, capsys):
+def test_same_file_gives_the_same_numbers(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two runs agree to the last bit: nothing depends on threads, time or the order of hashes."""
     for _ in range(2):
         main(["--mapping", "handbook", "--data", str(data), *DATES])
@@ -86,7 +87,9 @@ def test_same_file_gives_the_same_numbers(data, capsys):
 
 
 @pytest.mark.usefixtures("var_dir")
-def test_export_has_every_transaction_with_ids_label_and_vector(data, tmp_path, handbook, capsys):
+def test_export_has_every_transaction_with_ids_label_and_vector(
+    data: Path, tmp_path: Path, handbook: Mapping, capsys: pytest.CaptureFixture[str]
+) -> None:
     """One row per transaction, in log order; measuring while exporting changes no number."""
     target = tmp_path / "out" / "features.parquet"
 
@@ -104,7 +107,7 @@ def test_export_has_every_transaction_with_ids_label_and_vector(data, tmp_path, 
     assert exported["request.amount_minor"].to_list() == (world["TX_AMOUNT"] * 100).round().cast(pl.Int64).to_list()
 
 
-def test_no_vector_knows_a_label_before_it_is_known(tmp_path, handbook):
+def test_no_vector_knows_a_label_before_it_is_known(tmp_path: Path, handbook: Mapping) -> None:
     """Verdicts of the last seven days before an instant change no vector before that instant."""
     instant_ms = START_MS + 20 * DAY_MS
     world = _world()
@@ -128,12 +131,14 @@ def test_no_vector_knows_a_label_before_it_is_known(tmp_path, handbook):
     assert not np.array_equal(vectors[0][~before], vectors[1][~before], equal_nan=True)
 
 
-def test_model_is_given_the_labels_of_the_training_period_alone(data, handbook, monkeypatch):
+def test_model_is_given_the_labels_of_the_training_period_alone(
+    data: Path, handbook: Mapping, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Training rows end before the delay begins, and the truth of the test never reaches the model."""
     history = load_history(handbook, data, None, 7, KEY)
     given = []
 
-    def remember(train, is_fraud, test):
+    def remember(train: np.ndarray, is_fraud: np.ndarray, test: np.ndarray) -> np.ndarray:
         given.append((len(train), is_fraud.sum(), len(test)))
         return np.linspace(0, 1, len(test))
 
@@ -144,7 +149,7 @@ def test_model_is_given_the_labels_of_the_training_period_alone(data, handbook, 
     assert given[0][:2] == (in_training.sum(), history.is_fraud[in_training].sum())
 
 
-def test_configurations_share_the_test_weeks_of_the_first():
+def test_configurations_share_the_test_weeks_of_the_first() -> None:
     """More training days reach back; what is measured stays the same."""
     short, long = configurations(FOLD, 3, [7, 28])
 
@@ -152,7 +157,7 @@ def test_configurations_share_the_test_weeks_of_the_first():
     assert [fold.history_start_ms for fold in long] == [fold.train_end_ms - 28 * DAY_MS for fold in long]
 
 
-def test_shorter_label_delay_is_known_earlier_to_features_too(data, handbook):
+def test_shorter_label_delay_is_known_earlier_to_features_too(data: Path, handbook: Mapping) -> None:
     """--delay-days moves the label facts, not only the split."""
     history = load_history(handbook, data, None, 1, KEY)
 
@@ -167,7 +172,9 @@ def test_shorter_label_delay_is_known_earlier_to_features_too(data, handbook):
         (["--mapping", "handbok", "--data", "absent.parquet", *DATES], "Built in: handbook, sparkov"),
     ],
 )
-def test_what_cannot_be_used_is_said_on_standard_error(arguments, said, capsys):
+def test_what_cannot_be_used_is_said_on_standard_error(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Standard output carries results alone."""
     code = main(arguments)
 
@@ -178,7 +185,7 @@ def test_what_cannot_be_used_is_said_on_standard_error(arguments, said, capsys):
 
 
 @pytest.mark.usefixtures("var_dir")
-def test_dates_outside_the_data_are_no_metric(data, capsys):
+def test_dates_outside_the_data_are_no_metric(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An empty fold is a message, never a 0.0."""
     code = main(["--mapping", "handbook", "--data", str(data), "--train-start", "2017-01-01"])
 
@@ -186,7 +193,7 @@ def test_dates_outside_the_data_are_no_metric(data, capsys):
     assert "EmptyFold" in capsys.readouterr().err
 
 
-def test_unknown_catalogue_is_named(handbook):
+def test_unknown_catalogue_is_named(handbook: Mapping) -> None:
     """A mapping can name any module that declares a registry; one that is not there is told."""
     with pytest.raises(BadMapping, match="no_such_domain"):
         service_of(Mapping(transactions=handbook.transactions, catalogue="no_such_domain"))

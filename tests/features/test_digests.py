@@ -20,7 +20,7 @@ from fraud_assets.features.windows import DAY_MS, hours, minutes
 from tests.features.conftest import AMOUNT, ORDERS, RULINGS, SHOP, Order, view_of
 
 HOUR = (hours(1),)
-MEANING = {
+MEANING: dict[str, Callable[[], FeatureView]] = {
     "another window": lambda: view_of(count(windows=(minutes(59),))),
     "one more window": lambda: view_of(count(windows=(hours(1), hours(2)))),
     "another operation": lambda: view_of(total(AMOUNT, windows=HOUR)),

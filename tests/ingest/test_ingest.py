@@ -14,7 +14,7 @@ from fraud_assets.contracts.events import LabelFact, Transaction
 from fraud_assets.contracts.tokens import TokenKey, tokenise
 from fraud_assets.ingest.__main__ import main
 from fraud_assets.ingest.mapping import BadMapping, Mapping, load_mapping
-from fraud_assets.ingest.prepare import prepare, prepare_profile
+from fraud_assets.ingest.prepare import Prepared, prepare, prepare_profile
 from fraud_assets.ingest.read import UnreadableFile
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.schemas import to_events
@@ -39,11 +39,11 @@ def _csv(folder: Path, *lines: str | bytes, header: str = HEADER) -> Path:
     return path
 
 
-def _rejects(prepared) -> dict[int, str]:
+def _rejects(prepared: Prepared) -> dict[int, str]:
     return dict(prepared.rejected.select("line", "reason").rows())
 
 
-def test_row_becomes_a_transaction_and_a_label_known_after_the_delay(tmp_path, handbook):
+def test_row_becomes_a_transaction_and_a_label_known_after_the_delay(tmp_path: Path, handbook: Mapping) -> None:
     """The payment at its time; the verdict as a fact of its own, seven days later."""
     prepared = prepare(handbook, _csv(tmp_path, GOOD.replace(",0", ",1")), KEY)
 
@@ -65,7 +65,7 @@ def test_row_becomes_a_transaction_and_a_label_known_after_the_delay(tmp_path, h
     ]
 
 
-def test_history_arrives_at_its_event_time_in_event_order(tmp_path, handbook):
+def test_history_arrives_at_its_event_time_in_event_order(tmp_path: Path, handbook: Mapping) -> None:
     """Log positions follow event time, not the order of the stranger's file."""
     later = "2,2018-04-02 00:00:00,1,1,1,0"
 
@@ -104,7 +104,9 @@ def test_history_arrives_at_its_event_time_in_event_order(tmp_path, handbook):
         ),
     ],
 )
-def test_bad_row_is_rejected_with_its_line_and_every_reason(tmp_path, handbook, line, reason):
+def test_bad_row_is_rejected_with_its_line_and_every_reason(
+    tmp_path: Path, handbook: Mapping, line: str | bytes, reason: str
+) -> None:
     """One bad row costs itself alone, and its owner learns all that is wrong with it at once."""
     prepared = prepare(handbook, _csv(tmp_path, GOOD, line), KEY)
 
@@ -112,14 +114,14 @@ def test_bad_row_is_rejected_with_its_line_and_every_reason(tmp_path, handbook, 
     assert (prepared.read, prepared.accepted) == (2, 1)
 
 
-def test_lines_are_counted_past_broken_and_empty_ones(tmp_path, handbook):
+def test_lines_are_counted_past_broken_and_empty_ones(tmp_path: Path, handbook: Mapping) -> None:
     """The line number is the one an editor shows, whatever stood before it."""
     prepared = prepare(handbook, _csv(tmp_path, "too,short", "", GOOD, "2,never,1,1,1,0"), KEY)
 
     assert list(_rejects(prepared)) == [2, 3, 5]
 
 
-def test_quote_left_open_says_so(tmp_path, handbook):
+def test_quote_left_open_says_so(tmp_path: Path, handbook: Mapping) -> None:
     """It swallows the lines after it: the reject says how many, or they would be missed."""
     prepared = prepare(
         handbook, _csv(tmp_path, GOOD, '2,"2018,1,1,1,0', "3,2018-04-01,1,1,1,0", "4,2018-04-01,1,1,1,0"), KEY
@@ -128,7 +130,7 @@ def test_quote_left_open_says_so(tmp_path, handbook):
     assert _rejects(prepared) == {3: "2 columns instead of 6, over 3 lines: is a quote left open?"}
 
 
-def test_repeats_keep_the_first_in_event_time(tmp_path, handbook):
+def test_repeats_keep_the_first_in_event_time(tmp_path: Path, handbook: Mapping) -> None:
     """The first position wins, also where the file lists the copy first."""
     copy_first = ["7,2018-04-03 00:00:00,1,1,3,0", "7,2018-04-01 00:00:00,1,1,1,0", "7,2018-04-02 00:00:00,1,1,2,0"]
 
@@ -138,7 +140,7 @@ def test_repeats_keep_the_first_in_event_time(tmp_path, handbook):
     assert _rejects(prepared) == {2: "transaction_id: repeats line 3", 4: "transaction_id: repeats line 3"}
 
 
-def test_unjudged_transaction_has_no_label_fact(tmp_path, handbook):
+def test_unjudged_transaction_has_no_label_fact(tmp_path: Path, handbook: Mapping) -> None:
     """An empty verdict is not a verdict of legitimate."""
     prepared = prepare(handbook, _csv(tmp_path, GOOD, "2,2018-04-01,1,1,1,"), KEY)
 
@@ -146,14 +148,14 @@ def test_unjudged_transaction_has_no_label_fact(tmp_path, handbook):
     assert prepared.accepted == 2
 
 
-def test_label_delay_can_be_overridden(tmp_path, handbook):
+def test_label_delay_can_be_overridden(tmp_path: Path, handbook: Mapping) -> None:
     """The protocol's --delay-days moves when labels are known."""
     prepared = prepare(handbook, _csv(tmp_path, GOOD), KEY, delay_days=1)
 
     assert prepared.tables["handbook_labels"]["event_time_ms"].to_pylist() == [MONDAY_MS + DAY_MS]
 
 
-def test_csv_and_parquet_of_the_same_rows_are_the_same_events(tmp_path, handbook):
+def test_csv_and_parquet_of_the_same_rows_are_the_same_events(tmp_path: Path, handbook: Mapping) -> None:
     """The form of the file does not matter, nor does its extension."""
     frame = pl.DataFrame(
         {
@@ -182,7 +184,9 @@ CELLS = st.sampled_from(
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(CELLS, min_size=1, max_size=8), max_size=12))
-def test_every_row_is_accepted_or_rejected_once(tmp_path_factory, rows):
+def test_every_row_is_accepted_or_rejected_once(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]]
+) -> None:
     """However broken the file, accepted and rejected lines add up to the lines read."""
     path = _csv(tmp_path_factory.mktemp("any"), *(",".join(cells) for cells in rows))
 
@@ -193,7 +197,7 @@ def test_every_row_is_accepted_or_rejected_once(tmp_path_factory, rows):
     assert prepared.tables["handbook_transactions"].num_rows == prepared.accepted
 
 
-def test_mapping_onto_the_ticketing_domain_tokenises_personal_data(tmp_path):
+def test_mapping_onto_the_ticketing_domain_tokenises_personal_data(tmp_path: Path) -> None:
     """Any domain of ours can be the target: constants fill what the stranger does not have."""
     columns = {
         "transaction_id": "id",
@@ -262,7 +266,9 @@ def test_mapping_onto_the_ticketing_domain_tokenises_personal_data(tmp_path):
         ("1522540800", {"unit": "s"}, "2018-04-01T00:00"),
     ],
 )
-def test_times_are_read_in_their_zone_and_stored_in_utc(tmp_path, handbook, written, column, at):
+def test_times_are_read_in_their_zone_and_stored_in_utc(
+    tmp_path: Path, handbook: Mapping, written: str, column: dict[str, str], at: str | None
+) -> None:
     """Local times, offsets, epochs and formats all become milliseconds UTC."""
     columns = {
         **handbook.transactions.columns,
@@ -287,7 +293,9 @@ def test_times_are_read_in_their_zone_and_stored_in_utc(tmp_path, handbook, writ
         ((HEADER + ",TX_FRAUD\n").encode(), "two columns TX_FRAUD"),
     ],
 )
-def test_file_that_cannot_be_mapped_says_what_is_missing(tmp_path, handbook, content, said):
+def test_file_that_cannot_be_mapped_says_what_is_missing(
+    tmp_path: Path, handbook: Mapping, content: bytes, said: str
+) -> None:
     """The message names the file, the column and what the file has instead."""
     path = tmp_path / "data"
     path.write_bytes(content)
@@ -308,7 +316,7 @@ def test_file_that_cannot_be_mapped_says_what_is_missing(tmp_path, handbook, con
         ("[transactions", "BadMapping"),
     ],
 )
-def test_wrong_mapping_names_the_entry(tmp_path, text, said):
+def test_wrong_mapping_names_the_entry(tmp_path: Path, text: str, said: str) -> None:
     """A typo in the mapping is told before a single row is read."""
     path = tmp_path / "mine.toml"
     path.write_text(text)
@@ -317,14 +325,16 @@ def test_wrong_mapping_names_the_entry(tmp_path, text, said):
         load_mapping(str(path))
 
 
-def test_unknown_mapping_lists_the_built_in_ones():
+def test_unknown_mapping_lists_the_built_in_ones() -> None:
     """Both built-in mappings can be found by their bare names, with or without .toml."""
     with pytest.raises(BadMapping, match="handbook, sparkov"):
         load_mapping("handbok")
     assert load_mapping("sparkov") == load_mapping("sparkov.toml")
 
 
-def test_command_writes_the_lake_and_the_rejects_and_says_what_to_do_next(tmp_path, var_dir, capsys):
+def test_command_writes_the_lake_and_the_rejects_and_says_what_to_do_next(
+    tmp_path: Path, var_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """From a file to the lake in one command; run twice, nothing doubles."""
     data = _csv(tmp_path, GOOD, "2,2018-04-02,1,1,-1,0")
 
@@ -342,13 +352,13 @@ def test_command_writes_the_lake_and_the_rejects_and_says_what_to_do_next(tmp_pa
 
 
 @pytest.mark.usefixtures("var_dir")
-def test_command_without_a_good_row_fails(tmp_path):
+def test_command_without_a_good_row_fails(tmp_path: Path) -> None:
     """An empty lake is no success: 1 if every row was refused, 2 if nothing could be read."""
     assert main(["--mapping", "handbook", str(_csv(tmp_path, "2,2018-04-02,1,1,-1,0"))]) == 1
     assert main(["--mapping", "handbook", str(tmp_path / "absent.csv")]) == 2
 
 
-def test_whole_handbook_is_accepted(handbook, handbook_dir):
+def test_whole_handbook_is_accepted(handbook: Mapping, handbook_dir: Path) -> None:
     """1,754,155 payments, 14,681 of them fraud, and both profile files: not one row is refused."""
     prepared = prepare(handbook, handbook_dir / "transactions.parquet", KEY)
     profiles = [prepare_profile(handbook, profile, handbook_dir / profile.file, KEY) for profile in handbook.profiles]
@@ -358,7 +368,7 @@ def test_whole_handbook_is_accepted(handbook, handbook_dir):
     assert [profile.accepted for profile in profiles] == [5_000, 10_000]
 
 
-def test_whole_sparkov_is_accepted_without_a_card_number(sparkov_dir):
+def test_whole_sparkov_is_accepted_without_a_card_number(sparkov_dir: Path) -> None:
     """665,360 payments of 500 cards, every card a token."""
     prepared = prepare(load_mapping("sparkov")[1], sparkov_dir / "transactions.parquet", KEY)
 

@@ -40,7 +40,7 @@ def shape(facts: list[LabelFact]) -> list[tuple[int, bool, float]]:
     return [(fact.sign, fact.is_fraud, (fact.event_time_ms - T0) / DAY) for fact in facts]
 
 
-def test_silence_becomes_legitimate_when_the_delay_has_passed():
+def test_silence_becomes_legitimate_when_the_delay_has_passed() -> None:
     """Not a millisecond earlier, and once."""
     case, facts = settle(opened(), DELAY, T0 + DELAY - 1)
     assert facts == []
@@ -51,20 +51,20 @@ def test_silence_becomes_legitimate_when_the_delay_has_passed():
     assert settle(case, DELAY, LATER) == (case, [])
 
 
-def test_a_fraud_known_early_is_one_fact():
+def test_a_fraud_known_early_is_one_fact() -> None:
     _, facts = told(opened(), label(event_time_ms=T0 + 3 * DAY))
 
     assert shape(facts) == [(1, True, 3)]
 
 
-def test_a_fraud_known_after_maturity_takes_back_the_legitimate_fact():
+def test_a_fraud_known_after_maturity_takes_back_the_legitimate_fact() -> None:
     """The retraction carries the time of the fact it retracts."""
     _, facts = told(settle(opened(), DELAY, T0 + DELAY)[0], label(event_time_ms=T0 + 20 * DAY))
 
     assert shape(facts) == [(-1, False, 7), (1, True, 20)]
 
 
-def test_a_second_revision_corrects_the_first():
+def test_a_second_revision_corrects_the_first() -> None:
     _, facts = told(
         opened(),
         label(event_time_ms=T0 + DAY),
@@ -75,7 +75,7 @@ def test_a_second_revision_corrects_the_first():
 
 
 @pytest.mark.parametrize(("weighty", "light"), [(OPERATOR, CHARGEBACK), (CHARGEBACK, REVIEW), (OPERATOR, REVIEW)])
-def test_the_weightier_source_decides_whoever_speaks_last(weighty: LabelSource, light: LabelSource):
+def test_the_weightier_source_decides_whoever_speaks_last(weighty: LabelSource, light: LabelSource) -> None:
     said = label(source=weighty, is_fraud=False, event_time_ms=T0 + DAY)
 
     _, facts = told(opened(), said, label(label_id="l2", source=light, is_fraud=True, event_time_ms=T0 + 2 * DAY))
@@ -83,7 +83,7 @@ def test_the_weightier_source_decides_whoever_speaks_last(weighty: LabelSource, 
     assert shape(facts) == [(1, False, 1)]
 
 
-def test_a_confirmation_makes_no_new_fact():
+def test_a_confirmation_makes_no_new_fact() -> None:
     _, facts = told(
         opened(),
         label(source=REVIEW, event_time_ms=T0 + DAY),
@@ -93,7 +93,7 @@ def test_a_confirmation_makes_no_new_fact():
     assert shape(facts) == [(1, True, 1)]
 
 
-def test_a_label_waits_for_its_transaction():
+def test_a_label_waits_for_its_transaction() -> None:
     """Unknown transactions make no fact; when theirs arrives, the label counts from when it was known."""
     waiting, facts = told(Case(), label())
     assert facts == []
@@ -102,14 +102,14 @@ def test_a_label_waits_for_its_transaction():
     assert shape(facts) == [(1, True, 1)]
 
 
-def test_a_replayed_label_repeats_the_fact_of_the_same_id():
+def test_a_replayed_label_repeats_the_fact_of_the_same_id() -> None:
     """State is saved after its facts were sent, so a crash between repeats them; the ids do not change."""
     case = opened()
 
     assert told(case, label())[1] == told(case, label())[1]
 
 
-def test_ids_of_one_transaction_differ():
+def test_ids_of_one_transaction_differ() -> None:
     _, facts = told(
         opened(),
         label(event_time_ms=T0 + DAY),
@@ -134,7 +134,7 @@ def some_labels(draw: st.DrawFn) -> list[Label]:
 
 
 @given(some_labels(), st.randoms())
-def test_what_remains_does_not_depend_on_the_order_of_arrival(labels: list[Label], random: Any):
+def test_what_remains_does_not_depend_on_the_order_of_arrival(labels: list[Label], random: Any) -> None:
     """Facts minus retractions, in any order of labels, maturity and the transaction itself."""
     _, facts = told(opened(), *sorted(labels, key=lambda one: one.event_time_ms))
     shuffled = list(labels)
@@ -162,7 +162,7 @@ def remaining(facts: list[LabelFact]) -> Counter[tuple[bool, int]]:
 
 
 @given(st.lists(some_labels(), min_size=1, max_size=4), st.integers(0, 20))
-def test_the_batch_twin_makes_the_facts_the_stream_would_have_made(said: list[list[Label]], days: int):
+def test_the_batch_twin_makes_the_facts_the_stream_would_have_made(said: list[list[Label]], days: int) -> None:
     """Same facts, same ids, same arrival; labels arrive when they are known, and the clock ticks between."""
     as_of = T0 + days * DAY + 1
     purchases = [transaction(transaction_id=f"t{n}", event_time_ms=T0 + n) for n in range(len(said))]
@@ -182,7 +182,7 @@ def test_the_batch_twin_makes_the_facts_the_stream_would_have_made(said: list[li
 
 
 @given(st.lists(some_labels(), min_size=1, max_size=3), st.lists(st.integers(0, 20), max_size=3))
-def test_history_cut_into_ranges_gives_the_rows_of_one_piece(said: list[list[Label]], cuts: list[int]):
+def test_history_cut_into_ranges_gives_the_rows_of_one_piece(said: list[list[Label]], cuts: list[int]) -> None:
     """A daily partition is numbered without those before it."""
     purchases = [transaction(transaction_id=f"t{n}") for n in range(len(said))]
     labels = [change(one, transaction_id=f"t{n}") for n, of_it in enumerate(said) for one in of_it]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
@@ -19,19 +20,19 @@ class Trained:
 
     def manifest(self, version: str = "v1", **changes: object) -> Manifest:
         definitions = Definitions.of(registry(), FRAUD_SCORING)
-        fields: dict[str, object] = {
-            "model_version": version,
-            "created_at_ms": 1_700_000_000_000,
-            "service": definitions.service,
-            "service_digest": definitions.service_digest,
-            "view_digests": definitions.view_digests,
-            "feature_names": self.names,
-            "thresholds": Thresholds(review=0.5, deny=0.8),
-            "training_set_digest": "0" * 64,
-            "code_revision": "test",
-            "golden": Golden.of(self.rows[:32], self.scores[:32]),
-        }
-        return Manifest(**{**fields, **changes})  # type: ignore[arg-type]
+        usual = Manifest(
+            model_version=version,
+            created_at_ms=1_700_000_000_000,
+            service=definitions.service,
+            service_digest=definitions.service_digest,
+            view_digests=definitions.view_digests,
+            feature_names=self.names,
+            thresholds=Thresholds(review=0.5, deny=0.8),
+            training_set_digest="0" * 64,
+            code_revision="test",
+            golden=Golden.of(self.rows[:32], self.scores[:32]),
+        )
+        return msgspec.structs.replace(usual, **changes)
 
 
 def train(names: tuple[str, ...], trees: int = 40, depth: int = 5, seed: int = 0, n: int = 2_000) -> Trained:

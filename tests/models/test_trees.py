@@ -12,7 +12,7 @@ from tests.models.made import Trained, train
 SMALL = tuple("abcdefghijkl")
 
 
-def test_scores_equal_xgboosts_to_a_millionth(trained: Trained):
+def test_scores_equal_xgboosts_to_a_millionth(trained: Trained) -> None:
     """On the rows it was trained on, nulls included, one by one and all at once."""
     trees = Trees.parse(trained.booster_json)
 
@@ -20,7 +20,7 @@ def test_scores_equal_xgboosts_to_a_millionth(trained: Trained):
     assert max(abs(trees.score(row) - score) for row, score in zip(trained.rows, trained.scores, strict=True)) < 1e-6
 
 
-def test_scores_equal_xgboosts_on_thresholds_themselves():
+def test_scores_equal_xgboosts_on_thresholds_themselves() -> None:
     """`<` and not `<=`: a value equal to a threshold goes right, in XGBoost as here."""
     import xgboost as xgb
 
@@ -39,7 +39,7 @@ def test_scores_equal_xgboosts_on_thresholds_themselves():
     assert np.abs(trees.score_many(rows) - wanted).max() < 1e-6
 
 
-def test_infinities_and_all_nulls_score_as_in_xgboost():
+def test_infinities_and_all_nulls_score_as_in_xgboost() -> None:
     """A request may know nothing; a ratio may overflow float32."""
     import xgboost as xgb
 
@@ -53,7 +53,7 @@ def test_infinities_and_all_nulls_score_as_in_xgboost():
     assert np.abs(Trees.parse(model.booster_json).score_many(rows) - wanted).max() < 1e-6
 
 
-def test_an_estimated_base_score_is_part_of_the_score():
+def test_an_estimated_base_score_is_part_of_the_score() -> None:
     """XGBoost 3 estimates it and writes it as a list."""
     model = train(SMALL, trees=1)
 
@@ -63,7 +63,7 @@ def test_an_estimated_base_score_is_part_of_the_score():
     assert np.abs(trees.score_many(model.rows) - model.scores).max() < 1e-6
 
 
-def test_shares_of_features_add_up_to_the_margin(trained: Trained):
+def test_shares_of_features_add_up_to_the_margin(trained: Trained) -> None:
     """Base, the roots' means and every feature's share: nothing is lost on the way to the leaf."""
     trees = Trees.parse(trained.booster_json)
     shares = np.empty(len(trees.feature_names))
@@ -75,7 +75,7 @@ def test_shares_of_features_add_up_to_the_margin(trained: Trained):
         assert sigmoid(start + shares.sum()) == pytest.approx(score, abs=1e-6)
 
 
-def test_the_feature_that_decides_has_the_largest_share():
+def test_the_feature_that_decides_has_the_largest_share() -> None:
     """One tree, one split: all of the difference is that feature's."""
     import xgboost as xgb
 
@@ -93,7 +93,7 @@ def test_the_feature_that_decides_has_the_largest_share():
 
 
 @given(st.floats(-1e4, 1e4))
-def test_sigmoid_is_a_probability_and_symmetric(margin: float):
+def test_sigmoid_is_a_probability_and_symmetric(margin: float) -> None:
     """At either end too, where exp of the wrong sign would overflow."""
     assert 0.0 <= sigmoid(margin) <= 1.0
     assert sigmoid(margin) + sigmoid(-margin) == pytest.approx(1.0)
@@ -135,14 +135,14 @@ TREE = "learner/gradient_booster/model/trees/0"
         ("learner/gradient_booster/model/gbtree_model_param/num_trees", "7", "announced 7"),
     ],
 )
-def test_what_is_not_a_forest_is_refused_by_name(path: str, value: object, says: str):
+def test_what_is_not_a_forest_is_refused_by_name(path: str, value: object, says: str) -> None:
     """Instead of looping, reading past an array's end or scoring with a default."""
     with pytest.raises(BadModel, match=says):
         Trees.parse(broken(path, value))
 
 
 @pytest.mark.parametrize("raw", [b"", b"{}", b"[" * 100_000, b"\xff\xfe", b'{"learner": null}', b"\x80\x04K\x01."])
-def test_bytes_that_are_no_document_are_refused(raw: bytes):
+def test_bytes_that_are_no_document_are_refused(raw: bytes) -> None:
     """Also a pickle, which is what these bytes must never be taken for."""
     with pytest.raises(BadModel):
         Trees.parse(raw)

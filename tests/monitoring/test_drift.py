@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from fraud_assets.monitoring.drift import (
     DRIFTED,
     MAX_DRIFTED_SHARE,
     MIN_ROWS,
+    Drift,
     OtherFeatures,
     Sample,
     drift_between,
@@ -19,12 +21,12 @@ from fraud_assets.monitoring.drift import (
 )
 from fraud_assets.monitoring.drift_page import write_drift_page
 from fraud_assets.stores.history import HistoryReader
-from tests.history import END_MS
+from tests.history import END_MS, Past
 
 NAMES = tuple(f"amount_{place}" for place in range(20))
 
 
-def sample(rows=2_000, seed=0, moved=0, scores=2_000, shift=0.0):
+def sample(rows: int = 2_000, seed: int = 0, moved: int = 0, scores: int = 2_000, shift: float = 0.0) -> Sample:
     """Skewed amounts of which the first `moved` are 0.6 sigma larger; scores shifted by `shift`."""
     rng = np.random.default_rng(seed)
     features = rng.lognormal(8, 1, (rows, len(NAMES))).astype(np.float32)
@@ -32,15 +34,16 @@ def sample(rows=2_000, seed=0, moved=0, scores=2_000, shift=0.0):
     return Sample(NAMES, features, rng.beta(1, 50, scores) + shift)
 
 
-def test_no_drift_is_found_where_there_is_none():
+def test_no_drift_is_found_where_there_is_none() -> None:
     found = drift_between(sample(), sample(seed=1))
 
     assert (found.drifted, found.share, found.judged, found.within_bounds) == (0, 0.0, True, True)
+    assert found.score_psi is not None
     assert found.score_psi < 0.05
     assert len(found.psi) == len(NAMES)
 
 
-def test_the_features_that_moved_are_named_first_with_what_a_person_can_see():
+def test_the_features_that_moved_are_named_first_with_what_a_person_can_see() -> None:
     found = drift_between(sample(), sample(seed=1, moved=2))
 
     assert {moved.name for moved in found.moved[:2]} == set(NAMES[:2])
@@ -51,21 +54,22 @@ def test_the_features_that_moved_are_named_first_with_what_a_person_can_see():
 
 
 @pytest.mark.parametrize(("moved", "within"), [(2, True), (3, False)])
-def test_more_than_a_tenth_of_the_features_is_too_much(moved, within):
+def test_more_than_a_tenth_of_the_features_is_too_much(moved: int, within: bool) -> None:
     assert len(NAMES) * MAX_DRIFTED_SHARE == 2
 
     assert drift_between(sample(), sample(seed=1, moved=moved)).within_bounds is within
 
 
-def test_a_score_that_moved_is_too_much_by_itself():
+def test_a_score_that_moved_is_too_much_by_itself() -> None:
     found = drift_between(sample(), sample(seed=1, shift=0.02))
 
+    assert found.score_psi is not None
     assert found.score_psi > DRIFTED
     assert found.drifted == 0
     assert not found.within_bounds
 
 
-def test_too_few_rows_are_measured_and_not_judged():
+def test_too_few_rows_are_measured_and_not_judged() -> None:
     found = drift_between(sample(), sample(rows=MIN_ROWS - 1, seed=1, moved=20))
 
     assert found.share > 0.9
@@ -73,18 +77,18 @@ def test_too_few_rows_are_measured_and_not_judged():
     assert found.within_bounds
 
 
-def test_too_few_scores_say_nothing_about_the_score():
+def test_too_few_scores_say_nothing_about_the_score() -> None:
     assert drift_between(sample(), sample(scores=MIN_ROWS - 1, shift=0.5)).score_psi is None
 
 
-def test_an_empty_day_has_nothing_to_tell():
+def test_an_empty_day_has_nothing_to_tell() -> None:
     found = drift_between(sample(), sample(rows=0, scores=0))
 
     assert (found.psi, found.moved, found.share, found.score_psi, found.chance) == ({}, (), 0.0, None, None)
     assert not found.judged
 
 
-def test_a_column_of_nulls_has_no_median_and_is_no_error():
+def test_a_column_of_nulls_has_no_median_and_is_no_error() -> None:
     day = sample(seed=1)
     day.features[:, 3] = np.nan
 
@@ -95,18 +99,18 @@ def test_a_column_of_nulls_has_no_median_and_is_no_error():
     assert np.isnan(found.moved[0].median[1])
 
 
-def test_other_features_are_refused_by_name():
+def test_other_features_are_refused_by_name() -> None:
     other = Sample((*NAMES[:-1], "brand_new"), sample().features, sample().scores)
 
     with pytest.raises(OtherFeatures, match="brand_new"):
         drift_between(sample(), other)
 
 
-def test_the_same_rows_give_the_same_report():
+def test_the_same_rows_give_the_same_report() -> None:
     assert drift_between(sample(60_000), sample(seed=1)) == drift_between(sample(60_000), sample(seed=1))
 
 
-def test_the_calendar_does_not_drift(past):
+def test_the_calendar_does_not_drift(past: Past) -> None:
     clock = of_the_clock(past.service.service)
 
     assert {"hour_of_day", "weekday"} <= clock
@@ -115,7 +119,7 @@ def test_the_calendar_does_not_drift(past):
     assert NAMES[0] not in drift_between(sample(), sample(), frozenset(NAMES[:1])).psi
 
 
-def test_a_day_without_decisions_is_recomputed_from_history(past):
+def test_a_day_without_decisions_is_recomputed_from_history(past: Past) -> None:
     day = vectors_of_day(HistoryReader(past.lake, past.plan), past.service, END_MS - DAY_MS, END_MS)
 
     rows = past.lake.scan("transactions", END_MS - DAY_MS, END_MS, columns=["transaction_id"]).num_rows
@@ -125,8 +129,11 @@ def test_a_day_without_decisions_is_recomputed_from_history(past):
     assert len(day.sample.scores) == 0
 
 
+Page = tuple[Drift, int, Path]
+
+
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
+def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
     reference, day = sample(), sample(seed=1, moved=2)
     day.features[:, 5] = np.nan
     day.features[:, 6] = 1.0
@@ -136,7 +143,7 @@ def page(tmp_path_factory):
     return found, write_drift_page(found, reference, day, path), path
 
 
-def test_the_page_shows_the_score_and_every_column_that_has_values(page):
+def test_the_page_shows_the_score_and_every_column_that_has_values(page: Page) -> None:
     _, shown, path = page
 
     html = path.read_text()
@@ -147,7 +154,7 @@ def test_the_page_shows_the_score_and_every_column_that_has_values(page):
     assert [item.name for item in path.parent.iterdir()] == [path.name]
 
 
-def test_the_page_decides_by_our_index_and_not_by_evidentlys(page):
+def test_the_page_decides_by_our_index_and_not_by_evidentlys(page: Page) -> None:
     found, _, path = page
 
     html = path.read_text()
@@ -155,14 +162,14 @@ def test_the_page_decides_by_our_index_and_not_by_evidentlys(page):
         assert f"PSI over quantiles of the reference. Drift score: {round(found.psi[name], 3)}" in html
 
 
-def test_the_page_says_nothing_of_the_share_of_columns_that_were_chosen_for_having_moved(page):
+def test_the_page_says_nothing_of_the_share_of_columns_that_were_chosen_for_having_moved(page: Page) -> None:
     html = page[2].read_text()
 
     assert "Dataset Drift" not in html
     assert "Share of Drifted Columns" not in html
 
 
-def test_writing_a_page_loads_no_telemetry_and_importing_the_definitions_no_evidently(root):
+def test_writing_a_page_loads_no_telemetry_and_importing_the_definitions_no_evidently(root: Path) -> None:
     program = (
         "import sys; import fraud_assets.definitions as d; d.defs(); assert not {'evidently'} & set(sys.modules);"
         "import fraud_assets.monitoring.drift_page;"

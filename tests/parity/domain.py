@@ -65,6 +65,8 @@ class Trait(msgspec.Struct, frozen=True, kw_only=True):
     flag: bool
 
 
+Event = Deal | Ping | Verdict | Trait
+
 ACTOR = Entity("actor", ("actor_id",))
 PLACE = Entity("place", ("place_id",))
 PAIR = Entity("pair", ("actor_id", "place_id"))

@@ -76,7 +76,7 @@ class Stream:
 
     def fold(self, batch: Sequence[int]) -> list[tuple[str, str]]:
         """Fold one micro-batch; returns the (group, key) it touched."""
-        touched = []
+        touched: list[tuple[str, str]] = []
         for group in self.plan.groups:
             of_key: dict[str, list[int]] = defaultdict(list)
             for index in batch:

@@ -126,8 +126,9 @@ def _aggregate(
 
 
 def _sign(source: Source, event: msgspec.Struct) -> int:
-    signed = isinstance(source, LabelFactSource) and source.sign_field is not None
-    return int(getattr(event, source.sign_field)) if signed else 1  # type: ignore[attr-defined]  # see signed
+    if isinstance(source, LabelFactSource) and source.sign_field is not None:
+        return int(getattr(event, source.sign_field))
+    return 1
 
 
 def _reduce(item: Aggregate, source: Source, values: list[tuple[int, int]]) -> float | None:
@@ -221,7 +222,8 @@ def encode(field: Field, value: object) -> int | None:
         case Kind.ID:
             return hash63(str(value))
         case _:
-            return int(value)  # type: ignore[call-overload]  # int or bool by the contract
+            assert isinstance(value, int), "int or bool by the contract"
+            return int(value)
 
 
 def _hash_of(of: Expr | None, value: int, source: Source) -> int:

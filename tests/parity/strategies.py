@@ -11,7 +11,6 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import msgspec
 from hypothesis import strategies as st
 
 from fraud_assets.features.expressions import Expr, col
@@ -40,6 +39,7 @@ from tests.parity.domain import (
     TRAITS,
     UNSIGNED,
     Deal,
+    Event,
     Flavour,
     Ping,
     Trait,
@@ -58,7 +58,7 @@ class Logged:
     """One event where and when its raw topic holds it."""
 
     source: Source
-    event: msgspec.Struct
+    event: Event
     topic: str
     partition: int
     offset: int
@@ -182,7 +182,7 @@ def number(rng: random.Random) -> int:
     return rng.choice(HUGE) if rng.random() < 0.2 else rng.randint(-3, 9)
 
 
-def event_of(source: Source, time: int, base: int, serial: int, rng: random.Random) -> msgspec.Struct:
+def event_of(source: Source, time: int, base: int, serial: int, rng: random.Random) -> Event:
     actor, place = rng.choice(["a0", "a0", "a0", "a1"]), rng.choice([None, "p0", "p0", "p1"])
     # One id in five is shared, so that `last` must decide by payload.
     id_ = f"id{serial}" if rng.random() < 0.8 else "shared"
@@ -210,7 +210,9 @@ def some_log(sources: Sequence[Source], size: int, rng: random.Random) -> list[L
     """
     base = rng.choice([0, -5 * DAY_MS, ARRIVAL_START_MS, 1_699_920_000_000])
     tiles = rng.sample(TILES_MS, 3)
-    found, arrival, offsets = [], ARRIVAL_START_MS, {}
+    found: list[Logged] = []
+    offsets: dict[tuple[str, int], int] = {}
+    arrival = ARRIVAL_START_MS
     for serial in range(size):
         source = rng.choice(sources)
         time = base + rng.randint(-2, 4) * rng.choice(tiles) + rng.choice([0, 0, -1, 1])

@@ -105,7 +105,7 @@ def window_sql(entity: Entity, other: str, window: Window) -> str:
     """  # built from the declarations above
 
 
-def expected_of(found: dict[str, npt.NDArray]) -> dict[str, npt.NDArray[np.float64]]:
+def expected_of(found: dict[str, np.ndarray]) -> dict[str, npt.NDArray[np.float64]]:
     """The contract's one rounding, of SQL's exact integers: a division, a root."""
     n, total_, squares = (np.ma.filled(found[name], 0).astype(np.float64) for name in ("n", "total", "squares"))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -145,7 +145,7 @@ def test_sql_over_real_payments_gives_the_same_bits(
     assert_distinct(features[rows, names.index(f"{entity.name}_distinct_{other.removesuffix('_id')}s_{window.label}")], np.asarray(found["others"]), entity)  # fmt: skip
 
 
-def assert_distinct(column: npt.NDArray[np.float32], truth: npt.NDArray, entity: Entity) -> None:
+def assert_distinct(column: npt.NDArray[np.float32], truth: np.ndarray, entity: Entity) -> None:
     """Exact up to the cap; past it at least cap + 1, and right on the average."""
     cap = CAPS[entity.name]
     few = truth <= cap

@@ -16,8 +16,9 @@ from fraud_assets.engine.plan import Ints
 from fraud_assets.engine.state import MAX_POSITIONS, BadState, StateEngine
 from fraud_assets.engine.tile_kernels import RECENT
 from fraud_assets.features.registry import Registry
+from fraud_assets.features.sources import Source
 from tests.parity import tally
-from tests.parity.domain import DEALS, PINGS, SIGNED, TRAITS, Deal, Flavour, Ping, Trait, Verdict
+from tests.parity.domain import DEALS, PINGS, SIGNED, TRAITS, Deal, Event, Flavour, Ping, Trait, Verdict
 from tests.parity.executions import Reader, Stream
 from tests.parity.strategies import ARRIVAL_START_MS, Logged
 
@@ -35,7 +36,7 @@ class Guarded:
         engine._reserve = self._reserve  # type: ignore[method-assign]  # no growth beyond what is asked for
 
     def _between(self, size: int, dtype: type) -> np.ndarray:
-        whole = np.full(size + 2 * GUARD, SENTINEL, dtype)
+        whole: np.ndarray = np.full(size + 2 * GUARD, SENTINEL, dtype)
         self._whole.append(whole)
         return whole[GUARD : GUARD + size]
 
@@ -101,21 +102,24 @@ class Target:
 
 def busy_log() -> list[Logged]:
     """80 events of two entities over every source, enough to overflow every capped set."""
-    rng, found = random.Random(7), []
-    sources = {source.contract: source for source in (DEALS, PINGS, SIGNED, TRAITS)}
+    rng = random.Random(7)
+    found: list[Logged] = []
     for n in range(80):
         time = ARRIVAL_START_MS + n * 90_000 - rng.choice([0, 0, 400_000])
-        common = {"event_time_ms": time, "actor_id": "a0"}
         place, flavour = f"p{rng.choice([0, 0, n])}", rng.choice(list(Flavour))
-        event = rng.choice(
-            [
-                Deal(deal_id=f"d{n}", place_id=place, size=rng.randint(-9, 2**40), extra=None, flavour=flavour, mood=None, flag=True, **common),
-                Ping(ping_id=f"i{n}", place_id=place, level=n, flavour=flavour, **common),
-                Verdict(fact_id=f"f{n}", place_id=place, size=n, is_bad=bool(n % 3), sign=rng.choice([1, 1, -1]), **common),
-                Trait(trait_id=f"t{n}", since_ms=time - n, level=n, flag=False, **common),
-            ]
-        )  # fmt: skip
-        source = sources[type(event)]
+        events: list[tuple[Source, Event]] = [
+            (DEALS, Deal(
+                event_time_ms=time, deal_id=f"d{n}", actor_id="a0", place_id=place, size=rng.randint(-9, 2**40),
+                extra=None, flavour=flavour, mood=None, flag=True,
+            )),
+            (PINGS, Ping(event_time_ms=time, ping_id=f"i{n}", actor_id="a0", place_id=place, level=n, flavour=flavour)),
+            (SIGNED, Verdict(
+                event_time_ms=time, fact_id=f"f{n}", actor_id="a0", place_id=place, size=n, is_bad=bool(n % 3),
+                sign=rng.choice([1, 1, -1]),
+            )),
+            (TRAITS, Trait(event_time_ms=time, trait_id=f"t{n}", actor_id="a0", since_ms=time - n, level=n, flag=False)),
+        ]  # fmt: skip
+        source, event = rng.choice(events)
         found.append(Logged(source, event, str(source.topic), 0, n, time))
     return found
 

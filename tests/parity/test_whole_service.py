@@ -30,7 +30,7 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> tuple[ServicePlan, Log, li
     """The service, the log, and every event as a struct: (rank, source, place in its columns, event)."""
     made = make_past(tmp_path_factory.mktemp("past"), rate_per_day=60)
     log = HistoryReader(made.lake, made.plan).log(sources_of(made.service))
-    events = []
+    events: list[Event] = []
     for name, columns in log.columns.items():
         structs = structs_of(made.lake, columns.source)
         events.extend((int(rank), columns.source, place, structs[place]) for place, rank in enumerate(log.ranks[name]))

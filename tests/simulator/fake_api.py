@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -18,7 +19,7 @@ class FakeApi:
     garbage: bool = False
     close_each: bool = False
     idle_s: float | None = None
-    requests: list[dict[str, object]] = field(default_factory=list)
+    requests: list[dict[str, Any]] = field(default_factory=list)
     connections: int = 0
     url: str = ""
 

@@ -4,13 +4,14 @@ import asyncio
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import msgspec
 import numpy as np
 import pytest
 
 from api.contract import Answer, Answers, ScoringRequest
-from fraud_assets.contracts.events import Activity, Event, Label, Outcome, Profile, Transaction
+from fraud_assets.contracts.events import Activity, ActivityKind, Event, Label, Outcome, Profile, Transaction
 from fraud_assets.contracts.tokens import country_of, tokenise
 from fraud_assets.contracts.topics import TRANSACTIONS, Topic
 from simulator.http_client import HttpClient
@@ -25,6 +26,9 @@ from tests.simulator.worlds import KEY, SPEC, Made
 
 START_MS = SPEC.end_ms + 3_600_000
 RATE, SECONDS = 150.0, 2.0
+
+
+Kind = TypeVar("Kind", bound=Event)
 
 
 @dataclass
@@ -46,7 +50,7 @@ class Recorded:
     def close(self) -> None:
         self.closed = True
 
-    def of(self, kind: type) -> list:
+    def of(self, kind: type[Kind]) -> list[Kind]:
         return [event for _, event in self.events if isinstance(event, kind)]
 
 
@@ -75,8 +79,11 @@ def driven(
     return asyncio.run(drive())
 
 
+Attacked = tuple[LivePlan, FakeApi, Recorded, RunResult]
+
+
 @pytest.fixture(scope="module")
-def attacked(made: Made) -> tuple[LivePlan, FakeApi, Recorded, RunResult]:
+def attacked(made: Made) -> Attacked:
     """One run with an attack, shared by the tests that only look at it."""
     plan, api, source = planned(made), FakeApi(), Recorded()
     return plan, api, source, driven(made, plan, source, api=api)
@@ -125,7 +132,7 @@ def test_live_ids_differ_from_all_history_and_from_another_start(made: Made) -> 
     assert np.intersect1d(plan.number, later.number).size == 0
 
 
-def test_the_request_holds_raw_data_and_nothing_from_the_future(attacked) -> None:
+def test_the_request_holds_raw_data_and_nothing_from_the_future(attacked: Attacked) -> None:
     """A shop sends card number, e-mail and address; it knows neither tokens nor the outcome."""
     _, api, source, _ = attacked
     published = {event.transaction_id: event for event in source.of(Transaction)}
@@ -140,7 +147,7 @@ def test_the_request_holds_raw_data_and_nothing_from_the_future(attacked) -> Non
         assert (tokenise("card", card, KEY) if card else None) == event.card_token
 
 
-def test_the_request_is_the_transaction_without_what_was_replaced(attacked) -> None:
+def test_the_request_is_the_transaction_without_what_was_replaced(attacked: Attacked) -> None:
     _, api, source, _ = attacked
     published = {event.transaction_id: msgspec.to_builtins(event) for event in source.of(Transaction)}
 
@@ -150,7 +157,7 @@ def test_the_request_is_the_transaction_without_what_was_replaced(attacked) -> N
         assert {name: request[name] for name in kept} == {name: event[name] for name in kept}
 
 
-def test_the_request_is_one_the_scorer_accepts(attacked) -> None:
+def test_the_request_is_one_the_scorer_accepts(attacked: Attacked) -> None:
     """Decoded by the API's own strict contract."""
     _, api, _, _ = attacked
 
@@ -166,7 +173,7 @@ def test_the_verdict_is_one_the_scorer_gives() -> None:
     assert [field.name for field in msgspec.structs.fields(Answers)] == ["decisions"]
 
 
-def test_every_purchase_is_published_once_after_its_decision(attacked) -> None:
+def test_every_purchase_is_published_once_after_its_decision(attacked: Attacked) -> None:
     plan, api, source, result = attacked
 
     assert len(source.of(Transaction)) == len(plan.rows) == len(result.purchases) == len(api.requests)
@@ -174,10 +181,10 @@ def test_every_purchase_is_published_once_after_its_decision(attacked) -> None:
     assert source.closed
 
 
-def test_a_denied_purchase_is_published_as_declined_by_us(attacked) -> None:
+def test_a_denied_purchase_is_published_as_declined_by_us(attacked: Attacked) -> None:
     _, _, source, result = attacked
     decision = {row.transaction_id: row.decision for row in result.purchases}
-    outcomes: dict[str, Counter] = {"deny": Counter(), "approve": Counter()}
+    outcomes: dict[str, Counter[Outcome]] = {"deny": Counter(), "approve": Counter()}
 
     for event in source.of(Transaction):
         outcomes[decision[event.transaction_id]][event.outcome] += 1
@@ -186,7 +193,7 @@ def test_a_denied_purchase_is_published_as_declined_by_us(attacked) -> None:
     assert {Outcome.APPROVED, Outcome.DECLINED_BY_ISSUER} <= set(outcomes["approve"])
 
 
-def test_labels_follow_their_purchase_and_nobody_charges_back_what_we_denied(attacked) -> None:
+def test_labels_follow_their_purchase_and_nobody_charges_back_what_we_denied(attacked: Attacked) -> None:
     _, _, source, _ = attacked
     seen: dict[str, Transaction] = {}
     labels = 0
@@ -201,11 +208,11 @@ def test_labels_follow_their_purchase_and_nobody_charges_back_what_we_denied(att
     assert labels > 0
 
 
-def test_views_inventory_and_profile_changes_flow_beside_the_purchases(attacked) -> None:
+def test_views_inventory_and_profile_changes_flow_beside_the_purchases(attacked: Attacked) -> None:
     _, _, source, _ = attacked
     kinds = Counter(event.kind for event in source.of(Activity))
 
-    assert kinds["view"] > 50
+    assert kinds[ActivityKind.VIEW] > 50
     assert source.of(Profile)
 
 

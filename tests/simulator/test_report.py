@@ -13,13 +13,13 @@ from simulator.results import AttackBand, PurchaseResult, RunResult, read_jsonl,
 
 
 def purchase(i: int, decision: str, kind: str | None = None, **more: object) -> PurchaseResult:
-    fields: dict[str, object] = {
-        "transaction_id": f"txn_{i}", "account_id": f"acct_{i}", "event_time_ms": 1_000 * i, "offset_s": float(i),
-        "amount_minor": 12_345, "currency": "EUR", "is_fraud": kind is not None, "campaign": kind, "kind": kind,
-        "persona": "casual", "decision": decision, "outcome": "approved", "score": 0.9 if decision == "deny" else 0.1,
-        "latency_ms": float(i + 1), "lag_ms": 0.1, "reason_codes": ["CARD_VELOCITY"] if decision != "approve" else [],
-    } | more  # fmt: skip
-    return PurchaseResult(**fields)
+    usual = PurchaseResult(
+        transaction_id=f"txn_{i}", account_id=f"acct_{i}", event_time_ms=1_000 * i, offset_s=float(i),
+        amount_minor=12_345, currency="EUR", is_fraud=kind is not None, campaign=kind, kind=kind,
+        persona="casual", decision=decision, outcome="approved", score=0.9 if decision == "deny" else 0.1,
+        latency_ms=float(i + 1), lag_ms=0.1, reason_codes=["CARD_VELOCITY"] if decision != "approve" else [],
+    )  # fmt: skip
+    return msgspec.structs.replace(usual, **more)
 
 
 def run(purchases: list[PurchaseResult]) -> RunResult:

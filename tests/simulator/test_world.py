@@ -2,8 +2,10 @@
 
 import re
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from fraud_assets.contracts.tokens import country_of, tokenise
@@ -26,11 +28,12 @@ def test_every_address_lies_in_its_country_for_the_platforms_lookup(made: Made) 
 def test_tokens_are_those_of_the_contract(made: Made) -> None:
     """The live driver sends raw values; the platform must arrive at the history's tokens."""
     names = made.names
-    for kind, raw, token in (
+    columns: list[tuple[Literal["card", "email", "ip"], pa.StringArray, pa.StringArray]] = [
         ("card", names.card_number, names.card_token),
         ("ip", names.ip_text, names.ip_token),
         ("email", names.email, names.email_token),
-    ):
+    ]
+    for kind, raw, token in columns:
         assert [tokenise(kind, raw[i].as_py(), KEY) for i in (0, 17, len(raw) - 1)] == [
             token[i].as_py() for i in (0, 17, len(raw) - 1)
         ]

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -35,11 +36,12 @@ def _rows(*specs: tuple[int, int], arrival_lag_ms: int = 0, duplicate: bool = Fa
 
 
 def _offsets(rows: pa.Table) -> list[int]:
-    return rows["source_offset"].to_pylist()
+    offsets: list[int] = rows["source_offset"].to_pylist()
+    return offsets
 
 
 @pytest.fixture(params=["folder", "object store"])
-def lake(request, tmp_path, monkeypatch) -> Lake:
+def lake(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     """Both kinds of place pass one suite; the object store is Arrow's file system without renames."""
     if request.param == "object store":
         monkeypatch.setattr(
@@ -51,7 +53,7 @@ def lake(request, tmp_path, monkeypatch) -> Lake:
     return Lake(tmp_path)
 
 
-def test_rows_land_in_the_partition_of_their_event_date(lake, tmp_path):
+def test_rows_land_in_the_partition_of_their_event_date(lake: Lake, tmp_path: Path) -> None:
     """The path is `<table>/event_date=<UTC day>/<name>.parquet`, whatever the arrival day."""
     written = lake.append(
         TABLE, _rows((MONDAY + DAY_MS - 1, 0), (MONDAY + DAY_MS, 1), arrival_lag_ms=DAY_MS), "batch-0"
@@ -61,7 +63,7 @@ def test_rows_land_in_the_partition_of_their_event_date(lake, tmp_path):
     assert (tmp_path / TABLE / "event_date=2018-08-06" / "batch-0.parquet").exists()
 
 
-def test_scan_returns_log_order_not_file_order(lake):
+def test_scan_returns_log_order_not_file_order(lake: Lake) -> None:
     """Order is (arrival, topic, partition, offset), however the rows were batched and shuffled."""
     specs = [(MONDAY + (offset // 3) * 1000, offset) for offset in range(40)]
     shuffled = random.Random(1).sample(specs, len(specs))
@@ -71,7 +73,7 @@ def test_scan_returns_log_order_not_file_order(lake):
     assert _offsets(lake.scan(TABLE)) == list(range(40))
 
 
-def test_log_order_ranks_topics_by_name_and_then_partition(lake):
+def test_log_order_ranks_topics_by_name_and_then_partition(lake: Lake) -> None:
     """Rows of one arrival instant are ordered by topic, partition, offset, as everywhere else."""
     positions = [LogPosition(MONDAY, topic, part, at) for topic in ("b", "a") for part in (2, 1) for at in (9, 10)]
     events = [
@@ -89,14 +91,14 @@ def test_log_order_ranks_topics_by_name_and_then_partition(lake):
     )
 
 
-def test_scan_range_is_half_open_in_event_time(lake):
+def test_scan_range_is_half_open_in_event_time(lake: Lake) -> None:
     """A row at `from_ms` is in, one at `to_ms` is in the next range: days neither overlap nor leak."""
     lake.append(TABLE, _rows((MONDAY - 1, 0), (MONDAY, 1), (MONDAY + DAY_MS - 1, 2), (MONDAY + DAY_MS, 3)), "batch")
 
     assert _offsets(lake.scan(TABLE, MONDAY, MONDAY + DAY_MS)) == [1, 2]
 
 
-def test_as_known_at_hides_what_had_not_arrived_before(lake):
+def test_as_known_at_hides_what_had_not_arrived_before(lake: Lake) -> None:
     """Time travel: later data does not change what an earlier instant saw."""
     lake.append(TABLE, _rows((MONDAY, 0), arrival_lag_ms=10), "on-time")
     before = lake.scan(TABLE, as_known_at_ms=MONDAY + 1000)
@@ -106,7 +108,7 @@ def test_as_known_at_hides_what_had_not_arrived_before(lake):
     assert _offsets(lake.scan(TABLE, as_known_at_ms=MONDAY + 1001)) == [0, 1]
 
 
-def test_duplicates_are_kept_and_left_out_unless_asked_for(lake):
+def test_duplicates_are_kept_and_left_out_unless_asked_for(lake: Lake) -> None:
     """The verdict of the dedupe stage binds every reader; the row itself is not lost."""
     lake.append(TABLE, _rows((MONDAY, 0)), "first")
     lake.append(TABLE, _rows((MONDAY, 1), duplicate=True), "copy")
@@ -115,7 +117,7 @@ def test_duplicates_are_kept_and_left_out_unless_asked_for(lake):
     assert _offsets(lake.scan(TABLE, duplicates=True)) == [0, 1]
 
 
-def test_replayed_batch_replaces_itself(lake):
+def test_replayed_batch_replaces_itself(lake: Lake) -> None:
     """A sink that dies before its offsets commit writes the same name again: no row twice."""
     name = append_name("topic.v1", 0, 0)
     for _ in range(2):
@@ -124,7 +126,7 @@ def test_replayed_batch_replaces_itself(lake):
     assert _offsets(lake.scan(TABLE)) == [0, 1]
 
 
-def test_shorter_replay_leaves_no_stale_rows_on_other_dates(lake):
+def test_shorter_replay_leaves_no_stale_rows_on_other_dates(lake: Lake) -> None:
     """The first attempt reached into the next day; the replay stopped before it and went on in a new file."""
     name, next_name = append_name("topic.v1", 0, 0), append_name("topic.v1", 0, 1)
     lake.append(TABLE, _rows((MONDAY, 0), (MONDAY + DAY_MS, 1)), name)
@@ -135,7 +137,7 @@ def test_shorter_replay_leaves_no_stale_rows_on_other_dates(lake):
     assert pl.scan_parquet(lake.glob(TABLE)).collect()["source_offset"].sort().to_list() == [0, 1]
 
 
-def test_rewritten_import_leaves_nothing_of_the_one_before(lake):
+def test_rewritten_import_leaves_nothing_of_the_one_before(lake: Lake) -> None:
     """A second import may share no date with the first and still replaces it."""
     lake.append(TABLE, _rows((MONDAY, 0)), "import")
 
@@ -144,7 +146,7 @@ def test_rewritten_import_leaves_nothing_of_the_one_before(lake):
     assert lake.days(TABLE) == ["2018-08-07"]
 
 
-def test_row_left_in_two_files_is_read_once(lake):
+def test_row_left_in_two_files_is_read_once(lake: Lake) -> None:
     """A log position is one row, even in the instant before a replay has cleaned up."""
     lake.append(TABLE, _rows((MONDAY, 0), (MONDAY + 1, 1)), "topic-0")
     lake.append(TABLE, _rows((MONDAY + 1, 1), (MONDAY + 2, 2)), "topic-1")
@@ -152,7 +154,7 @@ def test_row_left_in_two_files_is_read_once(lake):
     assert _offsets(lake.scan(TABLE)) == [0, 1, 2]
 
 
-def test_write_partition_replaces_the_whole_day_and_no_other(lake):
+def test_write_partition_replaces_the_whole_day_and_no_other(lake: Lake) -> None:
     """Re-materializing a day is idempotent: what was in it before is gone."""
     lake.append(TABLE, _rows((MONDAY, 0), (MONDAY + 1, 1), (MONDAY + DAY_MS, 9)), "old")
 
@@ -162,13 +164,13 @@ def test_write_partition_replaces_the_whole_day_and_no_other(lake):
     assert _offsets(lake.scan(TABLE)) == [5, 9]
 
 
-def test_write_partition_refuses_rows_of_another_day(lake):
+def test_write_partition_refuses_rows_of_another_day(lake: Lake) -> None:
     """A row in the wrong folder would be invisible to every time range that asks for it."""
     with pytest.raises(BadRows, match="2018-08-07"):
         lake.write_partition(TABLE, "2018-08-06", _rows((MONDAY, 0), (MONDAY + DAY_MS, 1)))
 
 
-def test_duckdb_and_polars_read_the_same_rows(lake):
+def test_duckdb_and_polars_read_the_same_rows(lake: Lake) -> None:
     """The glob is all that other engines need; both find the partition column as a date."""
     lake.append(TABLE, _rows((MONDAY, 0), (MONDAY + DAY_MS, 1)), "batch")
 
@@ -182,7 +184,7 @@ def test_duckdb_and_polars_read_the_same_rows(lake):
     assert by_polars.select("event_date", "source_offset").rows() == by_duckdb
 
 
-def test_scan_of_an_empty_table_has_its_columns(lake):
+def test_scan_of_an_empty_table_has_its_columns(lake: Lake) -> None:
     """No data yet is an empty table, not an error."""
     empty = lake.scan(TABLE)
 
@@ -191,14 +193,14 @@ def test_scan_of_an_empty_table_has_its_columns(lake):
     assert lake.days(TABLE) == []
 
 
-def test_scan_of_some_columns_keeps_log_order(lake):
+def test_scan_of_some_columns_keeps_log_order(lake: Lake) -> None:
     """A projection neither loses the order nor adds columns."""
     lake.append(TABLE, _rows((MONDAY + 1, 1), (MONDAY, 0)), "batch")
 
     assert lake.scan(TABLE, columns=["amount_minor"]).to_pydict() == {"amount_minor": [0, 1]}
 
 
-def test_file_written_before_an_optional_column_existed_reads_as_null(tmp_path):
+def test_file_written_before_an_optional_column_existed_reads_as_null(tmp_path: Path) -> None:
     """Within a contract version only optional fields are added; old files need no rewrite."""
     old = pa.schema([field for field in Lake(tmp_path).schema(TABLE) if field.name != "terminal_id"])
     Lake(tmp_path, {TABLE: old}).append(TABLE, _rows((MONDAY, 0)).drop_columns(["terminal_id"]), "old")
@@ -216,20 +218,22 @@ def test_file_written_before_an_optional_column_existed_reads_as_null(tmp_path):
         (lambda rows: rows.set_column(5, "amount_minor", pa.array([1.5])), "amount_minor"),
     ],
 )
-def test_rows_that_do_not_fit_the_contract_name_the_column(lake, change, said):
+def test_rows_that_do_not_fit_the_contract_name_the_column(
+    lake: Lake, change: Callable[[pa.Table], pa.Table], said: str
+) -> None:
     """Nothing is coerced silently: extra, missing, null and fractional columns are refused."""
     with pytest.raises(BadRows, match=said):
         lake.append(TABLE, change(_rows((MONDAY, 0))), "batch")
 
 
 @pytest.mark.parametrize("name", ["", "_hidden", ".hidden", "a/b", "../escape"])
-def test_name_that_readers_would_not_find_is_refused(lake, name):
+def test_name_that_readers_would_not_find_is_refused(lake: Lake, name: str) -> None:
     """A hidden or escaping name would lose the rows."""
     with pytest.raises(BadRows, match="file name"):
         lake.append(TABLE, _rows((MONDAY, 0)), name)
 
 
-def test_unknown_table_lists_the_known_ones(lake):
+def test_unknown_table_lists_the_known_ones(lake: Lake) -> None:
     """A typo does not create a table."""
     with pytest.raises(UnknownTable, match="handbook_transactions"):
         lake.scan("handbok_transactions")
@@ -239,7 +243,7 @@ class Crash(Exception):
     """The process ends here."""
 
 
-def _die(*_args, **_kwargs):
+def _die(*_args: object, **_kwargs: object) -> None:
     raise Crash
 
 
@@ -254,12 +258,14 @@ def _die(*_args, **_kwargs):
         ("write_partition", "fraud_assets.stores.files._swap_in"),
     ],
 )
-def test_crash_leaves_the_old_rows_and_a_retry_the_new(tmp_path, monkeypatch, operation, step):
+def test_crash_leaves_the_old_rows_and_a_retry_the_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str, step: str
+) -> None:
     """Whatever step a writer dies at, every reader sees the old day; run again, it sees the new."""
     lake = Lake(tmp_path)
     lake.append(TABLE, _rows((MONDAY, 0)), "data")
 
-    def write():
+    def write() -> None:
         if operation == "append":
             lake.append(TABLE, _rows((MONDAY, 1)), "data")
         else:
@@ -279,13 +285,13 @@ def test_crash_leaves_the_old_rows_and_a_retry_the_new(tmp_path, monkeypatch, op
     assert _offsets(lake.scan(TABLE)) == [1]
 
 
-def test_half_written_file_is_hidden_while_it_is_written(tmp_path, monkeypatch):
+def test_half_written_file_is_hidden_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the moment of the rename the new bytes exist under a name that no reader opens."""
     lake = Lake(tmp_path)
     seen: list[list[str]] = []
     rename = Path.replace
 
-    def look_then_rename(self, target):
+    def look_then_rename(self: Path, target: Path) -> Path:
         seen.append([path.name for path in tmp_path.rglob("*.tmp")])
         assert lake.scan(TABLE).num_rows == 0
         return rename(self, target)
@@ -297,7 +303,7 @@ def test_half_written_file_is_hidden_while_it_is_written(tmp_path, monkeypatch):
     assert list(tmp_path.rglob("*.tmp")) == []
 
 
-def test_replacing_a_day_without_atomic_swap_still_ends_right(tmp_path, monkeypatch):
+def test_replacing_a_day_without_atomic_swap_still_ends_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """File systems that cannot exchange two names fall back to two renames."""
     monkeypatch.setattr(files, "_exchange", lambda *_: False)
     lake = Lake(tmp_path)
@@ -309,7 +315,9 @@ def test_replacing_a_day_without_atomic_swap_still_ends_right(tmp_path, monkeypa
     assert list((tmp_path / TABLE).iterdir()) == [tmp_path / TABLE / "event_date=2018-08-06"]
 
 
-def test_reader_that_lost_its_file_to_a_replacement_reads_the_new_one(tmp_path, monkeypatch):
+def test_reader_that_lost_its_file_to_a_replacement_reads_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Between listing and opening the day was replaced: the reader lists again instead of failing."""
     lake = Lake(tmp_path)
     lake.append(TABLE, _rows((MONDAY, 0)), "old")
@@ -322,7 +330,7 @@ def test_reader_that_lost_its_file_to_a_replacement_reads_the_new_one(tmp_path, 
     assert _offsets(lake.scan(TABLE)) == [1]
 
 
-def test_files_are_compressed_with_zstd(tmp_path):
+def test_files_are_compressed_with_zstd(tmp_path: Path) -> None:
     """The lake's stated format, checked in the file's own metadata."""
     Lake(tmp_path).append(TABLE, _rows((MONDAY, 0)), "data")
 

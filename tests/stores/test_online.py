@@ -69,12 +69,12 @@ def store(server: Server) -> OnlineStates:
     return joined
 
 
-def test_both_implementations_have_the_shape_of_the_port(store: OnlineStates):
+def test_both_implementations_have_the_shape_of_the_port(store: OnlineStates) -> None:
     """A method missing from one would only be noticed by whoever calls it."""
     assert isinstance(store, OnlineStates)
 
 
-def test_unknown_entity_reads_as_none_and_its_first_write_expects_version_0(store: OnlineStates):
+def test_unknown_entity_reads_as_none_and_its_first_write_expects_version_0(store: OnlineStates) -> None:
     """ABSENT is a version like any other: two first writers cannot both win."""
     assert store.read_many("account", ["a"]) == [None]
 
@@ -84,7 +84,7 @@ def test_unknown_entity_reads_as_none_and_its_first_write_expects_version_0(stor
     assert store.read_many("account", ["a"]) == [Versioned(1, b"one")]
 
 
-def test_write_with_the_version_read_raises_it_by_one(store: OnlineStates):
+def test_write_with_the_version_read_raises_it_by_one(store: OnlineStates) -> None:
     """The version counts writes, so a reader can tell how a state got there."""
     store.compare_and_set("account", [Write("a", 0, b"one")])
 
@@ -93,7 +93,7 @@ def test_write_with_the_version_read_raises_it_by_one(store: OnlineStates):
     assert store.read_many("account", ["a"]) == [Versioned(2, b"two")]
 
 
-def test_stale_writer_is_refused_and_changes_nothing(server: Server, store: OnlineStates):
+def test_stale_writer_is_refused_and_changes_nothing(server: Server, store: OnlineStates) -> None:
     """A paused owner that wakes up must not overwrite what its successor folded."""
     zombie = server.join()
     zombie.current_epoch()
@@ -105,14 +105,14 @@ def test_stale_writer_is_refused_and_changes_nothing(server: Server, store: Onli
     assert store.read_many("card", ["c", "d"]) == [Versioned(2, b"two"), Versioned(1, b"new")]
 
 
-def test_groups_do_not_share_keys(store: OnlineStates):
+def test_groups_do_not_share_keys(store: OnlineStates) -> None:
     """A device and an account may have the same identifier."""
     store.compare_and_set("account", [Write("x", 0, b"account")])
 
     assert store.read_many("device", ["x"]) == [None]
 
 
-def test_batch_larger_than_one_script_keeps_its_order(store: OnlineStates):
+def test_batch_larger_than_one_script_keeps_its_order(store: OnlineStates) -> None:
     """Answers belong to writes by place, across script boundaries."""
     count = 2 * KEYS_PER_SCRIPT + 3
     store.compare_and_set("ip", [Write(f"k{i}", 0, b"old") for i in range(0, count, 2)])
@@ -124,7 +124,7 @@ def test_batch_larger_than_one_script_keeps_its_order(store: OnlineStates):
     assert values == [Versioned(1, f"v{i}".encode() if i % 2 else b"old") for i in range(count)]
 
 
-def test_any_bytes_survive(store: OnlineStates):
+def test_any_bytes_survive(store: OnlineStates) -> None:
     """Packed states are binary; keys may hold any text an identifier may."""
     packed = bytes(range(256)) * 40
 
@@ -133,7 +133,7 @@ def test_any_bytes_survive(store: OnlineStates):
     assert store.read_many("event", ["é:*|{x}\n", "empty"]) == [Versioned(1, packed), Versioned(1, b"")]
 
 
-def test_empty_batches_need_no_server(server: Server):
+def test_empty_batches_need_no_server(server: Server) -> None:
     """A micro-batch without entities of a group asks nothing, even without an epoch."""
     store = server.join()
 
@@ -141,7 +141,7 @@ def test_empty_batches_need_no_server(server: Server):
     assert store.compare_and_set("account", []) == []
 
 
-def test_without_a_marker_nothing_is_read_or_written(server: Server):
+def test_without_a_marker_nothing_is_read_or_written(server: Server) -> None:
     """A flushed store must not pass for a world of new customers."""
     store = server.join()
 
@@ -153,7 +153,9 @@ def test_without_a_marker_nothing_is_read_or_written(server: Server):
         store.compare_and_set("account", [Write("a", 0, b"one")])
 
 
-def test_a_flush_after_binding_is_noticed_by_the_next_read_and_the_next_write(server: Server, store: OnlineStates):
+def test_a_flush_after_binding_is_noticed_by_the_next_read_and_the_next_write(
+    server: Server, store: OnlineStates
+) -> None:
     """The marker is read with the states and compared with the writes, not just at start."""
     store.compare_and_set("account", [Write("a", 0, b"one")])
     other = server.join()
@@ -166,7 +168,7 @@ def test_a_flush_after_binding_is_noticed_by_the_next_read_and_the_next_write(se
         other.compare_and_set("account", [Write("a", 0, b"one")])
 
 
-def test_writer_of_a_former_epoch_is_refused_until_it_binds_again(server: Server, store: OnlineStates):
+def test_writer_of_a_former_epoch_is_refused_until_it_binds_again(server: Server, store: OnlineStates) -> None:
     """Binding again is what gives it the offsets to resume from."""
     worker = server.join()
     worker.current_epoch()
@@ -180,7 +182,7 @@ def test_writer_of_a_former_epoch_is_refused_until_it_binds_again(server: Server
     assert worker.read_many("account", ["a"]) == [Versioned(1, b"rebuilt")]
 
 
-def test_loaded_states_are_invisible_until_their_epoch_is_published(store: OnlineStates):
+def test_loaded_states_are_invisible_until_their_epoch_is_published(store: OnlineStates) -> None:
     """A snapshot half written is never read."""
     store.compare_and_set("account", [Write("a", 0, b"live")])
 
@@ -189,7 +191,7 @@ def test_loaded_states_are_invisible_until_their_epoch_is_published(store: Onlin
     assert store.read_many("account", ["a"]) == [Versioned(1, b"live")]
 
 
-def test_dropping_an_epoch_deletes_its_keys_and_no_others(store: OnlineStates):
+def test_dropping_an_epoch_deletes_its_keys_and_no_others(store: OnlineStates) -> None:
     """Also where an entity's own identifier looks like another epoch's key."""
     store.compare_and_set("account", [Write("a", 0, b"old"), Write("b", 0, b"old")])
     store.load("e2", "account", [("a", b"new"), ("x:e1:account:a", b"new")])
@@ -200,13 +202,13 @@ def test_dropping_an_epoch_deletes_its_keys_and_no_others(store: OnlineStates):
     assert store.read_many("account", ["a", "x:e1:account:a"]) == [Versioned(1, b"new"), Versioned(1, b"new")]
 
 
-def test_the_published_epoch_cannot_be_dropped(store: OnlineStates):
+def test_the_published_epoch_cannot_be_dropped(store: OnlineStates) -> None:
     """Deleting the world under its readers is a rebuild, not a clean-up."""
     with pytest.raises(ValueError, match="published"):
         store.drop_epoch("e1")
 
 
-def test_states_of_other_definitions_are_no_epoch_for_us(server: Server):
+def test_states_of_other_definitions_are_no_epoch_for_us(server: Server) -> None:
     """Their keys carry another digest: every entity would look new."""
     digests = {group.name: group.digest[:12] for group in registry().groups}
     marker = EpochMarker(epoch="e1", log="log-1", groups={**digests, "card": "0" * 12})
@@ -216,7 +218,7 @@ def test_states_of_other_definitions_are_no_epoch_for_us(server: Server):
         server.join().current_epoch()
 
 
-def test_a_marker_that_is_no_marker_is_no_epoch(server: Server):
+def test_a_marker_that_is_no_marker_is_no_epoch(server: Server) -> None:
     """Whatever else wrote that key, it did not vouch for a world."""
     server.put(MARKER_KEY, b"hello")
 
@@ -225,13 +227,13 @@ def test_a_marker_that_is_no_marker_is_no_epoch(server: Server):
 
 
 @pytest.mark.parametrize("epoch", ["", "a b", 'e"1', "e:1", "*", "x" * 65])
-def test_an_epoch_name_that_could_break_keys_is_refused(store: OnlineStates, epoch: str):
+def test_an_epoch_name_that_could_break_keys_is_refused(store: OnlineStates, epoch: str) -> None:
     """It is part of every key and of a glob."""
     with pytest.raises(ValueError, match="epoch"):
         store.publish_epoch(epoch, log="log-1", resume={}, now_ms=1)
 
 
-def test_a_server_that_evicts_is_refused_at_start(valkey_server: str):
+def test_a_server_that_evicts_is_refused_at_start(valkey_server: str) -> None:
     """An evicted entity reads as a new one, which no check downstream could tell."""
     client = redis.Redis.from_url(valkey_server)
     store = OnlineStore.connect(valkey_server, registry())
@@ -246,7 +248,7 @@ def test_a_server_that_evicts_is_refused_at_start(valkey_server: str):
         store.close()
 
 
-def test_a_full_server_refuses_the_write_with_a_word_for_it(valkey_server: str):
+def test_a_full_server_refuses_the_write_with_a_word_for_it(valkey_server: str) -> None:
     """noeviction means writes fail when memory is full; the worker must see that, not lose it."""
     client = redis.Redis.from_url(valkey_server)
     store = OnlineStore.connect(valkey_server, registry())
@@ -262,7 +264,7 @@ def test_a_full_server_refuses_the_write_with_a_word_for_it(valkey_server: str):
     assert refused.value.reason == "online_store_full"
 
 
-def test_an_absent_server_is_unavailable_at_once(free_port: int):
+def test_an_absent_server_is_unavailable_at_once(free_port: int) -> None:
     """No retries: the worker's own loop decides when to try again."""
     store = OnlineStore.connect(f"redis://127.0.0.1:{free_port}/0", registry())
 
@@ -272,7 +274,7 @@ def test_an_absent_server_is_unavailable_at_once(free_port: int):
     assert refused.value.reason == "online_store_unreachable"
 
 
-def test_only_groups_that_may_be_forgotten_expire(valkey_server: str):
+def test_only_groups_that_may_be_forgotten_expire(valkey_server: str) -> None:
     """A lifetime window never ends, so its key never does."""
     client = redis.Redis.from_url(valkey_server)
     client.flushall()

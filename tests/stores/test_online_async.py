@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ import uvloop
 
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.stores.online import OnlineStore
-from fraud_assets.stores.online_async import OnlineReader
+from fraud_assets.stores.online_async import EntityRead, OnlineReader
 from fraud_assets.stores.online_port import NoEpoch, StoreUnavailable, Write
 from fraud_assets.stores.online_wire import Address, Connection
 
@@ -21,7 +21,7 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest):
+def run(request: pytest.FixtureRequest) -> Run:
     """Runs a scenario on the standard event loop, and on the one the scorer uses: their transports differ."""
 
     def scenario_to_end(scenario: Coroutine[Any, Any, Any]) -> Any:
@@ -33,7 +33,7 @@ def run(request: pytest.FixtureRequest):
 
 
 @pytest.fixture
-def store(valkey_server: str):
+def store(valkey_server: str) -> Iterator[OnlineStore]:
     """A writer whose epoch `e1` is published at an empty server."""
     client = redis.Redis.from_url(valkey_server)
     client.flushall()
@@ -61,13 +61,13 @@ async def until(true: Callable[[], object]) -> None:
         await asyncio.sleep(0.005)
 
 
-def test_states_and_versions_come_in_the_order_asked(run: Run, store: OnlineStore, valkey_server: str):
+def test_states_and_versions_come_in_the_order_asked(run: Run, store: OnlineStore, valkey_server: str) -> None:
     """The engine takes states by place."""
     store.compare_and_set("account", [Write("a", 0, b"one")])
     store.compare_and_set("account", [Write("a", 1, b"two")])
     store.compare_and_set("card", [Write("c", 0, b"card")])
 
-    async def scenario():
+    async def scenario() -> EntityRead:
         async with reading(valkey_server) as reader:
             await until(lambda: reader.marker)
             return await reader.read([("card", "c"), ("device", "d"), ("account", "a")])
@@ -76,11 +76,11 @@ def test_states_and_versions_come_in_the_order_asked(run: Run, store: OnlineStor
     assert (found.states, found.versions, found.epoch) == ([b"card", None, b"two"], [1, 0, 2], "e1")
 
 
-def test_reads_in_flight_together_do_not_mix_their_answers(run: Run, store: OnlineStore, valkey_server: str):
+def test_reads_in_flight_together_do_not_mix_their_answers(run: Run, store: OnlineStore, valkey_server: str) -> None:
     """Replies are matched by order alone."""
     store.compare_and_set("ip", [Write(f"k{i}", 0, str(i).encode()) for i in range(300)])
 
-    async def scenario():
+    async def scenario() -> list[EntityRead]:
         async with reading(valkey_server) as reader:
             await until(lambda: reader.marker)
             return await asyncio.gather(*(reader.read([("ip", f"k{i}")]) for i in range(300)))
@@ -88,10 +88,10 @@ def test_reads_in_flight_together_do_not_mix_their_answers(run: Run, store: Onli
     assert [read.states for read in run(scenario())] == [[str(i).encode()] for i in range(300)]
 
 
-def test_a_new_epoch_is_followed_by_the_next_read(run: Run, store: OnlineStore, valkey_server: str):
+def test_a_new_epoch_is_followed_by_the_next_read(run: Run, store: OnlineStore, valkey_server: str) -> None:
     """Publishing a snapshot interrupts nobody."""
 
-    async def scenario():
+    async def scenario() -> EntityRead:
         async with reading(valkey_server) as reader:
             await until(lambda: reader.marker)
             store.load("e2", "account", [("a", b"rebuilt")])
@@ -102,10 +102,12 @@ def test_a_new_epoch_is_followed_by_the_next_read(run: Run, store: OnlineStore, 
     assert (found.states, found.epoch) == ([b"rebuilt"], "e2")
 
 
-def test_a_flushed_store_is_no_epoch_and_not_a_world_of_strangers(run: Run, store: OnlineStore, valkey_server: str):
+def test_a_flushed_store_is_no_epoch_and_not_a_world_of_strangers(
+    run: Run, store: OnlineStore, valkey_server: str
+) -> None:
     """The marker is read with the states."""
 
-    async def scenario():
+    async def scenario() -> None:
         async with reading(valkey_server) as reader:
             await until(lambda: reader.marker)
             store._client.flushall()
@@ -116,10 +118,10 @@ def test_a_flushed_store_is_no_epoch_and_not_a_world_of_strangers(run: Run, stor
     run(scenario())
 
 
-def test_without_a_server_reads_fail_at_once(run: Run, free_port: int):
+def test_without_a_server_reads_fail_at_once(run: Run, free_port: int) -> None:
     """A dead store costs a decision its features, not its time."""
 
-    async def scenario():
+    async def scenario() -> tuple[str, float]:
         async with reading(f"redis://127.0.0.1:{free_port}/0") as reader:
             began = time.perf_counter()
             with pytest.raises(StoreUnavailable) as refused:
@@ -156,7 +158,7 @@ async def _with_fake(fake: FakeServer, test: Callable[[OnlineReader], Awaitable[
     server.close()
 
 
-def test_a_hung_server_costs_the_timeout_then_nothing(run: Run, store: OnlineStore):
+def test_a_hung_server_costs_the_timeout_then_nothing(run: Run, store: OnlineStore) -> None:
     """After a few timeouts the connection is given up, and reads fail at once until it is back."""
 
     async def silence(sink: asyncio.StreamWriter) -> None:
@@ -181,7 +183,7 @@ def test_a_hung_server_costs_the_timeout_then_nothing(run: Run, store: OnlineSto
     run(_with_fake(FakeServer(silence), scenario))
 
 
-def test_a_server_that_is_not_redis_fails_the_read_and_is_left(run: Run, store: OnlineStore):
+def test_a_server_that_is_not_redis_fails_the_read_and_is_left(run: Run, store: OnlineStore) -> None:
     """After a protocol error no later reply can be trusted to belong to its question."""
 
     async def nonsense(sink: asyncio.StreamWriter) -> None:
@@ -197,11 +199,11 @@ def test_a_server_that_is_not_redis_fails_the_read_and_is_left(run: Run, store: 
     run(_with_fake(fake, scenario))
 
 
-def test_it_comes_back_when_the_server_does(run: Run, store: OnlineStore, valkey_server: str):
+def test_it_comes_back_when_the_server_does(run: Run, store: OnlineStore, valkey_server: str) -> None:
     """CLIENT KILL stands for any lost connection."""
     store.compare_and_set("account", [Write("a", 0, b"one")])
 
-    async def scenario():
+    async def scenario() -> EntityRead:
         async with reading(valkey_server) as reader:
             await until(lambda: reader.marker)
             before = reader._connection
@@ -212,7 +214,7 @@ def test_it_comes_back_when_the_server_does(run: Run, store: OnlineStore, valkey
     assert run(scenario()).states == [b"one"]
 
 
-def test_a_wrong_password_never_counts_as_connected(run: Run, store: OnlineStore, valkey_server: str):
+def test_a_wrong_password_never_counts_as_connected(run: Run, store: OnlineStore, valkey_server: str) -> None:
     """AUTH is part of the greeting, and its refusal closes the connection."""
     address = Address.of(valkey_server.replace("redis://", "redis://nobody:wrong@"))
 
@@ -234,12 +236,12 @@ async def _open(address: Address) -> None:
         ("rediss://u:p@h", [("AUTH", "u", "p"), ("PING",)]),
     ],
 )
-def test_the_greeting_follows_the_url(url: str, greeting: list[tuple[object, ...]]):
+def test_the_greeting_follows_the_url(url: str, greeting: list[tuple[object, ...]]) -> None:
     """Credentials are percent-decoded, the database selected before anything is read."""
     assert Address.of(url).greeting() == greeting
 
 
-def test_another_scheme_is_refused_without_repeating_the_password():
+def test_another_scheme_is_refused_without_repeating_the_password() -> None:
     """The message reaches logs."""
     with pytest.raises(ValueError, match="http") as refused:
         Address.of("http://u:secret@h")

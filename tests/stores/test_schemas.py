@@ -22,7 +22,7 @@ POSITION = LogPosition(5, "topic.v1", 3, 7)
 
 
 @pytest.mark.parametrize("contract", TABLES.values(), ids=TABLES)
-def test_schema_has_the_contracts_fields_in_order_and_the_position(contract):
+def test_schema_has_the_contracts_fields_in_order_and_the_position(contract: type[msgspec.Struct]) -> None:
     """Columns are the contract's own names; the log position follows."""
     names = arrow_schema(contract).names
 
@@ -30,19 +30,19 @@ def test_schema_has_the_contracts_fields_in_order_and_the_position(contract):
     assert names[len(contract.__struct_fields__) :] == [*LOG_ORDER, "is_duplicate"]
 
 
-def test_every_raw_topic_has_a_table():
+def test_every_raw_topic_has_a_table() -> None:
     """What the worker's sink receives, it can store."""
     assert {topic.contract for topic in RAW_TOPICS} <= set(TABLES.values())
 
 
-def test_only_optional_fields_are_nullable():
+def test_only_optional_fields_are_nullable() -> None:
     """Nullability is the contract's, so a null in a required column is caught at the write."""
     schema = arrow_schema(Transaction)
 
     assert {field.name for field in schema if field.nullable} == {"card_token", "email_token", "lat_e6", "lon_e6"}
 
 
-def test_enums_are_text_and_numbers_are_int64():
+def test_enums_are_text_and_numbers_are_int64() -> None:
     """Columns read the same in DuckDB, Polars and Spark: no dictionary codes, no unsigned types."""
     schema = arrow_schema(LabelFact)
 
@@ -50,7 +50,7 @@ def test_enums_are_text_and_numbers_are_int64():
     assert schema.field("amount_minor").type == pa.int64()
 
 
-def test_nested_decision_survives_the_table():
+def test_nested_decision_survives_the_table() -> None:
     """Lists, maps, structs, free-form request and nulls inside features come back equal."""
     decision = Decision(
         event_time_ms=1,
@@ -84,13 +84,13 @@ def test_nested_decision_survives_the_table():
     ]
 
 
-def test_events_and_positions_must_pair_up():
+def test_events_and_positions_must_pair_up() -> None:
     """A row with somebody else's position would be replayed wrongly for ever."""
     with pytest.raises(ValueError, match="1 positions"):
         from_events(Transaction, [], [POSITION])
 
 
-def test_field_without_a_column_type_says_where_to_declare_it():
+def test_field_without_a_column_type_says_where_to_declare_it() -> None:
     """A new kind of field fails when the schema is made, not when the sink first meets it."""
 
     class Odd(Event, frozen=True, kw_only=True):

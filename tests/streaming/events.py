@@ -1,6 +1,6 @@
 """Events and records for tests: one valid transaction, and what is changed of it."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -13,6 +13,8 @@ from streaming.core.records import Record
 T0 = 1_767_225_600_000  # 2026-01-01
 MINUTE = 60_000
 DAY = 86_400_000
+
+Made = TypeVar("Made", bound=Event)
 
 
 def transaction(**changed: Any) -> Transaction:
@@ -76,7 +78,7 @@ def label(**changed: Any) -> Label:
     return _made(Label, given | changed)
 
 
-def _made(contract: Any, values: dict[str, Any]) -> Any:
+def _made(contract: type[Made], values: dict[str, Any]) -> Made:
     return msgspec.convert(values, contract)
 
 

@@ -10,7 +10,7 @@ HORIZON = 24 * 3_600_000
 PAYLOAD, OTHER = b"payload1", b"payload2"
 
 
-def test_the_first_position_wins():
+def test_the_first_position_wins() -> None:
     """A second position of an identity within the horizon is a duplicate and is not remembered."""
     verdict, past = judge((), First(5, 1000, PAYLOAD), HORIZON)
     assert verdict is Verdict.FIRST
@@ -21,19 +21,19 @@ def test_the_first_position_wins():
     assert kept == past
 
 
-def test_a_replay_of_the_same_position_is_no_duplicate():
+def test_a_replay_of_the_same_position_is_no_duplicate() -> None:
     _, past = judge((), First(5, 1000, PAYLOAD), HORIZON)
 
     assert judge(past, First(5, 1000, PAYLOAD), HORIZON) == (Verdict.FIRST, past)
 
 
-def test_another_payload_under_the_same_identity_is_a_conflict():
+def test_another_payload_under_the_same_identity_is_a_conflict() -> None:
     _, past = judge((), First(5, 1000, PAYLOAD), HORIZON)
 
     assert judge(past, First(9, 2000, OTHER), HORIZON)[0] is Verdict.CONFLICT
 
 
-def test_the_horizon_is_closed():
+def test_the_horizon_is_closed() -> None:
     """At exactly the horizon of arrival time it is a duplicate, one millisecond later a new event."""
     _, past = judge((), First(5, 1000, PAYLOAD), HORIZON)
 
@@ -47,7 +47,7 @@ copies = st.lists(
 
 
 @given(copies, st.data())
-def test_judging_again_from_any_earlier_position_gives_the_same_verdicts(log: list[First], data: st.DataObject):
+def test_judging_again_from_any_earlier_position_gives_the_same_verdicts(log: list[First], data: st.DataObject) -> None:
     """A crash, or a former owner who is ahead, replays a stretch of the log: no verdict changes."""
     past: Firsts = ()
     verdicts = []
@@ -65,11 +65,11 @@ def test_judging_again_from_any_earlier_position_gives_the_same_verdicts(log: li
 
 
 @given(st.lists(st.builds(First, st.integers(0, 2**62), st.integers(0, 2**62), st.just(PAYLOAD)), max_size=8))
-def test_firsts_survive_packing(firsts: list[First]):
+def test_firsts_survive_packing(firsts: list[First]) -> None:
     assert unpack_firsts(pack_firsts(tuple(firsts))) == tuple(firsts)
 
 
-def test_white_space_is_no_other_payload():
+def test_white_space_is_no_other_payload() -> None:
     """The hash is of the event, and tells apart every field."""
     assert payload_hash(transaction()) == payload_hash(transaction())
     assert payload_hash(transaction()) != payload_hash(transaction(amount_minor=1))

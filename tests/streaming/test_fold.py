@@ -83,7 +83,7 @@ def states_of(store: MemoryStore, plan: EnginePlan, group: str, keys: Sequence[s
     return {key: state.packed for key, state in zip(keys, read, strict=True) if state}
 
 
-def test_a_micro_batch_equals_its_events_folded_one_by_one(plan: EnginePlan, store: MemoryStore):
+def test_a_micro_batch_equals_its_events_folded_one_by_one(plan: EnginePlan, store: MemoryStore) -> None:
     raw = log_of_accounts()
     want = expected(plan, "account", raw)
 
@@ -94,7 +94,7 @@ def test_a_micro_batch_equals_its_events_folded_one_by_one(plan: EnginePlan, sto
     assert report.written == len(want)
 
 
-def test_a_key_is_written_once_per_micro_batch(plan: EnginePlan, store: MemoryStore):
+def test_a_key_is_written_once_per_micro_batch(plan: EnginePlan, store: MemoryStore) -> None:
     raw = [record(transaction(transaction_id=f"t{i}"), i) for i in range(30)]
 
     GroupFolder(plan, plan.group("account"), store).fold(routed(raw, "account"))
@@ -103,7 +103,7 @@ def test_a_key_is_written_once_per_micro_batch(plan: EnginePlan, store: MemorySt
     assert state is not None and state.version == 1
 
 
-def test_sources_of_one_group_meet_in_one_state(plan: EnginePlan, store: MemoryStore):
+def test_sources_of_one_group_meet_in_one_state(plan: EnginePlan, store: MemoryStore) -> None:
     raw = [record(transaction()), record(activity(account_id=None)), record(activity(activity_id="v2"), 1)]
 
     GroupFolder(plan, plan.group("event"), store).fold(routed(raw, "event"))
@@ -111,7 +111,7 @@ def test_sources_of_one_group_meet_in_one_state(plan: EnginePlan, store: MemoryS
     assert states_of(store, plan, "event", ["e1"]) == expected(plan, "event", raw)
 
 
-def test_a_replay_changes_nothing_and_writes_nothing(plan: EnginePlan, store: MemoryStore):
+def test_a_replay_changes_nothing_and_writes_nothing(plan: EnginePlan, store: MemoryStore) -> None:
     records = routed(log_of_accounts(), "account")
     folder = GroupFolder(plan, plan.group("account"), store)
     folder.fold(records)
@@ -137,7 +137,7 @@ class Rival(MemoryStore):
         return super().compare_and_set(group, writes)
 
 
-def test_a_second_writer_costs_another_round_and_no_event(plan: EnginePlan, store: MemoryStore):
+def test_a_second_writer_costs_another_round_and_no_event(plan: EnginePlan, store: MemoryStore) -> None:
     """On a mismatch the worker reads again and folds again; rows the rival applied count as replayed."""
     raw = log_of_accounts()
     records = routed(raw, "account")
@@ -151,7 +151,7 @@ def test_a_second_writer_costs_another_round_and_no_event(plan: EnginePlan, stor
     assert report.replayed == 25
 
 
-def test_two_owners_that_never_agree_are_told_apart_from_a_slow_one(plan: EnginePlan, store: MemoryStore):
+def test_two_owners_that_never_agree_are_told_apart_from_a_slow_one(plan: EnginePlan, store: MemoryStore) -> None:
     class Refuses(MemoryStore):
         def compare_and_set(self, group: str, writes: Sequence[Write]) -> list[bool]:
             return [False] * len(writes)
@@ -162,7 +162,7 @@ def test_two_owners_that_never_agree_are_told_apart_from_a_slow_one(plan: Engine
         )
 
 
-def test_without_an_epoch_nothing_is_folded(plan: EnginePlan):
+def test_without_an_epoch_nothing_is_folded(plan: EnginePlan) -> None:
     """A flushed store is no world of new customers."""
     empty = MemoryStore(registry())
 
@@ -172,7 +172,7 @@ def test_without_an_epoch_nothing_is_folded(plan: EnginePlan):
     assert empty.server == {}
 
 
-def test_records_no_router_wrote_become_dead_letters(plan: EnginePlan, store: MemoryStore):
+def test_records_no_router_wrote_become_dead_letters(plan: EnginePlan, store: MemoryStore) -> None:
     good = routed([record(transaction())], "account")
     foreign = Record("entity.account.v1", 0, 8, T0, b"a1", b"{}", [])
     torn = good[0]._replace(value=b"{", offset=9)
@@ -215,7 +215,9 @@ class Dies(MemoryStore):
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("at", range(6))
-def test_dying_between_any_two_steps_leaves_an_equal_state(plan: EnginePlan, store: MemoryStore, at: int, after: bool):
+def test_dying_between_any_two_steps_leaves_an_equal_state(
+    plan: EnginePlan, store: MemoryStore, at: int, after: bool
+) -> None:
     """Read, fold, write, commit: the next process starts from the committed offset of each checkpoint."""
     raw = log_of_accounts()
     records = routed(raw, "account")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterable
 
 import pytest
 from quixstreams.sinks.base import SinkBackpressureError
@@ -20,8 +21,8 @@ class Silent:
     def __init__(self) -> None:
         self.sent: list[Send] = []
 
-    def send(self, records: object) -> None:
-        self.sent.extend(records)  # type: ignore[call-overload]
+    def send(self, records: Iterable[Send]) -> None:
+        self.sent.extend(records)
 
     def flush(self) -> None:
         pass
@@ -30,14 +31,14 @@ class Silent:
 def sink_of(store: MemoryStore, epoch: str) -> FoldSink:
     plan = EnginePlan(registry())
     folders = {"account": GroupFolder(plan, plan.group("account"), store)}
-    return FoldSink(plan, store, epoch, folders, Silent())  # type: ignore[arg-type]
+    return FoldSink(plan, store, epoch, folders, Silent())  # type: ignore[arg-type]  # a fake of a class that connects
 
 
 def one_record() -> Record:
     return routed([record(transaction())], "account")[0]
 
 
-def test_a_flushed_store_pauses_folding_and_keeps_the_offset():
+def test_a_flushed_store_pauses_folding_and_keeps_the_offset() -> None:
     """Backpressure makes Quix seek back: nothing is committed and nothing is written into the empty store."""
     store = MemoryStore(registry())
     store.publish_epoch("one", log="log", resume={}, now_ms=0)
@@ -51,7 +52,7 @@ def test_a_flushed_store_pauses_folding_and_keeps_the_offset():
     assert store.server == {}
 
 
-def test_folding_goes_on_when_its_own_epoch_is_back():
+def test_folding_goes_on_when_its_own_epoch_is_back() -> None:
     """A failover that kept the world: the same records are delivered again and folded."""
     store = MemoryStore(registry())
     store.publish_epoch("one", log="log", resume={}, now_ms=0)
@@ -68,7 +69,7 @@ def test_folding_goes_on_when_its_own_epoch_is_back():
     assert store.read_many("account", ["a1"])[0] is not None
 
 
-def test_a_new_epoch_ends_the_process():
+def test_a_new_epoch_ends_the_process() -> None:
     """Its offsets are others: the next process resumes where the snapshot ends, and this one writes nothing."""
     store = MemoryStore(registry())
     store.publish_epoch("one", log="log", resume={}, now_ms=0)
@@ -88,7 +89,7 @@ def test_a_new_epoch_ends_the_process():
     assert store.server == before
 
 
-def test_an_epoch_published_after_a_loss_is_not_taken_for_the_old_one():
+def test_an_epoch_published_after_a_loss_is_not_taken_for_the_old_one() -> None:
     """Flushed, waited, republished: folding on from our own offsets would leave out what lies between."""
     store = MemoryStore(registry())
     store.publish_epoch("one", log="log", resume={}, now_ms=0)
@@ -108,7 +109,7 @@ def publish_elsewhere(store: MemoryStore, epoch: str) -> None:
     MemoryStore(registry(), store.server).publish_epoch(epoch, log="log", resume={}, now_ms=0)
 
 
-def test_a_worker_waits_for_the_first_epoch():
+def test_a_worker_waits_for_the_first_epoch() -> None:
     store = MemoryStore(registry())
     naps: list[float] = []
 
@@ -125,7 +126,7 @@ HEAVY = ("dagster", "duckdb", "mlflow", "polars", "pandas", "pyspark", "xgboost"
 
 
 @pytest.mark.parametrize("role", ["router", "folder", "label_stage", "epoch"])
-def test_the_worker_loads_no_batch_engine(role: str):
+def test_the_worker_loads_no_batch_engine(role: str) -> None:
     """They cost seconds of start and hundreds of megabytes, and none of them belongs beside a stream."""
     code = f"import streaming.{role}, sys; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)

@@ -46,7 +46,7 @@ class NoArchive:
 
 
 def stage(store: RedisCases, clock: Clock, emitted: list[LabelFact], archive: object = None) -> LabelStage:
-    return LabelStage(store, archive or NoArchive(), emitted.extend, DELAY, clock)  # type: ignore[arg-type]
+    return LabelStage(store, archive or NoArchive(), emitted.extend, DELAY, clock)  # type: ignore[arg-type]  # a fake of a class that connects
 
 
 def arrived(*events: Event) -> list[Accepted]:
@@ -57,7 +57,7 @@ def shape(facts: Sequence[LabelFact]) -> list[tuple[int, bool]]:
     return [(fact.sign, fact.is_fraud) for fact in facts]
 
 
-def test_a_label_finds_the_transaction_that_arrived_before_it(store: RedisCases, clock: Clock):
+def test_a_label_finds_the_transaction_that_arrived_before_it(store: RedisCases, clock: Clock) -> None:
     emitted: list[LabelFact] = []
     under_test = stage(store, clock, emitted)
     under_test.apply(arrived(transaction()))
@@ -69,7 +69,7 @@ def test_a_label_finds_the_transaction_that_arrived_before_it(store: RedisCases,
     assert (emitted[0].device_id, emitted[0].amount_minor) == ("d1", 4200)
 
 
-def test_a_label_waits_for_a_transaction_that_arrives_later(store: RedisCases, clock: Clock):
+def test_a_label_waits_for_a_transaction_that_arrives_later(store: RedisCases, clock: Clock) -> None:
     emitted: list[LabelFact] = []
     under_test = stage(store, clock, emitted)
     under_test.apply(arrived(label()))
@@ -80,7 +80,7 @@ def test_a_label_waits_for_a_transaction_that_arrives_later(store: RedisCases, c
     assert shape(emitted) == [(1, True)]
 
 
-def test_silence_matures_in_its_partition_and_once(store: RedisCases, clock: Clock):
+def test_silence_matures_in_its_partition_and_once(store: RedisCases, clock: Clock) -> None:
     emitted: list[LabelFact] = []
     under_test = stage(store, clock, emitted)
     under_test.apply(arrived(transaction()))
@@ -95,7 +95,7 @@ def test_silence_matures_in_its_partition_and_once(store: RedisCases, clock: Clo
     assert emitted[0].event_time_ms == T0 + DELAY
 
 
-def test_a_replayed_label_emits_nothing_once_its_case_is_saved(store: RedisCases, clock: Clock):
+def test_a_replayed_label_emits_nothing_once_its_case_is_saved(store: RedisCases, clock: Clock) -> None:
     emitted: list[LabelFact] = []
     under_test = stage(store, clock, emitted)
     under_test.apply(arrived(transaction(), label()))
@@ -110,7 +110,7 @@ class DiesBeforeSaving(RedisCases):
         raise redis.ConnectionError
 
 
-def test_dying_between_emitting_and_saving_repeats_the_same_fact(store: RedisCases, clock: Clock):
+def test_dying_between_emitting_and_saving_repeats_the_same_fact(store: RedisCases, clock: Clock) -> None:
     """Same id and same bytes, so the dedupe stage drops the second."""
     emitted: list[LabelFact] = []
     dying = DiesBeforeSaving(store._client, 2 * DELAY)
@@ -141,7 +141,9 @@ def positions(events: Sequence[Event]) -> list[LogPosition]:
     return [LogPosition(event.event_time_ms, "import", 0, n) for n, event in enumerate(events)]
 
 
-def test_a_label_of_imported_history_takes_back_the_fact_of_the_import(store: RedisCases, clock: Clock, tmp_path: Path):
+def test_a_label_of_imported_history_takes_back_the_fact_of_the_import(
+    store: RedisCases, clock: Clock, tmp_path: Path
+) -> None:
     """The batch twin said legitimate; a chargeback arrives live; what remains is one fraud."""
     emitted: list[LabelFact] = []
     lake = lake_of(tmp_path, [transaction()], [], as_of=T0 + 30 * DAY)
@@ -153,7 +155,7 @@ def test_a_label_of_imported_history_takes_back_the_fact_of_the_import(store: Re
     assert emitted[0].event_time_ms == T0 + DELAY
 
 
-def test_an_emptied_store_is_filled_from_the_lake(store: RedisCases, clock: Clock, tmp_path: Path):
+def test_an_emptied_store_is_filled_from_the_lake(store: RedisCases, clock: Clock, tmp_path: Path) -> None:
     """Transactions that wait for their delay mature after a loss too, and those spoken of do not."""
     emitted: list[LabelFact] = []
     history = [transaction(), transaction(transaction_id="t2")]
@@ -168,7 +170,7 @@ def test_an_emptied_store_is_filled_from_the_lake(store: RedisCases, clock: Cloc
     assert store.is_filled()
 
 
-def test_the_stream_ends_where_the_batch_twin_ends(store: RedisCases, clock: Clock, tmp_path: Path):
+def test_the_stream_ends_where_the_batch_twin_ends(store: RedisCases, clock: Clock, tmp_path: Path) -> None:
     """Micro-batches, sweeps between them, and everything twice: the same facts stand."""
     emitted: list[LabelFact] = []
     purchases = [transaction(transaction_id=f"t{n}", event_time_ms=T0 + n * DAY) for n in range(12)]

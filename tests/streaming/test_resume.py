@@ -35,7 +35,7 @@ def marker(epoch: str, resume: dict[str, int]) -> EpochMarker:
     return EpochMarker(epoch=epoch, log="log", groups={}, resume=resume)
 
 
-def test_a_new_epochs_group_starts_at_the_offsets_of_its_snapshot(settings: WorkerSettings, topic: str):
+def test_a_new_epochs_group_starts_at_the_offsets_of_its_snapshot(settings: WorkerSettings, topic: str) -> None:
     log, group = Log(settings.kafka_bootstrap_servers), f"fold.{topic}"
     ((_, partition), _) = next(item for item in log.ends([topic]).items() if item[1] == 10)
 
@@ -44,7 +44,7 @@ def test_a_new_epochs_group_starts_at_the_offsets_of_its_snapshot(settings: Work
     assert log.committed(group, [(topic, partition)]) == {(topic, partition): 7}
 
 
-def test_a_worker_that_joins_later_does_not_start_over(settings: WorkerSettings, topic: str):
+def test_a_worker_that_joins_later_does_not_start_over(settings: WorkerSettings, topic: str) -> None:
     """The snapshot's offsets are for whoever is first; afterwards the group's own count."""
     log, group = Log(settings.kafka_bootstrap_servers), f"fold.{topic}"
     resume_at(settings, group, marker("one", {f"{topic}/0": 2}))
@@ -57,11 +57,11 @@ def test_a_worker_that_joins_later_does_not_start_over(settings: WorkerSettings,
     assert log.committed(group, [(topic, 0)]) == {(topic, 0): 5}
 
 
-def test_records_of_one_key_lie_in_one_partition(settings: WorkerSettings, topic: str):
+def test_records_of_one_key_lie_in_one_partition(settings: WorkerSettings, topic: str) -> None:
     assert sorted(Log(settings.kafka_bootstrap_servers).ends([topic]).values()) == [0] * 7 + [10]
 
 
-def test_a_topic_stamped_by_producers_is_refused(settings: WorkerSettings):
+def test_a_topic_stamped_by_producers_is_refused(settings: WorkerSettings) -> None:
     """Their clocks would decide when an event arrived."""
     from confluent_kafka.admin import AdminClient, NewTopic
 

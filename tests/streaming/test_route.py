@@ -60,7 +60,7 @@ POISON = {
 
 
 @pytest.mark.parametrize("reason", POISON)
-def test_poison_becomes_a_dead_letter_with_exactly_its_bytes(router: Router, reason: str):
+def test_poison_becomes_a_dead_letter_with_exactly_its_bytes(router: Router, reason: str) -> None:
     poison = record(POISON[reason], offset=7, headers=[("trace", b"abc")])
 
     routed = router.route([poison])
@@ -74,26 +74,26 @@ def test_poison_becomes_a_dead_letter_with_exactly_its_bytes(router: Router, rea
     assert routed.accepted == []
 
 
-def test_a_tombstone_is_poison_of_no_bytes(router: Router):
+def test_a_tombstone_is_poison_of_no_bytes(router: Router) -> None:
     (sent,) = router.route([record(b"", value=None)]).sends
 
     assert (sent.topic, sent.value) == (DEAD_LETTERS.name, None)
 
 
-def test_a_record_keyed_by_another_account_is_refused(router: Router):
+def test_a_record_keyed_by_another_account_is_refused(router: Router) -> None:
     """It may lie in another partition than its copies, so its order and its duplicates are lost."""
     assert reasons(router.route([record(transaction(), key=b"a2")])) == ["wrong_key"]
     assert reasons(router.route([record(transaction(), key=None, offset=1)])) == ["wrong_key"]
 
 
-def test_poison_between_good_events_stops_nobody(router: Router):
+def test_poison_between_good_events_stops_nobody(router: Router) -> None:
     routed = router.route([record(transaction()), record(b"junk", 1), record(transaction(transaction_id="t2"), 2)])
 
     assert [accepted.record.offset for accepted in routed.accepted] == [0, 2]
     assert reasons(routed) == ["malformed_json"]
 
 
-def test_events_from_the_future_are_quarantined_before_any_state(router: Router, seen: FakeSeen):
+def test_events_from_the_future_are_quarantined_before_any_state(router: Router, seen: FakeSeen) -> None:
     """Five minutes after arrival is the last moment; a quarantined event claims no identity."""
     arrival = T0
     at_bound = transaction(event_time_ms=arrival + 5 * MINUTE)
@@ -106,18 +106,18 @@ def test_events_from_the_future_are_quarantined_before_any_state(router: Router,
     assert len(seen.packed) == 1
 
 
-def test_a_profile_may_be_valid_from_tomorrow(router: Router):
+def test_a_profile_may_be_valid_from_tomorrow(router: Router) -> None:
     routed = router.route([record(profile(event_time_ms=T0 + DAY))])
 
     assert reasons(routed) == []
     assert topics_of(routed) == ["entity.account.v1"]
 
 
-def test_an_event_a_day_late_is_accepted(router: Router):
+def test_an_event_a_day_late_is_accepted(router: Router) -> None:
     assert len(router.route([record(transaction(), 0, T0 + DAY)]).accepted) == 1
 
 
-def test_one_record_per_entity_with_the_position_in_its_headers(router: Router):
+def test_one_record_per_entity_with_the_position_in_its_headers(router: Router) -> None:
     """A transaction names nine entity types; each gets the event's own bytes and its origin."""
     original = record(transaction(), offset=3)
 
@@ -137,7 +137,7 @@ def test_one_record_per_entity_with_the_position_in_its_headers(router: Router):
         )
 
 
-def test_an_entity_that_an_event_does_not_name_gets_no_record(router: Router):
+def test_an_entity_that_an_event_does_not_name_gets_no_record(router: Router) -> None:
     routed = router.route([record(transaction(card_token=None)), record(activity(account_id=None))])
 
     assert "entity.card.v1" not in topics_of(routed)
@@ -145,34 +145,34 @@ def test_an_entity_that_an_event_does_not_name_gets_no_record(router: Router):
     assert topics_of(routed).count("entity.event.v1") == 2
 
 
-def test_labels_go_to_the_lake_and_to_no_entity(router: Router):
+def test_labels_go_to_the_lake_and_to_no_entity(router: Router) -> None:
     """Their facts do, once the label stage has joined them."""
     routed = router.route([record(label(), 0, T0 + 2 * DAY)])
 
     assert (len(routed.accepted), routed.sends) == (1, [])
 
 
-def test_a_copy_is_kept_with_its_verdict_and_is_not_rekeyed(router: Router):
+def test_a_copy_is_kept_with_its_verdict_and_is_not_rekeyed(router: Router) -> None:
     routed = router.route([record(transaction()), record(transaction(), 1)])
 
     assert [accepted.is_duplicate for accepted in routed.accepted] == [False, True]
     assert len(routed.sends) == 9
 
 
-def test_the_same_identity_with_another_payload_is_a_conflicting_duplicate(router: Router):
+def test_the_same_identity_with_another_payload_is_a_conflicting_duplicate(router: Router) -> None:
     routed = router.route([record(transaction()), record(transaction(amount_minor=1), 1)])
 
     assert reasons(routed) == ["conflicting_duplicate"]
     assert [accepted.record.offset for accepted in routed.accepted] == [0]
 
 
-def test_two_accounts_may_use_one_transaction_id(router: Router):
+def test_two_accounts_may_use_one_transaction_id(router: Router) -> None:
     routed = router.route([record(transaction()), record(transaction(account_id="a2"), 1)])
 
     assert [accepted.is_duplicate for accepted in routed.accepted] == [False, False]
 
 
-def test_routing_again_after_a_crash_gives_the_same_verdicts_and_records(seen: FakeSeen, history: FakeHistory):
+def test_routing_again_after_a_crash_gives_the_same_verdicts_and_records(seen: FakeSeen, history: FakeHistory) -> None:
     """Nothing was committed: another process routes the same records with the same store."""
     log = [record(transaction()), record(transaction(), 1), record(transaction(amount_minor=1), 2)]
     first = Router(ReKeyer(registry()), seen, history, HORIZON).route(log)
@@ -182,13 +182,13 @@ def test_routing_again_after_a_crash_gives_the_same_verdicts_and_records(seen: F
     assert again == first
 
 
-def test_arrival_never_steps_back_within_a_partition(router: Router):
+def test_arrival_never_steps_back_within_a_partition(router: Router) -> None:
     routed = router.route([record(transaction(), 0, T0 + 9), record(transaction(transaction_id="t2"), 1, T0 + 5)])
 
     assert [accepted.arrival_ms for accepted in routed.accepted] == [T0 + 9, T0 + 9]
 
 
-def test_the_arrival_clock_survives_a_restart(seen: FakeSeen, history: FakeHistory):
+def test_the_arrival_clock_survives_a_restart(seen: FakeSeen, history: FakeHistory) -> None:
     Router(ReKeyer(registry()), seen, history, HORIZON).route([record(transaction(), 0, T0 + 9)])
 
     (accepted,) = (
@@ -200,7 +200,7 @@ def test_the_arrival_clock_survives_a_restart(seen: FakeSeen, history: FakeHisto
     assert accepted.arrival_ms == T0 + 9
 
 
-def test_a_lost_dedupe_store_is_refilled_from_the_lake(history: FakeHistory):
+def test_a_lost_dedupe_store_is_refilled_from_the_lake(history: FakeHistory) -> None:
     """A flushed store must not turn copies into news: what the lake accepted counts."""
     first = First(0, T0 + 1000, payload_hash(transaction()))
     history.found["transactions.v1", 0] = {identity_hash("transactions.v1", "a1", "t1"): first}, T0 + 1000
@@ -210,7 +210,7 @@ def test_a_lost_dedupe_store_is_refilled_from_the_lake(history: FakeHistory):
     assert [accepted.is_duplicate for accepted in routed.accepted] == [True]
 
 
-def test_a_store_that_is_behind_the_batch_is_not_trusted(seen: FakeSeen, history: FakeHistory):
+def test_a_store_that_is_behind_the_batch_is_not_trusted(seen: FakeSeen, history: FakeHistory) -> None:
     """A failover may lose acknowledged writes: a mark below the batch asks the lake; one at it does not."""
     router = Router(ReKeyer(registry()), seen, history, HORIZON)
     router.route([record(transaction())])

@@ -59,7 +59,7 @@ def run_worker(
     lake.dies = dies
     sink = RouterSink(
         Router(ReKeyer(registry()), seen, LakeHistory(lake), DAY),
-        FakeSender(sent, dies),  # type: ignore[arg-type]
+        FakeSender(sent, dies),  # type: ignore[arg-type]  # a fake of a class that connects
         lake,
     )
     batch = log[committed : committed + take]
@@ -78,7 +78,7 @@ def run_worker(
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("again", [3, 5, 12])
-def test_dying_at_any_step_of_a_checkpoint_changes_nothing(tmp_path: Path, step: str, again: int):
+def test_dying_at_any_step_of_a_checkpoint_changes_nothing(tmp_path: Path, step: str, again: int) -> None:
     """The first four records die at `step`; what is replayed may be cut elsewhere."""
     lake, seen, sent = DyingLake(tmp_path), FakeSeen(), list[Send]()
     committed = run_worker(lake, seen, sent, 0, 4, step)
@@ -93,7 +93,7 @@ def test_dying_at_any_step_of_a_checkpoint_changes_nothing(tmp_path: Path, step:
     assert len(origins) == 8 * 9
 
 
-def test_entity_records_of_a_key_never_skip_an_offset(tmp_path: Path):
+def test_entity_records_of_a_key_never_skip_an_offset(tmp_path: Path) -> None:
     """A state that applied offset 7 takes a later 6 for old: so a replay starts at or before every gap."""
     lake, seen, sent = DyingLake(tmp_path), FakeSeen(), list[Send]()
     log = [record(transaction(transaction_id=f"t{n}"), n, T0 + n) for n in range(12)]
@@ -109,7 +109,7 @@ def test_entity_records_of_a_key_never_skip_an_offset(tmp_path: Path):
     assert newest == 11
 
 
-def test_a_flushed_dedupe_store_is_refilled_from_the_real_lake(tmp_path: Path):
+def test_a_flushed_dedupe_store_is_refilled_from_the_real_lake(tmp_path: Path) -> None:
     """Every verdict after the loss is what it would have been without it."""
     lake, sent = DyingLake(tmp_path), list[Send]()
     committed = run_worker(lake, FakeSeen(), sent, 0, 8, "")
@@ -120,7 +120,7 @@ def test_a_flushed_dedupe_store_is_refilled_from_the_real_lake(tmp_path: Path):
     assert [row["is_duplicate"] for row in rows] == [n >= 8 for n in range(12)]
 
 
-def test_a_refused_record_first_in_a_checkpoint_leaves_no_row_in_two_files(tmp_path: Path):
+def test_a_refused_record_first_in_a_checkpoint_leaves_no_row_in_two_files(tmp_path: Path) -> None:
     """The first attempt holds junk and a row and dies uncommitted; the replay holds the junk alone."""
     lake, seen, sent = DyingLake(tmp_path), FakeSeen(), list[Send]()
     log = [record(b"junk", 0), record(transaction(), 1), record(transaction(transaction_id="t2"), 2)]
@@ -134,6 +134,6 @@ def test_a_refused_record_first_in_a_checkpoint_leaves_no_row_in_two_files(tmp_p
     assert pq.read_table(file)["source_offset"].to_pylist() == [1, 2]
 
 
-def test_nothing_to_append_writes_no_file(tmp_path: Path):
+def test_nothing_to_append_writes_no_file(tmp_path: Path) -> None:
     assert append_accepted(Lake(tmp_path), []) == 0
     assert list(tmp_path.rglob("*.parquet")) == []

@@ -185,7 +185,7 @@ def dead_letters(world: World) -> dict[str, Counter[bytes]]:
     return {reason: Counter(values.values()) for reason, values in found.items()}
 
 
-def test_dead_letters_hold_exactly_the_refused_bytes(world: World):
+def test_dead_letters_hold_exactly_the_refused_bytes(world: World) -> None:
     assert dead_letters(world) == {
         "malformed_json": world.poison,
         "conflicting_duplicate": world.conflicts,
@@ -199,7 +199,7 @@ def lake_rows(world: World) -> dict[str, list[dict[str, Any]]]:
     return {name: lake.scan(name, duplicates=True).to_pylist() for name in tables}
 
 
-def test_the_lake_has_each_accepted_event_once_with_its_verdict(world: World):
+def test_the_lake_has_each_accepted_event_once_with_its_verdict(world: World) -> None:
     rows = lake_rows(world)
 
     told = sum(
@@ -213,7 +213,7 @@ def test_the_lake_has_each_accepted_event_once_with_its_verdict(world: World):
     assert sorted(facts_kept) == sorted(fact.fact_id for fact in facts(world))
 
 
-def test_no_parquet_file_repeats_a_row(world: World):
+def test_no_parquet_file_repeats_a_row(world: World) -> None:
     """A plain reader of the files, which knows nothing of replays, sees each row once too."""
     import pyarrow.dataset as ds
 
@@ -222,7 +222,7 @@ def test_no_parquet_file_repeats_a_row(world: World):
     assert set(at.values()) == {1}
 
 
-def test_verdicts_are_those_of_the_labels_and_of_the_delay(world: World):
+def test_verdicts_are_those_of_the_labels_and_of_the_delay(world: World) -> None:
     remaining: Counter[tuple[str, bool]] = Counter()
     for fact in facts(world):
         remaining[fact.transaction_id, fact.is_fraud] += fact.sign
@@ -243,7 +243,7 @@ def accepted_log(world: World) -> list[Record]:
     return sorted(found, key=lambda one: (one.timestamp_ms, *one[:3]))
 
 
-def test_every_state_in_redis_equals_the_log_folded_in_memory(world: World):
+def test_every_state_in_redis_equals_the_log_folded_in_memory(world: World) -> None:
     """Same tiles, same newest, same position: for every entity of every group, and no entity more."""
     plan = EnginePlan(registry())
     store = OnlineStore.connect(world.env["REDIS_URL"], registry())
@@ -268,7 +268,7 @@ def test_every_state_in_redis_equals_the_log_folded_in_memory(world: World):
     store.close()
 
 
-def test_the_hourly_job_makes_the_workers_own_states_of_the_raw_parquet(world: World):
+def test_the_hourly_job_makes_the_workers_own_states_of_the_raw_parquet(world: World) -> None:
     """Started from nothing it arrives where the worker is, and where the worker is it has nothing to do."""
     plan = EnginePlan(registry())
     lake, live = Lake(world.env["FRAUD_LAKE_URI"]), OnlineStore.connect(world.env["REDIS_URL"], registry())
@@ -292,7 +292,7 @@ def test_the_hourly_job_makes_the_workers_own_states_of_the_raw_parquet(world: W
     live.close()
 
 
-def test_an_accounts_events_keep_their_order_across_partitions(world: World):
+def test_an_accounts_events_keep_their_order_across_partitions(world: World) -> None:
     """One account lies in one raw partition and one entity partition, and is delivered in offset order."""
     raw_partitions = defaultdict(set)
     for row in lake_rows(world)["transactions"]:
@@ -315,7 +315,7 @@ def test_an_accounts_events_keep_their_order_across_partitions(world: World):
             newest[at] = offset
 
 
-def test_init_epoch_refuses_a_world_in_which_something_has_happened(world: World, tmp_path: Path):
+def test_init_epoch_refuses_a_world_in_which_something_has_happened(world: World, tmp_path: Path) -> None:
     """Not even when the store is empty: that is what a lost store looks like."""
     told = Worker({**world.env, "REDIS_URL": world.env["REDIS_URL"][:-1] + "9"}, tmp_path / "log").init_epoch()
 
@@ -323,5 +323,5 @@ def test_init_epoch_refuses_a_world_in_which_something_has_happened(world: World
     assert "online_store_snapshot" in told.stderr
 
 
-def test_the_sources_of_the_registry_are_all_routed():
+def test_the_sources_of_the_registry_are_all_routed() -> None:
     assert {source.topic for source in registry().sources} <= set(SOURCES)

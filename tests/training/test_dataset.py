@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -13,32 +14,34 @@ from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.labels.imported import write_imported_facts
 from fraud_assets.stores.lake import Lake
 from fraud_assets.training import store
-from fraud_assets.training.dataset import NoLabels, training_set, window_as_of
+from fraud_assets.training.dataset import NoLabels, TrainingSet, training_set, window_as_of
 from fraud_assets.training.verdicts import verdicts
-from tests.history import DAYS, LABEL_DELAY_DAYS, START_MS, make_past
+from tests.history import DAYS, LABEL_DELAY_DAYS, START_MS, Past, make_past
 
 AS_OF_MS = START_MS + (DAYS - 4) * DAY_MS
 WINDOW = window_as_of(AS_OF_MS, 90, LABEL_DELAY_DAYS)
 
 
 @pytest.fixture(scope="module")
-def built(past):
+def built(past: Past) -> TrainingSet:
     return training_set(past.lake, past.service, WINDOW)
 
 
-def facts(*rows):
+def facts(*rows: tuple[str, bool, int]) -> pa.Table:
     names = ("transaction_id", "is_fraud", "sign")
     return pa.table({name: pa.array([row[place] for row in rows]) for place, name in enumerate(names)})
 
 
-def test_rows_end_a_label_delay_before_the_as_of_time(built):
+def test_rows_end_a_label_delay_before_the_as_of_time(built: TrainingSet) -> None:
     times = built.rows["event_time_ms"].to_numpy()
 
     assert times.max() < AS_OF_MS - LABEL_DELAY_DAYS * DAY_MS
     assert 0 < built.is_fraud.sum() < len(built)
 
 
-def test_rebuilt_as_known_then_after_later_data_has_the_same_digest(past, built, tmp_path):
+def test_rebuilt_as_known_then_after_later_data_has_the_same_digest(
+    past: Past, built: TrainingSet, tmp_path: Path
+) -> None:
     shutil.copytree(past.folder / "lake", tmp_path / "lake")
     lake = Lake(tmp_path / "lake")
     old = lake.scan("transactions", WINDOW.from_ms, WINDOW.to_ms)
@@ -68,7 +71,7 @@ def test_rebuilt_as_known_then_after_later_data_has_the_same_digest(past, built,
     assert as_known_later.digest != built.digest
 
 
-def test_a_set_survives_its_file(built, tmp_path):
+def test_a_set_survives_its_file(built: TrainingSet, tmp_path: Path) -> None:
     store.save(str(tmp_path), "2026-10-11", built)
 
     loaded = store.load(str(tmp_path), "2026-10-11")
@@ -77,7 +80,7 @@ def test_a_set_survives_its_file(built, tmp_path):
     assert loaded.window == built.window
 
 
-def test_facts_written_day_by_day_or_at_once_are_the_same(tmp_path):
+def test_facts_written_day_by_day_or_at_once_are_the_same(tmp_path: Path) -> None:
     whole, daily = make_past(tmp_path / "a", rate_per_day=60), make_past(tmp_path / "b", rate_per_day=60, facts=False)
     for day in range(DAYS):
         write_imported_facts(daily.lake, START_MS + day * DAY_MS, START_MS + (day + 1) * DAY_MS, LABEL_DELAY_DAYS)
@@ -86,12 +89,12 @@ def test_facts_written_day_by_day_or_at_once_are_the_same(tmp_path):
     assert daily.lake.scan("label_facts").equals(whole.lake.scan("label_facts"))
 
 
-def test_a_window_without_verdicts_says_so_and_names_the_way_out(past):
+def test_a_window_without_verdicts_says_so_and_names_the_way_out(past: Past) -> None:
     with pytest.raises(NoLabels, match="Materialize label_facts"):
         training_set(past.lake, past.service, window_as_of(START_MS + 60_000, 90, 0))
 
 
-def test_a_retraction_takes_its_fact_back():
+def test_a_retraction_takes_its_fact_back() -> None:
     known = verdicts(
         facts(("a", True, 1), ("b", True, 1), ("b", True, -1), ("b", False, 1), ("c", False, 1), ("c", False, -1))
     )
@@ -99,7 +102,7 @@ def test_a_retraction_takes_its_fact_back():
     assert known == {"a": 1, "b": 0}
 
 
-def test_a_decision_that_had_seen_its_transaction_is_left_out(past, built, tmp_path):
+def test_a_decision_that_had_seen_its_transaction_is_left_out(past: Past, built: TrainingSet, tmp_path: Path) -> None:
     shutil.copytree(past.folder / "lake", tmp_path / "lake")
     lake = Lake(tmp_path / "lake")
     seen = built.rows["transaction_id"][0].as_py()
@@ -111,7 +114,9 @@ def test_a_decision_that_had_seen_its_transaction_is_left_out(past, built, tmp_p
     assert seen not in without.rows["transaction_id"].to_pylist()
 
 
-def test_a_decided_transaction_is_read_at_the_position_its_decision_logged(past, built, tmp_path):
+def test_a_decided_transaction_is_read_at_the_position_its_decision_logged(
+    past: Past, built: TrainingSet, tmp_path: Path
+) -> None:
     shutil.copytree(past.folder / "lake", tmp_path / "lake")
     lake = Lake(tmp_path / "lake")
     last = len(built) - 1
@@ -127,7 +132,7 @@ def test_a_decided_transaction_is_read_at_the_position_its_decision_logged(past,
     assert np.array_equal(served.features[:last], built.features[:last], equal_nan=True)
 
 
-def _decision(past, row, *, self_included):
+def _decision(past: Past, row: pa.Table, *, self_included: bool) -> pa.Table:
     from fraud_assets.contracts.events import Decision
     from fraud_assets.stores.schemas import LogPosition, from_events
 

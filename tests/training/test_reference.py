@@ -1,5 +1,7 @@
 """Which training set a day is compared with, and the scores kept beside it."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -10,7 +12,7 @@ from fraud_assets.training.run import AS_OF_FOLDER, reference_as_of
 
 
 @pytest.fixture
-def place(tmp_path):
+def place(tmp_path: Path) -> tuple[str, Path]:
     """Training sets of three days, the models of two of them, and a model folder."""
     rows = pa.table({"transaction_id": ["t"], "account_id": ["a"], "event_time_ms": [1], "amount_minor": [1]})
     found = TrainingSet(
@@ -36,20 +38,22 @@ def place(tmp_path):
         ("2026-10-07", "fraud-new", "2026-10-05"),
     ],
 )
-def test_a_day_is_compared_with_what_its_model_was_trained_on(place, until, served, expected):
+def test_a_day_is_compared_with_what_its_model_was_trained_on(
+    place: tuple[str, Path], until: str, served: str | None, expected: str
+) -> None:
     root, models = place
 
     assert reference_as_of(root, models, until, served) == expected
 
 
-def test_a_day_before_the_first_training_set_is_refused_with_the_way_out(place):
+def test_a_day_before_the_first_training_set_is_refused_with_the_way_out(place: tuple[str, Path]) -> None:
     root, models = place
 
     with pytest.raises(FileNotFoundError, match=r"as of 2026-10-04 or before. Materialize training_set first"):
         reference_as_of(root, models, "2026-10-04", None)
 
 
-def test_scores_come_back_as_they_were_and_a_set_without_a_model_has_none(place):
+def test_scores_come_back_as_they_were_and_a_set_without_a_model_has_none(place: tuple[str, Path]) -> None:
     root, _ = place
     store.save_scores(root, "2026-10-10", np.array([0.25, 0.5], np.float32))
 
@@ -58,5 +62,5 @@ def test_scores_come_back_as_they_were_and_a_set_without_a_model_has_none(place)
     assert store.days(root) == ["2026-10-05", "2026-10-10", "2026-10-15"]
 
 
-def test_a_place_without_training_sets_has_no_days(tmp_path):
+def test_a_place_without_training_sets_has_no_days(tmp_path: Path) -> None:
     assert store.days(str(tmp_path / "nothing")) == []

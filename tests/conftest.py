@@ -2,10 +2,18 @@
 
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from fraud_assets.ingest.mapping import Mapping
+    from fraud_assets.stores.online import OnlineStore
+    from tests.history import Past
+    from tests.models.made import Trained
 
 # Fixtures that start real servers, each only when a test asks for it; and the counts of what the
 # parity suite compared, in every worker, printed at the end.
@@ -53,6 +61,51 @@ def handbook_dir(data_dir: Path) -> Path:
 def sparkov_dir(data_dir: Path) -> Path:
     """Sparkov's data: transactions (Parquet)."""
     return data_dir / "sparkov"
+
+
+# What follows imports in its body: most tests need neither, and every worker reads this file.
+
+
+@pytest.fixture(scope="session")
+def past(tmp_path_factory: pytest.TempPathFactory) -> "Past":
+    """Two simulated weeks in a lake. Read it, do not write to it: many tests share it."""
+    from tests.history import make_past
+
+    return make_past(tmp_path_factory.mktemp("past"))
+
+
+@pytest.fixture(scope="session")
+def trained() -> "Trained":
+    """A small real model of the ticketing service."""
+    from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
+    from tests.models.made import train
+
+    return train(registry().feature_names(FRAUD_SCORING))
+
+
+@pytest.fixture
+def store(valkey_server: str) -> "Iterator[OnlineStore]":
+    """An empty online store whose epoch `e1` is published."""
+    import redis
+
+    from fraud_assets.features.catalogue.ticketing import registry
+    from fraud_assets.stores.online import OnlineStore
+
+    client = redis.Redis.from_url(valkey_server)
+    client.flushall()
+    client.close()
+    joined = OnlineStore.connect(valkey_server, registry())
+    joined.publish_epoch("e1", log="log-1", resume={}, now_ms=1)
+    yield joined
+    joined.close()
+
+
+@pytest.fixture
+def handbook() -> "Mapping":
+    """The built-in mapping of the Fraud Detection Handbook."""
+    from fraud_assets.ingest.mapping import load_mapping
+
+    return load_mapping("handbook")[1]
 
 
 @pytest.fixture

@@ -4,32 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import redis
 from litestar import Litestar
 from litestar.testing import TestClient
 
 from api.app import create_app
-from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
 from fraud_assets.stores.online import OnlineStore
 from tests.api.world import Producer, runtime, until, with_champion
-from tests.models.made import Trained, train
-
-
-@pytest.fixture(scope="session")
-def trained() -> Trained:
-    return train(registry().feature_names(FRAUD_SCORING))
-
-
-@pytest.fixture
-def store(valkey_server: str) -> Iterator[OnlineStore]:
-    """An empty store whose epoch `e1` is published."""
-    client = redis.Redis.from_url(valkey_server)
-    client.flushall()
-    client.close()
-    joined = OnlineStore.connect(valkey_server, registry())
-    joined.publish_epoch("e1", log="log-1", resume={}, now_ms=1)
-    yield joined
-    joined.close()
+from tests.models.made import Trained
 
 
 @pytest.fixture(scope="session")

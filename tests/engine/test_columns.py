@@ -21,9 +21,9 @@ from fraud_assets.engine.prepare import (
 from fraud_assets.features.expressions import Expr, col
 from fraud_assets.features.registry import UnknownFeature
 from fraud_assets.features.sources import MAX_VALUE, Entity
+from tests.domains.deals import ACTOR, DEALS, PAIR, PLACE, Deal, Flavour
+from tests.domains.every_op import make_registry
 from tests.parity import oracle
-from tests.parity.conftest import make_registry
-from tests.parity.domain import ACTOR, DEALS, PAIR, PLACE, Deal, Flavour
 from tests.parity.executions import ANY_DEAL
 
 

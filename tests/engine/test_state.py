@@ -13,7 +13,7 @@ from fraud_assets.features.catalogue import handbook, sparkov, ticketing
 from fraud_assets.features.layout import Acc, Unit
 from fraud_assets.features.registry import Registry
 from fraud_assets.features.sources import MAX_VALUE
-from tests.parity.conftest import make_registry
+from tests.domains.every_op import make_registry
 
 NEWEST = 4_102_444_799_999  # the last millisecond a contract allows: the longest tile numbers
 BIG_COUNT = 2**33

@@ -13,7 +13,7 @@ from fraud_assets.evaluate import run as evaluation
 from fraud_assets.evaluate.__main__ import main
 from fraud_assets.evaluate.history import History, load_history, service_of
 from fraud_assets.evaluate.run import Outcome, configurations, features_of, rows_needed, run
-from fraud_assets.ingest.mapping import BadMapping, Mapping, load_mapping
+from fraud_assets.ingest.mapping import BadMapping, Mapping
 from fraud_assets.training.protocol import Fold
 
 KEY = TokenKey("k1", b"0123456789abcdef")
@@ -47,11 +47,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("world") / "transactions.parquet"
     _world().write_parquet(path)
     return path
-
-
-@pytest.fixture
-def handbook() -> Mapping:
-    return load_mapping("handbook")[1]
 
 
 def _measured(history: History, folds: list[Fold]) -> Outcome:

@@ -17,7 +17,7 @@ from fraud_assets.features.language import FeatureService, FeatureView, RequestF
 from fraud_assets.features.registry import Registry
 from fraud_assets.features.sources import StreamSource
 from fraud_assets.features.windows import DAY_MS, hours, minutes
-from tests.features.conftest import AMOUNT, ORDERS, RULINGS, SHOP, Order, view_of
+from tests.domains.orders import AMOUNT, ORDERS, RULINGS, SHOP, Order, view_of
 
 HOUR = (hours(1),)
 MEANING: dict[str, Callable[[], FeatureView]] = {

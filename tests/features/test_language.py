@@ -31,7 +31,7 @@ from fraud_assets.features.layout import unit_of
 from fraud_assets.features.registry import Registry
 from fraud_assets.features.sources import BadSource, Entity, LabelFactSource, StreamSource
 from fraud_assets.features.windows import LIFETIME, MINUTE_MS, days, hours, minutes
-from tests.features.conftest import AMOUNT, CARD, HOLDERS, ORDERS, RULINGS, SHOP, Order, Ruling, view_of
+from tests.domains.orders import AMOUNT, CARD, HOLDERS, ORDERS, RULINGS, SHOP, Order, Ruling, view_of
 
 HOUR = (hours(1),)
 PAID = col("outcome") == "paid"

@@ -7,7 +7,7 @@ from fraud_assets.features.language import BadFeature, count, distinct, mean, ra
 from fraud_assets.features.layout import MAX_STATE_BYTES, Acc, unit_of
 from fraud_assets.features.registry import Registry
 from fraud_assets.features.windows import HOUR_MS, VELOCITY, days, hours, minutes
-from tests.features.conftest import AMOUNT, CARD, view_of
+from tests.domains.orders import AMOUNT, CARD, view_of
 
 HOUR = (hours(1),)
 

@@ -14,7 +14,7 @@ from fraud_assets.features.language import (
 )
 from fraud_assets.features.registry import Registry, UnknownFeature
 from fraud_assets.features.windows import DAY_MS, hours
-from tests.features.conftest import ORDERS, RULINGS, SHOP, view_of
+from tests.domains.orders import ORDERS, RULINGS, SHOP, view_of
 
 HOUR = (hours(1),)
 

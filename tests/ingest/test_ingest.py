@@ -26,11 +26,6 @@ MONDAY_MS = 1_522_540_831_000  # 2018-04-01T00:00:31Z
 DAY_MS = 86_400_000
 
 
-@pytest.fixture
-def handbook() -> Mapping:
-    return load_mapping("handbook")[1]
-
-
 def _csv(folder: Path, *lines: str | bytes, header: str = HEADER) -> Path:
     path = folder / "transactions.csv"
     path.write_bytes(

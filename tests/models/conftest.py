@@ -4,14 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
 from fraud_assets.models.artifact import write_artifact
-from tests.models.made import Trained, train
-
-
-@pytest.fixture(scope="session")
-def trained() -> Trained:
-    return train(registry().feature_names(FRAUD_SCORING))
+from tests.models.made import Trained
 
 
 @pytest.fixture

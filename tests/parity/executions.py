@@ -14,8 +14,8 @@ from fraud_assets.engine.prepare import columns_from_events, entity_key, rows_of
 from fraud_assets.engine.request import STATUS_NAMES, RequestReader
 from fraud_assets.engine.state import StateEngine
 from fraud_assets.features.registry import Registry
+from tests.domains.deals import Deal, Flavour
 from tests.parity import oracle, tally
-from tests.parity.domain import Deal, Flavour
 from tests.parity.strategies import Logged
 
 Place = tuple[str, int]

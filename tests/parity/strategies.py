@@ -29,7 +29,7 @@ from fraud_assets.features.windows import (
     minutes,
     seconds,
 )
-from tests.parity.domain import (
+from tests.domains.deals import (
     ACTOR,
     BIGGEST,
     DEALS,

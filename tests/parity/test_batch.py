@@ -14,8 +14,8 @@ from fraud_assets.engine.batch import Spine, Vectors, vector_chunks, vectors
 from fraud_assets.engine.prepare import columns_from_events
 from fraud_assets.engine.request import STATUS_NAMES
 from fraud_assets.features.registry import Registry
+from tests.domains.deals import DEALS
 from tests.parity import oracle, tally
-from tests.parity.domain import DEALS
 from tests.parity.executions import ANY_DEAL, Reader, Stream, batch_log, batches, in_log_order, interleaved
 from tests.parity.strategies import Logged, worlds
 

@@ -17,8 +17,8 @@ from fraud_assets.engine.state import MAX_POSITIONS, BadState, StateEngine
 from fraud_assets.engine.tile_kernels import RECENT
 from fraud_assets.features.registry import Registry
 from fraud_assets.features.sources import Source
+from tests.domains.deals import DEALS, PINGS, SIGNED, TRAITS, Deal, Event, Flavour, Ping, Trait, Verdict
 from tests.parity import tally
-from tests.parity.domain import DEALS, PINGS, SIGNED, TRAITS, Deal, Event, Flavour, Ping, Trait, Verdict
 from tests.parity.executions import Reader, Stream
 from tests.parity.strategies import ARRIVAL_START_MS, Logged
 

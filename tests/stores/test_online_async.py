@@ -2,12 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-import redis
 import uvloop
 
 from fraud_assets.features.catalogue.ticketing import registry
@@ -30,18 +29,6 @@ def run(request: pytest.FixtureRequest) -> Run:
             return runner.run(scenario)
 
     return scenario_to_end
-
-
-@pytest.fixture
-def store(valkey_server: str) -> Iterator[OnlineStore]:
-    """A writer whose epoch `e1` is published at an empty server."""
-    client = redis.Redis.from_url(valkey_server)
-    client.flushall()
-    client.close()
-    joined = OnlineStore.connect(valkey_server, registry())
-    joined.publish_epoch("e1", log="log-1", resume={}, now_ms=1)
-    yield joined
-    joined.close()
 
 
 @asynccontextmanager

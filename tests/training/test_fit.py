@@ -13,21 +13,14 @@ from fraud_assets.training.dataset import TrainingSet, training_set, window_as_o
 from fraud_assets.training.fit import fit, thinned
 from fraud_assets.training.gates import loads_and_agrees, ranks_better_than_chance, spares_good_customers
 from fraud_assets.training.run import Trained, latest_model, train
-from fraud_assets.training.split import Split, TooShort, temporal_split
+from fraud_assets.training.split import TooShort, temporal_split
 from fraud_assets.training.threshold import CostTable, cheapest_threshold
 from fraud_assets.training.tune import Budget, Range, SearchSpace
 from tests.history import END_MS, LABEL_DELAY_DAYS, Past
+from tests.training.toy import toy
 
 SMALL = SearchSpace((Range(name="max_depth", low=3, high=3, default=3, whole=True, reason="a test"),))
 ONE = Budget(trials=0)
-
-
-def toy(n: int = 2_000, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, Split]:
-    """Two features of which the first decides, with noise; a tenth are frauds."""
-    rng = np.random.default_rng(seed)
-    features = rng.normal(size=(n, 2)).astype(np.float32)
-    is_fraud = features[:, 0] + 0.3 * rng.normal(size=n) > 1.3
-    return features, is_fraud, np.full(n, 1_000, np.int64), Split(np.arange(1_000), np.arange(1_200, n))
 
 
 def test_training_ends_a_label_delay_before_validation_begins() -> None:

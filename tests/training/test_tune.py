@@ -3,14 +3,12 @@
 import math
 from collections.abc import Callable
 
-import numpy as np
 import optuna
 import pytest
 from pydantic import ValidationError
 
 from fraud_assets.settings import Settings
 from fraud_assets.training.fit import fit
-from fraud_assets.training.split import Split
 from fraud_assets.training.tune import (
     CHECKPOINTS,
     SPACE,
@@ -27,6 +25,7 @@ from fraud_assets.training.tune import (
     TrialFailed,
     tune,
 )
+from tests.training.toy import toy
 
 # One parameter whose best value is 2.
 LINE = SearchSpace((Range(name="x", low=0.0, high=10.0, default=5.0, reason="a test"),))
@@ -182,14 +181,6 @@ def test_a_candidate_outside_its_range_is_refused_by_name() -> None:
 def test_every_range_of_the_space_says_why() -> None:
     assert all(len(bounds.reason) > 40 for bounds in SPACE.ranges)
     assert all(bounds.low < bounds.high for bounds in SPACE.ranges)
-
-
-def toy(n: int = 2_000, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, Split]:
-    """Two features of which the first decides, with noise; a tenth are frauds."""
-    rng = np.random.default_rng(seed)
-    features = rng.normal(size=(n, 2)).astype(np.float32)
-    is_fraud = features[:, 0] + 0.3 * rng.normal(size=n) > 1.3
-    return features, is_fraud, np.full(n, 1_000, np.int64), Split(np.arange(1_000), np.arange(1_200, n))
 
 
 def test_a_fit_within_a_budget_is_reproducible_and_keeps_the_scores_of_its_winner() -> None:

@@ -1,6 +1,7 @@
-"""A domain with one of everything: nullable fields, every kind of field, every kind of source.
+"""Deals of actors at places: one of everything that an engine must take.
 
-Times and numbers have no lower bound, which real contracts have, so negatives are tested too.
+Nullable fields, every kind of field, every kind of source. Times and numbers have no lower bound,
+which real contracts have, so negatives are tested too.
 """
 
 from enum import StrEnum

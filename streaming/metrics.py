@@ -10,6 +10,9 @@ DEAD_LETTERS = Counter(
 )
 QUARANTINED = Counter("fraud_worker_quarantined_total", "Future-dated events.", ["topic"])
 LAKE_ROWS = Counter("fraud_worker_lake_rows_total", "Rows appended to the lake.")
+UNCOMMITTED = Gauge(
+    "fraud_worker_uncommitted_rows", "Rows routed and not committed yet; keeps growing while the lake is slow."
+)
 APPLIED = Counter("fraud_worker_applied_total", "Entity records above their state's position.", ["group"])
 REPLAYED = Counter("fraud_worker_replayed_total", "Entity records a state had already applied.", ["group"])
 CONFLICTS = Counter("fraud_worker_conflicts_total", "Writes that lost against another writer.", ["group"])

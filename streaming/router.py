@@ -1,9 +1,11 @@
 """Raw topics to entity topics, dead letters and the lake.
 
-Entity records are sent as soon as a mini-batch is judged; the lake and the offsets follow at the
-next checkpoint. A crash in between sends them again, and states filter by position.
+Entity records are sent as soon as a mini-batch is judged; the lake follows beside it, and the offsets
+once its files are complete. A crash in between sends them again, and states filter by position.
 """
 
+import functools
+import math
 import time
 from collections.abc import Callable
 
@@ -14,13 +16,14 @@ from fraud_assets.contracts.topics import DEAD_LETTERS, entity_topic
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.stores.lake import Lake
 from streaming import metrics
-from streaming.core.records import Accepted, Record, Refusal
+from streaming.core.records import Record, Refusal
 from streaming.core.rekey import ReKeyer
 from streaming.core.route import Routed, Router
 from streaming.core.sources import SOURCES
 from streaming.edges.broker import POLL_S, RecordSink, Sender, application, check_arrival_stamps, consume, declare
 from streaming.edges.lake import LakeHistory, append_accepted
 from streaming.edges.seen import RedisSeen, connect
+from streaming.edges.writer import LakeWriter
 from streaming.settings import WorkerSettings
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -33,17 +36,18 @@ RETRY_S = 0.25
 
 
 class RouterSink(RecordSink):
-    """Buffers records into mini-batches, routes them at once, and writes the lake at each checkpoint."""
+    """Buffers records into mini-batches, routes them at once, and gives what was accepted to the lake's writer."""
 
-    def __init__(self, router: Router, sender: Sender, lake: Lake, now_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, router: Router, sender: Sender, writer: LakeWriter, now_s: Callable[[], float] = time.monotonic
+    ) -> None:
         super().__init__()
         self._router = router
         self._sender = sender
-        self._lake = lake
+        self._writer = writer
         self._now_s = now_s
         self._buffer: list[Record] = []
         self._oldest_s = 0.0
-        self._accepted: list[Accepted] = []
 
     def take(self, record: Record) -> None:
         if not self._buffer:
@@ -53,46 +57,43 @@ class RouterSink(RecordSink):
             self.route_buffer()
 
     def tick(self) -> None:
-        """Called after every poll: a mini-batch waits no longer than one."""
+        """Called after every poll: a mini-batch waits no longer than one, a batch of the lake for nobody."""
         if self._buffer and self._now_s() - self._oldest_s >= POLL_S:
             self.route_buffer()
+        self._writer.tick()
 
     def route_buffer(self) -> None:
-        if not self._buffer:
+        records, self._buffer = self._buffer, []
+        if not records:
             return
         started = self._now_s()
-        routed = _with_patience(lambda: self._router.route(self._buffer), self._now_s)
+        routed = _with_patience(lambda: self._router.route(records), self._now_s)
         self._sender.send(routed.sends)
-        self._accepted.extend(routed.accepted)
-        _count(self._buffer, routed)
+        self._writer.add(records, routed.accepted)
+        _count(records, routed)
         log.info(
             "records_routed",
-            n=len(self._buffer),
+            n=len(records),
             accepted=len(routed.accepted),
             duplicates=sum(one.is_duplicate for one in routed.accepted),
             dead_letters=len(routed.dead_letters),
             sent=len(routed.sends),
             latency_ms=round(1000 * (self._now_s() - started), 2),
         )
-        self._buffer.clear()
 
     def flush(self) -> None:
         """Ordered steps: route what is buffered; everything sent is delivered; the lake has the rows.
 
-        Quix commits the offsets after this, so they stand for all three.
+        Quix calls this before it stops or gives up partitions, and commits all offsets after it.
         """
         self.route_buffer()
         self._sender.flush()
-        rows = append_accepted(self._lake, self._accepted)
-        metrics.LAKE_ROWS.inc(rows)
-        if rows:
-            log.info("lake_appended", rows=rows)
-        self.on_paused()
+        self._writer.finish()
 
     def on_paused(self) -> None:
         """Drop what is not committed; it will be read again."""
         self._buffer.clear()
-        self._accepted.clear()
+        self._writer.drop()
 
 
 def _with_patience(act: Callable[[], Routed], now_s: Callable[[], float]) -> Routed:
@@ -127,9 +128,13 @@ def run(settings: WorkerSettings) -> None:
     metrics.serve(settings.worker_metrics_port)
     features, lake = registry(), Lake(settings.lake_uri)
     seen = RedisSeen(connect(settings.redis_url), settings.dedupe_horizon_ms)
-    router = Router(ReKeyer(features), seen, LakeHistory(lake), settings.dedupe_horizon_ms)
-    sink = RouterSink(router, Sender(settings.kafka_bootstrap_servers), lake)
-    app = application(settings, "router", GROUP, settings.lake_flush_s)
+    # The writer commits, so that no checkpoint stops the poll loop; but for the last one of an assignment.
+    app = application(settings, "router", GROUP, commit_interval_s=math.inf)
+    sender = Sender(settings.kafka_bootstrap_servers)
+    append = functools.partial(append_accepted, lake)
+    writer = LakeWriter(append, sender, app.commit, settings.lake_flush_s)
+    router = Router(ReKeyer(features), seen, LakeHistory(lake, writer.recent), settings.dedupe_horizon_ms)
+    sink = RouterSink(router, sender, writer)
     raw = [source.topic for source in SOURCES.values()]
     consume(app, sink, raw, settings.replication_factor)
     declare(app, [DEAD_LETTERS, *(entity_topic(g.name) for g in features.groups)], settings.replication_factor)

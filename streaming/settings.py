@@ -20,7 +20,7 @@ class WorkerSettings(Settings):
     """Within it of arrival time, the same identity is a duplicate. About 130 bytes of Redis an event."""
 
     lake_flush_s: float = Field(5.0, gt=0, validation_alias="FRAUD_LAKE_FLUSH_S")
-    """Seconds between files of the lake, and between commits of the raw topics. Shorter means more small files."""
+    """Seconds between batches of the lake, and so between commits of the raw topics. Shorter means more small files."""
 
     fold_flush_s: float = Field(0.1, gt=0, validation_alias="FRAUD_FOLD_FLUSH_S")
     """Seconds that an entity record waits at most for its micro-batch."""

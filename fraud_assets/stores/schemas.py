@@ -166,8 +166,8 @@ def _values(values: list[object], column_type: pa.DataType) -> list[object]:
 def _is_as_it_is(column_type: pa.DataType) -> bool:
     """Numbers, and lists of them: Arrow takes what the contract holds.
 
-    A decision has hundreds of them. Looked at one by one they took most of the time of the worker's
-    checkpoint, and while it lasts no event reaches a state.
+    A decision has hundreds of them. Looked at one by one they took most of the time of a batch of the
+    worker, in which its router waits for the interpreter lock.
     """
     if pa.types.is_list(column_type):
         return bool(pa.types.is_primitive(column_type.value_type))

@@ -1,21 +1,25 @@
 """Quix Streams as this worker uses it: consumption, groups and checkpoints; nothing of its state.
 
 Checkpoint, in Quix's order: sinks flush, producers flush, offsets commit. So whatever an offset
-stands for has been written before it is committed, and a crash anywhere repeats, never loses.
+stands for has been written before it is committed, and a crash anywhere repeats, never loses. The
+router commits by itself while it runs, in the same order, since a checkpoint stops the poll loop.
 """
 
+import functools
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import structlog
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from quixstreams import Application
 from quixstreams.models import TopicConfig
 from quixstreams.sinks.base import BaseSink
 
 from fraud_assets.contracts.topics import MAX_DEAD_LETTER_BYTES, PARTITIONER, Topic
+from streaming.core.accept import TopicPartition
 from streaming.core.records import Record, Send
 from streaming.settings import WorkerSettings
 
@@ -63,16 +67,28 @@ class WorkerApp(Application):
         """Somebody else owns them by now: what is buffered of them must not be written after him."""
         self.sink.on_paused()
         super()._on_lost(consumer, topic_partitions)
+        # Quix would commit the offsets of what was just dropped, should the partitions come back at once.
+        self._processing_context.init_checkpoint()  # type: ignore[no-untyped-call]
 
-    def assigned(self) -> set[tuple[str, int]]:
+    def assigned(self) -> set[TopicPartition]:
         return {(at.topic, at.partition) for at in self._consumer.assignment()}
+
+    def commit(self, ends: Mapping[TopicPartition, int]) -> None:
+        """Commit offsets, and return when the broker has them. Raises KafkaException."""
+        wanted = [KafkaPartition(*at, end) for at, end in ends.items()]
+        for found in self._consumer.commit(offsets=wanted, asynchronous=False) or ():
+            if found.error:
+                raise KafkaException(found.error)
 
     def every_poll(self, task: Callable[[], None]) -> None:
         self._dataframe_registry.register_periodic_task(task)
 
 
 def application(settings: WorkerSettings, role: str, group: str, commit_interval_s: float) -> WorkerApp:
-    """One consumer group member. role: router, folder or labels; part of the static member id."""
+    """One consumer group member. role: router, folder or labels; part of the static member id.
+
+    commit_interval_s: between checkpoints; never but at a stop or a rebalance, if it is infinite.
+    """
     return WorkerApp(
         broker_address=settings.kafka_bootstrap_servers,
         consumer_group=group,
@@ -123,6 +139,13 @@ def check_arrival_stamps(settings: WorkerSettings, topics: Iterable[Topic]) -> N
             )
 
 
+class Mark:
+    """Records sent between two calls of `Sender.mark`; undelivered: how many of them are not in the log yet."""
+
+    def __init__(self) -> None:
+        self.undelivered = 0
+
+
 class Sender:
     """An idempotent producer that never gives up and never leaves a gap.
 
@@ -132,6 +155,7 @@ class Sender:
     def __init__(self, bootstrap_servers: str) -> None:
         self._failed: KafkaError | None = None
         self._lock = threading.Lock()  # Quix flushes sinks from another thread while partitions are revoked
+        self._mark = Mark()
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap_servers,
@@ -163,11 +187,25 @@ class Sender:
                     value=record.value,
                     key=record.key,
                     headers=record.headers,
-                    on_delivery=self._delivered,
+                    on_delivery=functools.partial(self._delivered, self._mark),
                 )
+                self._mark.undelivered += 1
                 return
             except BufferError:
                 self._producer.poll(0.1)  # the broker is slower than we are, or away
+
+    def mark(self) -> Mark:
+        """Everything sent since the last mark."""
+        with self._lock:
+            made, self._mark = self._mark, Mark()
+            return made
+
+    def is_delivered(self, mark: Mark) -> bool:
+        """Whether all of it is in the log; waits for nothing. Raises DeliveryFailed."""
+        with self._lock:
+            self._producer.poll(0)
+            self._check()
+            return mark.undelivered == 0
 
     def flush(self) -> None:
         """Return when everything sent is in the log. Raises DeliveryFailed."""
@@ -176,7 +214,8 @@ class Sender:
                 self._check()
             self._check()
 
-    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+    def _delivered(self, mark: Mark, error: KafkaError | None, _: Message) -> None:
+        mark.undelivered -= 1
         if error is not None and self._failed is None:
             self._failed = error
 

@@ -1,7 +1,7 @@
 """The worker's two uses of the lake: it appends what it accepted, and reads it back after a loss."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import pyarrow.compute as pc
 
@@ -13,8 +13,10 @@ from streaming.core.records import Accepted
 from streaming.core.sources import SOURCES
 
 
-def append_accepted(lake: Lake, accepted: Iterable[Accepted]) -> int:
+def append_accepted(lake: Lake, accepted: Iterable[Accepted], is_wanted: Callable[[], bool] = lambda: True) -> int:
     """One file per partition and event date, named by its first row's offset; how many rows.
+
+    is_wanted: asked before each file. Partitions that were lost have an owner who writes the same names.
 
     A replay starts at the committed offset, so the first row accepted after it is the same, and so
     is the name: the file is replaced. By the first *record*, a refused one, a replay that ends
@@ -23,21 +25,42 @@ def append_accepted(lake: Lake, accepted: Iterable[Accepted]) -> int:
     by_partition: dict[TopicPartition, list[Accepted]] = defaultdict(list)
     for one in accepted:
         by_partition[one.record.topic, one.record.partition].append(one)
+    appended = 0
     for (topic, partition), rows in by_partition.items():
+        if not is_wanted():
+            break
         source = SOURCES[topic]
         positions = [LogPosition(a.arrival_ms, topic, partition, a.record.offset, a.is_duplicate) for a in rows]
         table = from_events(source.contract, [a.event for a in rows], positions)
         lake.append(source.table, table, append_name(topic, partition, rows[0].record.offset))
-    return sum(map(len, by_partition.values()))
+        appended += len(rows)
+    return appended
 
 
 class LakeHistory:
-    """`History` of the dedupe stage: rows of the lake that were accepted, not their duplicates."""
+    """`History` of the dedupe stage: what was accepted, not its duplicates.
 
-    def __init__(self, lake: Lake) -> None:
+    recent: rows that the lake may not have yet. A store that is flushed while we run has lost those too.
+    """
+
+    def __init__(self, lake: Lake, recent: Callable[[], Sequence[Accepted]] = tuple) -> None:
         self._lake = lake
+        self._recent = recent
 
     def firsts(self, at: TopicPartition, before_offset: int, horizon_ms: int) -> tuple[dict[bytes, First], int | None]:
+        found, newest = self._written(at, before_offset, horizon_ms)
+        source = SOURCES[at[0]]
+        for one in self._recent():
+            position = one.record
+            if (position.topic, position.partition) == at and position.offset < before_offset and not one.is_duplicate:
+                identity = identity_hash(at[0], *source.identity(one.event))
+                found[identity] = First(position.offset, one.arrival_ms, payload_hash(one.event))
+                newest = max(one.arrival_ms, newest or one.arrival_ms)
+        return found, newest
+
+    def _written(
+        self, at: TopicPartition, before_offset: int, horizon_ms: int
+    ) -> tuple[dict[bytes, First], int | None]:
         topic, partition = at
         source = SOURCES[topic]
         rows = self._lake.scan(source.table)

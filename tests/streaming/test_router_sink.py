@@ -1,5 +1,9 @@
-"""Route, deliver, append, commit: dying before or after any of these loses nothing and doubles nothing."""
+"""Route, deliver, append, commit: dying before or after any of these loses nothing and doubles nothing.
 
+Here at the last checkpoint of an assignment; test_lake_writer.py dies while batches are written beside routing.
+"""
+
+import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,9 @@ from fraud_assets.stores.lake import Lake
 from streaming.core.records import Record, Send
 from streaming.core.rekey import ReKeyer
 from streaming.core.route import Router
+from streaming.edges.broker import Mark
 from streaming.edges.lake import LakeHistory, append_accepted
+from streaming.edges.writer import LakeWriter
 from streaming.router import RouterSink
 from tests.streaming.events import DAY, T0, FakeSeen, record, transaction
 
@@ -33,6 +39,12 @@ class FakeSender:
             self.log.extend(found[: len(found) // 2])
             raise Crash
         self.log.extend(found)
+
+    def mark(self) -> Mark:
+        return Mark()
+
+    def is_delivered(self, mark: Mark) -> bool:
+        return mark.undelivered == 0
 
     def flush(self) -> None:
         if self.dies == "after sending":
@@ -57,11 +69,9 @@ def run_worker(
 ) -> int:
     """One process: consume `take` records from the committed offset, then checkpoint; the offset it commits."""
     lake.dies = dies
-    sink = RouterSink(
-        Router(ReKeyer(registry()), seen, LakeHistory(lake), DAY),
-        FakeSender(sent, dies),  # type: ignore[arg-type]  # a fake of a class that connects
-        lake,
-    )
+    sender: Any = FakeSender(sent, dies)
+    writer = LakeWriter(functools.partial(append_accepted, lake), sender, lambda _: None, every_s=3600)
+    sink = RouterSink(Router(ReKeyer(registry()), seen, LakeHistory(lake, writer.recent), DAY), sender, writer)
     batch = log[committed : committed + take]
     try:
         for one in batch:

@@ -1,0 +1,64 @@
+"""The edge to Kafka: what was sent can be asked for without waiting, and what was lost is not committed."""
+
+import uuid
+
+from confluent_kafka import TopicPartition
+
+from deploy.local.topics import ensure_topics
+from fraud_assets.contracts.topics import entity_topic
+from streaming.core.records import Record, Send
+from streaming.edges.broker import RecordSink, Sender, application
+from streaming.settings import WorkerSettings
+from tests.streaming.live import Log, wait_for
+
+
+class Buffer(RecordSink):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[Record] = []
+
+    def take(self, record: Record) -> None:
+        self.records.append(record)
+
+    def flush(self) -> None:
+        self.records.clear()
+
+    def on_paused(self) -> None:
+        self.records.clear()
+
+
+def test_a_mark_is_delivered_once_the_log_has_what_was_sent_before_it(bootstrap_servers: str) -> None:
+    topic = entity_topic(f"test_{uuid.uuid4().hex[:8]}")
+    ensure_topics(bootstrap_servers, [topic])
+    sender = Sender(bootstrap_servers)
+    sender.send(Send(topic.name, b"key", b"value", []) for _ in range(10))
+
+    mark = sender.mark()
+    assert mark.undelivered == 10
+    wait_for(lambda: sender.is_delivered(mark), "delivered")
+
+    assert sum(Log(bootstrap_servers).ends([topic.name]).values()) == 10
+
+
+def test_a_mark_does_not_wait_for_what_is_sent_after_it(bootstrap_servers: str) -> None:
+    sender = Sender(bootstrap_servers)
+
+    mark = sender.mark()
+    sender._mark.undelivered += 1
+
+    assert sender.is_delivered(mark)
+
+
+def test_offsets_of_what_was_dropped_with_lost_partitions_are_not_committed() -> None:
+    """Quix keeps them, and would commit them if the partitions came back before the next record."""
+    app = application(WorkerSettings(), "router", "group", commit_interval_s=5.0)
+    app.sink = Buffer()
+    context = app._processing_context
+    context.init_checkpoint()  # type: ignore[no-untyped-call]
+    app.sink.take(Record("transactions.v1", 0, 7, 0, b"a", b"{}"))
+    context.store_offset("transactions.v1", 0, 7)
+
+    app._on_lost(None, [TopicPartition("transactions.v1", 0)])
+
+    assert app.sink.records == []
+    assert context.checkpoint.empty()

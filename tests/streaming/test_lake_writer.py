@@ -1,0 +1,373 @@
+"""The lake is written while routing goes on: what that may not change, and what it is for."""
+
+import contextlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow.dataset as ds
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fraud_assets.features.catalogue.ticketing import registry
+from fraud_assets.stores.lake import Lake
+from streaming.core.accept import TopicPartition
+from streaming.core.records import Accepted, Record, Send
+from streaming.core.rekey import ReKeyer
+from streaming.core.route import Router
+from streaming.edges import writer as writer_module
+from streaming.edges.broker import Mark
+from streaming.edges.lake import LakeHistory, append_accepted
+from streaming.edges.writer import LakeWriter
+from streaming.router import RouterSink
+from tests.streaming.events import DAY, T0, FakeSeen, record, transaction
+
+TOPIC = "transactions.v1"
+
+
+class Crash(RuntimeError):
+    pass
+
+
+class Later(Executor):
+    """A thread that runs when the test says so."""
+
+    def __init__(self) -> None:
+        self.queue: list[tuple[Future[Any], Callable[[], Any]]] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.queue.append((future, lambda: fn(*args, **kwargs)))
+        return future
+
+    def run(self) -> None:
+        while self.queue:
+            future, work = self.queue.pop(0)
+            try:
+                future.set_result(work())
+            except Crash as crash:
+                future.set_exception(crash)
+
+
+class AtOnce(Later):
+    """A thread so fast that it is done when it has begun."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future = super().submit(fn, *args, **kwargs)
+        self.run()
+        return future
+
+
+class World:
+    """What outlives a process: the lake, the dedupe store, the sent records and the committed offsets."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.lake = Lake(root)
+        self.seen = FakeSeen()
+        self.sent: list[Send] = []
+        self.committed: dict[TopicPartition, int] = {}
+
+    def unread(self, log: Sequence[Record]) -> list[Record]:
+        return [one for one in log if one.offset >= self.committed.get((one.topic, one.partition), 0)]
+
+    def rows_in_files(self) -> Counter[tuple[int, int]]:
+        """How often a plain reader, who knows nothing of replays, sees each row."""
+        files = [str(path) for path in self.root.rglob("*.parquet")]
+        rows = ds.dataset(files, format="parquet").to_table(["source_partition", "source_offset"])
+        return Counter(zip(*(column.to_pylist() for column in rows.columns), strict=True))
+
+
+class Process:
+    """One life of a router that writes a batch at each tick.
+
+    dies: at which step of its lake or its commit. before_files: what the lake's thread does first.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        dies: str = "",
+        executor: Executor | None = None,
+        every_s: float = 0.0,
+        before_files: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.world, self.dies, self.before_files = world, dies, before_files
+        self.in_flight = Mark()
+        self.writer = LakeWriter(self.append, self, self.commit, every_s, executor or AtOnce())
+        history = LakeHistory(world.lake, self.writer.recent)
+        sender: Any = self
+        self.sink = RouterSink(Router(ReKeyer(registry()), world.seen, history, DAY), sender, self.writer)
+
+    def live(self, records: Sequence[Record], each: int) -> None:
+        """Route `each` records at a time, and give the writer its turn after them."""
+        for start in range(0, len(records), each):
+            for one in records[start : start + each]:
+                self.sink.take(one)
+            self.sink.route_buffer()
+            self.writer.tick()
+
+    def send(self, records: Iterable[Send]) -> None:
+        self.world.sent.extend(records)
+
+    def mark(self) -> Mark:
+        made, self.in_flight = self.in_flight, Mark()
+        return made
+
+    def is_delivered(self, mark: Mark) -> bool:
+        self._die_at("before delivery")
+        return mark.undelivered == 0
+
+    def flush(self) -> None:
+        self.in_flight.undelivered = 0
+
+    def append(self, rows: Sequence[Accepted], is_wanted: Callable[[], bool]) -> int:
+        self.before_files()
+        self._die_at("before the files")
+        if self.dies == "between the files":
+            asked = iter([True])  # one file, and then the process is gone
+            append_accepted(self.world.lake, rows, lambda: next(asked, False))
+            raise Crash
+        return append_accepted(self.world.lake, rows, is_wanted)
+
+    def commit(self, ends: Mapping[TopicPartition, int]) -> None:
+        self._die_at("before the commit")
+        self.world.committed.update(ends)
+        self._die_at("after the commit")
+
+    def _die_at(self, step: str) -> None:
+        if self.dies == step:
+            raise Crash
+
+
+STEPS = ["before the files", "between the files", "before delivery", "before the commit", "after the commit", ""]
+
+
+def two_partitions(n: int) -> list[Record]:
+    """Events of two days in two partitions; every fifth is a copy of the one before it in its partition."""
+    log = []
+    for place in range(n):
+        offset, partition = divmod(place, 2)
+        number = offset - 1 if offset % 5 == 4 else offset
+        event = transaction(transaction_id=f"t{partition}-{number}", event_time_ms=T0 - DAY * (number % 2))
+        log.append(record(event, offset, T0 + place, partition=partition))
+    return log
+
+
+LOG = two_partitions(40)
+EVERY_ROW_ONCE = Counter({(one.partition, one.offset): 1 for one in LOG})
+
+
+def run_until(turn: Callable[[], object], is_reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not is_reached():
+        assert time.monotonic() < deadline
+        turn()
+        time.sleep(0.001)
+
+
+def resume_and_end(world: World) -> None:
+    """A life without trouble, ended by SIGTERM: Quix flushes the sink and commits."""
+    last = Process(world)
+    unread = world.unread(LOG)
+    last.live(unread, 7)
+    last.sink.flush()
+    last.commit({(one.topic, one.partition): one.offset + 1 for one in unread})
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("each", [3, 8, 40])
+def test_dying_while_a_batch_is_written_beside_routing_changes_nothing(tmp_path: Path, step: str, each: int) -> None:
+    world = World(tmp_path)
+    Process(world).live(LOG[:9], 9)
+    doomed = Process(world, dies=step)
+    with contextlib.suppress(Crash):
+        doomed.live(world.unread(LOG)[:25], each)
+
+    resume_and_end(world)
+
+    assert world.rows_in_files() == EVERY_ROW_ONCE
+    rows = world.lake.scan("transactions", duplicates=True).to_pylist()
+    assert {(row["source_partition"], row["source_offset"]) for row in rows if row["is_duplicate"]} == {
+        (one.partition, one.offset) for one in LOG if one.offset % 5 == 4
+    }
+    origins = {
+        (send.topic, dict(send.headers)["source_partition"], dict(send.headers)["source_offset"]) for send in world.sent
+    }
+    assert len(origins) == 9 * sum(one.offset % 5 != 4 for one in LOG)
+
+
+@settings(max_examples=20)
+@given(
+    lives=st.lists(st.tuples(st.integers(1, 40), st.integers(4, 20), st.sampled_from(STEPS)), min_size=1, max_size=5)
+)
+def test_whatever_lives_and_deaths_each_row_is_in_one_file(
+    tmp_path_factory: pytest.TempPathFactory, lives: list[tuple[int, int, str]]
+) -> None:
+    """Each life reads some records in chunks of its own and dies at some step, or simply stops."""
+    world = World(tmp_path_factory.mktemp("lake"))
+    for reads, each, step in lives:
+        try:
+            Process(world, dies=step).live(world.unread(LOG)[:reads], each)
+        except Crash:
+            continue
+
+    resume_and_end(world)
+
+    assert world.rows_in_files() == EVERY_ROW_ONCE
+
+
+def test_routing_goes_on_while_the_lake_is_slow(tmp_path: Path) -> None:
+    """A lake that does not answer delays its own files and the commits, and no entity record."""
+    world, lake_answers = World(tmp_path), threading.Event()
+    process = Process(world, executor=ThreadPoolExecutor(1), before_files=lambda: lake_answers.wait(60))
+
+    process.live(LOG[:2], 2)
+    sent = []
+    for one in LOG[2:]:
+        process.live([one], 1)
+        sent.append(len(world.sent))
+
+    assert not world.committed
+    assert sent[-1] == 9 * sum(one.offset % 5 != 4 for one in LOG)
+    lake_answers.set()
+    run_until(process.writer.tick, lambda: world.committed == {(TOPIC, 0): 20, (TOPIC, 1): 20})
+    assert world.rows_in_files() == EVERY_ROW_ONCE
+
+
+def test_offsets_are_committed_only_when_their_files_are_complete(tmp_path: Path) -> None:
+    world, thread = World(tmp_path), Later()
+    process = Process(world, executor=thread)
+    process.live(LOG[:8], 4)
+    process.live(LOG[8:12], 4)
+    assert not world.committed
+
+    thread.run()
+    assert sum(world.rows_in_files().values()) == 4
+    process.writer.tick()
+
+    assert world.committed == {(TOPIC, 0): 2, (TOPIC, 1): 2}
+
+
+def test_offsets_are_committed_only_when_what_was_sent_is_delivered(tmp_path: Path) -> None:
+    """Nobody waits for it meanwhile: the broker may be slow, and there is more to route."""
+    world = World(tmp_path)
+    process = Process(world)
+    in_flight = process.in_flight
+    in_flight.undelivered = 1
+    process.live(LOG[:12], 4)
+    assert not world.committed
+
+    in_flight.undelivered = 0
+    process.writer.tick()
+
+    assert world.committed == {(TOPIC, 0): 2, (TOPIC, 1): 2}
+
+
+def test_a_batch_begins_only_after_the_commit_of_the_one_before(tmp_path: Path) -> None:
+    """Its files are named by what a replay would find first."""
+    world, thread = World(tmp_path), Later()
+    process = Process(world, executor=thread)
+    process.live(LOG[:12], 4)
+
+    assert len(thread.queue) == 1
+    thread.run()
+    process.writer.tick()
+
+    assert len(thread.queue) == 1
+    thread.run()
+    assert sum(world.rows_in_files().values()) == 12
+
+
+def test_what_is_flushed_on_top_of_a_batch_repeats_none_of_its_rows(tmp_path: Path) -> None:
+    """The batch was never committed: a replay would find its first row again, and only that name."""
+    world, thread = World(tmp_path), Later()
+    process = Process(world, executor=thread)
+    process.live(LOG[:8], 8)
+    thread.run()
+    for one in LOG[8:12]:
+        process.sink.take(one)
+    ends = threading.Thread(target=process.sink.flush)
+    ends.start()
+    run_until(thread.run, lambda: not ends.is_alive())
+    # and it dies here, before Quix commits
+
+    resume_and_end(world)
+
+    assert world.rows_in_files() == EVERY_ROW_ONCE
+
+
+def test_a_lake_that_falls_far_behind_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows wait in memory, and memory ends."""
+    monkeypatch.setattr(writer_module, "MAX_ROWS", 10)
+    world = World(tmp_path)
+    process = Process(world, executor=ThreadPoolExecutor(1), every_s=3600)
+
+    for start in range(0, len(LOG), 5):
+        process.live(LOG[start : start + 5], 5)
+        assert len(process.writer.recent()) <= 15
+
+    assert sum(world.committed.values()) >= len(LOG) - 15
+
+
+def test_what_the_lake_raises_ends_the_process_before_anything_is_committed(tmp_path: Path) -> None:
+    world = World(tmp_path)
+
+    with pytest.raises(Crash):
+        Process(world, dies="before the files").live(LOG, 8)
+
+    assert not world.committed
+
+
+def test_a_lost_partitions_batch_is_given_up_and_never_committed(tmp_path: Path) -> None:
+    """Its new owner writes the same names."""
+    world, thread = World(tmp_path), Later()
+    process = Process(world, executor=thread)
+    process.live(LOG[:8], 8)
+
+    process.sink.on_paused()
+    thread.run()
+    process.writer.tick()
+
+    assert not world.committed
+    assert not list(tmp_path.rglob("*.parquet"))
+    assert not process.writer.recent()
+
+
+def test_a_flush_that_was_given_up_takes_nothing_of_what_came_after_it(tmp_path: Path) -> None:
+    """Quix waits a minute for a sink while it gives up partitions, and then goes on without it."""
+    world, thread = World(tmp_path), Later()
+    process = Process(world, executor=thread)
+    process.live(LOG[:8], 8)
+    given_up = threading.Thread(target=process.sink.flush)
+    process.sink.take(LOG[8])
+    given_up.start()
+    run_until(lambda: None, lambda: len(thread.queue) == 2)
+
+    process.live(LOG[:12], 12)  # the partitions came back, and are read from the last commit
+    thread.run()
+    given_up.join(30)
+    process.writer.tick()
+    thread.run()
+
+    assert world.committed == {(TOPIC, 0): 6, (TOPIC, 1): 6}
+    assert world.rows_in_files() == Counter({(one.partition, one.offset): 1 for one in LOG[:12]})
+
+
+def test_rows_that_the_lake_lacks_still_heal_a_flushed_dedupe_store(tmp_path: Path) -> None:
+    """Redis loses everything while a batch is on its way: the copies of its rows are found out all the same."""
+    world, thread = World(tmp_path), Later()
+    process = Process(world, executor=thread)
+    first, copy = record(transaction(), 0), record(transaction(), 1, T0 + 2000)
+    process.live([first], 1)
+    world.seen.marks.clear()
+    world.seen.packed.clear()
+
+    process.live([copy], 1)
+
+    assert [one.is_duplicate for one in process.writer.recent()] == [False, True]

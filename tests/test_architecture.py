@@ -22,6 +22,8 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("fraud_assets", "streaming", "api", "simulator")
 RUNTIMES = ("streaming", "api", "simulator")
+# Four seconds together; a Dagster command that trains and draws nothing need not wait for them.
+ONLY_TO_TRAIN_AND_DRAW = {"evidently", "matplotlib", "mlflow", "pandas", "sklearn", "xgboost"}
 HEAVY = {"dagster", "duckdb", "evidently", "mlflow", "optuna", "pandas", "polars", "pyspark"}
 
 # What every runtime may share; engine/spark.py is the one exception of DESIGN, and no runtime's.
@@ -87,11 +89,12 @@ def imported_names(path: Path) -> set[str]:
 
 
 @functools.cache  # two tests ask for each runtime, and its imports take seconds
-def loaded_by_importing(modules: tuple[str, ...]) -> frozenset[str]:
-    """What a fresh interpreter has loaded after importing these modules."""
+def loaded_by_importing(modules: tuple[str, ...], then: str = "") -> frozenset[str]:
+    """What a fresh interpreter has loaded after importing these modules, and running a line of Python."""
     program = (
         "import importlib, json, sys\n"
         "for name in json.loads(sys.argv[1]): importlib.import_module(name)\n"
+        f"{then}\n"
         "print(json.dumps(sorted(sys.modules)))"
     )
     done = subprocess.run(
@@ -141,6 +144,16 @@ def test_the_pure_core_loads_no_orchestrator_and_no_batch_engine(part: str) -> N
     loaded = loaded_by_importing(tuple(name for name in modules if name not in OUTSIDE_THE_PURE_CORE))
 
     assert not tops(loaded) & HEAVY
+
+
+def test_loading_the_asset_graph_does_not_wait_for_what_only_training_needs() -> None:
+    """Each Dagster command loads it, and so does each run."""
+    entry = "fraud_assets.definitions"
+
+    loaded = loaded_by_importing((entry,), f"sys.modules['{entry}'].defs().get_repository_def()")
+
+    assert "fraud_assets.defs.training.assets" in loaded
+    assert not tops(loaded) & ONLY_TO_TRAIN_AND_DRAW
 
 
 def test_importing_the_core_package_loads_nothing_else() -> None:

@@ -3,10 +3,13 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import pyarrow as pa
-from matplotlib.figure import Figure
+
+if TYPE_CHECKING:  # half a second, for which only a drawing should wait
+    from matplotlib.figure import Figure
 
 
 def column_schema(schema: pa.Schema, described: Mapping[str, str] | None = None) -> dg.TableSchema:
@@ -25,7 +28,7 @@ def column_schema(schema: pa.Schema, described: Mapping[str, str] | None = None)
     )
 
 
-def plot(figure: Figure) -> dg.MarkdownMetadataValue:
+def plot(figure: "Figure") -> dg.MarkdownMetadataValue:
     """A figure inside the metadata itself: it is shown wherever the event log is, and needs no file server."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=80, bbox_inches="tight")
@@ -34,6 +37,8 @@ def plot(figure: Figure) -> dg.MarkdownMetadataValue:
 
 def bars(values: Mapping[str, float], title: str) -> dg.MarkdownMetadataValue:
     """Horizontal bars, the first on top."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7, 0.3 * len(values) + 0.8))
     axes = figure.subplots()
     axes.barh(list(values)[::-1], list(values.values())[::-1])
@@ -43,6 +48,8 @@ def bars(values: Mapping[str, float], title: str) -> dg.MarkdownMetadataValue:
 
 def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str) -> dg.MarkdownMetadataValue:
     """Named curves over one pair of axes."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7, 3))
     axes = figure.subplots()
     for name, (x, y) in series.items():

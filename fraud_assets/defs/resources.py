@@ -1,14 +1,15 @@
-"""What assets are given: the lake, DuckDB over it, MLflow, the online store, the settings."""
+"""What assets are given: the lake, DuckDB over it, MLflow, the online store, the settings.
 
-from collections.abc import Iterator
+MLflow is imported by who uses it: it takes two seconds, and most commands train nothing.
+"""
+
+from collections.abc import Iterator, Sequence
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import mlflow
 from dagster_duckdb import DuckDBResource
-from dagster_mlflow import mlflow_tracking
 
 from fraud_assets.defs.partitions import SETTINGS
 from fraud_assets.engine.plan import EnginePlan, ServicePlan
@@ -81,8 +82,11 @@ def mlflow_resource(settings: Settings) -> dg.ResourceDefinition:
     The run ends with the resource, so that a process which executes two Dagster runs logs to two.
     """
 
-    @dg.resource(config_schema=mlflow_tracking.config_schema)
+    @dg.resource(config_schema={"experiment_name": str, "mlflow_tracking_uri": str})
     def run(context: dg.InitResourceContext) -> Iterator[Any]:
+        import mlflow
+        from dagster_mlflow import mlflow_tracking
+
         prepare_store(settings.mlflow_tracking_uri, EXPERIMENT, Path(settings.var_dir) / "mlflow" / "artifacts")
         start: Any = mlflow_tracking.resource_fn  # typed as taking nothing, which a beta may be forgiven
         try:
@@ -91,6 +95,19 @@ def mlflow_resource(settings: Settings) -> dg.ResourceDefinition:
             mlflow.end_run()
 
     return run.configured({"experiment_name": EXPERIMENT, "mlflow_tracking_uri": settings.mlflow_tracking_uri})
+
+
+def _end_mlflow(context: dg.HookContext, events: Sequence[dg.DagsterEvent]) -> Any:
+    from dagster_mlflow import end_mlflow_on_run_finished as theirs
+
+    hook: Any = theirs.hook_fn
+    return hook(context, events)
+
+
+end_mlflow_on_run_finished = dg.HookDefinition(
+    name="end_mlflow_on_run_finished", hook_fn=_end_mlflow, required_resource_keys={"mlflow"}
+)
+"""dagster-mlflow's hook of that name: the MLflow run ends as the step ended."""
 
 
 def resources_of(settings: Settings) -> dict[str, Any]:

@@ -2,15 +2,17 @@
 
 MLflow keeps the account; scorers never ask it. They read the model folder, where `publish_champion`
 puts the pointer, so that a registry that is down delays a promotion and nothing else.
+
+MLflow is imported when a client is made: an asset that is given a registry names its type without it.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.tracking import MlflowClient
 
 MODEL_NAME = "fraud"
 CHAMPION = "champion"
@@ -37,17 +39,23 @@ def prepare_store(tracking_uri: str, experiment: str, artifacts: Path) -> None:
     """
     if tracking_uri.startswith(SQLITE):
         Path(tracking_uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
-    client = MlflowClient(tracking_uri)
+    client = _client(tracking_uri)
     if client.get_experiment_by_name(experiment) is None:
         local = tracking_uri.startswith(SQLITE)
         client.create_experiment(experiment, artifacts.resolve().as_uri() if local else None)
+
+
+def _client(tracking_uri: str) -> "MlflowClient":
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(tracking_uri)
 
 
 class ModelRegistry:
     """Versions of one registered model."""
 
     def __init__(self, tracking_uri: str, name: str = MODEL_NAME) -> None:
-        self._client = MlflowClient(tracking_uri)
+        self._client = _client(tracking_uri)
         self.name = name
 
     def register(self, run_id: str, model_version: str, tags: Mapping[str, str]) -> Registered:
@@ -73,6 +81,8 @@ class ModelRegistry:
 
     def champion(self) -> Registered:
         """Raises NoChampion."""
+        from mlflow.exceptions import MlflowException
+
         try:
             return _registered(self._client.get_model_version_by_alias(self.name, CHAMPION))
         except MlflowException as error:
@@ -86,16 +96,18 @@ class ModelRegistry:
         uri = self._client.get_model_version_download_uri(self.name, str(number))
         return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder)))
 
-    def _find(self, model_version: str) -> ModelVersion | None:
+    def _find(self, model_version: str) -> "ModelVersion | None":
         found = self._client.search_model_versions(f"name='{self.name}' and tags.model_version='{model_version}'")
         return found[0] if found else None
 
     def _ensure_model(self) -> None:
+        from mlflow.exceptions import MlflowException
+
         try:
             self._client.get_registered_model(self.name)
         except MlflowException:
             self._client.create_registered_model(self.name)
 
 
-def _registered(version: ModelVersion) -> Registered:
+def _registered(version: "ModelVersion") -> Registered:
     return Registered(int(version.version), version.tags.get("model_version", ""), version.run_id or "")

@@ -20,8 +20,8 @@ from fraud_assets.stores.history import HistoryReader
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.schemas import LogPosition, from_events
 from fraud_assets.training import store
+from fraud_assets.training.as_of import AS_OF_FOLDER
 from fraud_assets.training.dataset import TrainingSet, training_set, window_as_of
-from fraud_assets.training.run import AS_OF_FOLDER
 from tests.history import LABEL_DELAY_DAYS, LAST_DAY, Past
 
 pytestmark = [

@@ -9,10 +9,11 @@ import pytest
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.models.artifact import publish_champion, read_champion
 from fraud_assets.models.manifest import MODEL_FILE, Definitions
+from fraud_assets.training.as_of import latest_model
 from fraud_assets.training.dataset import TrainingSet, training_set, window_as_of
 from fraud_assets.training.fit import fit, thinned
 from fraud_assets.training.gates import loads_and_agrees, ranks_better_than_chance, spares_good_customers
-from fraud_assets.training.run import Trained, latest_model, train
+from fraud_assets.training.run import Trained, train
 from fraud_assets.training.split import TooShort, temporal_split
 from fraud_assets.training.threshold import CostTable, cheapest_threshold
 from fraud_assets.training.tune import Budget, Range, SearchSpace

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from fraud_assets.training import store
+from fraud_assets.training.as_of import AS_OF_FOLDER, reference_as_of
 from fraud_assets.training.dataset import ROW_COLUMNS, TrainingSet, Window
-from fraud_assets.training.run import AS_OF_FOLDER, reference_as_of
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from fraud_assets.monitoring.day import vectors_of_day
 from fraud_assets.monitoring.drift import DRIFTED, MAX_DRIFTED_SHARE, Drift, Moved, Sample, drift_between, of_the_clock
 from fraud_assets.settings import Settings
 from fraud_assets.training import store
-from fraud_assets.training.run import reference_as_of
+from fraud_assets.training.as_of import reference_as_of
 
 CHECK = "drift_within_bounds"
 # The lineage shows the training sets of a week, as often as one is due; an older one serves where there is no other.

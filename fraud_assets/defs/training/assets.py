@@ -1,22 +1,18 @@
 """From labelled history to the champion: training set, model, promotion."""
 
 import dagster as dg
-from dagster_mlflow import end_mlflow_on_run_finished
 
 from fraud_assets.defs.metadata import bars
 from fraud_assets.defs.partitions import before_as_of, daily, fresh_within, start_ms
-from fraud_assets.defs.resources import LakeResource
+from fraud_assets.defs.resources import LakeResource, end_mlflow_on_run_finished
 from fraud_assets.defs.results import Result
-from fraud_assets.defs.training.model_run import log_model
-from fraud_assets.defs.training.study import study_metadata
 from fraud_assets.models.artifact import publish_champion
 from fraud_assets.settings import Settings
 from fraud_assets.stores.registry import ModelRegistry
 from fraud_assets.training import store
+from fraud_assets.training.as_of import latest_model
 from fraud_assets.training.dataset import training_set as training_set_as_of
 from fraud_assets.training.dataset import window_as_of
-from fraud_assets.training.run import latest_model, train
-from fraud_assets.training.tune import Budget
 
 GROUP = "training"
 OWNER = "team:fraud-ml"
@@ -65,6 +61,12 @@ def training_set(context: dg.AssetExecutionContext, lake: LakeResource, settings
 )
 def fraud_model(context: dg.AssetExecutionContext) -> Result:
     """XGBoost tuned on the training set of the same day, with manifest and golden vectors; logged and registered."""
+    # Here, for they bring XGBoost, Optuna and MLflow: four seconds that no other command should wait for.
+    from fraud_assets.defs.training.model_run import log_model
+    from fraud_assets.defs.training.study import study_metadata
+    from fraud_assets.training.run import train
+    from fraud_assets.training.tune import Budget
+
     lake, settings = context.resources.lake, context.resources.settings
     found = store.load(lake.training_uri, context.partition_key)
     budget = Budget(settings.tuning_trials, settings.tuning_timeout_s)

@@ -7,8 +7,8 @@ import dagster as dg
 from fraud_assets.defs.resources import LakeResource
 from fraud_assets.models.manifest import Definitions
 from fraud_assets.settings import Settings
+from fraud_assets.training.as_of import latest_model, manifest_of
 from fraud_assets.training.gates import Verdict, loads_and_agrees, ranks_better_than_chance, spares_good_customers
-from fraud_assets.training.run import latest_model, manifest_of
 
 Gate = Callable[[Mapping[str, float]], Verdict]
 

@@ -1,20 +1,21 @@
 """One training as one MLflow run, and each trial of its study as a run nested in it."""
 
 from pathlib import Path
-from typing import Any
-
-from mlflow.entities import Metric, Param, RunTag
-from mlflow.tracking import MlflowClient
+from typing import TYPE_CHECKING, Any
 
 from fraud_assets.stores.registry import ARTIFACT_PATH, ModelRegistry
-from fraud_assets.training.run import Trained
 from fraud_assets.training.tune import State, Study, Trial
+
+if TYPE_CHECKING:  # Dagster imports every module under defs, and these take seconds
+    from mlflow.tracking import MlflowClient
+
+    from fraud_assets.training.run import Trained
 
 # What MLflow's own list shows beside each trial.
 _STATUS = {State.COMPLETE: "FINISHED", State.PRUNED: "KILLED", State.FAILED: "FAILED"}
 
 
-def log_model(mlflow: Any, registry: ModelRegistry, trained: Trained, model_dir: Path) -> int:
+def log_model(mlflow: Any, registry: ModelRegistry, trained: "Trained", model_dir: Path) -> int:
     """Parameters, metrics, every trial and the artifact; then the registered version's number."""
     manifest, fitted = trained.manifest, trained.fitted
     mlflow.log_params(
@@ -31,8 +32,10 @@ def log_model(mlflow: Any, registry: ModelRegistry, trained: Trained, model_dir:
     return registry.register(run.run_id, manifest.model_version, tags).number
 
 
-def log_trials(client: MlflowClient, experiment_id: str, parent_run_id: str, study: Study) -> None:
+def log_trials(client: "MlflowClient", experiment_id: str, parent_run_id: str, study: Study) -> None:
     """One finished run each. By the client, so that the parent stays the active run."""
+    from mlflow.entities import Metric, Param, RunTag
+
     for trial in study.trials:
         run = client.create_run(
             experiment_id, run_name=f"trial {trial.number}", tags={"mlflow.parentRunId": parent_run_id}

@@ -36,10 +36,13 @@ def assigned(*consumers: Consumer) -> list[list[int]]:
     return held
 
 
-def wait_for_shares(consumers: list[Consumer], sizes: list[int]) -> None:
+def wait_for_shares(consumers: list[Consumer], sizes: list[int]) -> list[list[int]]:
+    """The partitions of each member, once the shares are of these sizes."""
     poll_until(lambda: sorted(map(len, assigned(*consumers))) == sorted(sizes), f"shares {sizes}")
-    held = [partition for share in assigned(*consumers) for partition in share]
+    shares = assigned(*consumers)
+    held = [partition for share in shares for partition in share]
     assert sorted(held) == list(range(sum(sizes))), "each partition has exactly one owner"
+    return shares
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -48,12 +51,15 @@ def test_members_share_the_partitions_and_hand_them_over_when_one_leaves(kafka: 
     settings = {"partition_assignment_strategy": strategy}
 
     first = join(kafka, topic, group, **settings)
-    wait_for_shares([first], [4])
+    assert wait_for_shares([first], [4]) == [[0, 1, 2, 3]]
     second = join(kafka, topic, group, **settings)
-    wait_for_shares([first, second], [2, 2])
+    one, other = wait_for_shares([first, second], [2, 2])
+    assert {*one, *other} == {0, 1, 2, 3}
+    left_at = time.monotonic()
     second.close()
 
-    wait_for_shares([first], [4])
+    assert wait_for_shares([first], [4]) == [[0, 1, 2, 3]]
+    assert time.monotonic() - left_at < SESSION_S - 1, "it said goodbye; nobody waits for its session to end"
 
 
 def test_a_group_resumes_at_its_committed_offset(kafka: Kafka) -> None:

@@ -35,7 +35,9 @@ def test_it_refuses_to_listen_on_anything_but_a_loopback_address(tmp_path: Path,
 
 def test_it_says_loudly_what_it_is_not(tmp_path: Path) -> None:
     with running(["broker"], tmp_path) as stack:
-        poll_until(lambda: "DEVELOPMENT BROKER, NOT KAFKA" in stack.log("broker").read_text(), "the notice")
+        said = poll_until(lambda: stack.log("broker").read_text(), "the broker says something")
+
+    assert "DEVELOPMENT BROKER, NOT KAFKA" in said
 
 
 def test_a_second_broker_on_the_same_data_is_refused(tmp_path: Path) -> None:

@@ -5,16 +5,19 @@ exactly as long as the engine asked for.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fraud_assets.engine.plan import Ints
+from fraud_assets.engine.request import RequestReader
 from fraud_assets.engine.state import MAX_POSITIONS, BadState, StateEngine
-from fraud_assets.engine.tile_kernels import RECENT
+from fraud_assets.engine.tile_kernels import FORMAT_VERSION, RECENT
+from fraud_assets.features.layout import Acc, AccSpec
 from fraud_assets.features.registry import Registry
 from fraud_assets.features.sources import Source
 from tests.domains.deals import DEALS, PINGS, SIGNED, TRAITS, Deal, Event, Flavour, Ping, Trait, Verdict
@@ -23,32 +26,54 @@ from tests.parity.executions import Reader, Stream
 from tests.parity.strategies import ARRIVAL_START_MS, Logged
 
 SENTINEL, GUARD = 0x5A, 4096
+VERSION = bytes([FORMAT_VERSION])
 
 
-class Guarded:
-    """An engine whose scratch arrays lie between sentinels."""
+class Sentinels:
+    """Arrays that lie between sentinels."""
 
-    def __init__(self, engine: StateEngine) -> None:
-        self.engine = engine
-        self._whole: list[np.ndarray] = []
-        engine._head = self._between(len(engine._head), np.int64)
-        engine._scratch = self._between(len(engine._scratch), np.int64)
-        engine._reserve = self._reserve  # type: ignore[method-assign]  # no growth beyond what is asked for
+    def __init__(self) -> None:
+        self._whole: dict[str, np.ndarray] = {}
 
-    def _between(self, size: int, dtype: type) -> np.ndarray:
+    def between(self, name: str, size: int, dtype: npt.DTypeLike) -> np.ndarray:
         whole: np.ndarray = np.full(size + 2 * GUARD, SENTINEL, dtype)
-        self._whole.append(whole)
+        self._whole[name] = whole
         return whole[GUARD : GUARD + size]
 
-    def _reserve(self, size: int, rows: int) -> None:
-        engine = self.engine
-        del self._whole[2:]
-        engine._out = self._between(size, np.uint8)
-        engine._tiles = self._between(engine._widest * (max(engine._max_tiles) + rows + 1), np.int64)
+    def instead_of(self, name: str, array: np.ndarray) -> np.ndarray:
+        return self.between(name, len(array), array.dtype)
 
-    def assert_untouched(self) -> None:
-        for whole in self._whole:
-            assert (whole[:GUARD] == SENTINEL).all() and (whole[-GUARD:] == SENTINEL).all()
+    @property
+    def untouched(self) -> bool:
+        """Every sentinel is what it was."""
+        return all(
+            (whole[:GUARD] == SENTINEL).all() and (whole[-GUARD:] == SENTINEL).all() for whole in self._whole.values()
+        )
+
+
+def guarded_engine(engine: StateEngine) -> Sentinels:
+    """An engine that folds and merges between sentinels, in arrays as long as it asks for."""
+    found = Sentinels()
+
+    def reserve(size: int, rows: int) -> None:
+        engine._out = found.between("out", size, np.uint8)
+        engine._tiles = found.between("tiles", engine._widest * (max(engine._max_tiles) + rows + 1), np.int64)
+
+    engine._head = found.instead_of("head", engine._head)
+    engine._scratch = found.instead_of("scratch", engine._scratch)
+    engine._reserve = reserve  # type: ignore[method-assign]  # no growth beyond what is asked for
+    return found
+
+
+def guarded_reader(reader: RequestReader) -> Sentinels:
+    """A reader that reads between sentinels."""
+    found = Sentinels()
+    head, *rest = (found.instead_of(f"scratch {n}", array) for n, array in enumerate(reader._scratch))
+    reader._scratch = (head, *rest)
+    reader._values = found.instead_of("values", reader._values)
+    reader._status = found.instead_of("status", reader._status)
+    reader._ages = found.instead_of("ages", reader._ages)
+    return found
 
 
 class Target:
@@ -60,7 +85,7 @@ class Target:
         self.stream.fold(order[:-12])
         self.reader = Reader(self.stream.plan)
         self.owners = [("actor", "a0"), ("pair", "a0|p0")]
-        self.guards = {name: Guarded(engine) for name, engine in self.stream.engines.items()}
+        self.guards = [*map(guarded_engine, self.stream.engines.values()), guarded_reader(self.reader.reader)]
         self.rows: dict[str, Ints] = {}
         for name, key in self.owners:
             late = [
@@ -73,8 +98,12 @@ class Target:
     def state(self, owner: tuple[str, str]) -> bytes:
         return self.stream.states[owner]
 
+    @property
+    def nothing_written_elsewhere(self) -> bool:
+        return all(guard.untouched for guard in self.guards)
+
     def attack(self, owner: tuple[str, str], packed: bytes) -> int:
-        """Run everything on `packed`; returns how many calls took it for a state."""
+        """Run everything on `packed`; returns how many calls took it for a state. None may write elsewhere."""
         name, good = owner[0], self.state(owner)
         engine, groups = self.stream.engines[name], self.reader.service.groups
         states = [packed if group.name == name else None for group in groups]
@@ -95,7 +124,7 @@ class Target:
                 pass
             else:
                 accepted += 1
-            self.guards[name].assert_untouched()
+            assert self.nothing_written_elsewhere
         tally.count("attacks on states", len(calls))
         return accepted
 
@@ -172,6 +201,8 @@ def test_flipped_bytes_write_nowhere_else_and_end(target: Target, data: st.DataO
         broken[place] = byte
     target.attack(owner, bytes(broken))
 
+    assert target.nothing_written_elsewhere
+
 
 @tally.examples(150)
 @given(data=st.data())
@@ -187,21 +218,85 @@ def test_hostile_numbers_write_nowhere_else_and_end(target: Target, data: st.Dat
     cut = data.draw(st.integers(0, 12))
     target.attack(owner, whole[:place] + spliced + whole[place + cut :])
 
+    assert target.nothing_written_elsewhere
+
 
 @pytest.mark.parametrize("count", [2**62, 2**62 + 1, 2**61, 2**63 - 1, -1, MAX_POSITIONS + 1])
 def test_a_count_of_positions_beyond_the_head_is_refused(target: Target, count: int) -> None:
     """2**62 pairs doubled overflow into 0 pairs, and their ids would be written far away."""
-    assert target.attack(("actor", "a0"), bytes([1]) + zigzag(count) + bytes(200)) == 0
+    assert target.attack(("actor", "a0"), VERSION + zigzag(count) + bytes(200)) == 0
 
 
 def test_a_full_position_refuses_another_partition(target: Target) -> None:
     """No log of ours has so many partitions, but bytes can say so; the head has room for no more."""
     engine, whole = target.stream.engines["actor"], target.state(("actor", "a0"))
     body = whole[head_size(whole) :]
-    full = bytes([1]) + zigzag(MAX_POSITIONS) + b"".join(zigzag(2**40 + n) + b"\0" for n in range(MAX_POSITIONS))
+    full = VERSION + zigzag(MAX_POSITIONS) + b"".join(zigzag(2**40 + n) + b"\0" for n in range(MAX_POSITIONS))
+    packed = full + bytes(8 * RECENT) + body
+
+    # Whole, and read as such, until a fold or a merge would add to it.
+    assert len(engine.at_rest(packed)) == len(engine.group.group.units)
     with pytest.raises(BadState):
-        engine.fold(full + bytes(8 * RECENT) + body, target.rows["actor"])
-    target.attack(("actor", "a0"), full + bytes(8 * RECENT) + body)
+        engine.fold(packed, target.rows["actor"])
+    assert target.attack(("actor", "a0"), packed) == 2  # at rest, and read
+
+
+@pytest.mark.parametrize("name", ["actor", "pair"])
+def test_more_tiles_than_a_window_can_hold_are_refused(target: Target, name: str) -> None:
+    """Each is a good tile and none has expired; a fold and a merge have no room to decode so many."""
+    engine = target.stream.engines[name]
+    owner = next(owner for owner in target.owners if owner[0] == name)
+
+    assert target.attack(owner, flooded(engine, 2)) == 7
+    assert target.attack(owner, flooded(engine, 2 * max(engine._max_tiles))) <= 3
+
+
+@pytest.mark.parametrize("acc", [Acc.DISTINCT, Acc.MODE, Acc.PROFILE], ids=lambda acc: acc.name)
+def test_an_accumulator_that_holds_more_than_it_has_room_for_is_refused(target: Target, acc: Acc) -> None:
+    """All it says it holds is there; one more than room is refused before it is written anywhere."""
+    engine = target.stream.engines["actor"]
+
+    assert target.attack(("actor", "a0"), flooded(engine, 2, {acc: 0})) == 7
+    assert target.attack(("actor", "a0"), flooded(engine, 2, {acc: 1})) == 1  # `position` reads the head alone
+
+
+def flooded(engine: StateEngine, tiles: int, beyond: Mapping[Acc, int] | None = None) -> bytes:
+    """A state that heard of no event and holds that many tiles in each window, empty ones.
+
+    beyond: accumulators that are full instead, and by how many too full.
+    """
+    found = VERSION + zigzag(0) + bytes(8 * RECENT)
+    for unit in engine.group.group.units:
+        found += zigzag(ARRIVAL_START_MS) + zigzag(0)
+        for window, specs in unit.windows.items():
+            count = 1 if window.is_lifetime else tiles
+            empty = b"".join(content(spec, (beyond or {}).get(spec.acc)) for spec in specs.values())
+            first = 0 if window.is_lifetime else ARRIVAL_START_MS // window.tile_ms
+            head, last = zigzag(first) + empty + (zigzag(1) + empty) * (count - 2), zigzag(1) + empty
+            if count == 1:
+                head, last = b"", zigzag(first) + empty
+            found += (
+                zigzag(count) + zigzag(count - 1) + len(head).to_bytes(2, "little") + len(last).to_bytes(2, "little")
+            )
+            found += head + last
+    return found
+
+
+def content(spec: AccSpec, beyond: int | None) -> bytes:
+    """An accumulator's bytes: empty, or full and that many more. Sets hold one more than their cap, as a sign of more."""
+    fields = len(spec.inputs)
+    match spec.acc:
+        case Acc.SQUARES:
+            return bytes(2)
+        case Acc.DISTINCT if beyond is not None:
+            return zigzag(spec.cap + 1 + beyond) + b"".join((n << 40).to_bytes(8, "little") for n in range(spec.cap))
+        case Acc.MODE if beyond is not None:
+            return zigzag(spec.cap + 1 + beyond) + b"".join(zigzag(n) + zigzag(1) for n in range(spec.cap))
+        case Acc.PROFILE if beyond is not None:
+            versions = (spec.width - 1) // (3 + fields) + beyond
+            return zigzag(versions) + b"".join(zigzag(n) + bytes(16) + bytes(fields) for n in range(versions))
+        case _:
+            return bytes(1)
 
 
 def head_size(packed: bytes) -> int:

@@ -1,11 +1,6 @@
 """The code location loads, its graph is the reviewed one, and a backfill works from the command line."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,8 +11,9 @@ import pytest
 from fraud_assets.definitions import defs
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.stores.lake import Lake
+from tests.defs.commands import Place, make_place
 from tests.defs.graph import asset_graph
-from tests.history import FIRST_DAY, LABEL_DELAY_DAYS, Past, make_past
+from tests.history import FIRST_DAY
 
 SNAPSHOT = Path(__file__).parent / "asset_graph.json"
 
@@ -88,49 +84,32 @@ def test_a_nightly_schedule_asks_for_its_day(definitions: dg.Definitions, name: 
 
 
 @pytest.fixture
-def place(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Past, Path, dict[str, str]]:
-    """A state folder with a small history, and a Dagster instance of its own."""
-    past = make_past(tmp_path / "var", rate_per_day=60, facts=False)
-    home = tmp_path / "dagster"
-    home.mkdir()
-    shutil.copy(root / "dagster.yaml", home)
-    env = {
-        **os.environ, "DAGSTER_HOME": str(home), "FRAUD_VAR_DIR": str(past.folder), "PYTHONPATH": str(root),
-        "FRAUD_LABEL_DELAY_DAYS": str(LABEL_DELAY_DAYS), "DAGSTER_DISABLE_TELEMETRY": "yes", "DO_NOT_TRACK": "1",
-    }  # fmt: skip
-    for name in ("FRAUD_LAKE_URI", "FRAUD_MODEL_DIR", "MLFLOW_TRACKING_URI"):
-        env.pop(name, None)
-    return past, home, env
-
-
-def run(arguments: Sequence[str], env: Mapping[str, str], root: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "dagster", *arguments], env=env, cwd=root, capture_output=True, text=True, check=False
-    )
+def place(tmp_path: Path, root: Path) -> Place:
+    return make_place(tmp_path, root)
 
 
 @pytest.mark.timeout(600)  # two command lines, each of which imports everything
 def test_a_range_of_days_is_one_run_from_the_command_line_and_repeating_it_changes_nothing(
-    place: tuple[Past, Path, dict[str, str]], root: Path
+    place: Place,
 ) -> None:
-    past, home, env = place
+    past = place.past
     command = [
         "asset", "materialize", "-m", "fraud_assets.definitions", "--select", "transactions,labels,label_facts,account_recency",
         "--partition-range", f"{FIRST_DAY}...2026-10-04",
     ]  # fmt: skip
 
-    done = run(command, env, root)
+    done = place.dagster(command)
     assert done.returncode == 0, done.stderr[-3000:]
     facts = past.lake.scan("label_facts")
     table = past.folder / "features" / "account_recency"
     first = {path.parent.name: path.read_bytes() for path in table.glob("*/*.parquet")}
-    again = run(command, env, root)
+    again = place.dagster(command)
 
     assert again.returncode == 0, again.stderr[-3000:]
     assert facts.num_rows > 0
     assert Lake(past.folder / "lake").scan("label_facts").equals(facts)
     assert {path.parent.name: path.read_bytes() for path in table.glob("*/*.parquet")} == first
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    with dg.DagsterInstance.from_config(str(place.home)) as instance:
         assert len(instance.get_runs()) == 2
         made = instance.get_materialized_partitions(dg.AssetKey("account_recency"))
     assert len(made) == len(first) == 4

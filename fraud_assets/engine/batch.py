@@ -253,7 +253,7 @@ def _run_group(
     service: ServicePlan, log: Log, spine: Spine, layout: GroupLayout, table: EventTable, to: Targets, pool: ThreadPoolExecutor
 ) -> None:  # fmt: skip
     """Compute a group's values, shards of keys side by side."""
-    rows = GroupRows(service.engine, log, spine, layout.group, table, layout.inputs, pool)
+    rows = GroupRows(service.engine, log, spine, layout.group, table, layout.input_rows, pool)
     scratch = Scratch()
 
     def run_shard(shard: int) -> None:

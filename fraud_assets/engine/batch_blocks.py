@@ -4,7 +4,7 @@
 after that happens inside the second-level cache.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +18,7 @@ from fraud_assets.engine import batch_sorting as sorting
 from fraud_assets.engine.batch_shards import EventTable, Shards, joined
 from fraud_assets.engine.plan import EnginePlan, GroupPlan, Ints
 from fraud_assets.engine.prepare import Columns
-from fraud_assets.features.layout import Input
+from fraud_assets.features.layout import Input, InputKey
 
 if TYPE_CHECKING:
     from fraud_assets.engine.batch import Log, Spine
@@ -33,12 +33,12 @@ class GroupRows:
     """One group's events, in log order, and reads, cut into shards of keys."""
 
     def __init__(
-        self, plan: EnginePlan, log: "Log", spine: "Spine", group: GroupPlan, table: EventTable, inputs: Iterable[Input],
-        pool: ThreadPoolExecutor,
+        self, plan: EnginePlan, log: "Log", spine: "Spine", group: GroupPlan, table: EventTable,
+        input_rows: Mapping[InputKey, int], pool: ThreadPoolExecutor,
     ) -> None:  # fmt: skip
         self.plan, self.log, self.spine, self.group, self.table = plan, log, spine, group, table
         # Row of a block's values of each input; row 0 is the time.
-        self.places = {key: row for row, key in enumerate(dict.fromkeys(item.key() for item in inputs), start=1)}
+        self.places = input_rows
         self.sources = [log.columns[source.name] for source in group.sources if source.name in log.columns]
         self.read_keys = spine.scored.keys(group.group.entity)
         # A spine of the group's only source reads at each event, so reads are sorted as events are.
@@ -49,8 +49,8 @@ class GroupRows:
             and bool(sorting.ascending(spine.rank))
         )
         self.bits = min(MOST_SHARD_BITS, max(0, (len(spine) // SHARD_READS).bit_length()))
-        by_rank = self._chain_order() if spine.rank is None else spine.rank
-        self.reads = Shards(self.read_keys, _order(by_rank), self.bits, pool)
+        in_log_order = np.arange(len(spine), dtype=np.int64) if self.mirrored else _order(self._read_ranks())
+        self.reads = Shards(self.read_keys, in_log_order, self.bits, pool)
         self.events = self.reads
         if not self.mirrored:
             keys = joined([columns.keys(group.group.entity) for columns in self.sources])
@@ -67,8 +67,10 @@ class GroupRows:
             found.append((int(first), table.rows[name], np.array(wanted, np.int64)))
         return found
 
-    def _chain_order(self) -> Ints:
-        """Positions that are nested have ascending sums."""
+    def _read_ranks(self) -> Ints:
+        """What to order reads by; positions that are nested have ascending sums."""
+        if self.spine.rank is not None:
+            return self.spine.rank
         assert self.spine.positions is not None
         return np.array(
             [sum(offset + 1 for offset in row.get(self.group.name, {}).values()) for row in self.spine.positions],
@@ -119,17 +121,17 @@ class GroupRows:
 
     def _sorted(self, shard: int, reads: Ints, keys: Ints, held: "_Held | None") -> "Block":
         """The reads and the events of their keys, by key. By position, events are ranked by the first read that holds them."""
-        table = np.full((1 << max(4, (2 * len(reads)).bit_length()), 2), -1, np.int64)
-        codes = np.empty(len(reads), np.int64)
-        n_keys = sorting.number_keys(keys, table, codes)
-        starts, by_key = _by_key(codes, n_keys)
+        table = np.full(1 << max(4, (2 * len(reads)).bit_length()), -1, np.int32)
+        numbers = np.empty(len(reads), np.int64)
+        n_keys = sorting.number_keys(keys, table, numbers)
+        starts, by_key = _by_key(numbers, n_keys)
         row_of, at = reads[by_key], self.events.of(shard)
         if self.mirrored:
             # Rows stand in log order, so they rank themselves.
             values = self._values(at, by_key)
             return Block(self, starts, row_of, row_of, values[0], starts, row_of, row_of, values)
         codes = np.empty(at.stop - at.start, np.int64)
-        sorting.find_keys(self.events.keys[at], table, codes)
+        sorting.find_keys(self.events.keys[at], keys, table, numbers, codes)
         events, places = _by_key(codes, n_keys)
         order, rd_time = self.events.items[at][places], self.spine.time[row_of]
         if held is None:
@@ -258,7 +260,7 @@ class Block:
         plan = self.rows.plan
         everything = sum(1 << plan.source_number(columns.source) for columns in self.rows.sources)
         if mask & everything == everything:
-            return BlockEvents(self, self.events, self.order, self.rank, self.values)
+            return BlockEvents(self, self.events, self.order, self.rank, self.values, self.rows.mirrored)
         events, places = np.empty_like(self.events), np.empty_like(self.order)
         at = np.arange(len(self.order), dtype=np.int64)
         kept = sorting.keep_sources(at, self.events, self.rows.source[self.order], mask, places, events)
@@ -269,11 +271,16 @@ class Block:
 class BlockEvents:
     """The events of some sources in a block, and what the windows of several views share of them."""
 
-    def __init__(self, block: Block, events: Ints, order: Ints, rank: Ints, values: Ints) -> None:
+    def __init__(
+        self, block: Block, events: Ints, order: Ints, rank: Ints, values: Ints, mirrored: bool = False
+    ) -> None:
         self.block, self.events, self.order, self.values = block, events, order, values
         self.time = values[0]
         self.applied, self.newest = np.empty(len(block), np.int64), np.empty(len(block), np.int64)
-        sorting.align_reads(events, block.reads, rank, self.time, block.rd_rank, self.applied, self.newest)
+        if mirrored:
+            sorting.align_with_events(events, self.time, self.applied, self.newest)
+        else:
+            sorting.align_reads(events, block.reads, rank, self.time, block.rd_rank, self.applied, self.newest)
         self.in_order = bool(ordered.all_in_order(events, self.time))
         self._links: dict[tuple[object, ...], tuple[Ints, Ints]] = {}
         self._ranked: dict[tuple[object, ...], tuple[Ints, Ints]] = {}

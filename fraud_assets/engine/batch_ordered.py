@@ -113,36 +113,6 @@ def running_squares(value, high, low, running):
 
 
 @kernel
-def totals_between(jobs, totals, low, applied, words):
-    """COUNT and SUM as differences of running totals. jobs (n, 3): row of `totals`, row of `low`, row of `words`.
-
-    A job with no totals (-1) counts every event.
-    """
-    for job in range(len(jobs)):
-        channel, lowest, out = jobs[job, 0], low[jobs[job, 1]], words[jobs[job, 2]]
-        if channel < 0:
-            for j in range(len(applied)):
-                out[j] = applied[j] - lowest[j]
-        else:
-            total = totals[channel]
-            for j in range(len(applied)):
-                out[j] = total[np.uint64(applied[j])] - total[np.uint64(lowest[j])]
-
-
-@kernel
-def squares_between(jobs, highs, lows, low, applied, words):
-    """SQUARES, two rows of `words`, as differences of 128-bit running totals. jobs: as for `totals_between`."""
-    for job in range(len(jobs)):
-        high_total, low_total, lowest = highs[jobs[job, 0]], lows[jobs[job, 0]], low[jobs[job, 1]]
-        high_out, low_out = words[jobs[job, 2]], words[jobs[job, 2] + 1]
-        for j in range(len(applied)):
-            end, start = np.uint64(applied[j]), np.uint64(lowest[j])
-            above, below = np.uint64(low_total[end]), np.uint64(low_total[start])
-            low_out[j] = np.int64(above - below)
-            high_out[j] = high_total[end] - high_total[start] - np.int64(above < below)
-
-
-@kernel
 def extremes_of_spans(op, value, longest, spans):
     """spans[l, e]: MIN or MAX of the 2**l events from e on, for every 2**l up to `longest`; nulls are left out.
 
@@ -166,23 +136,6 @@ def extremes_of_spans(op, value, longest, spans):
 
 
 @kernel
-def extremes_between(op, spans, log2, low, applied, windows, out):
-    """MIN or MAX of several windows: windows (n,) rows of `low`, out (n, n_reads). log2: (longest + 1,) whole part of it."""
-    nothing = np.int64(HIGHEST) if op == _MIN else np.int64(NULL)
-    for w in range(len(windows)):
-        lowest, to = low[windows[w]], out[w]
-        for j in range(len(applied)):
-            length = applied[j] - lowest[j]
-            if length == 0:
-                to[j] = nothing
-                continue
-            level = np.uint64(log2[np.uint64(length)])
-            row = spans[level]
-            a, b = row[np.uint64(lowest[j])], row[np.uint64(applied[j]) - (np.uint64(1) << level)]
-            to[j] = min(a, b) if op == _MIN else max(a, b)
-
-
-@kernel
 def extremes_so_far(op, events, reads, value, applied, out):
     """MIN or MAX of windows without end: out (n_reads,)."""
     for k in range(len(reads) - 1):
@@ -196,13 +149,11 @@ def extremes_so_far(op, events, reads, value, applied, out):
 
 
 @kernel
-def longest_window(low, windows, applied):
-    """Most events any of some windows holds."""
-    most = 0
-    for w in range(len(windows)):
-        lowest = low[windows[w]]
-        for j in range(len(applied)):
-            most = max(most, applied[j] - lowest[j])
+def longest_window(low, applied):
+    """Most events that a read's window holds."""
+    most = np.int64(0)
+    for j in range(len(applied)):
+        most = max(most, applied[j] - low[j])
     return most
 
 

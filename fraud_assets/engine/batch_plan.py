@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fraud_assets.engine.kernels import HIGHEST, NULL
 from fraud_assets.engine.plan import GroupPlan, Ints, ServicePlan
-from fraud_assets.features.layout import Acc, AccSpec, Input, OutSpec, Unit
+from fraud_assets.features.layout import Acc, AccSpec, Input, InputKey, OutSpec, Unit
 from fraud_assets.features.windows import Window
 
 SUMS = (Acc.COUNT, Acc.SUM)
@@ -61,65 +60,67 @@ class EventsPlan:
         job = self._sets.setdefault((place, *spec.key()), SetJob(spec, place))
         job.outs.append([int(out.kind), 0, 0, 0, fields, out.field, *rows])
 
-    def close(self, alone: bool) -> None:
-        """Give every word its row, once all outputs are known. alone: only one source has these events."""
+    def close(self, alone: bool, input_rows: Mapping[InputKey, int]) -> None:
+        """Give everything its row, once all outputs are known.
+
+        alone: only one source has these events. input_rows: row of a block's values of each input.
+        """
         self.sets = [(job.spec, job.place, _table(job.outs, 9)) for job in self._sets.values()]
+        self._lay_words()
+        self._lay_channels(alone, input_rows)
+
+    def _lay_words(self) -> None:
+        """Rows of words, for keys with late events."""
         self.rows: dict[tuple[object, ...], int] = {}
         self.height = 0
-        self._place_extremes()
-        self.totals: dict[tuple[object, ...], tuple[Input, int]] = {}
-        self.squares: dict[tuple[object, ...], tuple[Input, int]] = {}
-        total_jobs: list[list[int]] = []
-        square_jobs: list[list[int]] = []
-        for key, (spec, place) in self.specs.items():
-            if spec.acc not in EXTREMES:
-                item = spec.inputs[0]
-                channels, jobs = (self.totals, total_jobs) if spec.acc in SUMS else (self.squares, square_jobs)
-                every = alone and spec.acc is Acc.COUNT and _counts_all(item)
-                channel = -1 if every else channels.setdefault(item.key(), (item, len(channels)))[1]
-                jobs.append([channel, place, self._row(key, spec.width)])
-        self.total_jobs, self.square_jobs = _table(total_jobs, 3), _table(square_jobs, 3)
+        for key, (spec, _) in self.specs.items():
+            self.rows[key] = self.height
+            self.height += spec.width
         self.word_outs = _table([self._word_out(*item) for item in self._word_outs], 9)
-
-    def _place_extremes(self) -> None:
-        """Windows of one extreme stand in consecutive rows, for one pass fills them all."""
-        self.extremes: dict[tuple[object, ...], tuple[AccSpec, list[int], int]] = {}
-        wanted: dict[tuple[object, ...], list[tuple[tuple[object, ...], int, AccSpec]]] = {}
-        lifetime = [place.window.is_lifetime for place in self.places]
-        for key, (spec, place) in self.specs.items():
-            if spec.acc in EXTREMES and not lifetime[place]:
-                wanted.setdefault(spec.key(), []).append((key, place, spec))
-        for name, items in wanted.items():
-            self.extremes[name] = items[0][2], [place for _, place, _ in items], self.height
-            for key, _, _ in items:
-                self._row(key, 1)
-
-        self.n_extremes = self.height
-        self.lifetimes = [
-            (spec, self._row(key, 1))
-            for key, (spec, place) in self.specs.items()
-            if spec.acc in EXTREMES and lifetime[place]
-        ]
-        # What an extreme over nothing is, row by row: the value for a block without events.
-        empty = [HIGHEST if spec.acc is Acc.MIN else NULL for spec, places, _ in self.extremes.values() for _ in places]
-        self.nothing = np.array(empty, np.int64).reshape(-1, 1)
-
-    def _row(self, key: tuple[object, ...], width: int) -> int:
-        self.rows[key] = self.height
-        self.height += width
-        return self.rows[key]
 
     def _word_out(self, out: OutSpec, place: int, rows: list[int]) -> list[int]:
         a, b, c = (*[self.rows[(place, *spec.key())] for spec in out.accs], 0, 0)[:3]
         return [int(out.kind), a, b, c, out.accs[0].cap, out.field, *rows]
+
+    def _lay_channels(self, alone: bool, input_rows: Mapping[InputKey, int]) -> None:
+        """Running totals, sums of squares and extremes, for keys in order, and the outputs made of each."""
+        totals: dict[InputKey, int] = {}
+        squares: dict[InputKey, int] = {}
+        between: list[list[int]] = []
+        best: dict[tuple[object, ...], list[list[int]]] = {}
+        for out, place, rows in self._word_outs:
+            spec = out.accs[0]
+            if spec.acc in EXTREMES:
+                job = int(spec.acc), input_rows[spec.inputs[0].key()]
+                best.setdefault((out.window.is_lifetime, *job), []).append([int(out.kind), place, 0, 0, 0, *rows])
+                continue
+            channels: list[int] = []
+            for part in out.accs:
+                item = part.inputs[0]
+                if alone and part.acc is Acc.COUNT and _counts_all(item):
+                    channels.append(-1)
+                else:
+                    among = totals if part.acc in SUMS else squares
+                    channels.append(among.setdefault(item.key(), len(among)))
+            a, b, c = (*channels, 0, 0)[:3]
+            between.append([int(out.kind), place, a, b, c, *rows])
+        self.between = _table(between, 8)
+        self.total_rows = np.array([input_rows[key] for key in totals], np.int64)
+        self.square_rows = np.array([input_rows[key] for key in squares], np.int64)
+        self.windows = _table([[p.window.length_ms, p.window.tile_ms, p.lateness_ms] for p in self.places], 3)
+        ends = np.cumsum([0, *(len(outs) for outs in best.values())]).tolist()
+        jobs = [(key[0], [*key[1:], first, end]) for key, first, end in zip(best, ends, ends[1:], strict=False)]
+        self.extremes = _table([job for lifetime, job in jobs if not lifetime], 4)
+        self.lifetimes = _table([job for lifetime, job in jobs if lifetime], 4)
+        self.best_outs = _table([out for outs in best.values() for out in outs], 8)
 
     @property
     def inputs(self) -> Iterable[Input]:
         """Every input of every accumulator."""
         for spec, _ in self.specs.values():
             yield from spec.inputs
-        for spec, _, _ in self.sets:
-            yield from spec.inputs
+        for job in self._sets.values():
+            yield from job.spec.inputs
 
 
 def _counts_all(item: Input) -> bool:
@@ -193,6 +194,8 @@ class GroupLayout:
                 rows = [self.narrow.get(slot, -1), self.wide.get(slot, -1), self.ttls.index(ttl)]
                 if rows[:2] != [-1, -1]:
                     plan.add(out, lateness, rows)
+        inputs = (item.key() for plan in plans.values() for item in plan.inputs)
+        self.input_rows = {key: row for row, key in enumerate(dict.fromkeys(inputs), start=1)}
         for plan in plans.values():
-            plan.close(alone=plan.mask.bit_count() == 1)
+            plan.close(plan.mask.bit_count() == 1, self.input_rows)
         return list(plans.values())

@@ -214,8 +214,8 @@ def slide_sets(
     for k in range(len(reads) - 1):
         start, end = slot_starts[k], slot_starts[k + 1]
         for s in range(start, end):
-            initialise(op, tiles, s * width, width)
-        initialise(op, back, 0, width)
+            initialise(op, tiles, s * width)
+        initialise(op, back, 0)
         e, last, fresh, newest = events[k], start - 1, start, start - 1
         for j in range(reads[k], reads[k + 1]):
             while e < applied[j]:
@@ -235,7 +235,7 @@ def slide_sets(
                 if newest >= at:
                     copy_words(back, 0, tiles, newest * width, width)
                 else:
-                    initialise(op, back, 0, width)
+                    initialise(op, back, 0)
             while fresh > at:
                 fresh -= 1
                 copy_words(suffix, fresh * width, tiles, fresh * width, width)

@@ -60,29 +60,30 @@ def scatter_rows_to_shards(keys, order, bits, cursor, first, rows, columns, to):
 def number_keys(keys, table, codes):
     """Give every distinct key a number in order of first sight; returns how many.
 
-    table: (2**k, 2) int64, column 1 filled with -1; codes: (n,) out.
+    table: (2**k,) int32 of -1, where each key's first place will stand; codes: (n,) out.
     """
     mask, used = len(table) - 1, 0
     for i in range(len(keys)):
         at = mix63(keys[i]) & mask
-        while table[at, 1] >= 0 and table[at, 0] != keys[i]:
+        while table[at] >= 0 and keys[table[at]] != keys[i]:
             at = (at + 1) & mask
-        if table[at, 1] < 0:
-            table[at, 0], table[at, 1] = keys[i], used
+        if table[at] < 0:
+            table[at], codes[i] = i, used
             used += 1
-        codes[i] = table[at, 1]
+        else:
+            codes[i] = codes[table[at]]
     return used
 
 
 @kernel
-def find_keys(keys, table, codes):
-    """Numbers of keys already in the table; -1 for others."""
+def find_keys(sought, keys, table, numbers, codes):
+    """Numbers of keys that `number_keys` has put into the table; -1 for others. numbers: what it gave `keys`."""
     mask = len(table) - 1
-    for i in range(len(keys)):
-        at = mix63(keys[i]) & mask
-        while table[at, 1] >= 0 and table[at, 0] != keys[i]:
+    for i in range(len(sought)):
+        at = mix63(sought[i]) & mask
+        while table[at] >= 0 and keys[table[at]] != sought[i]:
             at = (at + 1) & mask
-        codes[i] = table[at, 1]
+        codes[i] = numbers[table[at]] if table[at] >= 0 else -1
 
 
 @allocating_kernel
@@ -190,6 +191,16 @@ def align_reads(events, reads, ev_rank, ev_time, rd_rank, applied, newest):
                 latest = max(latest, ev_time[e])
                 e += 1
             applied[j], newest[j] = e, latest
+
+
+@kernel
+def align_with_events(events, ev_time, applied, newest):
+    """The same where every event is a read too: each knows those before it."""
+    for k in range(len(events) - 1):
+        latest = NULL
+        for e in range(events[k], events[k + 1]):
+            applied[e], newest[e] = e, latest
+            latest = max(latest, ev_time[e])
 
 
 @kernel

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fraud_assets.engine import batch_distinct as distinct
 from fraud_assets.engine import batch_ordered as ordered
 from fraud_assets.engine import batch_outputs as outputs
+from fraud_assets.engine import batch_runs as runs
 from fraud_assets.engine import batch_sliding as sliding
 from fraud_assets.engine import batch_sorting as sorting
 from fraud_assets.engine.batch_blocks import Block, BlockEvents
@@ -116,20 +117,14 @@ class _Run:
     def __init__(self, plan: EventsPlan, block: Block, events: BlockEvents, made: Made) -> None:
         self.plan, self.block, self.events, self.made = plan, block, events, made
         self.array = made.scratch.array
-        self.words = self.array("words", (plan.height, len(block)))
         self.places = list(plan.places)
         self._slots: dict[int, _Slots] = {}
 
     def run(self) -> None:
         if self.events.in_order:
-            self._place_in_order()
-            self._words_in_order()
+            self._finish_runs()
         else:
             self._slide_words()
-        for matrix, target in ((self.made.narrow, outputs.NARROW), (self.made.wide, outputs.WIDE)):
-            outputs.finish_outputs(
-                self.plan.word_outs, self.words, self.block.rd_time, self.made.statuses, matrix, target
-            )
         for spec, place, outs in self.plan.sets:
             if not self.events.in_order or spec.acc in (Acc.MODE, Acc.PROFILE):
                 self._slide_sets(spec, place, outs)
@@ -140,50 +135,20 @@ class _Run:
 
     # ------------------------------------------------------------------------------- keys in order
 
-    def _place_in_order(self) -> None:
-        events, block = self.events, self.block
-        self.low, floor = self.array("low", (len(self.places), len(block))), self.array("floor", (len(block),))
-        for place, low in zip(self.places, self.low, strict=True):
-            tile_ms = place.window.tile_ms
-            if not tile_ms or not len(events):
-                ordered.first_places(block.reads, events.events, low)
-                continue
-            ascend = ordered.floors_of(
-                block.reads, block.rd_time, events.newest, place.window.length_ms, tile_ms, place.lateness_ms, floor,
-            )  # fmt: skip
-            put = ordered.places_in_order if ascend else ordered.places_of_any
-            put(block.reads, events.events, events.time, floor, events.applied, low)
-
-    def _words_in_order(self) -> None:
-        plan, events = self.plan, self.events
-        totals = self.array("totals", (len(plan.totals), len(events) + 1))
-        for item, channel in plan.totals.values():
-            ordered.running_totals(events.input(item), totals[channel])
-        ordered.totals_between(plan.total_jobs, totals, self.low, events.applied, self.words)
-        highs, lows = self.array("squares", (2, len(plan.squares), len(events) + 1))
-        for item, channel in plan.squares.values():
-            ordered.running_squares(events.input(item), highs[channel], lows[channel], np.empty(2, np.int64))
-        ordered.squares_between(plan.square_jobs, highs, lows, self.low, events.applied, self.words)
-        for spec, row in plan.lifetimes:
-            value = events.input(spec.inputs[0])
-            ordered.extremes_so_far(
-                int(spec.acc), events.events, self.block.reads, value, events.applied, self.words[row]
-            )
-        self._extremes()
-
-    def _extremes(self) -> None:
-        events = self.events
-        if not self.plan.extremes or not len(events):
-            self.words[: self.plan.n_extremes] = self.plan.nothing
-            return
-        ends = np.array([place for _, places, _ in self.plan.extremes.values() for place in places], np.int64)
-        longest = int(ordered.longest_window(self.low, ends, events.applied))
-        spans, log2 = self.array("spans", (max(1, longest.bit_length()), len(events))), log2_upto(longest)
-        for spec, places, row in self.plan.extremes.values():
-            value = events.input(spec.inputs[0])
-            ordered.extremes_of_spans(int(spec.acc), value, longest, spans)
-            words = self.words[row : row + len(places)]
-            ordered.extremes_between(int(spec.acc), spans, log2, self.low, events.applied, np.array(places), words)
+    def _finish_runs(self) -> None:
+        plan, events, block, made, array = self.plan, self.events, self.block, self.made, self.array
+        reads, size = (int(most) for most in runs.most_of_a_run(block.reads, events.events))
+        self.low = array("low", (len(self.places), len(block)))
+        log2 = log2_upto(size)
+        runs.finish_runs(
+            plan.windows, bool(plan.sets), plan.between, plan.total_rows, plan.square_rows, plan.extremes, plan.lifetimes, plan.best_outs,
+            log2, block.reads, events.events, events.values, events.applied, events.newest, block.rd_time,
+            made.statuses, self.low, made.narrow, made.wide,
+            array("run_reads", (len(block.reads),)), array("run_events", (len(block.reads),)),
+            array("run_applied", (reads,)), array("floor", (reads,)),
+            array("totals", (len(plan.total_rows) * (size + 1),)), array("squares", (2 * len(plan.square_rows) * (size + 1),)),
+            array("spans", ((int(log2[size]) + 1) * size,)), array("best", (reads,)), array("carry", (2,)),
+        )  # fmt: skip
 
     def _distinct(self, spec: AccSpec, place: int, outs: Ints) -> None:
         events, block, made = self.events, self.block, self.made
@@ -242,11 +207,14 @@ class _Run:
         return _Slots(slot, starts, low, int(slots))
 
     def _slide_words(self) -> None:
+        made, words = self.made, self.array("words", (self.plan.height, len(self.block)))
         for key, (spec, place) in self.plan.specs.items():
-            self._slide(spec, self._slots_of(place), self.plan.rows[key])
+            self._slide(spec, self._slots_of(place), self.plan.rows[key], words)
+        for matrix, target in ((made.narrow, outputs.NARROW), (made.wide, outputs.WIDE)):
+            outputs.finish_outputs(self.plan.word_outs, words, self.block.rd_time, made.statuses, matrix, target)
 
-    def _slide(self, spec: AccSpec, slots: _Slots, row: int) -> None:
-        events, block, words = self.events, self.block, self.words
+    def _slide(self, spec: AccSpec, slots: _Slots, row: int, words: Ints) -> None:
+        events, block = self.events, self.block
         value = events.input(spec.inputs[0])
         common = (events.events, block.reads, slots.slot, value, events.applied, slots.starts, slots.low)
         if spec.acc in SUMS:

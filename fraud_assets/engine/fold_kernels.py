@@ -129,11 +129,11 @@ def split_window(accs, first_acc, end_acc, raw, at, stride, floor, touched, spar
 
 
 @inlined
-def first_touched(units, u, rows, first_row, end_row, applied, tile_ms, floor):
+def first_touched(segments, s, rows, first_row, end_row, applied, tile_ms, floor):
     """The lowest tile that the rows change; above all tiles if none."""
     lowest = np.int64(HIGHEST)
     for i in range(first_row, end_row):
-        if listens(units, u, rows, applied, i):
+        if listens(segments, s, rows, applied, i):
             tile = tile_of(rows[i, ROW_TIME], tile_ms)
             if tile >= floor:
                 lowest = min(lowest, tile)
@@ -141,19 +141,19 @@ def first_touched(units, u, rows, first_row, end_row, applied, tile_ms, floor):
 
 
 @inlined
-def listens(units, u, rows, applied, i):
-    """Whether unit `u` folds row `i`: it is new, and of one of the unit's sources."""
-    return applied[i] and (units[u, 0] >> rows[i, ROW_SOURCE]) & 1
+def listens(segments, s, rows, applied, i):
+    """Whether segment `s` folds row `i`: it is new, and of one of the segment's sources."""
+    return applied[i] and (segments[s, 0] >> rows[i, ROW_SOURCE]) & 1
 
 
 @kernel
 def fold_state(
-    units,
+    segments,
     windows,
     accs,
     scored,
-    first_unit,
-    end_unit,
+    first_segment,
+    end_segment,
     raw,
     rows,
     first_row,
@@ -176,23 +176,25 @@ def fold_state(
     if raise_positions(rows, first_row, end_row, scored, head, applied) < 0:
         return TORN
     to = put_head(head, out)
-    for u in range(first_unit, end_unit):
+    for s in range(first_segment, end_segment):
         scratch[0], scratch[1] = NULL, 0
         if len(raw) > 0:
             at = get_number(raw, at, scratch, 0)
             at = get_number(raw, at, scratch, 1)
         newest, late = scratch[0], scratch[1]
         for i in range(first_row, end_row):
-            if listens(units, u, rows, applied, i):
+            if listens(segments, s, rows, applied, i):
                 newest = max(newest, rows[i, ROW_TIME])
-                for k in range(units[u, 3], units[u, 4]):
-                    late += expired(rows[i, ROW_TIME], newest, windows[k, 0], windows[k, 1], units[u, 1])
+                for k in range(segments[s, 2], segments[s, 3]):
+                    late += expired(rows[i, ROW_TIME], newest, windows[k, 0], windows[k, 1], segments[s, 1])
         to = put_number(out, to, newest)
         to = put_number(out, to, late)
-        for k in range(units[u, 3], units[u, 4]):
+        for k in range(segments[s, 2], segments[s, 3]):
             tile_ms, stride, first_acc, end_acc = windows[k, 1], windows[k, 2], windows[k, 3], windows[k, 4]
-            floor = expiry_floor(newest, windows[k, 0], tile_ms, units[u, 1]) if newest != NULL else np.int64(NO_FLOOR)
-            touched = first_touched(units, u, rows, first_row, end_row, applied, tile_ms, floor)
+            floor = (
+                expiry_floor(newest, windows[k, 0], tile_ms, segments[s, 1]) if newest != NULL else np.int64(NO_FLOOR)
+            )
+            touched = first_touched(segments, s, rows, first_row, end_row, applied, tile_ms, floor)
             one = end_row == first_row + 1
             count = nothing = np.int64(0)
             kept = (nothing, nothing, nothing, nothing, nothing, nothing)
@@ -204,7 +206,7 @@ def fold_state(
                 if at < 0:
                     return TORN
             for i in range(first_row, end_row):
-                if listens(units, u, rows, applied, i):
+                if listens(segments, s, rows, applied, i):
                     tile = touched if one else tile_of(rows[i, ROW_TIME], tile_ms)
                     if floor <= tile < HIGHEST:
                         place, count = find_tile(accs, first_acc, end_acc, tiles, count, stride, tile)
@@ -215,12 +217,12 @@ def fold_state(
 
 @kernel
 def fold_states(
-    units,
+    segments,
     windows,
     accs,
     scored,
-    first_unit,
-    end_unit,
+    first_segment,
+    end_segment,
     raw,
     starts,
     rows,
@@ -240,7 +242,7 @@ def fold_states(
     for i in range(len(starts) - 1):
         out_starts[i] = to
         size = fold_state(
-            units, windows, accs, scored, first_unit, end_unit, raw[starts[i] : starts[i + 1]], rows,
+            segments, windows, accs, scored, first_segment, end_segment, raw[starts[i] : starts[i + 1]], rows,
             row_starts[i], row_starts[i + 1], head, tiles, scratch, out[to:], applied,
         )  # fmt: skip
         if size < 0:

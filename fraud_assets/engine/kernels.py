@@ -76,15 +76,16 @@ def subtract_wide(w, o, high, low):
 
 
 @inlined
-def initialise(op, w, o, width):
-    """Write the identity: merging it changes nothing."""
+def initialise(op, w, o):
+    """Write the identity: merging it changes nothing. Of a set its count is enough; the rest is not defined."""
     if op == MIN:
         w[o] = HIGHEST
     elif op == MAX:
         w[o] = NULL
     else:
-        for k in range(width):
-            w[o + k] = 0
+        w[o] = 0
+        if op == SQUARES:
+            w[o + 1] = 0
 
 
 @inlined

@@ -32,22 +32,35 @@ def merge_heads(left, right, out):
 
 @kernel
 def merge_states(
-    units, windows, accs, first_unit, end_unit, left, right, left_head, right_head, head, tiles, tile, scratch, out
+    segments,
+    windows,
+    accs,
+    first_segment,
+    end_segment,
+    left,
+    right,
+    left_head,
+    right_head,
+    head,
+    tiles,
+    tile,
+    scratch,
+    out,
 ):
     """Merge two packed states of one entity that hold disjoint events; returns the size, or TORN."""
     a, b = get_head(left, left_head), get_head(right, right_head)
     if a < 0 or b < 0 or merge_heads(left_head, right_head, head) < 0:
         return TORN
     to = put_head(head, out)
-    for u in range(first_unit, end_unit):
+    for s in range(first_segment, end_segment):
         a = get_number(left, get_number(left, a, scratch, 0), scratch, 1)
         b = get_number(right, get_number(right, b, scratch, 2), scratch, 3)
         newest = max(scratch[0], scratch[2])
         to = put_number(out, put_number(out, to, newest), scratch[1] + scratch[3])
-        for k in range(units[u, 3], units[u, 4]):
+        for k in range(segments[s, 2], segments[s, 3]):
             stride, first_acc, end_acc = windows[k, 2], windows[k, 3], windows[k, 4]
             floor = (
-                expiry_floor(newest, windows[k, 0], windows[k, 1], units[u, 1])
+                expiry_floor(newest, windows[k, 0], windows[k, 1], segments[s, 1])
                 if newest != NULL
                 else np.int64(NO_FLOOR)
             )

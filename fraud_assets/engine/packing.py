@@ -17,8 +17,8 @@ DISTINCT, MODE, LAST, PROFILE = int(Acc.DISTINCT), int(Acc.MODE), int(Acc.LAST),
 TORN = -1
 
 HASH_BYTES = 8
-# Bytes of a length within a window; no view's state of an entity may reach 64 KiB.
-LENGTH_BYTES = 2
+# Bytes of a length within a window; the registry refuses views whose window could outgrow them.
+LENGTH_BYTES = 3
 # Bytes of a 64-bit number at seven bits each.
 LONGEST_NUMBER = 10
 
@@ -202,8 +202,9 @@ def get_window_head(raw, at, words):
     at = skip_bytes(raw, get_number(raw, at, words, 1), 2 * LENGTH_BYTES)
     if at < 0 or words[1] < 0:
         return TORN
-    words[2] = np.int64(raw[at - 4]) | np.int64(raw[at - 3]) << 8
-    words[3] = np.int64(raw[at - 2]) | np.int64(raw[at - 1]) << 8
+    for k in range(LENGTH_BYTES):
+        words[2] |= np.int64(raw[at - 2 * LENGTH_BYTES + k]) << (8 * k)
+        words[3] |= np.int64(raw[at - LENGTH_BYTES + k]) << (8 * k)
     return at if at + words[2] + words[3] <= len(raw) else TORN
 
 

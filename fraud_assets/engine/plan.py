@@ -1,25 +1,28 @@
 """A registry compiled to flat integer arrays, which is all the kernels know of it.
 
-One `EnginePlan` for a registry: units, windows, accumulators and the inputs of every group's event
+One `EnginePlan` for a registry: units, segments, windows, accumulators and the inputs of every group's event
 row. One `ServicePlan` for a service: which output goes to which place of the value vector.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
 from fraud_assets.engine.kernels import ROW_INPUTS
 from fraud_assets.features.language import FeatureService
-from fraud_assets.features.layout import Acc, AccSpec, Input, OutSpec, RatioSpec, Unit
+from fraud_assets.features.layout import Acc, AccSpec, Input, OutSpec, RatioSpec, Segment, Unit
 from fraud_assets.features.registry import Group, Registry, UnknownFeature
 from fraud_assets.features.sources import Source
+from fraud_assets.features.windows import Window
 
 Ints = npt.NDArray[np.int64]
 
 # Columns of the tables below; the kernels index them by these names.
-UNIT_SOURCES, UNIT_LATENESS, UNIT_TTL, UNIT_WINDOWS, UNIT_WINDOWS_END = range(5)
+UNIT_SOURCES, UNIT_LATENESS, UNIT_TTL, UNIT_SEGMENT = range(4)
+SEG_SOURCES, SEG_LATENESS, SEG_WINDOWS, SEG_WINDOWS_END = range(4)
 WIN_LENGTH, WIN_TILE, WIN_STRIDE, WIN_ACCS, WIN_ACCS_END = range(5)
 ACC_OP, ACC_PLACE, ACC_COLUMN, ACC_CAP, ACC_FIELDS, ACC_WIDTH = range(6)
 OUT_KIND, OUT_A, OUT_B, OUT_C, OUT_CAP, OUT_FIELD, OUT_SLOT = range(7)
@@ -30,7 +33,7 @@ PARTITION_BITS = 20
 
 @dataclass(frozen=True)
 class GroupPlan:
-    """One view group: its rows' inputs and its range of the plan's tables.
+    """One view group: its rows' inputs and its ranges of the plan's tables.
 
     inputs: in row order, from column ROW_INPUTS. sources: registry numbers of the sources it folds.
     """
@@ -40,6 +43,8 @@ class GroupPlan:
     sources: tuple[Source, ...]
     first_unit: int
     end_unit: int
+    first_segment: int
+    end_segment: int
 
     @property
     def name(self) -> str:
@@ -57,8 +62,9 @@ class GroupPlan:
 class EnginePlan:
     """The registry as tables.
 
-    units (n, 5), windows (n, 5), accs (n, 6): int64; a unit's windows and a window's accumulators
-    are consecutive. Offsets of accumulators count words from the tile's first word, its number.
+    units (n, 4), segments (n, 4), windows (n, 5), accs (n, 6): int64. A group's segments are the parts of its
+    packed states; a segment's windows and a window's accumulators are consecutive, and each unit reads its
+    own from its segment. Offsets of accumulators count words from the tile's first word, its number.
     """
 
     def __init__(self, registry: Registry) -> None:
@@ -66,36 +72,44 @@ class EnginePlan:
         self.sources = registry.sources
         self._source_number = {source.name: number for number, source in enumerate(self.sources)}
         units: list[list[int]] = []
+        segments: list[list[int]] = []
         windows: list[list[int]] = []
         accs: list[list[int]] = []
-        self._places: dict[tuple[str, str, str, tuple[object, ...]], tuple[int, int]] = {}
+        self._places: dict[tuple[int, str, tuple[object, ...]], tuple[int, int]] = {}
+        self._unit_segment: dict[tuple[str, str], int] = {}
         groups = []
         for group in registry.groups:
-            first = len(units)
-            inputs = _RowInputs()
+            first_unit, first_segment, inputs = len(units), len(segments), _RowInputs()
+            for segment in group.segments:
+                for unit in segment.units:
+                    self._unit_segment[(unit.view.name, group.name)] = len(segments)
+                segments.append(self._add_segment(segment, len(segments), windows, accs, inputs))
             for unit in group.units:
-                units.append(self._add_unit(unit, group, windows, accs, inputs))
-            groups.append(GroupPlan(group, tuple(inputs.found), group.sources, first, len(units)))
+                number = self._unit_segment[(unit.view.name, group.name)]
+                ttl = NO_TTL if unit.view.ttl_ms is None else unit.view.ttl_ms
+                units.append([segments[number][SEG_SOURCES], unit.view.lateness_ms, ttl, number])
+            ranges = first_unit, len(units), first_segment, len(segments)
+            groups.append(GroupPlan(group, tuple(inputs.found), group.sources, *ranges))
         self.groups = tuple(groups)
-        self.units = _table(units, 5)
+        self.units = _table(units, 4)
+        self.segments = _table(segments, 4)
         self.windows = _table(windows, 5)
         self.accs = _table(accs, 6)
 
-    def _add_unit(
-        self, unit: Unit, group: Group, windows: list[list[int]], accs: list[list[int]], inputs: "_RowInputs"
+    def _add_segment(
+        self, segment: Segment, number: int, windows: list[list[int]], accs: list[list[int]], inputs: "_RowInputs"
     ) -> list[int]:
         first_window = len(windows)
-        for window, specs in unit.windows.items():
+        for window, specs in segment.windows.items():
             place, first_acc = 1, len(accs)
             for spec in specs.values():
-                self._places[(unit.view.name, group.name, window.label, spec.key())] = (len(windows), place)
+                self._places[(number, window.label, spec.key())] = (len(windows), place)
                 fields = len(spec.inputs) if spec.acc is Acc.PROFILE else 0
                 accs.append([int(spec.acc), place, inputs.column(spec), spec.cap, fields, spec.width])
                 place += spec.width
             windows.append([window.length_ms, window.tile_ms, place, first_acc, len(accs)])
-        mask = sum(1 << self._source_number[source.name] for source in unit.sources)
-        ttl = NO_TTL if unit.view.ttl_ms is None else unit.view.ttl_ms
-        return [mask, unit.view.lateness_ms, ttl, first_window, len(windows)]
+        mask = sum(1 << self._source_number[source.name] for source in segment.sources)
+        return [mask, segment.lateness_ms, first_window, len(windows)]
 
     @cached_property
     def scored(self) -> int:
@@ -115,9 +129,10 @@ class EnginePlan:
             f"UnknownFeature: no view is about {name!r}. Known entities: {', '.join(g.name for g in self.groups)}."
         )
 
-    def place(self, unit: Unit, out: OutSpec, spec: AccSpec) -> tuple[int, int]:
-        """(window number, offset in its tiles) of one accumulator of an output."""
-        return self._places[(unit.view.name, unit.entity.name, out.window.label, spec.key())]
+    def place(self, unit: Unit, window: Window, spec: AccSpec) -> tuple[int, int]:
+        """(window number, offset in its tiles) of one accumulator of a unit."""
+        segment = self._unit_segment[(unit.view.name, unit.entity.name)]
+        return self._places[(segment, window.label, spec.key())]
 
     def topic_code(self, topic: str, partition: int) -> int:
         """A (topic, partition) as the one integer that positions and rows carry."""
@@ -238,7 +253,7 @@ class ServicePlan:
         by_window: dict[int, list[list[int]]] = {}
         for _, _, unit in self.units:
             for out in unit.outs:
-                places = [self.engine.place(unit, out, spec) for spec in out.accs]
+                places = [self.engine.place(unit, out.window, spec) for spec in out.accs]
                 a, b, c = (*[place for _, place in places], 0, 0)[:3]
                 spec = out.accs[0]
                 cap = len(spec.inputs) if spec.acc is Acc.PROFILE else spec.cap
@@ -252,6 +267,13 @@ class ServicePlan:
             rows.extend(by_window.get(window, []))
             ranges[window, 1] = len(rows)
         return _table(rows, 7), ranges
+
+    @cached_property
+    def unit_slots(self) -> tuple[Ints, Ints]:
+        """(n_outputs,) slots of the outputs unit by unit, and (n_units + 1,) where each of the engine's units begins."""
+        mine = {number: [self.slot(unit, out) for out in unit.outs] for _, number, unit in self.units}
+        slots = [mine.get(number, []) for number in range(len(self.engine.units))]
+        return np.array(list(chain.from_iterable(slots)), np.int64), np.cumsum([0, *map(len, slots)]).astype(np.int64)
 
     @cached_property
     def ratios(self) -> Ints:

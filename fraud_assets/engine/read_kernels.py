@@ -14,7 +14,7 @@ from fraud_assets.engine.tile_kernels import PRESENT, RECENT, freshness, get_hea
 def read_window(accs, outs, first_acc, end_acc, first_out, end_out, raw, at, floor, t, tile, merged, scratch, values):
     """Merge the tiles from `floor` on, write the window's outputs into `values`; returns the next place."""
     for a in range(first_acc, end_acc):
-        initialise(accs[a, 0], merged, accs[a, 1], accs[a, 5])
+        initialise(accs[a, 0], merged, accs[a, 1])
     at = get_window_head(raw, at, scratch)
     if at < 0:
         return TORN
@@ -46,22 +46,25 @@ def read_window(accs, outs, first_acc, end_acc, first_out, end_out, raw, at, flo
 
 
 @kernel
-def blank_unit(units, outs, window_outs, u, values):
-    """Null every output of a unit that is STALE or MISSING."""
-    for k in range(units[u, 3], units[u, 4]):
-        for o in range(window_outs[k, 0], window_outs[k, 1]):
-            values[outs[o, 6]] = math.nan
+def judge_unit(unit, u, newest, t, slots, slot_starts, status, ages, values):
+    """Status and age of a unit; every output of one that is STALE or MISSING becomes null."""
+    status[u], ages[u] = freshness(newest, t, unit[2])
+    if status[u] != PRESENT:
+        for k in range(slot_starts[u], slot_starts[u + 1]):
+            values[slots[k]] = math.nan
 
 
 @kernel
 def read_state(
     units,
+    segments,
     windows,
     accs,
     outs,
     window_outs,
-    first_unit,
-    end_unit,
+    slots,
+    slot_starts,
+    group,
     raw,
     t,
     scored_id,
@@ -69,12 +72,14 @@ def read_state(
     tile,
     merged,
     scratch,
+    newest,
     values,
     status,
     ages,
 ):
     """Read one packed state at `t` into `values` (float64, by slot); returns 1 if it holds `scored_id`, 0 if not, TORN.
 
+    group: its first and last + 1 unit and segment. newest: scratch (n_segments,). slots, slot_starts: outputs of each unit.
     status, ages: (n_units,) PRESENT, STALE or MISSING and seconds since the newest event. Values of
     a unit that is not PRESENT are NaN. An empty `raw` is an unknown entity.
     """  # fmt: skip
@@ -85,20 +90,17 @@ def read_state(
     for k in range(RECENT):
         if scored_id != 0 and head[1 + 2 * head[0] + k] == scored_id:
             included = 1
-    for u in range(first_unit, end_unit):
-        scratch[0] = NULL
+    for s in range(group[2], group[3]):
+        newest[s] = NULL
         if len(raw) > 0:
-            at = get_number(raw, get_number(raw, at, scratch, 0), scratch, 1)
-        newest = scratch[0]
-        status[u], ages[u] = freshness(newest, t, units[u, 2])
-        if len(raw) > 0:
-            for k in range(units[u, 3], units[u, 4]):
-                floor = read_floor(t, newest, windows[k, 0], windows[k, 1], units[u, 1])
+            at = get_number(raw, get_number(raw, at, newest, s), scratch, 1)
+            for k in range(segments[s, 2], segments[s, 3]):
+                floor = read_floor(t, newest[s], windows[k, 0], windows[k, 1], segments[s, 1])
                 at = read_window(accs, outs, windows[k, 3], windows[k, 4], window_outs[k, 0], window_outs[k, 1], raw, at, floor, t, tile, merged, scratch, values)  # fmt: skip
                 if at < 0:
                     return TORN
-        if status[u] != PRESENT:
-            blank_unit(units, outs, window_outs, u, values)
+    for u in range(group[0], group[1]):
+        judge_unit(units[u], u, newest[units[u, 3]], t, slots, slot_starts, status, ages, values)
     return included if at == len(raw) else TORN
 
 
@@ -121,10 +123,13 @@ def ratio_of(above, below):
 @kernel
 def read_request(
     units,
+    segments,
     windows,
     accs,
     outs,
     window_outs,
+    slots,
+    slot_starts,
     ratios,
     groups,
     raw,
@@ -135,6 +140,7 @@ def read_request(
     tile,
     merged,
     scratch,
+    newest,
     values,
     status,
     ages,
@@ -146,8 +152,8 @@ def read_request(
     included = 0
     for g in range(len(groups)):
         found = read_state(
-            units, windows, accs, outs, window_outs, groups[g, 0], groups[g, 1], raw[starts[g] : starts[g + 1]], t, scored_id,
-            head, tile, merged, scratch, values, status, ages,
+            units, segments, windows, accs, outs, window_outs, slots, slot_starts, groups[g], raw[starts[g] : starts[g + 1]],
+            t, scored_id, head, tile, merged, scratch, newest, values, status, ages,
         )  # fmt: skip
         if found < 0:
             return included, g

@@ -48,20 +48,24 @@ class RequestReader:
         self.names = plan.names
         self.unit_names = tuple(f"{unit.view.name}@{group.name}" for group, _, unit in plan.units)
         self._unit_numbers = np.array([number for _, number, _ in plan.units], np.int64)
-        self._ranges = np.array([[group.first_unit, group.end_unit] for group in plan.groups], np.int64).reshape(-1, 2)
+        ranges = [[g.first_unit, g.end_unit, g.first_segment, g.end_segment] for g in plan.groups]
+        self._ranges = np.array(ranges, np.int64).reshape(-1, 4)
         engine = plan.engine
         widest = max(SCRATCH_WORDS, int(engine.windows[:, 2].max()) + 1)
         self._tables = (
             engine.units,
+            engine.segments,
             engine.windows,
             engine.accs,
             plan.outs,
             plan.window_outs,
+            *plan.unit_slots,
             plan.ratios,
             self._ranges,
         )
         self._scratch = (
-            np.empty(1 + 2 * MAX_POSITIONS + RECENT, np.int64), *(np.empty(widest, np.int64) for _ in range(3))
+            np.empty(1 + 2 * MAX_POSITIONS + RECENT, np.int64), *(np.empty(widest, np.int64) for _ in range(3)),
+            np.empty(len(engine.segments), np.int64),
         )  # fmt: skip
         self._values = np.empty(len(plan.slots), np.float64)
         self._status = np.empty(len(plan.engine.units), np.int8)

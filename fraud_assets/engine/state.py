@@ -5,8 +5,8 @@ A state is the packed bytes of a (view group, entity):
     version byte
     n, then n pairs (topic-partition code, last applied offset)       the position P
     RECENT hashes                                                    ids of the last scored events
-    per unit: newest event time, late counter,
-      per window: number of tiles; unless 0: last tile number less the first, two bytes each for the
+    per segment, which is all views of the same sources and lateness: newest event time, late counter,
+      per window: number of tiles; unless 0: last tile number less the first, three bytes each for the
         length of all tiles before the last and of the last; tiles: [tile number, accumulators…] ascending
 
 An event nearly always changes the last tile or opens a new one, so the lengths let a fold copy all others
@@ -14,7 +14,7 @@ as they are, and a read pass over a window that has ended. Only tiles that an ev
 so the state at rest does not depend on the order of arrival.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -26,7 +26,8 @@ from fraud_assets.engine import tile_kernels as kernels
 from fraud_assets.engine.kernels import NULL
 from fraud_assets.engine.packing import TORN, get_number, get_tile, get_window_head
 from fraud_assets.engine.plan import EnginePlan, GroupPlan, Ints
-from fraud_assets.features.layout import Acc, AccSpec
+from fraud_assets.features.layout import Acc, AccSpec, Unit
+from fraud_assets.features.windows import Window
 
 # Read-only as bytes of a store are, or numba would compile every kernel that takes a state twice.
 NOTHING = np.empty(0, np.uint8)
@@ -54,7 +55,7 @@ class Folded:
 
 @dataclass(frozen=True)
 class UnitState:
-    """newest: newest event time, ms, or None. tiles: window label to {tile number: accumulator words}."""
+    """One view's part: newest event time, ms, or None; tiles: window label to {tile number: its accumulators' words}."""
 
     newest: int | None
     tiles: dict[str, dict[int, tuple[int, ...]]]
@@ -66,27 +67,25 @@ class StateEngine:
     def __init__(self, plan: EnginePlan, group: GroupPlan) -> None:
         self.plan = plan
         self.group = group
-        self._range = (group.first_unit, group.end_unit)
-        windows = [plan.windows[w] for u in range(*self._range) for w in range(plan.units[u, 3], plan.units[u, 4])]
-        specs = [spec for unit in group.group.units for accs in unit.windows.values() for spec in accs.values()]
+        self._range = (group.first_segment, group.end_segment)
+        windows = [plan.windows[w] for s in range(*self._range) for w in self._windows(s)]
+        specs = [spec for part in group.group.segments for accs in part.windows.values() for spec in accs.values()]
         self._widest = max(int(window[2]) for window in windows)
         # What one row can add to a packed state: a tile of each window, and its position.
         self._growth = 64 + sum(12 + 10 * int(window[2]) for window in windows)
-        self._empty = 64 + 8 * kernels.RECENT + 20 * len(group.group.units) + WINDOW_HEAD * len(windows)
-        self._max_tiles = [
-            self._tile_limit(unit_number, w) for unit_number in range(*self._range) for w in self._windows(unit_number)
-        ]
+        self._empty = 64 + 8 * kernels.RECENT + 20 * len(group.group.segments) + WINDOW_HEAD * len(windows)
+        self._max_tiles = [self._tile_limit(s, w) for s in range(*self._range) for w in self._windows(s)]
         self._tiles = np.empty(1 << 12, np.int64)
         self._out = np.empty(1 << 16, np.uint8)
         self._head = np.empty(1 + 2 * MAX_POSITIONS + kernels.RECENT, np.int64)
         self._scratch = np.empty(max(SCRATCH_WORDS, max(spec.width for spec in specs)), np.int64)
 
-    def _windows(self, unit: int) -> range:
-        return range(int(self.plan.units[unit, 3]), int(self.plan.units[unit, 4]))
+    def _windows(self, segment: int) -> range:
+        return range(int(self.plan.segments[segment, 2]), int(self.plan.segments[segment, 3]))
 
-    def _tile_limit(self, unit: int, window: int) -> int:
+    def _tile_limit(self, segment: int, window: int) -> int:
         length, tile_ms = int(self.plan.windows[window, 0]), int(self.plan.windows[window, 1])
-        return 1 if tile_ms == 0 else (length + int(self.plan.units[unit, 1])) // tile_ms + 2
+        return 1 if tile_ms == 0 else (length + int(self.plan.segments[segment, 1])) // tile_ms + 2
 
     def fold(self, packed: bytes | None, rows: Ints) -> Folded:
         """Fold rows (n, row_width), in delivery order, into one state (None for a new entity)."""
@@ -109,7 +108,7 @@ class StateEngine:
         applied = np.zeros(len(rows), np.bool_)
         out_starts = np.empty(len(starts), np.int64)
         torn = fold_kernels.fold_states(
-            self.plan.units, self.plan.windows, self.plan.accs, self.plan.scored, *self._range, raw, starts, rows, row_starts,
+            self.plan.segments, self.plan.windows, self.plan.accs, self.plan.scored, *self._range, raw, starts, rows, row_starts,
             self._head, self._tiles, self._scratch, self._out, out_starts, applied,
         )  # fmt: skip
         if torn >= 0:
@@ -123,7 +122,7 @@ class StateEngine:
         # A tile that lands between two others splits their difference, so it may weigh more than it did.
         self._reserve(len(one) + 12 * len(other) + self._empty, 0)
         size = merge_kernels.merge_states(
-            self.plan.units, self.plan.windows, self.plan.accs, *self._range,
+            self.plan.segments, self.plan.windows, self.plan.accs, *self._range,
             np.frombuffer(one, np.uint8), np.frombuffer(other, np.uint8), self._head, self._head.copy(), self._head.copy(),
             self._tiles, np.empty(self._widest, np.int64), self._scratch, self._out,
         )  # fmt: skip
@@ -144,41 +143,53 @@ class StateEngine:
         """What parity at rest compares: newest and tiles of each unit; P, ids and counters tell the order and are left out."""
         raw = np.frombuffer(packed, np.uint8)
         at = self._read_head(packed)
-        found = []
-        for number, unit in zip(range(*self._range), self.group.group.units, strict=True):
+        newest: dict[int, int | None] = {}
+        tiles: dict[int, list[Ints]] = {}
+        for segment in range(*self._range):
             at = get_number(raw, get_number(raw, at, self._scratch, 0), self._scratch, 1)
-            newest = int(self._scratch[0])
-            tiles = {}
-            for window, specs in zip(self._windows(number), unit.windows.items(), strict=True):
-                at, tiles[specs[0].label] = self._window_at_rest(raw, at, window, list(specs[1].values()))
+            newest[segment] = None if self._scratch[0] == NULL else int(self._scratch[0])
+            for window in self._windows(segment):
+                at, tiles[window] = self._tiles_of(raw, at, window)
                 if at < 0:
                     raise self._bad(packed, 0)
-            found.append(UnitState(None if newest == NULL else newest, tiles))
         if at != len(packed):
             raise self._bad(packed, 0)
-        return tuple(found)
+        return tuple(
+            UnitState(
+                newest[int(self.plan.units[number, 3])],
+                {window.label: self._words_of(unit, window, tiles) for window in unit.windows},
+            )
+            for number, unit in enumerate(self.group.group.units, start=self.group.first_unit)
+        )
 
-    def _window_at_rest(
-        self, raw: npt.NDArray[np.uint8], at: int, window: int, specs: list[AccSpec]
-    ) -> tuple[int, dict[int, tuple[int, ...]]]:
-        tile = np.empty(self._widest, np.int64)
-        found: dict[int, tuple[int, ...]] = {}
+    def _tiles_of(self, raw: npt.NDArray[np.uint8], at: int, window: int) -> tuple[int, list[Ints]]:
+        """(next place or TORN, every tile of a packed window, decoded)."""
+        found: list[Ints] = []
         at = get_window_head(raw, at, self._scratch)
         if at < 0:
             return TORN, found
         before, first_acc, end_acc = 0, int(self.plan.windows[window, 3]), int(self.plan.windows[window, 4])
         for _ in range(int(self._scratch[0])):
+            tile = np.empty(self._widest, np.int64)
             at = get_tile(self.plan.accs, first_acc, end_acc, raw, at, before, tile, 0)
             if at < 0:
                 return TORN, found
             before = int(tile[0])
-            words: list[int] = []
-            place = 1
-            for spec in specs:
-                words.extend(int(word) for word in tile[place : place + _used(spec, int(tile[place]))])
-                place += spec.width
-            found[before] = tuple(words)
+            found.append(tile)
         return at, found
+
+    def _words_of(self, unit: Unit, window: Window, tiles: Mapping[int, list[Ints]]) -> dict[int, tuple[int, ...]]:
+        """The words of a unit's own accumulators in each tile of one of its windows."""
+        specs = list(unit.windows[window].values())
+        places = [self.plan.place(unit, window, spec) for spec in specs]
+        return {
+            int(tile[0]): tuple(
+                int(word)
+                for spec, (_, place) in zip(specs, places, strict=True)
+                for word in tile[place : place + _used(spec, int(tile[place]))]
+            )
+            for tile in tiles[places[0][0]]
+        }
 
     def _read_head(self, packed: bytes) -> int:
         at = int(kernels.get_head(np.frombuffer(packed, np.uint8), self._head))

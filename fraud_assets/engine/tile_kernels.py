@@ -16,7 +16,7 @@ from fraud_assets.engine.jit import inlined, kernel
 from fraud_assets.engine.kernels import MS_PER_SECOND, NULL, initialise
 from fraud_assets.engine.packing import TORN, get_hash, get_number, get_tile, get_window_head, put_hash, put_number
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 # Ids of the last scored events a state keeps, so that a scorer can tell that it reads its own
 # transaction. A retry comes within a few transactions of one account; more would be dead weight.
@@ -107,7 +107,7 @@ def open_tile(accs, first_acc, end_acc, tiles, count, stride, place, tile):
     at = place * stride
     tiles[at] = tile
     for a in range(first_acc, end_acc):
-        initialise(accs[a, 0], tiles, at + accs[a, 1], accs[a, 5])
+        initialise(accs[a, 0], tiles, at + accs[a, 1])
 
 
 @inlined

@@ -5,6 +5,7 @@ aggregates that need the same accumulator over the same window share it.
 """
 
 import enum
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,8 +22,12 @@ MAX_STATE_BYTES = 64 * 1024
 # Versions of a profile a state remembers; a decision older than all of them reads null everywhere.
 PROFILE_VERSIONS = 4
 
-# Bytes of a window besides its tiles: how many, their span, and two lengths.
-WINDOW_HEAD = 12
+# Bytes of a window besides its tiles: how many, their span, and two lengths of three bytes.
+WINDOW_HEAD = 14
+# What such a length can say.
+MAX_WINDOW_BYTES = 2**24 - 1
+
+InputKey = tuple[str, str, str, str, bool, bool]
 
 PROFILE_OPS = frozenset({Op.PROFILE, Op.PROFILE_AGE})
 
@@ -74,12 +79,12 @@ class Input:
     signed: bool = False
     hashed: bool = False
 
-    def key(self) -> tuple[str, str, str, str, bool, bool]:
+    def key(self) -> InputKey:
         """Equality by meaning; expressions compare into trees, so `==` cannot be used."""
         return self._key
 
     @cached_property
-    def _key(self) -> tuple[str, str, str, str, bool, bool]:
+    def _key(self) -> InputKey:
         return (self.source.name, repr(self.of), repr(self.where), repr(self.present), self.signed, self.hashed)
 
 
@@ -183,12 +188,62 @@ class Unit:
 
     @property
     def worst_bytes(self) -> int:
-        """Most bytes of this unit's packed state."""
-        tiles = 0
+        """Most bytes of this unit's packed state, were it alone."""
+        lateness_ms = self.view.lateness_ms
+        return 20 + sum(_window_bytes(window, accs, lateness_ms) for window, accs in self.windows.items())
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """Part of an entity's packed state: what its views of the same sources and lateness keep together.
+
+    Such views see the same events, so their windows have the same tiles, and one of each is kept for all of them.
+    """
+
+    units: tuple[Unit, ...]
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return self.units[0].sources
+
+    @property
+    def lateness_ms(self) -> int:
+        return self.units[0].view.lateness_ms
+
+    @cached_property
+    def windows(self) -> dict[Window, dict[tuple[object, ...], AccSpec]]:
+        """Distinct accumulators of each window, in order of first use."""
+        found: dict[Window, dict[tuple[object, ...], AccSpec]] = {}
+        for unit in self.units:
+            for window, accs in unit.windows.items():
+                mine = found.setdefault(window, {})
+                for key, spec in accs.items():
+                    mine.setdefault(key, spec)
+        return found
+
+    def check(self) -> None:
+        """Raise BadFeature if one window could outgrow what its lengths can say."""
         for window, accs in self.windows.items():
-            tile_bytes = 4 + sum(spec.worst_bytes for spec in accs.values())
-            tiles += WINDOW_HEAD + window.max_tiles(self.view.lateness_ms) * tile_bytes
-        return 20 + tiles
+            size = _window_bytes(window, accs, self.lateness_ms)
+            if size > MAX_WINDOW_BYTES:
+                names = ", ".join(unit.view.name for unit in self.units if window in unit.windows)
+                raise BadFeature(
+                    f"BadFeature: {names}: their window of {window.label} of one {self.units[0].entity.name} could reach {size:,}"
+                    f" bytes together, over {MAX_WINDOW_BYTES:,}. Take smaller caps, or give one of the views another lateness."
+                )
+
+
+def segments_of(units: Iterable[Unit]) -> tuple[Segment, ...]:
+    """The units of one entity by what they see, in order of first declaration."""
+    found: dict[tuple[frozenset[str], int], list[Unit]] = {}
+    for unit in units:
+        found.setdefault((frozenset(source.name for source in unit.sources), unit.view.lateness_ms), []).append(unit)
+    return tuple(Segment(tuple(together)) for together in found.values())
+
+
+def _window_bytes(window: Window, accs: Mapping[tuple[object, ...], AccSpec], lateness_ms: int) -> int:
+    """Most bytes of a packed window."""
+    return WINDOW_HEAD + window.max_tiles(lateness_ms) * (4 + sum(spec.worst_bytes for spec in accs.values()))
 
 
 def unit_of(view: FeatureView, entity: Entity) -> Unit:

@@ -9,7 +9,7 @@ from typing import TypeVar
 from fraud_assets.features.digests import SEMANTICS_VERSION, digest_of, request_digest
 from fraud_assets.features.digests import view_digest as view_digest
 from fraud_assets.features.language import BadFeature, FeatureService, FeatureView
-from fraud_assets.features.layout import Unit, unit_of
+from fraud_assets.features.layout import Segment, Unit, segments_of, unit_of
 from fraud_assets.features.sources import Entity, Source
 
 Named = TypeVar("Named", FeatureView, FeatureService)
@@ -61,6 +61,11 @@ class Group:
         return tuple(found.values())
 
     @cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """Parts of the packed state."""
+        return segments_of(self.units)
+
+    @cached_property
     def digest(self) -> str:
         """Digest of everything a packed state of this group depends on."""
         return digest_of(
@@ -91,6 +96,9 @@ class Registry:
         self.units = tuple(unit_of(view, entity) for view in views for entity in view.entities)
         self._check_names()
         self._check_services()
+        for group in self.groups:
+            for segment in group.segments:
+                segment.check()
 
     def _check_names(self) -> None:
         owner: dict[str, str] = {}

@@ -152,7 +152,7 @@ def test_an_estimate_past_the_cap_is_never_below_what_was_surely_seen() -> None:
 def test_a_null_changes_nothing_and_the_identity_merges_to_nothing(acc: Acc) -> None:
     w, nothing = np.zeros(16, np.int64), np.zeros(16, np.int64)
     for words in (w, nothing):
-        initialise(int(acc), words, 0, 16 if acc in (Acc.DISTINCT, Acc.MODE) else 2)
+        initialise(int(acc), words, 0)
     update_plain(int(acc), 5, w, 0, 7)
     before = w.tolist()
 

@@ -1,10 +1,12 @@
 """What a view keeps: shared accumulators, and the bound on its state."""
 
+from dataclasses import replace
+
 import pytest
 
 from fraud_assets.features.expressions import col
-from fraud_assets.features.language import BadFeature, count, distinct, mean, ratio, since_last, std, total
-from fraud_assets.features.layout import MAX_STATE_BYTES, Acc, unit_of
+from fraud_assets.features.language import BadFeature, FeatureView, count, distinct, mean, ratio, since_last, std, total
+from fraud_assets.features.layout import MAX_STATE_BYTES, Acc, segments_of, unit_of
 from fraud_assets.features.registry import Registry
 from fraud_assets.features.windows import HOUR_MS, VELOCITY, days, hours, minutes
 from tests.domains.orders import AMOUNT, CARD, view_of
@@ -58,6 +60,36 @@ def test_a_view_that_could_outgrow_64_kib_is_refused_when_declared() -> None:
         match=r"card_orders: its state of one card could reach [\d,]+ bytes, over 65,536\. Take fewer windows",
     ):
         Registry((greedy,))
+
+
+def test_views_that_see_the_same_events_share_their_windows() -> None:
+    """Same sources and lateness: one window of each length for both. Another lateness has tiles of its own."""
+    orders = view_of(count(windows=HOUR), total(AMOUNT, windows=(hours(1), days(1))))
+    shops = view_of(count(windows=HOUR), distinct(col("shop_id"), windows=HOUR))
+    late = view_of(count(windows=HOUR), lateness_ms=HOUR_MS)
+
+    together, alone = segments_of(unit_of(view, CARD) for view in (orders, shops, late))
+
+    assert [[spec.acc for spec in specs.values()] for specs in together.windows.values()] == [
+        [Acc.COUNT, Acc.SUM, Acc.DISTINCT],
+        [Acc.SUM],
+    ]
+    assert [unit.view for unit in alone.units] == [late]
+
+
+def test_views_whose_shared_window_could_outgrow_its_lengths_are_refused_together() -> None:
+    """Each is within its own bound; the message names all that share the window."""
+
+    def greedy(number: int) -> FeatureView:
+        values = distinct(
+            col("shop_id"), windows=(hours(1),), where=col("amount_minor") > number, label=f"over_{number}", cap=64
+        )
+        return replace(view_of(values), name=f"view_{number}")
+
+    with pytest.raises(
+        BadFeature, match=r"view_0, .*view_399: their window of 1h of one card could reach 1\d,\d{3},\d{3} bytes"
+    ):
+        Registry(tuple(greedy(number) for number in range(400)))
 
 
 def test_lateness_weighs_most_in_short_windows() -> None:

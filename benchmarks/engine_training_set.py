@@ -21,7 +21,7 @@ from fraud_assets.features.catalogue.sources import TRANSACTIONS
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
 from fraud_assets.features.sources import Kind
 from fraud_assets.features.windows import DAY_MS
-from fraud_assets.stores.frames import write_vectors
+from fraud_assets.stores.vector_files import write_vectors
 
 SIZES = (500_000, 1_000_000, 8_000_000)
 DAYS = 60
@@ -80,10 +80,10 @@ def measure(rows: int) -> dict[str, float]:
 
 def _run(service: ServicePlan, columns: Columns, folder: Path) -> int:
     log = Log(service.engine, [columns])
-    path = folder / "training_set.parquet"
+    path = folder / "training_set"
     spine = Spine.of_events(log, "transactions")
     write_vectors(path, service.names, vector_chunks(service, log, spine, threads=THREADS, scratch=folder))
-    return path.stat().st_size
+    return sum(part.stat().st_size for part in path.iterdir())
 
 
 def main() -> None:

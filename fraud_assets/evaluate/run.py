@@ -12,7 +12,7 @@ import pyarrow as pa
 from fraud_assets.engine.batch import Spine, Vectors, vector_chunks
 from fraud_assets.evaluate.history import History
 from fraud_assets.evaluate.model import fit_and_score
-from fraud_assets.stores.frames import write_vectors
+from fraud_assets.stores.vector_files import write_vectors
 from fraud_assets.training.metrics import average_precision, card_precision_at_k, roc_auc
 from fraud_assets.training.protocol import Fold, split
 

@@ -136,7 +136,7 @@ class LocalFiles:
         hidden.mkdir()
         _write_flushed(hidden / name, rows)
         _flush_folder(hidden)
-        _swap_in(hidden, target)
+        swap_in(hidden, target)
         _flush_folder(target.parent)
         if hidden.exists():  # it now holds what was replaced
             shutil.rmtree(hidden)
@@ -195,7 +195,8 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _swap_in(hidden: Path, target: Path) -> None:
+def swap_in(hidden: Path, target: Path) -> None:
+    """Give a whole folder the name of another; what had the name is `hidden` afterwards, or gone."""
     if not target.exists():
         hidden.rename(target)
     elif not _exchange(hidden, target):

@@ -3,18 +3,14 @@
 The engine knows none of them. Hand-over is without a copy where the other side allows it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from fraud_assets.engine.batch import Vectors
 from fraud_assets.engine.kernels import NULL
 from fraud_assets.engine.plan import PARTITION_BITS, EnginePlan, Ints
 from fraud_assets.engine.prepare import BadValue, Columns, check_range, hash64
@@ -111,65 +107,3 @@ def to_torch(features: Floats) -> "torch.Tensor":
     import torch
 
     return torch.from_numpy(features)
-
-
-# Wide float32 rows gain nothing from dictionaries and statistics, which double the time to write them.
-# With bytes of equal weight together LZ4 packs them within a tenth of zstd's fast levels, in two thirds
-# of the time, and the writer has one thread: docs/adr/0006.
-_WIDE_PARQUET = {
-    "compression": "lz4",
-    "use_dictionary": False,
-    "write_statistics": False,
-    "write_batch_size": 65_536,
-}
-ROW_GROUP_ROWS = 65_536
-
-
-def write_vectors(
-    path: Path,
-    names: tuple[str, ...],
-    chunks: Iterator[Vectors],
-    beside: Mapping[str, pa.Array | pa.ChunkedArray] | None = None,
-) -> int:
-    """Stream vectors to one Parquet file; returns the rows written.
-
-    beside: whole columns (ids, labels) to write before the features. The next row group is computed
-    while one is written, and the file has its name only when it is whole.
-    """
-    whole = pa.table(dict(beside or {}))
-    draft = path.with_name(f".{path.name}.draft")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    schema = pa.schema([*whole.schema, *(pa.field(name, pa.float32(), nullable=False) for name in names)])
-    rows = 0
-    with (
-        pq.ParquetWriter(draft, schema, use_byte_stream_split=list(names), **_WIDE_PARQUET) as writer,
-        ThreadPoolExecutor(1) as pool,
-    ):
-        waiting: Future[None] | None = None
-        for group in _row_groups(names, chunks):
-            if waiting is not None:
-                waiting.result()
-            tables = whole.slice(rows, len(group)), group
-            waiting = pool.submit(_write_row_group, writer, schema, *tables)
-            rows += len(group)
-        if waiting is not None:
-            waiting.result()
-    draft.replace(path)
-    return rows
-
-
-def _row_groups(names: tuple[str, ...], chunks: Iterator[Vectors]) -> Iterator[pa.Table]:
-    """Chunks put together to row groups that a reader can skip or take in one go."""
-    held: list[pa.Table] = []
-    for chunk in chunks:
-        held.append(to_arrow(names, chunk.features))
-        if sum(map(len, held)) >= ROW_GROUP_ROWS:
-            yield pa.concat_tables(held)
-            held = []
-    if held:
-        yield pa.concat_tables(held)
-
-
-def _write_row_group(writer: pq.ParquetWriter, schema: pa.Schema, beside: pa.Table, features: pa.Table) -> None:
-    whole = pa.Table.from_arrays([*beside.columns, *features.columns], schema=schema)
-    writer.write_table(whole, row_group_size=len(features))

@@ -255,7 +255,7 @@ def _die(*_args: object, **_kwargs: object) -> None:
         ("append", "pathlib.Path.replace"),
         ("write_partition", "fraud_assets.stores.files.pq.write_table"),
         ("write_partition", "fraud_assets.stores.files.os.fsync"),
-        ("write_partition", "fraud_assets.stores.files._swap_in"),
+        ("write_partition", "fraud_assets.stores.files.swap_in"),
     ],
 )
 def test_crash_leaves_the_old_rows_and_a_retry_the_new(

@@ -2,9 +2,7 @@
 # mypy: disable-error-code="arg-type"
 """Produce, Fetch, ListOffsets, DeleteRecords, InitProducerId: the records themselves."""
 
-import asyncio
 import datetime as dt
-from collections.abc import Iterator
 
 from kio.schema.delete_records.v1 import request as delete_rq
 from kio.schema.delete_records.v1 import response as delete_rs
@@ -20,6 +18,7 @@ from kio.schema.produce.v8 import response as produce_rs
 
 from deploy.local.broker.catalog import Catalog
 from deploy.local.broker.errors import Refused
+from deploy.local.broker.fetching import Fetch
 from deploy.local.broker.log import PartitionLog
 from deploy.local.broker.topics import Topics
 from deploy.local.broker.wire import NO_THROTTLE, Caller, Endpoint
@@ -92,72 +91,12 @@ class DataApi:
 
     # -- fetch -----------------------------------------------------------------------------------
 
-    async def fetch(self, request: fetch_rq.FetchRequest, _: Caller) -> fetch_rs.FetchResponse:
+    async def fetch(self, request: fetch_rq.FetchRequest, _: Caller) -> bytes:
         """Answer once `min_bytes` are there, something is wrong, or `max_wait` has passed."""
-        arrived = asyncio.Event()
-        logs = list(self._existing_logs(request))
-        for log in logs:
-            log.on_append.add(arrived.set)
-        try:
-            async with asyncio.timeout(request.max_wait.total_seconds()):
-                while not self._is_worth_answering(response := self._read_all(request), request):
-                    arrived.clear()
-                    await arrived.wait()
-        except TimeoutError:
-            pass
-        finally:
-            for log in logs:
-                log.on_append.discard(arrived.set)
-        return response
-
-    def _existing_logs(self, request: fetch_rq.FetchRequest) -> Iterator[PartitionLog]:
-        for topic in request.topics:
-            for wanted in topic.partitions:
-                try:
-                    yield self._topics.partition(topic.topic, wanted.partition)
-                except Refused:
-                    continue
-
-    @staticmethod
-    def _is_worth_answering(response: fetch_rs.FetchResponse, request: fetch_rq.FetchRequest) -> bool:
-        partitions = [partition for topic in response.responses for partition in topic.partitions]
-        read_bytes = sum(len(partition.records or b"") for partition in partitions)
-        failed = any(partition.error_code is not ErrorCode.none for partition in partitions)
-        return failed or not partitions or read_bytes >= request.min_bytes
-
-    def _read_all(self, request: fetch_rq.FetchRequest) -> fetch_rs.FetchResponse:
-        budget = int(request.max_bytes)
-        topics = []
-        for topic in request.topics:
-            partitions = []
-            for wanted in topic.partitions:
-                partitions.append(self._read(topic.topic, wanted, budget))
-                budget -= len(partitions[-1].records or b"")
-            topics.append(fetch_rs.FetchableTopicResponse(topic=topic.topic, partitions=tuple(partitions)))
-        return fetch_rs.FetchResponse(
-            throttle_time=NO_THROTTLE, error_code=ErrorCode.none, session_id=0, responses=tuple(topics)
-        )
-
-    def _read(self, topic: str, wanted: fetch_rq.FetchPartition, budget: int) -> fetch_rs.PartitionData:
-        code, records, end, start = ErrorCode.none, b"", -1, -1
-        try:
-            log = self._topics.partition(topic, wanted.partition)
-            end, start = log.end_offset, log.start_offset
-            # With the budget spent a partition still reports its ends and its errors.
-            log.check_readable(wanted.fetch_offset)
-            if budget > 0:
-                records = log.read(wanted.fetch_offset, min(wanted.partition_max_bytes, budget))
-        except Refused as refusal:
-            code = refusal.code
-        return fetch_rs.PartitionData(
-            partition_index=wanted.partition,
-            error_code=code,
-            high_watermark=end,
-            last_stable_offset=end,
-            log_start_offset=start,
-            aborted_transactions=(),
-            records=records,
-        )
+        fetch = Fetch(self._topics, request)
+        if not fetch.is_worth_answering():
+            await fetch.wait()
+        return fetch.answer()
 
     # -- offsets ---------------------------------------------------------------------------------
 

@@ -41,7 +41,10 @@ class Caller(NamedTuple):
 
 
 class Endpoint(NamedTuple):
-    """One API in one version; key and version are those of its kio schema."""
+    """One API in one version; key and version are those of its kio schema.
+
+    handle: gives the response, or its bytes where the handler packs them itself; None for no answer.
+    """
 
     request: Any
     response: Any
@@ -72,7 +75,10 @@ class _Codec:
         body = io.BytesIO(bytes(_LENGTH.size))
         body.seek(_LENGTH.size)
         self._write_header(body, self._response_header(correlation_id=correlation_id))
-        self._write_response(body, response)
+        if isinstance(response, bytes):
+            body.write(response)
+        else:
+            self._write_response(body, response)
         frame = body.getbuffer()
         _LENGTH.pack_into(frame, 0, len(frame) - _LENGTH.size)
         return bytes(frame)

@@ -15,7 +15,7 @@ from quixstreams.sinks.base import SinkBackpressureError
 from fraud_assets.contracts.codec import encode
 from fraud_assets.contracts.events import Label, LabelFact, Transaction
 from fraud_assets.contracts.topics import LABEL_FACTS, LABELS, TRANSACTIONS
-from fraud_assets.labels.facts import Case, settle, subject_of, with_label, with_subject
+from fraud_assets.labels.facts import Case, owing, paid, settle, subject_of, with_label, with_subject
 from fraud_assets.stores.lake import Lake
 from streaming import metrics
 from streaming.core.accept import ArrivalClock, accept_all
@@ -51,9 +51,10 @@ class Archive(Protocol):
 
 
 class LabelStage:
-    """Events in, facts out. Facts are in the log before a case says that it made them,
+    """Events in, facts out. What a case decided is saved before it is sent, and cleared after.
 
-    so a crash in between repeats facts of the same ids, which the dedupe stage drops.
+    So a fact has the bytes it was first sent with, whatever else is known when a crash repeats it, and the
+    dedupe stage drops the repetition.
     """
 
     def __init__(
@@ -81,7 +82,8 @@ class LabelStage:
         for one in events:
             cases[_identity(one)] = _with_event(cases[_identity(one)], one)
         self._consult_archive(cases)
-        return self._settle({identity: case for identity, case in cases.items() if case != known[identity]}, partitions)
+        changed = {identity: case for identity, case in cases.items() if case != known[identity] or case.outbox}
+        return self._settle(changed, partitions)
 
     def _consult_archive(self, cases: dict[Identity, Case]) -> None:
         """A label of a transaction that nobody remembers: it is old, imported, or not there yet."""
@@ -94,7 +96,10 @@ class LabelStage:
         metrics.WAITING.inc(sum(cases[identity].subject is None for identity in unknown))
 
     def sweep(self, owned: Iterable[int]) -> list[LabelFact]:
-        """Transactions of these partitions whose delay has passed in silence become legitimate."""
+        """Transactions of these partitions whose delay has passed in silence become legitimate.
+
+        So does what a process that died still owed find its way into the log.
+        """
         facts = []
         for partition in owned:
             due = self._cases.due(partition, self._now_ms(), SWEEP_ROWS)
@@ -105,14 +110,15 @@ class LabelStage:
         return facts
 
     def _settle(self, cases: dict[Identity, Case], partitions: Mapping[Identity, int]) -> list[LabelFact]:
+        """Ordered steps: save each case with the facts it owes; send them; save that it owes nothing."""
         now_ms = self._now_ms()
-        settled, facts = {}, list[LabelFact]()
-        for identity, case in cases.items():
-            settled[identity], made = settle(case, self._delay_ms, now_ms)
-            facts += made
+        settled = {identity: owing(*settle(case, self._delay_ms, now_ms)) for identity, case in cases.items()}
+        self._cases.write(settled, partitions, self._delay_ms)
+        owed = {identity: case for identity, case in settled.items() if case.outbox}
+        facts = [fact for case in owed.values() for fact in case.outbox]
         if facts:
             self._emit(facts)
-        self._cases.write(settled, partitions, self._delay_ms)
+            self._cases.write({identity: paid(case) for identity, case in owed.items()}, partitions, self._delay_ms)
         return facts
 
 

@@ -14,6 +14,7 @@ and the new one follows. Fact ids count the facts of a transaction, so a replay 
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -57,13 +58,14 @@ class Case(msgspec.Struct, frozen=True):
     """All the label stage knows of one transaction.
 
     subject: None while only labels of it have arrived. standing: what its facts add up to.
-    emitted: how many facts it has made.
+    emitted: how many facts it has made. outbox: those of them that may not be in the log yet, in order.
     """
 
     subject: Subject | None = None
     statements: tuple[Statement, ...] = ()
     standing: Verdict | None = None
     emitted: int = 0
+    outbox: tuple[LabelFact, ...] = ()
 
 
 SUBJECT_FIELDS = Subject.__struct_fields__
@@ -84,6 +86,16 @@ def with_label(case: Case, label: Label) -> Case:
         return case
     made = Statement(label.event_time_ms, label.source, label.revision, label.is_fraud, label.label_id)
     return msgspec.structs.replace(case, statements=(*case.statements, made))
+
+
+def owing(case: Case, facts: Sequence[LabelFact]) -> Case:
+    """The case that has yet to send these facts, after what it owed before."""
+    return msgspec.structs.replace(case, outbox=(*case.outbox, *facts)) if facts else case
+
+
+def paid(case: Case) -> Case:
+    """The case once its outbox is in the log."""
+    return msgspec.structs.replace(case, outbox=()) if case.outbox else case
 
 
 def due_ms(event_time_ms: int, delay_ms: int) -> int:

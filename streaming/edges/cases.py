@@ -39,12 +39,17 @@ class RedisCases:
         return [_decode(raw) if raw else None for raw in found]
 
     def write(self, cases: Mapping[Identity, Case], partitions: Mapping[Identity, int], delay_ms: int) -> None:
-        """Save cases; those still without a verdict are due when their delay has passed."""
+        """Save cases. Those still without a verdict are due when their delay has passed, those that owe facts at once.
+
+        What is owed does not expire: nobody else knows of it.
+        """
         with self._client.pipeline(transaction=False) as pipe:
             for identity, case in cases.items():
-                pipe.set(_key(identity), _encode(case), px=self._keep_ms)
+                pipe.set(_key(identity), _encode(case), px=None if case.outbox else self._keep_ms)
                 waiting = _waiting_key(partitions[identity])
-                if case.subject is None or case.standing is not None:
+                if case.outbox:
+                    pipe.zadd(waiting, {_encode(identity): 0})
+                elif case.subject is None or case.standing is not None:
                     pipe.zrem(waiting, _encode(identity))
                 else:
                     pipe.zadd(waiting, {_encode(identity): due_ms(case.subject.event_time_ms, delay_ms)})

@@ -1,5 +1,6 @@
 """The label stage: labels and transactions in any order, time that passes, and processes that die."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -105,22 +106,120 @@ def test_a_replayed_label_emits_nothing_once_its_case_is_saved(store: RedisCases
     assert len(emitted) == 1
 
 
-class DiesBeforeSaving(RedisCases):
+class Crash(RuntimeError):
+    pass
+
+
+class Doomed(RedisCases):
+    """A store, and a topic, of a process that dies at a step of its settling."""
+
+    def __init__(self, store: RedisCases, log: list[LabelFact], dies: str) -> None:
+        super().__init__(store._client, 2 * DELAY)
+        self.log, self.dies, self.has_sent = log, dies, False
+
     def write(self, cases: Mapping[Identity, Case], partitions: Mapping[Identity, int], delay_ms: int) -> None:
-        raise redis.ConnectionError
+        self._die_at("before the clear" if self.has_sent else "before the save")
+        super().write(cases, partitions, delay_ms)
+
+    def emit(self, facts: list[LabelFact]) -> None:
+        self._die_at("before the send")
+        self.log += facts[: len(facts) // 2]
+        self._die_at("while sending")
+        self.log += facts[len(facts) // 2 :]
+        self.has_sent = True
+
+    def _die_at(self, step: str) -> None:
+        if self.dies == step:
+            raise Crash
 
 
-def test_dying_between_emitting_and_saving_repeats_the_same_fact(store: RedisCases, clock: Clock) -> None:
-    """Same id and same bytes, so the dedupe stage drops the second."""
-    emitted: list[LabelFact] = []
-    dying = DiesBeforeSaving(store._client, 2 * DELAY)
-    with pytest.raises(redis.ConnectionError):
-        stage(dying, clock, emitted).apply(arrived(transaction(), label()))
+STEPS = ["before the save", "before the send", "while sending", "before the clear", "before the commit"]
+LATER = DAY + 60_000
 
-    stage(store, clock, emitted).apply(arrived(transaction(), label()))
 
-    assert len(emitted) == 2
-    assert emitted[0] == emitted[1]
+def dying(store: RedisCases, clock: Clock, log: list[LabelFact], step: str) -> LabelStage:
+    doomed = Doomed(store, log, step)
+    return LabelStage(doomed, NoArchive(), doomed.emit, DELAY, clock)
+
+
+def accepted(log: Iterable[LabelFact]) -> list[LabelFact]:
+    """The log as the dedupe stage leaves it. Another payload of the same id would be a dead letter."""
+    first: dict[str, LabelFact] = {}
+    for fact in log:
+        assert first.setdefault(fact.fact_id, fact) == fact
+    return list(first.values())
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_dying_at_any_step_repeats_what_was_sent_even_if_more_is_known_by_then(
+    store: RedisCases, clock: Clock, step: str
+) -> None:
+    """Two purchases are called fraud, the process dies, and an operator's denial is in the replayed batch."""
+    log: list[LabelFact] = []
+    purchases = [transaction(), transaction(transaction_id="t2")]
+    charged = [label(), label(label_id="l2", transaction_id="t2")]
+    cleared = label(label_id="l3", source="operator", is_fraud=False, event_time_ms=T0 + LATER)
+    with contextlib.suppress(Crash):
+        dying(store, clock, log, step).apply(arrived(*purchases, *charged))
+
+    stage(store, clock, log).apply(arrived(*purchases, *charged, cleared))
+
+    expected = Counter({("t1", False, T0 + LATER): 1, ("t2", True, T0 + DAY): 1})
+    assert remaining(accepted(log)) == expected
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_what_matured_in_a_process_that_died_is_sent_by_the_next_sweep(
+    store: RedisCases, clock: Clock, step: str
+) -> None:
+    """No record will be read again for it. A chargeback follows, and takes back what stands."""
+    log: list[LabelFact] = []
+    stage(store, clock, log).apply(arrived(transaction(), transaction(transaction_id="t2")))
+    clock.now = T0 + DELAY
+    with contextlib.suppress(Crash):
+        dying(store, clock, log, step).sweep([0])
+
+    stage(store, clock, log).sweep([0])
+    matured = accepted(log)
+    stage(store, clock, log).apply(arrived(label(event_time_ms=T0 + 2 * DELAY)))
+
+    assert remaining(matured) == Counter({("t1", False, T0 + DELAY): 1, ("t2", False, T0 + DELAY): 1})
+    assert remaining(accepted(log)) == Counter({("t1", True, T0 + 2 * DELAY): 1, ("t2", False, T0 + DELAY): 1})
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_sweep_before_the_replay_does_not_change_what_a_dead_process_had_sent(
+    store: RedisCases, clock: Clock, step: str
+) -> None:
+    """The label's delay passes while the process is away; the sweep comes first when it is back."""
+    log: list[LabelFact] = []
+    stage(store, clock, log).apply(arrived(transaction()))
+    charged = arrived(label(event_time_ms=T0 + DAY))
+    with contextlib.suppress(Crash):
+        dying(store, clock, log, step).apply(charged)
+    clock.now = T0 + 2 * DELAY
+
+    again = stage(store, clock, log)
+    again.sweep([0])
+    again.apply(charged)
+    again.sweep([0])
+
+    assert remaining(accepted(log)) == Counter({("t1", True, T0 + DAY): 1})
+
+
+def test_a_case_that_owes_a_fact_does_not_expire_and_one_that_owes_nothing_does(
+    store: RedisCases, clock: Clock
+) -> None:
+    log: list[LabelFact] = []
+    with contextlib.suppress(Crash):
+        dying(store, clock, log, "before the send").apply(arrived(transaction(), label()))
+    (key,) = store._client.keys("lf:*")
+    assert store._client.pttl(key) == -1
+
+    stage(store, clock, log).sweep([0])
+
+    assert 0 < store._client.pttl(key) <= 2 * DELAY
+    assert store.due(0, T0 + 10 * DELAY, 10) == []
 
 
 def lake_of(path: Path, transactions: list[Transaction], labels: list[Label], as_of: int = T0) -> Lake:
@@ -194,10 +293,13 @@ def test_the_stream_ends_where_the_batch_twin_ends(store: RedisCases, clock: Clo
         7,
     ).to_pylist()
 
-    live = {fact.fact_id: fact for fact in emitted}.values()
-    assert standing((f.transaction_id, f.is_fraud, f.event_time_ms, f.sign) for f in live) == standing(
+    assert remaining(accepted(emitted)) == standing(
         (row["transaction_id"], row["is_fraud"], row["event_time_ms"], row["sign"]) for row in batch
     )
+
+
+def remaining(facts: Iterable[LabelFact]) -> Counter[tuple[str, bool, int]]:
+    return standing((fact.transaction_id, fact.is_fraud, fact.event_time_ms, fact.sign) for fact in facts)
 
 
 def standing(facts: Iterable[tuple[str, bool, int, int]]) -> Counter[tuple[str, bool, int]]:

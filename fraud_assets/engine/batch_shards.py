@@ -91,7 +91,9 @@ class Shards:
 
     def rows(self, width: int, tables: Sequence[tuple[int, Ints, Ints]]) -> Ints:
         """(n, width) rows of the items, put together of tables: (first item, its rows, columns as (from, to))."""
-        found = np.full((len(self.items), width), NULL, np.int64)
+        # One source gives every column of every row; of several, each leaves what is not its own null.
+        shape = (len(self.items), width)
+        found = np.empty(shape, np.int64) if len(tables) == 1 else np.full(shape, NULL, np.int64)
 
         def scatter(part: int) -> None:
             for first, rows, columns in tables:

@@ -9,11 +9,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 # Public, so worthless: tokens made with it can be reversed by anybody who reads this file.
 DEVELOPMENT_TOKEN_KEY = "INSECURE-development-key-do-not-use-in-production"
+
+
+class BadSettings(ValueError):
+    """The environment says what cannot be; the message names each variable and hides its value."""
 
 
 class Environment(StrEnum):
@@ -86,3 +90,12 @@ class Settings(BaseSettings):
             msg = "ENVIRONMENT=production with the development token key. Set FRAUD_TOKEN_KEY and FRAUD_TOKEN_KEY_ID."
             raise ValueError(msg)
         return self
+
+
+def read_settings() -> Settings:
+    """The settings, for a command line: raises BadSettings, whose message is for a person."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ") for fault in error.errors())
+        raise BadSettings(f"BadSettings: {'; '.join(faults)}.") from None

@@ -7,6 +7,9 @@ from simulator.places import CITIES, city_country, city_share, price_level
 from simulator.spec import DAY_MS, HOUR_MS, WorldSpec, stream
 from simulator.world import Events, Floats, Ints, Small
 
+# Events that are always on sale, a tenth of all, are so from long before a history until long after it:
+# a live run needs something to sell.
+SOLD_BEFORE_DAYS, SOLD_AFTER_DAYS = 60, 365
 CATEGORIES = tuple(sorted(Category))
 _CATEGORY_SHARE = {
     Category.CONCERT: 0.28,
@@ -74,7 +77,7 @@ def _promoters(spec: WorldSpec, rng: np.random.Generator) -> np.ndarray[tuple[in
 
 def _calendar(spec: WorldSpec, rng: np.random.Generator) -> tuple[Ints, Ints]:
     """On sale at a full hour of some morning; closed at some evening 10 to 75 days later."""
-    first, last = spec.start_ms - 60 * DAY_MS, spec.end_ms + 20 * DAY_MS
+    first, last = spec.start_ms - SOLD_BEFORE_DAYS * DAY_MS, spec.end_ms + 20 * DAY_MS
     day = rng.integers(first // DAY_MS, last // DAY_MS, spec.events)
     on_sale = day * DAY_MS + rng.integers(8, 13, spec.events) * HOUR_MS
     lead = rng.integers(10, _LEAD_DAYS, spec.events)
@@ -82,7 +85,7 @@ def _calendar(spec: WorldSpec, rng: np.random.Generator) -> tuple[Ints, Ints]:
     always = (rng.random(spec.events) < 0.1) | (np.arange(spec.events) == 0)
     # A tenth (museums, tours) is on sale throughout, so no day of any world has nothing to sell.
     on_sale = np.where(always, first, on_sale)
-    return on_sale, np.where(always, spec.end_ms + 365 * DAY_MS, closes)
+    return on_sale, np.where(always, spec.end_ms + SOLD_AFTER_DAYS * DAY_MS, closes)
 
 
 def _prices(category: Small, country: Small, rng: np.random.Generator) -> Ints:

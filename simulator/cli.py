@@ -1,47 +1,74 @@
 """The simulator's command line: `history`, `run` and `list`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from confluent_kafka import KafkaException
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fraud_assets.contracts.tokens import TokenKey
-from fraud_assets.settings import Settings
+from fraud_assets.contracts.tokens import BadTokenKey, TokenKey
+from fraud_assets.settings import BadSettings, Settings, read_settings
 from simulator.history import HistorySummary, write_history
 from simulator.metrics import RunMetrics, listed, metrics_of
 from simulator.report import write_report
 from simulator.results import RunResult, write_jsonl, write_result
-from simulator.run import BadTarget, RunRequest, run_scenario
+from simulator.run import BadTarget, BadWorld, RunRequest, run_scenario
 from simulator.scenarios.registry import SCENARIOS, UnknownScenario
-from simulator.spec import DAY_MS, WorldSpec, default_accounts
+from simulator.spec import DAY_MS, MAX_SEED, MIN_ACCOUNTS, WorldSpec, default_accounts
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="A seeded world of ticket buyers and thieves.")
 console = Console()
 
+# Contracts take times from 1970 to 2100; accounts are years older than their world, labels weeks younger.
+FIRST_DAY, LAST_DAY = datetime(2000, 1, 1, tzinfo=UTC), datetime(2099, 1, 1, tzinfo=UTC)
 
-def token_key(settings: Settings) -> TokenKey:
-    """The key both edges of the platform use."""
-    return TokenKey.of(settings.token_key_id, settings.token_key.get_secret_value())
+
+def environment() -> tuple[Settings, TokenKey]:
+    """The settings, and the key both edges of the platform use."""
+    try:
+        settings = read_settings()
+        return settings, TokenKey.of(settings.token_key_id, settings.token_key.get_secret_value())
+    except BadSettings as error:
+        raise typer.BadParameter(str(error), param_hint="the environment") from None
+    except BadTokenKey as error:
+        raise typer.BadParameter(str(error), param_hint="FRAUD_TOKEN_KEY, FRAUD_TOKEN_KEY_ID") from None
+
+
+@contextmanager
+def told(where: str) -> Iterator[None]:
+    """What the machine refuses ends the command with one line that names the option."""
+    try:
+        yield
+    except OSError as error:
+        raise typer.BadParameter(f"cannot write: {error}", param_hint=where) from None
+    except MemoryError:
+        raise typer.BadParameter("that many purchases do not fit into memory", param_hint="--days, --rate") from None
 
 
 @app.command()
 def history(
-    days: Annotated[int, typer.Option(min=1, help="Whole days (UTC) of history.")] = 30,
-    rate: Annotated[int, typer.Option(min=1, help="Purchases per day, on average.")] = 20_000,
-    seed: Annotated[int, typer.Option(help="Same seed and --until, same bytes.")] = 7,
-    out: Annotated[Path | None, typer.Option(help="Folder of the lake; by default the settings' lake.")] = None,
+    days: Annotated[int, typer.Option(min=1, max=3_650, help="Whole days (UTC) of history.")] = 30,
+    rate: Annotated[int, typer.Option(min=1, max=10_000_000, help="Purchases per day, on average.")] = 20_000,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Same seed and --until, same bytes.")] = 7,
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Folder of the lake; by default the settings' lake.")
+    ] = None,
     until: Annotated[
         str | None, typer.Option(help="Its end: a day (YYYY-MM-DD, midnight UTC) or `now`; by default today.")
     ] = None,
-    accounts: Annotated[int | None, typer.Option(min=100, help="People in the world.")] = None,
+    accounts: Annotated[int | None, typer.Option(min=MIN_ACCOUNTS, max=10_000_000, help="People in the world.")] = None,
 ) -> None:
     """Write past days to the lake; the truth goes to the folder `truth` beside it."""
-    settings = Settings()
+    settings, key = environment()
     end_ms = _end_ms(until)
     start_ms = -(-end_ms // DAY_MS) * DAY_MS - days * DAY_MS
+    if start_ms < FIRST_DAY.timestamp() * 1000 or end_ms > LAST_DAY.timestamp() * 1000:
+        raise typer.BadParameter("a history lies between the years 2000 and 2099", param_hint="--until, --days")
     spec = WorldSpec(
         seed=seed,
         start_ms=start_ms,
@@ -50,12 +77,11 @@ def history(
         rate_per_day=rate,
         accounts=accounts or default_accounts(days, rate),
     )
-    with Progress(
-        TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
-    ) as progress:
+    lake = out or Path(settings.lake_uri)
+    columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with told("--out"), Progress(*columns, console=console) as progress:
         task = progress.add_task("days of history", total=days)
-        lake = out or Path(settings.lake_uri)
-        summary = write_history(spec, lake, token_key(settings), lambda day: progress.update(task, completed=day + 1))
+        summary = write_history(spec, lake, key, lambda day: progress.update(task, completed=day + 1))
     _print_summary(summary)
 
 
@@ -75,18 +101,31 @@ def _end_ms(until: str | None) -> int:
 @app.command()
 def run(
     scenario: Annotated[str, typer.Argument(help="A name that `list` shows.")],
-    rate: Annotated[float, typer.Option(min=0.1, help="Purchases per second, attack included.")] = 50.0,
-    duration: Annotated[float, typer.Option(min=1, help="Seconds.")] = 120.0,
-    seed: Annotated[int, typer.Option(help="Same world, seed and start: same purchases.")] = 7,
+    rate: Annotated[float, typer.Option(min=0.1, max=100_000, help="Purchases per second, attack included.")] = 50.0,
+    duration: Annotated[float, typer.Option(min=1, max=86_400, help="Seconds.")] = 120.0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Same world, seed and start: same purchases.")] = 7,
     target: Annotated[str, typer.Option(help="api, kafka, or both.")] = "api,kafka",
     api_url: Annotated[str, typer.Option(help="Where POST /predict is.")] = "http://127.0.0.1:8000",
-    world: Annotated[Path | None, typer.Option(help="World file of a history; by default beside the lake.")] = None,
-    results: Annotated[Path | None, typer.Option(help="JSON lines, one per purchase.")] = None,
-    report: Annotated[Path | None, typer.Option(help="HTML report.")] = None,
-    whole: Annotated[Path | None, typer.Option(help="The run as one JSON document, if wanted.")] = None,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="File with its key; by default the one that `make up` made.")
+    ] = None,
+    world: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="World file of a history; by default beside the lake."),
+    ] = None,
+    results: Annotated[Path | None, typer.Option(dir_okay=False, help="JSON lines, one per purchase.")] = None,
+    report: Annotated[Path | None, typer.Option(dir_okay=False, help="HTML report.")] = None,
+    whole: Annotated[Path | None, typer.Option(dir_okay=False, help="The run as one JSON document, if wanted.")] = None,
 ) -> None:
     """Drive live traffic; arrivals do not wait for answers."""
-    settings = Settings()
+    settings, key = environment()
+    folder = settings.var_dir / "simulator"
+    results = results or folder / f"{scenario}-{seed}.jsonl"
+    report = report or folder / f"{scenario}-{seed}.html"
+    with told("--results, --report, --whole"):  # before minutes of traffic, not after them
+        for path in (results, report, whole):
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
     request = RunRequest(
         scenario=scenario,
         rate_per_s=rate,
@@ -94,16 +133,16 @@ def run(
         seed=seed,
         targets=tuple(part.strip() for part in target.split(",") if part.strip()),
         api_url=api_url,
+        api_key_file=api_key_file or settings.var_dir / "api" / "key",
         bootstrap=settings.kafka_bootstrap_servers,
         world=world or Path(settings.lake_uri).parent / "truth" / "world.json",
     )
-    result = _run_watched(request, token_key(settings))
-    folder = settings.var_dir / "simulator"
-    results = results or folder / f"{scenario}-{seed}.jsonl"
-    write_jsonl(result, results)
-    if whole is not None:
-        write_result(result, whole)
-    page = write_report(result, report or folder / f"{scenario}-{seed}.html")
+    result = _run_watched(request, key)
+    with told("--results, --report, --whole"):
+        write_jsonl(result, results)
+        if whole is not None:
+            write_result(result, whole)
+        page = write_report(result, report)
     _print_metrics(metrics_of(result))
     console.print(f"results → {results}\nreport → {page}")
 
@@ -125,8 +164,18 @@ def _run_watched(request: RunRequest, key: TokenKey) -> RunResult:
 
         try:
             return run_scenario(request, key, on_tick)
-        except (BadTarget, UnknownScenario) as error:
+        except (BadTarget, BadWorld, UnknownScenario) as error:
             raise typer.BadParameter(str(error)) from None
+        except KafkaException as error:
+            raise typer.BadParameter(
+                f"no broker answers at {request.bootstrap} ({error.args[0].str()}). Start one (make up), set"
+                " KAFKA_BOOTSTRAP_SERVERS, or write --target api.",
+                param_hint="--target",
+            ) from None
+        except MemoryError:
+            raise typer.BadParameter(
+                "that many purchases do not fit into memory", param_hint="--rate, --duration"
+            ) from None
 
 
 @app.command("list")

@@ -10,16 +10,17 @@ from fraud_assets.contracts.events import Event
 from fraud_assets.contracts.topics import RAW_TOPICS, Topic
 
 _FLUSH_S = 15.0
+LOOK_S = 15.0  # for a broker to answer
 
 
-def ensure_topics(bootstrap: str, timeout_s: float = 15.0) -> None:
+def ensure_topics(bootstrap: str) -> None:
     """Create the raw topics that are missing, with the contract's settings. Raises KafkaException."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    missing = [topic for topic in RAW_TOPICS if topic.name not in admin.list_topics(timeout=timeout_s).topics]
+    missing = [topic for topic in RAW_TOPICS if topic.name not in admin.list_topics(timeout=LOOK_S).topics]
     wanted = [NewTopic(topic.name, topic.partitions, replication_factor=1, config=topic.config()) for topic in missing]
     for future in (admin.create_topics(wanted) if wanted else {}).values():
         try:
-            future.result(timeout_s)
+            future.result(LOOK_S)
         except KafkaException as failure:
             # Somebody else created it between our look and our call.
             if failure.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:

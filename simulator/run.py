@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ import numpy as np
 
 from fraud_assets.contracts.tokens import TokenKey
 from simulator.build import World, build_world, name_world
+from simulator.catalogue import SOLD_AFTER_DAYS, SOLD_BEFORE_DAYS
 from simulator.history import WorldFile
 from simulator.http_client import HttpClient
 from simulator.kafka_source import KafkaSource, ensure_topics
@@ -28,7 +30,10 @@ _HEAD_START_MS_PER_PURCHASE = 0.15
 
 
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run, against what. `world`: the file a history left, `<lake>/../truth/world.json`."""
+    """What to run, against what. `world`: the file a history left, `<lake>/../truth/world.json`.
+
+    api_key_file: holds what the scorer wants to see from its callers.
+    """
 
     scenario: str
     rate_per_s: float
@@ -36,6 +41,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     targets: tuple[str, ...] = (API, KAFKA)
     api_url: str = "http://127.0.0.1:8000"
+    api_key_file: Path | None = None
     bootstrap: str = "127.0.0.1:9092"
     world: Path | None = None
     timeout_s: float = 2.0
@@ -43,19 +49,25 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BadTarget(ValueError):
-    """A target that is neither api nor kafka, or none."""
+    """A target that is neither api nor kafka, or none, or an API that no URL names."""
+
+
+class BadWorld(ValueError):
+    """A file that holds no world, or one that has nothing to sell by now."""
 
 
 def run_scenario(request: RunRequest, key: TokenKey, on_tick: Callable[[int, int, int], None] = unwatched) -> RunResult:
-    """Drive the scenario and return what came of it. Raises BadTarget, UnknownScenario, KafkaException."""
+    """Drive the scenario and return what came of it. Raises BadTarget, BadWorld, UnknownScenario, KafkaException."""
     unknown = set(request.targets) - {API, KAFKA}
     if unknown or not request.targets:
         raise BadTarget(f"BadTarget: {', '.join(sorted(unknown)) or 'none'}. Known: {API}, {KAFKA}.")
     scenario = scenario_named(request.scenario)
+    client = _client(request)
     world, names, sold = open_world(request, key)
     source = _source(request)
     head_start = _HEAD_START_MS + _HEAD_START_MS_PER_PURCHASE * request.rate_per_s * request.duration_s
     start_ms = int(time.time() * 1000 + head_start)
+    _check_on_sale(world.spec, start_ms, request)
     plan = plan_live(world, scenario, request.rate_per_s, request.duration_s, request.seed, start_ms)
     settings = RunSettings(request.rate_per_s, request.duration_s, request.seed, request.targets, request.max_in_flight)
 
@@ -63,12 +75,35 @@ def run_scenario(request: RunRequest, key: TokenKey, on_tick: Callable[[int, int
         return start_ms / 1000 - time.time()
 
     async def drive() -> RunResult:
-        async with HttpClient(request.api_url, timeout_s=request.timeout_s) as client:
+        async with client:
             scorer = ApiScorer(client) if API in request.targets else NoScorer()
             live = LiveRun(world, names, plan, settings, scorer, source, sold, on_tick, starts_in_s)
             return await live.run()
 
     return asyncio.run(drive())
+
+
+def _client(request: RunRequest) -> HttpClient:
+    try:
+        return HttpClient(request.api_url, timeout_s=request.timeout_s, credential=_credential(request))
+    except ValueError as error:
+        raise BadTarget(f"BadTarget: api_url {request.api_url!r} is not http://host:port.") from error
+
+
+def _check_on_sale(spec: WorldSpec, start_ms: int, request: RunRequest) -> None:
+    first, last = spec.start_ms - SOLD_BEFORE_DAYS * DAY_MS, spec.end_ms + SOLD_AFTER_DAYS * DAY_MS
+    if not first <= start_ms + request.duration_s * 1000 < last:
+        day = datetime.fromtimestamp(spec.end_ms / 1000, UTC).date()
+        raise BadWorld(
+            f"BadWorld: the history of {request.world} ends on {day} and has nothing to sell today."
+            " Write a newer one: python -m simulator history."
+        )
+
+
+def _credential(request: RunRequest) -> str:
+    """The scorer's key, which no command line shows; none where there is no such file."""
+    path = request.api_key_file
+    return path.read_text().strip() if path is not None and path.exists() else ""
 
 
 def _source(request: RunRequest) -> Source:
@@ -79,9 +114,14 @@ def _source(request: RunRequest) -> Source:
 
 
 def open_world(request: RunRequest, key: TokenKey) -> tuple[World, Names, Ints]:
-    """The history's world as it left it, or a fresh one that ends at midnight."""
+    """The history's world as it left it, or a fresh one that ends at midnight. Raises BadWorld."""
     if request.world is not None and request.world.exists():
-        stored = msgspec.json.decode(request.world.read_bytes(), type=WorldFile)
+        try:
+            stored = msgspec.json.decode(request.world.read_bytes(), type=WorldFile)
+        except (OSError, msgspec.DecodeError) as error:
+            raise BadWorld(
+                f"BadWorld: {request.world}: {error}. Give the world.json that `python -m simulator history` wrote."
+            ) from error
         world = build_world(stored.spec)
         return world, name_world(world, key), np.array(stored.tickets_sold, dtype=np.int64)
     today = int(time.time() * 1000) // DAY_MS * DAY_MS

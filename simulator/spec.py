@@ -1,11 +1,17 @@
 """What a world is made from. Two processes with the same spec live in the same world."""
 
+from typing import Annotated
+
 import msgspec
 import numpy as np
+from msgspec import Meta
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
 MINUTE_MS = 60_000
+
+MAX_SEED = 2**63 - 1
+MIN_ACCOUNTS = 100  # fewer have no neighbours, colleagues and thieves among them
 
 # Spare identities (cards, devices seen once) are handed out in blocks, one per day, so that days can
 # be made in any order, or at once, and still never share a "new" card by accident.
@@ -20,11 +26,11 @@ class WorldSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     The shares are of purchases: card testing with its cash-out, account takeover, single stolen cards.
     """
 
-    seed: int
+    seed: Annotated[int, Meta(ge=0, le=MAX_SEED)]
     start_ms: int
-    days: int
-    rate_per_day: int
-    accounts: int
+    days: Annotated[int, Meta(ge=1)]
+    rate_per_day: Annotated[int, Meta(ge=1)]
+    accounts: Annotated[int, Meta(ge=MIN_ACCOUNTS)]
     until_ms: int | None = None
     events: int = 400
     promoters: int = 60

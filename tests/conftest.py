@@ -103,7 +103,7 @@ def store(valkey_server: str) -> "Iterator[OnlineStore]":
 @pytest.fixture
 def handbook() -> "Mapping":
     """The built-in mapping of the Fraud Detection Handbook."""
-    from fraud_assets.ingest.mapping import load_mapping
+    from fraud_assets.ingest.mapping_file import load_mapping
 
     return load_mapping("handbook")[1]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from fraud_assets.settings import Settings
+from fraud_assets.settings import BadSettings, Settings, read_settings
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +41,18 @@ def test_production_refuses_the_development_key_and_names_the_way_out() -> None:
         Settings(environment="production")
 
     assert Settings(environment="production", token_key="a key of our own").environment == "production"
+
+
+def test_a_command_line_is_told_each_wrong_variable_and_not_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAUD_LABEL_DELAY_DAYS", "hush")
+    monkeypatch.setenv("ENVIRONMENT", "staging")
+
+    with pytest.raises(
+        BadSettings, match=r"ENVIRONMENT: .*'local' or 'production'.*; FRAUD_LABEL_DELAY_DAYS: "
+    ) as refused:
+        read_settings()
+
+    assert "hush" not in str(refused.value)
 
 
 def test_an_unknown_environment_is_refused() -> None:

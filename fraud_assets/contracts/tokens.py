@@ -34,6 +34,10 @@ _KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,16}")
 _COUNTRY = re.compile(r"[A-Z]{2}")
 
 
+class BadTokenKey(ValueError):
+    """A key that could be searched, or whose tokens could not be told apart."""
+
+
 class TokenKey(msgspec.Struct, frozen=True):
     """A named secret. Its repr hides the secret, so a logged settings object leaks nothing."""
 
@@ -42,9 +46,9 @@ class TokenKey(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if not _KEY_ID.fullmatch(self.key_id):
-            raise ValueError("token key: the id must be 1 to 16 letters, digits, '_' or '-'")
+            raise BadTokenKey("token key: the id must be 1 to 16 letters, digits, '_' or '-'")
         if not MIN_SECRET_BYTES <= len(self.secret) <= MAX_SECRET_BYTES:
-            raise ValueError(
+            raise BadTokenKey(
                 f"token key: the secret must have {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes, "
                 f"not {len(self.secret)}; make one with `openssl rand -hex 32`"
             )

@@ -6,42 +6,62 @@ One JSON line per configuration on standard output; progress and faults on stand
 import argparse
 import datetime as dt
 import json
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 
-from fraud_assets.contracts.tokens import TokenKey
+from fraud_assets.contracts.tokens import BadTokenKey, TokenKey
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.evaluate.history import History, load_history
 from fraud_assets.evaluate.run import configurations, features_of, rows_needed, run
-from fraud_assets.ingest.mapping import BadMapping, load_mapping
+from fraud_assets.ingest.mapping import BadMapping
+from fraud_assets.ingest.mapping_file import load_mapping
 from fraud_assets.ingest.read import UnreadableFile
-from fraud_assets.settings import Settings
+from fraud_assets.settings import BadSettings, read_settings
 from fraud_assets.training.protocol import EmptyFold, Fold
+
+MOST = 36_500  # days: a century is no protocol, and a larger number a slip
+EXPORTED = re.compile(r"part-\d+\.parquet")
+
+
+class NoRows(ValueError):
+    """A file without a transaction to measure on."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """0 with one line per configuration, 2 if the file, the mapping or the dates cannot be used."""
     options = _parse(arguments)
-    settings = Settings()
-    key = TokenKey.of(settings.token_key_id, settings.token_key.get_secret_value())
     console = Console(stderr=True)
     try:
+        settings = read_settings()
+        key = TokenKey.of(settings.token_key_id, settings.token_key.get_secret_value())
         name, mapping = load_mapping(options.mapping)
         with console.status("reading and checking") as status:
             history = load_history(mapping, options.data, options.profiles, options.delay_days, key)
             _evaluate(options, name, history, console, lambda text: status.update(text))
-    except (BadMapping, UnreadableFile, EmptyFold) as error:
-        console.print(str(error), style="red", markup=False)
-        return 2
-    return 0
+        return 0
+    except (BadMapping, UnreadableFile, EmptyFold, NoRows, BadSettings) as error:
+        fault = str(error)
+    except BadTokenKey as error:
+        fault = f"FRAUD_TOKEN_KEY, FRAUD_TOKEN_KEY_ID: {error}"
+    except OSError as error:
+        fault = f"CannotWrite: {error}. Give --export-features a name that can be written."
+    console.print(fault, style="red", markup=False, highlight=False, soft_wrap=True)
+    return 2
 
 
-def _evaluate(options: argparse.Namespace, name: str, history: History, console: Console, progress: object) -> None:
-    assert callable(progress)
+def _evaluate(
+    options: argparse.Namespace, name: str, history: History, console: Console, progress: Callable[[str], None]
+) -> None:
     if history.rejected:
         console.print(f"{history.rejected:,} rows were rejected; `python -m fraud_assets.ingest` says which and why")
+    if not len(history.time_ms):
+        raise NoRows(f"NoRows: {options.data} holds no transaction that can be used.")
+    first, last = (_day(int(time_ms)) for time_ms in (history.time_ms.min(), history.time_ms.max()))
+    console.print(f"{len(history.time_ms):,} transactions from {first} to {last}", highlight=False)
     fold = Fold(
         train_start_ms=_midnight_ms(options.train_start),
         train_days=options.train_days[0],
@@ -60,6 +80,10 @@ def _evaluate(options: argparse.Namespace, name: str, history: History, console:
         print(json.dumps(outcome.as_json()), flush=True)
 
 
+def _day(time_ms: int) -> dt.date:
+    return dt.datetime.fromtimestamp(time_ms / 1000, dt.UTC).date()
+
+
 def _midnight_ms(day: dt.date) -> int:
     return (day - dt.date(1970, 1, 1)).days * DAY_MS
 
@@ -74,7 +98,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--train-start",
         required=True,
-        type=dt.date.fromisoformat,
+        type=_date,
         metavar="DATE",
         help="first day of the first training period",
     )
@@ -87,23 +111,46 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--test-days", type=_days, default=7, metavar="N")
     parser.add_argument("--folds", type=_days, default=1, metavar="N", help="folds, each a week after the one before")
     parser.add_argument(
-        "--export-features", type=Path, metavar="FILE", help="also write the vectors of every transaction (Parquet)"
+        "--export-features", type=_export, metavar="FILE", help="also write the vectors of every transaction (Parquet)"
     )
     return parser.parse_args(arguments)
 
 
+def _date(text: str) -> dt.date:
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no date; write YYYY-MM-DD") from None
+
+
+def _number(text: str) -> int:
+    if not re.fullmatch(r"-?\d{1,9}", text) or int(text) > MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number up to {MOST:,}")
+    return int(text)
+
+
 def _days(text: str) -> int:
-    days = int(text)
+    days = _number(text)
     if days < 1:
         raise argparse.ArgumentTypeError(f"{days} is not at least 1")
     return days
 
 
 def _delay(text: str) -> int:
-    days = int(text)
+    days = _number(text)
     if days < 0:
         raise argparse.ArgumentTypeError(f"{days} is below 0: a label is not known before its transaction")
     return days
+
+
+def _export(text: str) -> Path:
+    """A new name, or an export of before: whatever else is in a folder would be replaced with it."""
+    path = Path(text)
+    if path.is_dir() and (
+        path.suffix == ".parquet" or not all(EXPORTED.fullmatch(item.name) for item in path.iterdir())
+    ):
+        raise argparse.ArgumentTypeError(f"{text} is a folder that holds something else; write a new name")
+    return path
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pyarrow as pa
 from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.engine.batch import Log
 from fraud_assets.engine.plan import EnginePlan, ServicePlan
-from fraud_assets.features.registry import Registry
+from fraud_assets.features.registry import Registry, UnknownFeature
 from fraud_assets.ingest.mapping import BadMapping, Mapping
 from fraud_assets.ingest.prepare import prepare, prepare_profile
 from fraud_assets.stores.frames import columns_from_arrow
@@ -48,12 +48,12 @@ def load_history(mapping: Mapping, data: Path, profiles: Path | None, delay_days
         raise BadMapping(
             "BadMapping: an evaluation needs [labels] and [evaluation] in the mapping; see the built-in handbook.toml."
         )
+    service = service_of(mapping)
     prepared = prepare(mapping, data, key, delay_days)
     tables = dict(prepared.tables)
     for profile in mapping.profiles if profiles is not None else ():
         assert profiles is not None
         tables |= prepare_profile(mapping, profile, profiles / profile.file, key).tables
-    service = service_of(mapping)
     rows, facts = tables[mapping.transactions.table], tables[mapping.labels.table]
     verdicts = _verdicts(rows, facts)
     return History(
@@ -69,13 +69,23 @@ def load_history(mapping: Mapping, data: Path, profiles: Path | None, delay_days
 
 
 def service_of(mapping: Mapping) -> ServicePlan:
-    """The mapping's feature service, compiled. Raises BadMapping if its catalogue does not exist."""
+    """The mapping's feature service, compiled. Raises BadMapping if there is none that scores its transactions."""
     name = mapping.catalogue if "." in mapping.catalogue else f"{CATALOGUE}.{mapping.catalogue}"
     try:
         registry: Registry = importlib.import_module(name).registry()
+        service = registry.service(mapping.service)
     except ModuleNotFoundError as error:
         raise BadMapping(f"BadMapping: catalogue {mapping.catalogue!r}: no module {error.name}.") from error
-    return ServicePlan(EnginePlan(registry), registry.service(mapping.service))
+    except AttributeError as error:
+        raise BadMapping(f"BadMapping: catalogue {mapping.catalogue!r}: {name} has no registry().") from error
+    except UnknownFeature as error:
+        raise BadMapping(f"BadMapping: service of catalogue {mapping.catalogue!r}: {error}") from error
+    if service.scored.table != mapping.transactions.table:
+        raise BadMapping(
+            f"BadMapping: service {service.name!r} scores {service.scored.table}, and the mapping fills"
+            f" {mapping.transactions.table}. Set `service` and `catalogue`."
+        )
+    return ServicePlan(EnginePlan(registry), service)
 
 
 def _log(service: ServicePlan, tables: AbstractMapping[str, pa.Table]) -> Log:

@@ -9,11 +9,13 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from fraud_assets.contracts.tokens import TokenKey
-from fraud_assets.ingest.mapping import BadMapping, Mapping, load_mapping
+from fraud_assets.contracts.tokens import BadTokenKey, TokenKey
+from fraud_assets.ingest.mapping import BadMapping, Mapping
+from fraud_assets.ingest.mapping_file import load_mapping
 from fraud_assets.ingest.prepare import Prepared, prepare, prepare_profile
 from fraud_assets.ingest.read import UnreadableFile
-from fraud_assets.settings import Settings
+from fraud_assets.settings import BadSettings, Settings, read_settings
+from fraud_assets.stores.files import UnknownPlace
 from fraud_assets.stores.lake import Lake
 
 # One import per table: its offsets are the order of one file, so a second file replaces the first.
@@ -22,33 +24,49 @@ SHOWN_REASONS = 10
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0 if rows were accepted, 1 if none were, 2 if nothing could be read."""
-    settings = Settings()
-    options = _parse(arguments, settings)
+    """0 if rows were accepted, 1 if none were and nothing was written, 2 if nothing could be read or written."""
     console = Console(stderr=True)
-    key = TokenKey.of(settings.token_key_id, settings.token_key.get_secret_value())
-    started = time.perf_counter()
     try:
-        bare, mapping = load_mapping(options.mapping)
-        with console.status("reading and checking") as status:
-            parts = [(options.data, prepare(mapping, options.data, key))]
-            for profile in mapping.profiles if options.profiles else ():
-                status.update(f"reading {profile.file}")
-                path = options.profiles / profile.file
-                parts.append((path, prepare_profile(mapping, profile, path, key)))
-            lake = Lake(options.lake)
-            for path, part in parts:
-                for table, rows in part.tables.items():
-                    status.update(f"writing {rows.num_rows:,} rows of {path.name} to {table}")
-                    lake.append(table, rows, IMPORT_NAME, rewrite=True)
-    except (BadMapping, UnreadableFile) as error:
-        console.print(str(error), style="red", markup=False)
-        return 2
+        settings = read_settings()
+        options = _parse(arguments, settings)
+        return _ingest(options, TokenKey.of(settings.token_key_id, settings.token_key.get_secret_value()), console)
+    except (BadMapping, UnreadableFile, UnknownPlace, BadSettings) as error:
+        fault = str(error)
+    except BadTokenKey as error:
+        fault = f"FRAUD_TOKEN_KEY, FRAUD_TOKEN_KEY_ID: {error}"
+    except OSError as error:
+        fault = f"CannotWrite: {error}. Give --lake and --rejects folders that can be written."
+    console.print(fault, style="red", markup=False, highlight=False, soft_wrap=True)
+    return 2
+
+
+def _ingest(options: argparse.Namespace, key: TokenKey, console: Console) -> int:
+    started = time.perf_counter()
+    lake = Lake(options.lake)
+    bare, mapping = load_mapping(options.mapping)
+    with console.status("reading and checking") as status:
+        parts = [(options.data, prepare(mapping, options.data, key))]
+        for profile in mapping.profiles if options.profiles else ():
+            status.update(f"reading {profile.file}")
+            path = options.profiles / profile.file
+            parts.append((path, prepare_profile(mapping, profile, path, key)))
+        rejects = _write_rejects(options.rejects, bare, parts)
+        # An import replaces the one before: one without a row would only take that away.
+        accepted = parts[0][1].accepted
+        for path, part in [(path, part) for path, part in parts if accepted and part.accepted]:
+            for table, rows in part.tables.items():
+                status.update(f"writing {rows.num_rows:,} rows of {path.name} to {table}")
+                lake.append(table, rows, IMPORT_NAME, rewrite=True)
     console.print(f"done in {time.perf_counter() - started:.1f} s")
-    rejects = _write_rejects(options.rejects or settings.var_dir / "ingest", bare, parts)
     _report(console, options.lake, parts)
+    if not accepted:
+        said = f"NoRows: no row of {options.data} was accepted; the lake is as it was."
+        console.print(
+            " ".join([said, *(f"{path} says why." for path in rejects)]), style="red", markup=False, soft_wrap=True
+        )
+        return 1
     _next_steps(console, options, mapping, rejects)
-    return 0 if parts[0][1].accepted else 1
+    return 0
 
 
 def _parse(arguments: list[str] | None, settings: Settings) -> argparse.Namespace:
@@ -61,7 +79,10 @@ def _parse(arguments: list[str] | None, settings: Settings) -> argparse.Namespac
     parser.add_argument(
         "--lake", default=settings.lake_uri, metavar="DIR", help="root of the lake (default: %(default)s)"
     )
-    parser.add_argument("--rejects", type=Path, metavar="DIR", help="where rejected rows go (default: <var>/ingest)")
+    parser.add_argument(
+        "--rejects", type=Path, metavar="DIR", default=settings.var_dir / "ingest",
+        help="where rejected rows go (default: %(default)s)",
+    )  # fmt: skip
     return parser.parse_args(arguments)
 
 

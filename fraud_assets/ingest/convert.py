@@ -11,6 +11,12 @@ from fraud_assets.ingest.mapping import Column
 
 DEGREE_DIGITS = 6
 ISO_FORMATS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d")
+# What a column without `as` is read as, by the type of its field; and the type that each `as` gives.
+DEFAULT_HOW = {str: "text", int: "integer", bool: "flag"}
+GIVES: dict[str, type] = {
+    "text": str, "integer": int, "flag": bool, "money": int, "degrees": int, "time": int,
+    "card_token": str, "email_token": str, "ip_token": str, "ip_country": str,
+}  # fmt: skip
 _TRUE = ("1", "true", "yes", "t", "y")
 _FALSE = ("0", "false", "no", "f", "n")
 
@@ -40,6 +46,19 @@ def convert(raw: pl.Series, column: Column, how: str, key: TokenKey) -> pl.Serie
             return _by_distinct(raw, country_of)
         case _:
             raise ValueError(f"convert: unknown conversion {how!r}")
+
+
+def time_fault(column: Column) -> str | None:
+    """What no time could be read with, as the end of a sentence; None if nothing is wrong."""
+    try:
+        pl.Series([0]).cast(pl.Datetime("ms")).dt.replace_time_zone(column.timezone)
+    except pl.exceptions.PolarsError:
+        return f"timezone = {column.timezone!r} is none; write one like 'Europe/Amsterdam' or 'UTC'"
+    try:
+        pl.Series([""]).str.to_datetime(column.format or ISO_FORMATS[0], strict=False)
+    except pl.exceptions.PolarsError:
+        return f"format = {column.format!r} says no day and time; write one like '%d/%m/%Y %H:%M'"
+    return None
 
 
 def is_blank(raw: pl.Series) -> pl.Series:

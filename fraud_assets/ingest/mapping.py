@@ -1,10 +1,9 @@
-"""A mapping says which of a stranger's columns is which field of a contract; TOML on disk."""
+"""A mapping says which of a stranger's columns is which field of a contract."""
 
-from importlib import resources
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from fraud_assets.contracts.events import Event
 from fraud_assets.stores.schemas import TABLES
@@ -21,7 +20,9 @@ How = Literal[
     "ip_token",
     "ip_country",
 ]
-BUILT_IN = "fraud_assets.ingest.mappings"
+
+
+Identity = Annotated[tuple[str, ...], Meta(min_length=1)]
 
 
 class BadMapping(ValueError):
@@ -39,7 +40,7 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"s
     value: str | int | bool | None = None
     how: How | None = None
     prefix: str = ""
-    digits: int = 2
+    digits: Annotated[int, Meta(ge=0, le=9)] = 2
     unit: Literal["s", "ms"] = "ms"
     format: str | None = None
     timezone: str = "UTC"
@@ -50,7 +51,7 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     table: str
     columns: dict[str, str | Column]
-    identity: tuple[str, ...] = ("transaction_id",)
+    identity: Identity = ("transaction_id",)
 
     @property
     def contract(self) -> type[Event]:
@@ -66,7 +67,7 @@ class Profile(Table, frozen=True, kw_only=True):
     """A table of its own file, looked for in the --profiles folder."""
 
     file: str
-    identity: tuple[str, ...] = ("profile_id",)
+    identity: Identity = ("profile_id",)
 
 
 class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,7 +75,7 @@ class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     table: str
     is_fraud: str
-    delay_days: int
+    delay_days: Annotated[int, Meta(ge=0)]
 
 
 class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,7 +85,7 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Csv(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    delimiter: str = ","
+    delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
 
 
 class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,54 +102,3 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     service: str = "fraud_scoring"
     catalogue: str = "ticketing"
     csv: Csv = Csv()
-
-
-def load_mapping(name: str) -> tuple[str, Mapping]:
-    """(bare name, mapping) of a TOML file, or of a built-in one by its bare name.
-
-    Raises BadMapping naming the file and the entry.
-    """
-    path = Path(name)
-    bare = path.stem
-    built_in = resources.files(BUILT_IN).joinpath(f"{bare}.toml")
-    if path.exists():
-        text = path.read_text()
-    elif path.parent == Path() and built_in.is_file():
-        text = built_in.read_text()
-    else:
-        raise BadMapping(f"BadMapping: no file {name}. Built in: {', '.join(built_in_names())}. Copy one and edit it.")
-    try:
-        mapping = msgspec.toml.decode(text, type=Mapping)
-    except msgspec.DecodeError as error:
-        raise BadMapping(f"BadMapping: {name}: {error}") from error
-    for table in (mapping.transactions, *mapping.profiles):
-        _check_table(name, table)
-    return bare, mapping
-
-
-def built_in_names() -> list[str]:
-    return sorted(
-        entry.name.removesuffix(".toml")
-        for entry in resources.files(BUILT_IN).iterdir()
-        if entry.name.endswith(".toml")
-    )
-
-
-def _check_table(name: str, table: Table) -> None:
-    if table.table not in TABLES:
-        raise BadMapping(f"BadMapping: {name}: no table {table.table!r}. Known: {', '.join(TABLES)}.")
-    fields = msgspec.structs.fields(table.contract)
-    required = {field.name for field in fields if field.required}
-    unknown = sorted(set(table.columns) - {field.name for field in fields})
-    missing = sorted(required - set(table.columns))
-    if unknown or missing:
-        raise BadMapping(
-            f"BadMapping: {name}: {table.table} has no field {unknown} and needs {missing}. "
-            f"Its fields: {', '.join(field.name for field in fields)}."
-        )
-    for field in (*table.identity, *table.columns):
-        entry = table.column(field)
-        if entry is None or (entry.source is None) == (entry.value is None):
-            raise BadMapping(
-                f"BadMapping: {name}: {table.table}.{field} needs either `from` (a column) or `value` (a constant)."
-            )

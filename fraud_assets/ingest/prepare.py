@@ -11,9 +11,10 @@ from fraud_assets.contracts.events import LATEST_EVENT_TIME_MS
 from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.ingest.convert import convert, is_blank
-from fraud_assets.ingest.mapping import BadMapping, Column, Labels, Mapping, Table
+from fraud_assets.ingest.fields import contract_fields
+from fraud_assets.ingest.mapping import Column, Labels, Mapping, Table
 from fraud_assets.ingest.read import LINE, RawFile, read_file
-from fraud_assets.ingest.validate import REASON, Checked, check, contract_fields
+from fraud_assets.ingest.validate import REASON, Checked, check
 from fraud_assets.stores.schemas import TABLES
 
 HIDDEN = "<hidden>"  # rejects are read by people: card numbers, e-mails and addresses stay out of them
@@ -105,12 +106,8 @@ def _label_facts(transactions: pl.DataFrame, labels: Labels, delay_days: int) ->
             columns.append(made[field.name].alias(field.name))
         elif field.name in judged.columns:
             columns.append(pl.col(field.name))
-        elif field.default is not None or field.nullable:
-            columns.append(pl.lit(field.default).alias(field.name))
         else:
-            raise BadMapping(
-                f"BadMapping: {labels.table} needs {field.name}, which {transactions.columns} do not have."
-            )
+            columns.append(pl.lit(field.default).alias(field.name))
     return judged.select(*columns, LINE)
 
 

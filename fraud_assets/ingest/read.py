@@ -1,5 +1,6 @@
 """A stranger's file as a frame of raw columns with line numbers; nothing is judged here but shape."""
 
+import codecs
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 LINE = "__line"
+_BLOCK_BYTES = 1 << 20
+_SHOWN = 60  # names of a header, and characters of a name
 
 
 class UnreadableFile(ValueError):
@@ -34,11 +37,14 @@ class RawFile:
 def read_file(path: Path, columns: list[str], delimiter: str = ",") -> RawFile:
     """Read `columns` of a CSV or Parquet file. Raises UnreadableFile, which names what is missing."""
     if not path.is_file():
-        raise UnreadableFile(f"UnreadableFile: {path} does not exist or is no file.")
+        what = "is a folder" if path.is_dir() else "does not exist or is no file"
+        raise UnreadableFile(f"UnreadableFile: {path} {what}. Send a CSV or Parquet file.")
     try:
         return _read_parquet(path, columns) if _is_parquet(path) else _read_csv(path, columns, delimiter)
-    except (pa.ArrowInvalid, pl.exceptions.PolarsError) as error:
-        raise UnreadableFile(f"UnreadableFile: {path}: {error}. Send CSV with a header line, or Parquet.") from error
+    except (OSError, pa.ArrowInvalid, pl.exceptions.PolarsError) as error:
+        raise UnreadableFile(
+            f"UnreadableFile: {path}: {str(error).rstrip('.')}. Send CSV with a header line, or Parquet."
+        ) from error
 
 
 def _is_parquet(path: Path) -> bool:
@@ -64,7 +70,7 @@ def _read_csv(path: Path, columns: list[str], delimiter: str) -> RawFile:
     names = _header(path, delimiter)
     _check_columns(path, columns, names)
     table = pacsv.read_csv(
-        path,
+        _as_utf8(path),
         # Row numbers are only known on one thread.
         read_options=pacsv.ReadOptions(use_threads=False),
         parse_options=pacsv.ParseOptions(
@@ -77,41 +83,59 @@ def _read_csv(path: Path, columns: list[str], delimiter: str) -> RawFile:
             null_values=[""],
         ),
     )
-    rows = pl.DataFrame({name: _text(table[name]) for name in columns})
+    rows = pl.DataFrame({name: pl.Series(pl.from_arrow(table[name].cast(pa.string()))) for name in columns})
     return RawFile(rows.with_columns(_lines(len(rows), [line for line, _ in broken])), tuple(broken))
 
 
 def _header(path: Path, delimiter: str) -> list[str]:
     options = pacsv.ParseOptions(delimiter=delimiter, invalid_row_handler=lambda _: "skip")
     try:
-        return list(pacsv.open_csv(path, parse_options=options).schema.names)
+        return list(pacsv.open_csv(_as_utf8(path), parse_options=options).schema.names)
     except pa.ArrowInvalid as error:
-        raise UnreadableFile(f"UnreadableFile: {path}: {error}. The first line must name the columns.") from error
+        raise UnreadableFile(
+            f"UnreadableFile: {path}: {str(error).rstrip('.')}. The first line must name the columns."
+        ) from error
+
+
+def _as_utf8(path: Path) -> Path | pa.BufferReader:
+    """The file; one that is no UTF-8 with U+FFFD for what is none, which validation refuses by name.
+
+    Arrow would take such bytes as they are, but for a row of too many columns: it cannot tell of that, and gives up
+    the whole file.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with path.open("rb") as file:
+        try:
+            while block := file.read(_BLOCK_BYTES):
+                decoder.decode(block)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return pa.BufferReader(path.read_bytes().decode(errors="replace").encode())
+    return path
 
 
 def _check_columns(path: Path, columns: list[str], names: list[str]) -> None:
     missing = [name for name in columns if name not in names]
     if missing:
-        raise UnreadableFile(f"UnreadableFile: {path} has no column {', '.join(missing)}. It has: {', '.join(names)}.")
+        hint = " Is its delimiter another? Set `delimiter` under [csv]." if len(names) == 1 else ""
+        raise UnreadableFile(
+            f"UnreadableFile: {path} has no column {', '.join(missing)}. It has: {_shown(names)}.{hint}"
+        )
     twice = sorted({name for name in columns if names.count(name) > 1})
     if twice:
         raise UnreadableFile(f"UnreadableFile: {path} has two columns {', '.join(twice)}; rename one.")
+
+
+def _shown(names: list[str]) -> str:
+    """Names a person can read: those of a file that is no table would fill the terminal."""
+    shown = [name if name.isprintable() and len(name) <= _SHOWN else f"{name[:_SHOWN]!r}…" for name in names]
+    return ", ".join(shown[:_SHOWN]) + (", …" if len(shown) > _SHOWN else "")
 
 
 def _why_broken(row: pacsv.InvalidRow) -> str:
     spanned = len(re.findall(r"\n", row.text)) + 1
     hint = f", over {spanned} lines: is a quote left open?" if spanned > 1 else ""
     return f"{row.actual_columns} columns instead of {row.expected_columns}{hint}"
-
-
-def _text(column: pa.ChunkedArray) -> pl.Series:
-    """UTF-8 text. Bytes that are none become U+FFFD, which validation refuses by name."""
-    try:
-        return pl.Series(pl.from_arrow(column.cast(pa.string())))
-    except pa.ArrowInvalid:
-        return pl.Series(
-            [None if raw is None else raw.decode(errors="replace") for raw in column.to_pylist()], dtype=pl.String
-        )
 
 
 def _lines(count: int, broken: list[int]) -> pl.Series:

@@ -5,14 +5,12 @@ judged by the same rule.
 """
 
 from dataclasses import dataclass
-from functools import cache
 
-import msgspec
 import polars as pl
 
-from fraud_assets.contracts.events import Event
 from fraud_assets.contracts.tokens import TokenKey
-from fraud_assets.ingest.convert import convert, day_text, is_blank
+from fraud_assets.ingest.convert import DEFAULT_HOW, convert, day_text, is_blank
+from fraud_assets.ingest.fields import Field, contract_fields
 from fraud_assets.ingest.mapping import Column, Table
 from fraud_assets.ingest.read import LINE
 
@@ -20,23 +18,6 @@ REASON = "__reason"
 _DTYPES: dict[type, pl.DataType] = {str: pl.String(), int: pl.Int64(), bool: pl.Boolean()}
 # NUL and other control characters break stores and logs; U+FFFD stands for bytes that were no UTF-8.
 _NO_TEXT = r"[\x00-\x1f\x7f\x{FFFD}]"
-_DEFAULT_HOW = {str: "text", int: "integer", bool: "flag"}
-
-
-@dataclass(frozen=True)
-class Field:
-    """One contract field: its plain type, bounds, and the value it has when nobody maps it."""
-
-    name: str
-    type: type
-    nullable: bool
-    default: object
-    ge: int | None = None
-    le: int | None = None
-    min_length: int | None = None
-    max_length: int | None = None
-    pattern: str | None = None
-    vocabulary: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,46 +38,16 @@ def check(table: Table, raw: pl.DataFrame, key: TokenKey) -> Checked:
             constant = field.default if column is None else column.value
             found = pl.Series([constant], dtype=_DTYPES[field.type]).new_from_index(0, len(raw))
         else:
-            found = convert(raw[column.source], column, column.how or _DEFAULT_HOW[field.type], key)
+            found = convert(raw[column.source], column, column.how or DEFAULT_HOW[field.type], key)
             problems += _unreadable(field, column, raw[column.source], found)
         values[field.name] = found
         problems += _out_of_bounds(field, column, found)
     return _split(pl.DataFrame(values), problems)
 
 
-@cache
-def contract_fields(contract: type[Event]) -> tuple[Field, ...]:
-    """Fields of a flat contract; lists and mappings cannot be ingested from columns."""
-    info = msgspec.inspect.type_info(contract)
-    assert isinstance(info, msgspec.inspect.StructType)
-    return tuple(_field(item) for item in info.fields)
-
-
-def _field(item: msgspec.inspect.Field) -> Field:
-    options = item.type.types if isinstance(item.type, msgspec.inspect.UnionType) else (item.type,)
-    kind = next(option for option in options if not isinstance(option, msgspec.inspect.NoneType))
-    if isinstance(kind, msgspec.inspect.Metadata):
-        kind = kind.type
-    nullable = len(options) > 1
-    default = None if item.required or item.default is msgspec.NODEFAULT else item.default
-    match kind:
-        case msgspec.inspect.IntType(ge=ge, le=le):
-            return Field(item.name, int, nullable, default, ge=ge, le=le)
-        case msgspec.inspect.StrType(min_length=shortest, max_length=longest, pattern=pattern):
-            return Field(item.name, str, nullable, default, min_length=shortest, max_length=longest, pattern=pattern)
-        case msgspec.inspect.EnumType(cls=cls):
-            return Field(item.name, str, nullable, default, vocabulary=tuple(member.value for member in cls))
-        case msgspec.inspect.BoolType():
-            return Field(item.name, bool, nullable, default)
-        case _:
-            raise TypeError(
-                f"{item.name} is a {type(kind).__name__}; only flat contracts can be ingested from columns."
-            )
-
-
 def _unreadable(field: Field, column: Column, sent: pl.Series, found: pl.Series) -> list[tuple[str, pl.Series]]:
     blank = is_blank(sent)
-    what = (column.how or _DEFAULT_HOW[field.type]).replace("_", " ")
+    what = (column.how or DEFAULT_HOW[field.type]).replace("_", " ")
     problems = [(f"{field.name}: not readable as {what}", ~blank & found.is_null())]
     if not field.nullable:
         problems.append((f"{field.name}: missing", blank))

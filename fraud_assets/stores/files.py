@@ -43,10 +43,19 @@ class Files(Protocol):
         """Remove files; those already gone are no error."""
 
 
+class UnknownPlace(ValueError):
+    """An address that is no place for files."""
+
+
 def open_files(uri: str) -> Files:
-    """`s3://bucket/prefix` (also with `?endpoint_override=…`), `file://…` or a local path."""
+    """`s3://bucket/prefix` (also with `?endpoint_override=…`), `file://…` or a local path. Raises UnknownPlace."""
     if "://" in uri and not uri.startswith("file://"):
-        filesystem, root = pafs.FileSystem.from_uri(uri)
+        try:
+            filesystem, root = pafs.FileSystem.from_uri(uri)
+        except pa.ArrowInvalid as error:
+            raise UnknownPlace(f"UnknownPlace: {uri}: {error}. Write a folder, or s3://bucket/prefix.") from error
+        if not root:
+            raise UnknownPlace(f"UnknownPlace: {uri} names no bucket. Write a folder, or s3://bucket/prefix.")
         return ObjectFiles(filesystem, root, uri.split("://")[0] + "://")
     return LocalFiles(Path(uri.removeprefix("file://")))
 

@@ -4,6 +4,7 @@ import datetime as dt
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -186,6 +187,54 @@ def test_dates_outside_the_data_are_no_metric(data: Path, capsys: pytest.Capture
 
     assert code == 2
     assert "EmptyFold" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("var_dir")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--train-start", "April"], "--train-start: 'April' is no date; write YYYY-MM-DD"),
+        (["--train-start", "2018-13-01"], "--train-start: '2018-13-01' is no date"),
+        ([*DATES, "--train-days", "x"], "--train-days: 'x' is no whole number"),
+        ([*DATES, "--delay-days", "-1"], "a label is not known before its transaction"),
+        ([*DATES, "--folds", "99999999999"], "--folds: '99999999999' is no whole number up to 36,500"),
+        ([*DATES, "--export-features", "{folder}"], "--export-features: {folder} is a folder that holds something else"),
+    ],
+)  # fmt: skip
+def test_a_wrong_option_is_named_with_what_would_be_right(
+    data: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    """Also a folder that is no export: it would be replaced, with all that is in it."""
+    folder = str(data.parent)
+
+    with pytest.raises(SystemExit, match="2"):
+        main(["--mapping", "handbook", "--data", str(data), *(one.format(folder=folder) for one in arguments)])
+
+    assert said.format(folder=folder) in capsys.readouterr().err
+    assert data.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"service": "nope"}, "service of catalogue 'handbook': .*Known: handbook_scoring"),
+        ({"service": "fraud_scoring", "catalogue": "ticketing"}, "scores transactions, .* fills handbook_transactions"),
+        ({"catalogue": "json.decoder"}, r"json.decoder has no registry\(\)"),
+    ],
+)
+def test_a_service_that_does_not_score_these_transactions_is_refused(
+    handbook: Mapping, change: dict[str, str], said: str
+) -> None:
+    with pytest.raises(BadMapping, match=said):
+        service_of(msgspec.structs.replace(handbook, **change))
+
+
+@pytest.mark.usefixtures("var_dir")
+def test_a_file_without_a_transaction_is_no_metric(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _world(days=0).write_parquet(tmp_path / "empty")
+
+    assert main(["--mapping", "handbook", "--data", str(tmp_path / "empty"), *DATES]) == 2
+    assert "NoRows: " in capsys.readouterr().err
 
 
 def test_unknown_catalogue_is_named(handbook: Mapping) -> None:

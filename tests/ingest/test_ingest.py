@@ -12,26 +12,16 @@ from hypothesis import strategies as st
 from fraud_assets.contracts.domains.handbook import HandbookLabelFact, HandbookTransaction
 from fraud_assets.contracts.events import LabelFact, Transaction
 from fraud_assets.contracts.tokens import TokenKey, tokenise
-from fraud_assets.ingest.__main__ import main
-from fraud_assets.ingest.mapping import BadMapping, Mapping, load_mapping
+from fraud_assets.ingest.mapping import Mapping
+from fraud_assets.ingest.mapping_file import load_mapping
 from fraud_assets.ingest.prepare import Prepared, prepare, prepare_profile
 from fraud_assets.ingest.read import UnreadableFile
-from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.schemas import to_events
+from tests.ingest.csv_files import GOOD, HEADER, csv_of
 
 KEY = TokenKey("k1", b"0123456789abcdef")
-HEADER = "TRANSACTION_ID,TX_DATETIME,CUSTOMER_ID,TERMINAL_ID,TX_AMOUNT,TX_FRAUD"
-GOOD = "1,2018-04-01 00:00:31,596,3156,57.16,0"
 MONDAY_MS = 1_522_540_831_000  # 2018-04-01T00:00:31Z
 DAY_MS = 86_400_000
-
-
-def _csv(folder: Path, *lines: str | bytes, header: str = HEADER) -> Path:
-    path = folder / "transactions.csv"
-    path.write_bytes(
-        b"\n".join(line if isinstance(line, bytes) else line.encode() for line in (header, *lines)) + b"\n"
-    )
-    return path
 
 
 def _rejects(prepared: Prepared) -> dict[int, str]:
@@ -40,7 +30,7 @@ def _rejects(prepared: Prepared) -> dict[int, str]:
 
 def test_row_becomes_a_transaction_and_a_label_known_after_the_delay(tmp_path: Path, handbook: Mapping) -> None:
     """The payment at its time; the verdict as a fact of its own, seven days later."""
-    prepared = prepare(handbook, _csv(tmp_path, GOOD.replace(",0", ",1")), KEY)
+    prepared = prepare(handbook, csv_of(tmp_path, GOOD.replace(",0", ",1")), KEY)
 
     assert to_events(HandbookTransaction, prepared.tables["handbook_transactions"]) == [
         HandbookTransaction(
@@ -64,7 +54,7 @@ def test_history_arrives_at_its_event_time_in_event_order(tmp_path: Path, handbo
     """Log positions follow event time, not the order of the stranger's file."""
     later = "2,2018-04-02 00:00:00,1,1,1,0"
 
-    rows = prepare(handbook, _csv(tmp_path, later, GOOD), KEY).tables["handbook_transactions"].to_pylist()
+    rows = prepare(handbook, csv_of(tmp_path, later, GOOD), KEY).tables["handbook_transactions"].to_pylist()
 
     assert [(row["transaction_id"], row["source_offset"]) for row in rows] == [("1", 0), ("2", 1)]
     assert all(row["ingested_at_ms"] == row["event_time_ms"] for row in rows)
@@ -90,6 +80,7 @@ def test_history_arrives_at_its_event_time_in_event_order(tmp_path: Path, handbo
         (f"{'x' * 129},2018-04-01 00:00:31,596,3156,57.16,0", "transaction_id: longer than 128 characters"),
         (b"2\x00,2018-04-01 00:00:31,596,3156,57.16,0", "transaction_id: control character or invalid UTF-8"),
         (b"\xff,2018-04-01 00:00:31,596,3156,57.16,0", "transaction_id: control character or invalid UTF-8"),
+        (b"\xff,2018-04-01 00:00:31,596,3156,57.16,0,surplus", "7 columns instead of 6"),
         ("2,2018-04-01 00:00:31,596,3156", "4 columns instead of 6"),
         ("2,2018-04-01 00:00:31,596,3156,57.16,0,surplus", "7 columns instead of 6"),
         ('2,2018-04-01 00:00:31,"596,3156,57.16,0', "3 columns instead of 6"),
@@ -103,7 +94,7 @@ def test_bad_row_is_rejected_with_its_line_and_every_reason(
     tmp_path: Path, handbook: Mapping, line: str | bytes, reason: str
 ) -> None:
     """One bad row costs itself alone, and its owner learns all that is wrong with it at once."""
-    prepared = prepare(handbook, _csv(tmp_path, GOOD, line), KEY)
+    prepared = prepare(handbook, csv_of(tmp_path, GOOD, line), KEY)
 
     assert _rejects(prepared) == {3: reason}
     assert (prepared.read, prepared.accepted) == (2, 1)
@@ -111,7 +102,7 @@ def test_bad_row_is_rejected_with_its_line_and_every_reason(
 
 def test_lines_are_counted_past_broken_and_empty_ones(tmp_path: Path, handbook: Mapping) -> None:
     """The line number is the one an editor shows, whatever stood before it."""
-    prepared = prepare(handbook, _csv(tmp_path, "too,short", "", GOOD, "2,never,1,1,1,0"), KEY)
+    prepared = prepare(handbook, csv_of(tmp_path, "too,short", "", GOOD, "2,never,1,1,1,0"), KEY)
 
     assert list(_rejects(prepared)) == [2, 3, 5]
 
@@ -119,7 +110,7 @@ def test_lines_are_counted_past_broken_and_empty_ones(tmp_path: Path, handbook: 
 def test_quote_left_open_says_so(tmp_path: Path, handbook: Mapping) -> None:
     """It swallows the lines after it: the reject says how many, or they would be missed."""
     prepared = prepare(
-        handbook, _csv(tmp_path, GOOD, '2,"2018,1,1,1,0', "3,2018-04-01,1,1,1,0", "4,2018-04-01,1,1,1,0"), KEY
+        handbook, csv_of(tmp_path, GOOD, '2,"2018,1,1,1,0', "3,2018-04-01,1,1,1,0", "4,2018-04-01,1,1,1,0"), KEY
     )
 
     assert _rejects(prepared) == {3: "2 columns instead of 6, over 3 lines: is a quote left open?"}
@@ -129,7 +120,7 @@ def test_repeats_keep_the_first_in_event_time(tmp_path: Path, handbook: Mapping)
     """The first position wins, also where the file lists the copy first."""
     copy_first = ["7,2018-04-03 00:00:00,1,1,3,0", "7,2018-04-01 00:00:00,1,1,1,0", "7,2018-04-02 00:00:00,1,1,2,0"]
 
-    prepared = prepare(handbook, _csv(tmp_path, *copy_first), KEY)
+    prepared = prepare(handbook, csv_of(tmp_path, *copy_first), KEY)
 
     assert prepared.tables["handbook_transactions"]["amount_minor"].to_pylist() == [100]
     assert _rejects(prepared) == {2: "transaction_id: repeats line 3", 4: "transaction_id: repeats line 3"}
@@ -137,7 +128,7 @@ def test_repeats_keep_the_first_in_event_time(tmp_path: Path, handbook: Mapping)
 
 def test_unjudged_transaction_has_no_label_fact(tmp_path: Path, handbook: Mapping) -> None:
     """An empty verdict is not a verdict of legitimate."""
-    prepared = prepare(handbook, _csv(tmp_path, GOOD, "2,2018-04-01,1,1,1,"), KEY)
+    prepared = prepare(handbook, csv_of(tmp_path, GOOD, "2,2018-04-01,1,1,1,"), KEY)
 
     assert prepared.tables["handbook_labels"]["transaction_id"].to_pylist() == ["1"]
     assert prepared.accepted == 2
@@ -145,7 +136,7 @@ def test_unjudged_transaction_has_no_label_fact(tmp_path: Path, handbook: Mappin
 
 def test_label_delay_can_be_overridden(tmp_path: Path, handbook: Mapping) -> None:
     """The protocol's --delay-days moves when labels are known."""
-    prepared = prepare(handbook, _csv(tmp_path, GOOD), KEY, delay_days=1)
+    prepared = prepare(handbook, csv_of(tmp_path, GOOD), KEY, delay_days=1)
 
     assert prepared.tables["handbook_labels"]["event_time_ms"].to_pylist() == [MONDAY_MS + DAY_MS]
 
@@ -164,7 +155,7 @@ def test_csv_and_parquet_of_the_same_rows_are_the_same_events(tmp_path: Path, ha
     )
     parquet = tmp_path / "data.bin"
     frame.write_parquet(parquet)
-    csv = _csv(tmp_path, GOOD, "2,2018-04-02,1,2,1.005,1")
+    csv = csv_of(tmp_path, GOOD, "2,2018-04-02,1,2,1.005,1")
 
     by_parquet, by_csv = (prepare(handbook, path, KEY).tables for path in (parquet, csv))
 
@@ -183,7 +174,7 @@ def test_every_row_is_accepted_or_rejected_once(
     tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]]
 ) -> None:
     """However broken the file, accepted and rejected lines add up to the lines read."""
-    path = _csv(tmp_path_factory.mktemp("any"), *(",".join(cells) for cells in rows))
+    path = csv_of(tmp_path_factory.mktemp("any"), *(",".join(cells) for cells in rows))
 
     prepared = prepare(load_mapping("handbook")[1], path, KEY)
 
@@ -219,7 +210,7 @@ def test_mapping_onto_the_ticketing_domain_tokenises_personal_data(tmp_path: Pat
         "labels": {"table": "label_facts", "is_fraud": "bad", "delay_days": 30},
     }
     mapping = msgspec.convert(tables, Mapping)
-    path = _csv(
+    path = csv_of(
         tmp_path,
         "t1,u1,d1,8.8.8.8,4111 1111 1111 1111,1200,2,concert,1522540831,35.6,yes",
         "t2,u1,d1,8.8.8.8,,1200,2,concert,1522540831.5,,",
@@ -273,7 +264,7 @@ def test_times_are_read_in_their_zone_and_stored_in_utc(
         {"transactions": {"table": "handbook_transactions", "columns": msgspec.to_builtins(columns)}}, Mapping
     )
 
-    prepared = prepare(mapping, _csv(tmp_path, f"1,{written},1,1,1,0"), KEY)
+    prepared = prepare(mapping, csv_of(tmp_path, f"1,{written},1,1,1,0"), KEY)
 
     expected = [] if at is None else [dt.datetime.fromisoformat(at + "+00:00").timestamp() * 1000]
     assert prepared.tables["handbook_transactions"]["event_time_ms"].to_pylist() == expected
@@ -286,6 +277,8 @@ def test_times_are_read_in_their_zone_and_stored_in_utc(
         (b"A,B\n1,2\n", "no column TRANSACTION_ID"),
         (b"PAR1nonsense", "UnreadableFile"),
         ((HEADER + ",TX_FRAUD\n").encode(), "two columns TX_FRAUD"),
+        (HEADER.replace(",", ";").encode() + b"\n1;2\n", "Is its delimiter another"),
+        (bytes(range(256)) * 40, "no column TRANSACTION_ID"),
     ],
 )
 def test_file_that_cannot_be_mapped_says_what_is_missing(
@@ -297,60 +290,6 @@ def test_file_that_cannot_be_mapped_says_what_is_missing(
 
     with pytest.raises(UnreadableFile, match=said):
         prepare(handbook, path, KEY)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("[transactions]\ntable = 'handbok'\ncolumns = {}", "no table 'handbok'"),
-        (
-            "[transactions]\ntable = 'handbook_transactions'\ncolumns = {amount = 'A'}",
-            "no field \\['amount'\\] and needs",
-        ),
-        ("surprise = 1", "surprise"),
-        ("[transactions", "BadMapping"),
-    ],
-)
-def test_wrong_mapping_names_the_entry(tmp_path: Path, text: str, said: str) -> None:
-    """A typo in the mapping is told before a single row is read."""
-    path = tmp_path / "mine.toml"
-    path.write_text(text)
-
-    with pytest.raises(BadMapping, match=said):
-        load_mapping(str(path))
-
-
-def test_unknown_mapping_lists_the_built_in_ones() -> None:
-    """Both built-in mappings can be found by their bare names, with or without .toml."""
-    with pytest.raises(BadMapping, match="handbook, sparkov"):
-        load_mapping("handbok")
-    assert load_mapping("sparkov") == load_mapping("sparkov.toml")
-
-
-def test_command_writes_the_lake_and_the_rejects_and_says_what_to_do_next(
-    tmp_path: Path, var_dir: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """From a file to the lake in one command; run twice, nothing doubles."""
-    data = _csv(tmp_path, GOOD, "2,2018-04-02,1,1,-1,0")
-
-    codes = [main(["--mapping", "handbook", str(data)]) for _ in range(2)]
-
-    lake = Lake(var_dir / "lake")
-    assert codes == [0, 0]
-    assert lake.scan("handbook_transactions")["transaction_id"].to_pylist() == ["1"]
-    assert lake.days("handbook_labels") == ["2018-04-08"]
-    rejects = pl.read_csv(var_dir / "ingest" / "handbook-transactions-rejects.csv")
-    assert rejects.select("line", "reason", "TX_AMOUNT").rows() == [(3, "amount_minor: below 0", -1)]
-    said = capsys.readouterr().err
-    assert "amount_minor: below 0" in said
-    assert "fraud_assets.evaluate --mapping handbook" in said
-
-
-@pytest.mark.usefixtures("var_dir")
-def test_command_without_a_good_row_fails(tmp_path: Path) -> None:
-    """An empty lake is no success: 1 if every row was refused, 2 if nothing could be read."""
-    assert main(["--mapping", "handbook", str(_csv(tmp_path, "2,2018-04-02,1,1,-1,0"))]) == 1
-    assert main(["--mapping", "handbook", str(tmp_path / "absent.csv")]) == 2
 
 
 def test_whole_handbook_is_accepted(handbook: Mapping, handbook_dir: Path) -> None:

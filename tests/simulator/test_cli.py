@@ -61,14 +61,79 @@ def test_list_names_every_scenario() -> None:
     [
         (("run", "nonsense"), "UnknownScenario"),
         (("run", "card-testing", "--target", "carrier-pigeon"), "BadTarget"),
+        (("run", "card-testing", "--target", "api", "--api-url", "nonsense"), "http://host:port"),
+        (("run", "card-testing", "--world", "nowhere.json"), "does not exist"),
+        (("run", "card-testing", "--rate", "inf"), "--rate"),
+        (("run", "card-testing", "--duration", "0"), "--duration"),
+        (("run", "card-testing", "--results", "{folder}"), "is a directory"),
+        (("run", "card-testing", "--results", "{file}/results.jsonl"), "cannot write"),
         (("history", "--until", "yesterday"), "YYYY-MM-DD"),
+        (("history", "--until", "1969-07-20"), "between the years 2000 and 2099"),
+        (("history", "--until", "2999-01-01"), "between the years 2000 and 2099"),
+        (("history", "--seed", "-1"), "--seed"),
+        (("history", "--seed", str(2**63)), "--seed"),
+        (("history", "--days", "0"), "--days"),
+        (("history", "--accounts", "5"), "--accounts"),
+        (("history", "--out", "{file}"), "is a file"),
+        (("history", "--days", "1", "--rate", "100", "--out", "{file}/lake"), "cannot write"),
+        (("history", "--bogus"), "No such option"),
     ],
 )
-def test_a_wrong_request_ends_with_what_would_be_right(var_dir: Path, arguments: tuple[str, ...], message: str) -> None:
-    code, output = simulator(*arguments)
+def test_a_wrong_request_ends_with_what_would_be_right(
+    var_dir: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    """And with nothing written."""
+    file = tmp_path / "file"
+    file.touch()
+
+    code, output = simulator(*(one.format(folder=tmp_path, file=file) for one in arguments))
 
     assert code == 2
-    assert message in output
+    assert message in " ".join(output.replace("│", " ").split())
+    assert "Traceback" not in output
+    assert not list(var_dir.rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("content", [b"", b"[1, 2]", b'{"spec": {"seed": -1}, "tickets_sold": []}'])
+def test_a_file_that_holds_no_world_says_where_one_comes_from(var_dir: Path, tmp_path: Path, content: bytes) -> None:
+    world = tmp_path / "world.json"
+    world.write_bytes(content)
+
+    code, output = simulator("run", "card-testing", "--target", "api", "--world", str(world))
+
+    assert code == 2
+    assert "python -m simulator history" in " ".join(output.replace("│", " ").split())
+
+
+def test_a_world_of_long_ago_has_nothing_to_sell_and_says_so(var_dir: Path) -> None:
+    """Its museums close a year after its history; without events there is no price to pay."""
+    simulator("history", "--days", "1", "--rate", "300", "--accounts", "500", "--until", "2020-01-01")
+
+    code, output = simulator("run", "card-testing", "--target", "api")
+
+    assert code == 2
+    assert "ends on 2020-01-01 and has nothing to sell today" in " ".join(output.replace("│", " ").split())
+
+
+def test_without_a_broker_the_command_says_what_to_do(
+    var_dir: Path, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{free_port}")
+    monkeypatch.setattr("simulator.kafka_source.LOOK_S", 0.5)
+
+    code, output = simulator("run", "card-testing")
+
+    assert code == 2
+    assert f"no broker answers at 127.0.0.1:{free_port}" in " ".join(output.replace("│", " ").split())
+
+
+def test_a_wrong_setting_is_named(var_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAUD_TOKEN_KEY", "short")
+
+    code, output = simulator("history", "--days", "1")
+
+    assert code == 2
+    assert "FRAUD_TOKEN_KEY" in output
 
 
 def test_the_simulator_process_loads_nothing_heavy(var_dir: Path) -> None:

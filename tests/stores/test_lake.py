@@ -14,7 +14,7 @@ import pytest
 
 from fraud_assets.contracts.domains.handbook import HandbookTransaction
 from fraud_assets.stores import files
-from fraud_assets.stores.files import ObjectFiles
+from fraud_assets.stores.files import ObjectFiles, UnknownPlace
 from fraud_assets.stores.lake import BadRows, Lake, UnknownTable, append_name
 from fraud_assets.stores.schemas import LogPosition, from_events
 
@@ -237,6 +237,12 @@ def test_unknown_table_lists_the_known_ones(lake: Lake) -> None:
     """A typo does not create a table."""
     with pytest.raises(UnknownTable, match="handbook_transactions"):
         lake.scan("handbok_transactions")
+
+
+@pytest.mark.parametrize("uri", ["ftp://host/lake", "s3://", "://"])
+def test_an_address_that_is_no_place_says_what_is(uri: str) -> None:
+    with pytest.raises(UnknownPlace, match=r"Write a folder, or s3://bucket/prefix"):
+        Lake(uri)
 
 
 class Crash(Exception):

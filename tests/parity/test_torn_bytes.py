@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fraud_assets.engine.packing import LENGTH_BYTES
 from fraud_assets.engine.plan import Ints
 from fraud_assets.engine.request import RequestReader
 from fraud_assets.engine.state import MAX_POSITIONS, BadState, StateEngine
@@ -266,19 +267,17 @@ def flooded(engine: StateEngine, tiles: int, beyond: Mapping[Acc, int] | None = 
     beyond: accumulators that are full instead, and by how many too full.
     """
     found = VERSION + zigzag(0) + bytes(8 * RECENT)
-    for unit in engine.group.group.units:
+    for segment in engine.group.group.segments:
         found += zigzag(ARRIVAL_START_MS) + zigzag(0)
-        for window, specs in unit.windows.items():
+        for window, specs in segment.windows.items():
             count = 1 if window.is_lifetime else tiles
             empty = b"".join(content(spec, (beyond or {}).get(spec.acc)) for spec in specs.values())
             first = 0 if window.is_lifetime else ARRIVAL_START_MS // window.tile_ms
             head, last = zigzag(first) + empty + (zigzag(1) + empty) * (count - 2), zigzag(1) + empty
             if count == 1:
                 head, last = b"", zigzag(first) + empty
-            found += (
-                zigzag(count) + zigzag(count - 1) + len(head).to_bytes(2, "little") + len(last).to_bytes(2, "little")
-            )
-            found += head + last
+            lengths = (len(part).to_bytes(LENGTH_BYTES, "little") for part in (head, last))
+            found += zigzag(count) + zigzag(count - 1) + b"".join(lengths) + head + last
     return found
 
 

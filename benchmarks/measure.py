@@ -9,16 +9,23 @@ from collections.abc import Callable
 THREADS = 2
 
 
-def median_s(work: Callable[[], object], runs: int, warm_ups: int = 1) -> float:
-    """Median seconds of `runs` calls after `warm_ups` (machine code, caches)."""
-    for _ in range(warm_ups):
-        work()
-    taken = []
-    for _ in range(runs):
-        started = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken)
+def medians_s(*sides: tuple[Callable[[], object], int]) -> list[float]:
+    """Median seconds of each side, given as (work, runs), after one more for machine code and caches where there are several.
+
+    Runs take turns, each side's spread over the whole: a machine's slow minute is then everybody's.
+    """
+    taken: list[list[float]] = [[] for _ in sides]
+    for work, runs in sides:
+        if runs > 1:
+            work()
+    turns = max(runs for _, runs in sides)
+    for turn in range(turns):
+        for (work, runs), seconds in zip(sides, taken, strict=True):
+            if (turn + 1) * runs // turns > turn * runs // turns:
+                started = time.perf_counter()
+                work()
+                seconds.append(time.perf_counter() - started)
+    return [statistics.median(seconds) for seconds in taken]
 
 
 def peak_gib() -> float:

@@ -1,10 +1,10 @@
-"""`python -m api`: the scorer, one process."""
+"""`python -m api`: the scorer, one process; `python -m api keys`: who may call it."""
 
 import argparse
 
 import uvicorn
 
-from api import logs
+from api import keys_cli, logs
 from api.app import create_app
 from api.runtime import Runtime
 from api.settings import ApiSettings
@@ -19,13 +19,22 @@ def main() -> None:
     arguments = argparse.ArgumentParser(prog="python -m api", description="Decides, while a payment waits.")
     arguments.add_argument("--host", default="127.0.0.1")
     arguments.add_argument("--port", type=int, default=8000)
+    keys_cli.add_to(arguments.add_subparsers(dest="command"))
     chosen = arguments.parse_args()
+    if chosen.command == "keys":
+        keys_cli.run(chosen, ApiSettings().api_keys_file)
+    else:
+        serve(chosen.host, chosen.port)
+
+
+def serve(host: str, port: int) -> None:
+    """Until it is told to stop."""
     logs.configure()
     app = create_app(Runtime(ApiSettings(), registry(), FRAUD_SCORING))
     uvicorn.run(
         app,
-        host=chosen.host,
-        port=chosen.port,
+        host=host,
+        port=port,
         access_log=False,  # one canonical line per request comes from the scorer itself
         log_level="warning",
         server_header=False,

@@ -6,8 +6,10 @@ from contextlib import asynccontextmanager
 from litestar import Litestar, Response, get
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
 
 from api import routes
+from api.access import PUBLIC, Gate
 from api.errors import Refusals
 from api.intake import MAX_BODY_BYTES
 from api.openapi import document
@@ -16,10 +18,6 @@ from api.runtime import Runtime
 
 def create_app(runtime: Runtime) -> Litestar:
     """Routes and errors around a runtime, which the application starts and stops."""
-    is_admin = bool(runtime.admin_token)
-    handlers = [routes.predict, routes.live, routes.ready, routes.metrics, _schema(is_admin=is_admin)]
-    if is_admin:
-        handlers.append(routes.reload)
 
     @asynccontextmanager
     async def running(_: Litestar) -> AsyncIterator[None]:
@@ -31,7 +29,8 @@ def create_app(runtime: Runtime) -> Litestar:
 
     refusals = Refusals(runtime.metrics)
     return Litestar(
-        handlers,
+        [routes.predict, routes.live, routes.ready, routes.metrics, routes.reload, _schema()],
+        guards=[Gate(*runtime.knowing).admit],
         dependencies={"runtime": Provide(lambda: runtime, sync_to_thread=False, use_cache=True)},
         exception_handlers={HTTPException: refusals.answer, Exception: refusals.answer},
         lifespan=[running],
@@ -42,10 +41,10 @@ def create_app(runtime: Runtime) -> Litestar:
     )
 
 
-def _schema(*, is_admin: bool):  # type: ignore[no-untyped-def]  # a Litestar handler's own type
-    body = document(admin=is_admin)
+def _schema() -> HTTPRouteHandler:
+    body = document()
 
-    @get("/schema")
+    @get("/schema", opt=PUBLIC)
     async def schema() -> Response[bytes]:
         return Response(body, media_type="application/json")
 

@@ -25,6 +25,37 @@ class NotReady(RuntimeError):
     """No decision can be made yet; the message says what is missing."""
 
 
+class Refused(HTTPException):
+    """A refusal in our own words, which repeat nothing that was sent."""
+
+
+class UnsupportedMedia(Refused):
+    """The body is not announced as JSON."""
+
+    status_code = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    detail = "send Content-Type: application/json"
+
+
+class Unauthenticated(Refused):
+    """No credential, or one that is worth nothing. Which of the two, and why, is nobody's business."""
+
+    status_code = HTTPStatus.UNAUTHORIZED
+    detail = "send Authorization: Bearer and a key that is good now; its issuer makes one"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"WWW-Authenticate": "Bearer"})
+
+
+class MissingScope(Refused):
+    """A good credential, for something else."""
+
+    status_code = HTTPStatus.FORBIDDEN
+
+    def __init__(self, scope: str | None) -> None:
+        detail = f"the key needs the scope {scope}" if scope else "nobody may call this route"
+        super().__init__(detail=detail, headers={"WWW-Authenticate": 'Bearer error="insufficient_scope"'})
+
+
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     """type: stable, for machines. detail: the fix, for people. field: dotted path inside the body."""
 
@@ -94,12 +125,5 @@ def _headers(error: Exception, status: int) -> dict[str, str]:
 
 
 def _said(error: HTTPException) -> str:
-    """Litestar's own words only where they cannot repeat a value."""
-    return error.detail if isinstance(error, UnsupportedMedia) else ""
-
-
-class UnsupportedMedia(HTTPException):
-    """The body is not announced as JSON."""
-
-    status_code = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
-    detail = "send Content-Type: application/json"
+    """Our words; Litestar's may repeat a value."""
+    return error.detail if isinstance(error, Refused) else ""

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from api.access import Scope
 from api.contract import Answer, Answers, ScoringBatch, ScoringRequest
 from api.errors import PROBLEM_JSON, Problem
 from fraud_assets.policy.reasons import TEXTS
@@ -20,29 +21,32 @@ _REFUSALS = {
     "422": "A field outside the contract; `field` names it, `detail` says the fix",
     "503": "No model is loaded yet; try again after `Retry-After` seconds",
 }
+_CLOSED = {"401": "No key that is good now", "403": "The key's scopes do not include this"}
 
 
-def document(*, admin: bool) -> bytes:
-    """The document; with `admin`, the routes that only exist where an admin token is set."""
+def document() -> bytes:
+    """The document; a route without `security` is public."""
     contracts = (ScoringRequest, ScoringBatch, Answer, Answers, Problem)
     _, components = msgspec.json.schema_components(contracts, ref_template="#/components/schemas/{name}")
     paths = {
         "/predict": {"post": _predict()},
         "/health/live": {"get": _plain("The process answers")},
         "/health/ready": {"get": _plain("Model and online store are there", "503")},
-        "/metrics": {"get": _plain("Counters and histograms for Prometheus")},
+        "/metrics": {"get": _plain("Counters and histograms for Prometheus") | _for(Scope.ADMIN)},
         "/schema": {"get": _plain("This document")},
+        "/admin/reload": {"post": _plain("Load the champion now") | _for(Scope.ADMIN)},
     }
-    security: dict[str, Any] = {}
-    if admin:
-        paths["/admin/reload"] = {"post": _plain("Load the champion now", "401") | {"security": [{"admin": []}]}}
-        security = {"securitySchemes": {"admin": {"type": "http", "scheme": "bearer"}}}
+    for path in paths.values():
+        for operation in path.values():
+            if "security" in operation:
+                operation["responses"] |= {status: _problem(text) for status, text in _CLOSED.items()}
+    bearer = {"type": "http", "scheme": "bearer", "description": "An API key `<id>.<secret>`, or a signed token"}
     return msgspec.json.encode(
         {
             "openapi": "3.1.0",
             "info": {"title": "Fraud scorer", "version": _version()},
             "paths": paths,
-            "components": {"schemas": components, **security},
+            "components": {"schemas": components, "securitySchemes": {"bearer": bearer}},
         }
     )
 
@@ -51,6 +55,7 @@ def _predict() -> dict[str, Any]:
     codes = "\n".join(f"- `{code}`: {text}" for code, text in TEXTS.items())
     return {
         "summary": "Decide on one payment or many",
+        **_for(Scope.SCORE),
         "description": f"One object gives one decision, a batch gives them in its order.\n\nReason codes:\n{codes}",
         "requestBody": {"required": True, "content": _json("ScoringRequest", "ScoringBatch")},
         "responses": {
@@ -58,6 +63,10 @@ def _predict() -> dict[str, Any]:
             **{status: _problem(text) for status, text in _REFUSALS.items()},
         },
     }
+
+
+def _for(scope: Scope) -> dict[str, Any]:
+    return {"security": [{"bearer": [scope.value]}]}
 
 
 def _plain(summary: str, *refusals: str) -> dict[str, Any]:

@@ -1,15 +1,14 @@
 """Routes. A handler reads, calls and answers; errors are answered by `api/errors.py`."""
 
-import hmac
 import time
 
 import msgspec
 import structlog
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
-from litestar.exceptions import NotAuthorizedException
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from api.access import PUBLIC, Scope, needs
 from api.contract import Answers
 from api.errors import NotReady, UnsupportedMedia
 from api.intake import parse
@@ -24,7 +23,7 @@ _encode = msgspec.json.Encoder().encode
 Call = Request[object, object, State]
 
 
-@post("/predict", status_code=200)
+@post("/predict", status_code=200, opt=needs(Scope.SCORE))
 async def predict(request: Call, runtime: Runtime) -> Response[bytes]:
     """A single transaction object gives one decision; {"transactions": [...]} gives {"decisions": [...]}."""
     _require_json(request)
@@ -43,27 +42,26 @@ async def decide(runtime: Runtime, raw: bytes) -> bytes:
     return _encode(Answers(answers) if parsed.is_batch else answers[0])
 
 
-@get("/health/live")
+@get("/health/live", opt=PUBLIC)
 async def live() -> dict[str, str]:
     return {"status": "live"}
 
 
-@get("/health/ready")
+@get("/health/ready", opt=PUBLIC)
 async def ready(runtime: Runtime) -> dict[str, str]:
     if missing := runtime.missing():
         raise NotReady("; ".join(missing))
     return {"status": "ready", "model_version": runtime.model_version}
 
 
-@get("/metrics", media_type=CONTENT_TYPE_LATEST)
+@get("/metrics", media_type=CONTENT_TYPE_LATEST, opt=needs(Scope.ADMIN))
 async def metrics(runtime: Runtime) -> Response[bytes]:
     return Response(generate_latest(runtime.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-@post("/admin/reload", status_code=200)
-async def reload(request: Call, runtime: Runtime) -> dict[str, str]:
-    """Registered only where an admin token is configured."""
-    _require_token(request, runtime.admin_token)
+@post("/admin/reload", status_code=200, opt=needs(Scope.ADMIN))
+async def reload(runtime: Runtime) -> dict[str, str]:
+    """Load the champion now, also one that was refused before."""
     await runtime.champion.refresh(again=True)
     log.info("model_reload_requested", model_version=runtime.model_version)
     return {"model_version": runtime.model_version}
@@ -72,9 +70,3 @@ async def reload(request: Call, runtime: Runtime) -> dict[str, str]:
 def _require_json(request: Call) -> None:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
         raise UnsupportedMedia
-
-
-def _require_token(request: Call, token: str) -> None:
-    given = request.headers.get("authorization", "").removeprefix("Bearer ")
-    if not token or not hmac.compare_digest(given.encode(), token.encode()):
-        raise NotAuthorizedException(headers={"WWW-Authenticate": "Bearer"})

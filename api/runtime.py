@@ -5,8 +5,11 @@ from typing import Self
 
 import structlog
 
+from api.access import Identifies
 from api.champion import ChampionSlot
 from api.decision_log import DecisionLog, DecisionRecord, Producer, kafka_producer
+from api.jwt_bearer import JwtBearer
+from api.keyring import KeyRing
 from api.metrics import Metrics
 from api.scorer import Made, Scorer
 from api.settings import ApiSettings
@@ -32,7 +35,8 @@ class Runtime:
         definitions = Definitions.of(registry, service)
         self.metrics = Metrics()
         self.token_key = TokenKey.of(settings.token_key_id, settings.token_key.get_secret_value())
-        self.admin_token = settings.admin_token.get_secret_value() if settings.admin_token else ""
+        self.keys = KeyRing(settings.api_keys_file, self.metrics)
+        self.knowing: list[Identifies] = [self.keys, *([JwtBearer(settings.jwt)] if settings.jwt else [])]
         self.store = OnlineReader(settings.redis_url, registry)
         self.champion = ChampionSlot(settings.model_dir, definitions, self.metrics)
         reader = RequestReader(plan)
@@ -59,6 +63,7 @@ class Runtime:
         tokens.warm_up()
         self.scorer.warm()
         self._record.warm()
+        self.keys.start()
         self.store.start()
         await self.champion.start()
         self.log.start()
@@ -70,6 +75,7 @@ class Runtime:
         return self
 
     async def close(self) -> None:
+        await self.keys.close()
         await self.champion.close()
         await self.log.close()
         await self.store.close()

@@ -1,12 +1,55 @@
 """Settings of the scorer: the platform's, and its own."""
 
-from pydantic import Field, SecretStr
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
 
 from fraud_assets.settings import Settings
+
+JwtAlgorithm = Literal["RS256", "ES256", "EdDSA", "HS256"]
+
+
+@dataclass(frozen=True)
+class JwtSettings:
+    """All that makes a token acceptable."""
+
+    algorithm: JwtAlgorithm
+    key_file: Path
+    audience: str
+    issuer: str
 
 
 class ApiSettings(Settings):
     """One frozen object per scorer process, read once in `python -m api`."""
 
-    admin_token: SecretStr | None = Field(None, validation_alias="FRAUD_ADMIN_TOKEN")
-    """Bearer token of `POST /admin/reload`; while unset, the route does not exist."""
+    api_keys_file: Path = Field(
+        default_factory=lambda data: data["var_dir"] / "api" / "keys.json", validation_alias="FRAUD_API_KEYS_FILE"
+    )
+    """Who may call: `python -m api keys` writes it, and it is read again when it changes."""
+
+    jwt_algorithm: JwtAlgorithm | None = Field(None, validation_alias="FRAUD_JWT_ALGORITHM")
+    """The one algorithm of signed tokens; with the three below, all or none. Unset: API keys only."""
+
+    jwt_key_file: Path | None = Field(None, validation_alias="FRAUD_JWT_KEY_FILE")
+    """The issuer's public key as PEM; for HS256 the shared secret."""
+
+    jwt_audience: str | None = Field(None, min_length=1, validation_alias="FRAUD_JWT_AUDIENCE")
+    """Whom tokens must be for: us."""
+
+    jwt_issuer: str | None = Field(None, min_length=1, validation_alias="FRAUD_JWT_ISSUER")
+    """Who must have signed them."""
+
+    @property
+    def jwt(self) -> JwtSettings | None:
+        if not (self.jwt_algorithm and self.jwt_key_file and self.jwt_audience and self.jwt_issuer):
+            return None
+        return JwtSettings(self.jwt_algorithm, self.jwt_key_file, self.jwt_audience, self.jwt_issuer)
+
+    @model_validator(mode="after")
+    def _jwt_is_whole_or_absent(self) -> "ApiSettings":
+        given = (self.jwt_algorithm, self.jwt_key_file, self.jwt_audience, self.jwt_issuer)
+        if any(given) and not all(given):
+            raise ValueError("FRAUD_JWT_ALGORITHM, _KEY_FILE, _AUDIENCE and _ISSUER belong together. Set all or none.")
+        return self

@@ -28,6 +28,7 @@ from benchmarks.measure import report
 from benchmarks.model_row import publish, train
 from deploy.local.ports import free_port
 from deploy.local.probes import http_answers, wait_until
+from deploy.local.scorer_key import ensure_key
 from deploy.local.stack import running
 from deploy.local.topics import ensure_platform_topics
 from fraud_assets.contracts.events import Category, Outcome, PaymentMethod, Tier, Transaction
@@ -102,7 +103,7 @@ def serving(arguments: list[str], env: dict[str, str], path: str) -> Iterator[in
         process.wait(30)
 
 
-def ask(port: int, bodies: list[bytes]) -> tuple[Floats, int]:
+def ask(port: int, bodies: list[bytes], credential: str) -> tuple[Floats, int]:
     """ms of each request over one kept connection, and how many decisions went without history.
 
     Raises RuntimeError unless each is answered by 200.
@@ -111,7 +112,10 @@ def ask(port: int, bodies: list[bytes]) -> tuple[Floats, int]:
     with socket.create_connection(("127.0.0.1", port)) as wire:
         wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for place, body in enumerate(bodies):
-            head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            head = (
+                f"POST /predict HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {credential}\r\n"
+                f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            )
             started = time.perf_counter()
             wire.sendall(head.encode() + body)
             answer = _whole(wire)
@@ -141,12 +145,13 @@ def main() -> None:
         ensure_platform_topics(stack.env["KAFKA_BOOTSTRAP_SERVERS"])
         size = fill(stack.env["REDIS_URL"], now_ms)
         publish(Path(folder) / "models", *train())
+        credential = ensure_key(Path(stack.env["FRAUD_VAR_DIR"]))
         env = {**os.environ, **stack.env, "FRAUD_MODEL_DIR": str(Path(folder) / "models")}
         with serving(["benchmarks.api_vs_empty", "empty"], env, "/health/live") as port:
-            peer = ask(port, bodies)[0][WARM_UPS:]
+            peer = ask(port, bodies, credential)[0][WARM_UPS:]
         with serving(["api", "--port"], env, "/health/ready") as port:
-            taken, degraded = ask(port, bodies)
-            many, degraded_many = ask(port, [batch] * BATCHES)
+            taken, degraded = ask(port, bodies, credential)
+            many, degraded_many = ask(port, [batch] * BATCHES, credential)
     ours = taken[WARM_UPS:]
     p50, empty_p50 = float(np.median(ours)), float(np.median(peer))
     more = {

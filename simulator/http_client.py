@@ -39,11 +39,15 @@ class _Connection:
 
 @dataclass
 class HttpClient:
-    """base_url: `http://host:port`. At most `connections` requests are on their way at once."""
+    """base_url: `http://host:port`. At most `connections` requests are on their way at once.
+
+    credential: what `Authorization: Bearer` carries; empty: no such header.
+    """
 
     base_url: str
     timeout_s: float = 2.0
     connections: int = 128
+    credential: str = field(default="", repr=False)
     _idle: list[_Connection] = field(default_factory=list)
     _slots: asyncio.Semaphore = field(init=False)
 
@@ -53,6 +57,7 @@ class HttpClient:
             raise ValueError(f"base_url: {self.base_url!r} is not http://host:port")
         self._host, self._port = parts.hostname, parts.port or 80
         self._slots = asyncio.Semaphore(self.connections)
+        self._who = f"Authorization: Bearer {self.credential}\r\n" if self.credential else ""
 
     async def __aenter__(self) -> Self:
         return self
@@ -109,7 +114,7 @@ class HttpClient:
 
     def _head(self, path: str, length: int) -> bytes:
         return (
-            f"POST {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n"
+            f"POST {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n{self._who}"
             f"Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
         ).encode()
 

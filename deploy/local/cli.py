@@ -7,6 +7,7 @@ from pathlib import Path
 
 from deploy.local import stack as stacks
 from deploy.local.demo_steps import StepFailed
+from deploy.local.scorer_key import key_path
 from deploy.local.services import ADDRESSES, CATALOGUE, Service
 from deploy.local.supervision import SupervisorGone
 from deploy.local.topics import TopicMismatch
@@ -60,6 +61,8 @@ def _up(var_dir: Path, names: list[str]) -> None:
     stack = stacks.up(chosen, var_dir, given, tell=print, prepare=prepare)
     for service in stack.services:
         _say_if_moved(service, stack.context.ports[service.name])
+    if "scorer" in chosen:
+        print(f"the scorer's key is in {key_path(var_dir)}")
     # Under make there may be no `python` on PATH but the system's.
     stop = "make down" if "MAKELEVEL" in os.environ else f"python -m deploy.local.stack down --var {var_dir}"
     print(f"logs in {var_dir / 'logs'}; stop with: {stop}")

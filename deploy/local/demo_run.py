@@ -17,6 +17,7 @@ from deploy.local.demo_steps import StepFailed, Steps
 from deploy.local.demo_summary import Summary, print_summary, write_summary
 from deploy.local.demo_traffic import NotDrained, drain, watch_scorer
 from deploy.local.ports import choose_ports
+from deploy.local.scorer_key import ensure_key, key_path
 from deploy.local.services import ADDRESSES, CATALOGUE
 from deploy.local.stack import ServiceFailed, Stack, shut_down, start_supervisor
 from deploy.local.topics import ensure_platform_topics
@@ -112,11 +113,12 @@ def drive(steps: Steps, stack: Stack, demo: Demo) -> None:
         *(sys.executable, "-m", "simulator", "run", traffic.scenario, "--target", "api,kafka"),
         *("--rate", f"{traffic.rate_per_s:g}", "--duration", f"{traffic.seconds:g}"),
         *("--seed", str(demo.world.seed), "--api-url", stack.env["FRAUD_SCORER_URL"]),
+        *("--api-key-file", str(key_path(demo.var_dir))),
         *("--whole", str(result_path(demo)), "--report", str(report_path(demo))),
     ]
     title = f"{traffic.seconds:g} s of live traffic with an attack in it"
     with steps.step(title) as step:
-        look = watch_scorer(stack.env["FRAUD_SCORER_URL"])
+        look = watch_scorer(stack.env["FRAUD_SCORER_URL"], ensure_key(demo.var_dir))
         steps.watch(step, "traffic", argv, look, traffic.seconds + _TRAFFIC_SPARE_S)
         metrics = metrics_of(read_result(result_path(demo)))
         step.result = f"{metrics.decisions:,} decisions of {metrics.purchases:,} purchases"

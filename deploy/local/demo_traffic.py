@@ -22,11 +22,11 @@ class NotDrained(RuntimeError):
     """The worker did not take up all that was sent; the message says what it lacks."""
 
 
-def watch_scorer(url: str) -> Callable[[], str]:
+def watch_scorer(url: str, credential: str) -> Callable[[], str]:
     """A look at the scorer's counters: what it decided since the first look, in one line."""
 
     def look() -> str:
-        counts = decisions_of(url)
+        counts = decisions_of(url, credential)
         if not counts:
             return ""
         total = sum(counts.values())
@@ -35,10 +35,11 @@ def watch_scorer(url: str) -> Callable[[], str]:
     return look
 
 
-def decisions_of(url: str) -> dict[str, float]:
+def decisions_of(url: str, credential: str) -> dict[str, float]:
     """Decisions by action; empty while the scorer does not answer, which its own log explains."""
+    call = urllib.request.Request(f"{url}/metrics", headers={"Authorization": f"Bearer {credential}"})
     try:
-        with urllib.request.urlopen(f"{url}/metrics", timeout=1.0) as response:
+        with urllib.request.urlopen(call, timeout=1.0) as response:
             text = response.read().decode()
     except (urllib.error.URLError, OSError):
         return {}

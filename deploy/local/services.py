@@ -13,6 +13,7 @@ from pathlib import Path
 
 from deploy.local import probes
 from deploy.local.ports import LOOPBACK
+from deploy.local.scorer_key import ensure_key, keys_path
 from deploy.local.topics import ensure_platform_topics
 from deploy.local.valkey import debian_redis_executable, valkey_command
 
@@ -77,6 +78,7 @@ def base_env(var_dir: Path) -> dict[str, str]:
         "FRAUD_VAR_DIR": str(var_dir),
         "FRAUD_LAKE_URI": str(var_dir / "lake"),
         "FRAUD_MODEL_DIR": str(var_dir / "models"),
+        "FRAUD_API_KEYS_FILE": str(keys_path(var_dir)),
         # MLflow is a library on SQLite here; nobody needs its server to log or to load a model.
         "MLFLOW_TRACKING_URI": f"sqlite:///{var_dir / 'mlflow' / 'mlflow.db'}",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -127,6 +129,11 @@ def _prepare_topics(context: Context) -> None:
     ensure_platform_topics(context.env["KAFKA_BOOTSTRAP_SERVERS"])
 
 
+def _prepare_scorer(context: Context) -> None:
+    _prepare_topics(context)
+    ensure_key(context.var_dir)
+
+
 VALKEY = Service(
     name="valkey",
     preferred_port=6379,
@@ -165,7 +172,7 @@ SCORER = Service(
     needs=("valkey", "broker"),
     preferred_port=8000,
     argv=lambda c: _python("api", "--host", LOOPBACK, "--port", str(c.port("scorer"))),
-    prepare=_prepare_topics,
+    prepare=_prepare_scorer,
     provides=lambda c: {"FRAUD_SCORER_URL": _local(c.port("scorer"))},
     probe=lambda c: probes.http_answers(_local(c.port("scorer"), "/health/ready")),
     url=lambda c: _local(c.port("scorer"), "/schema"),

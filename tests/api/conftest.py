@@ -7,9 +7,8 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from api.app import create_app
 from fraud_assets.stores.online import OnlineStore
-from tests.api.world import Producer, runtime, until, with_champion
+from tests.api.world import Producer, runtime, served, until, with_champion
 from tests.models.made import Trained
 
 
@@ -34,8 +33,7 @@ def shared_models(tmp_path_factory: pytest.TempPathFactory, trained: Trained) ->
 @pytest.fixture(scope="session")
 def sturdy(valkey_server: str, shared_models: Path, shared_producer: Producer) -> Iterator[TestClient[Litestar]]:
     """One scorer for the session: no test may break it for the next."""
-    made = runtime(shared_models, valkey_server, shared_producer, admin_token="operators-only")
-    with TestClient(create_app(made)) as client:
+    with served(runtime(shared_models, valkey_server, shared_producer)) as client:
         yield client
 
 

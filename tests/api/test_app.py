@@ -12,11 +12,23 @@ from litestar import Litestar
 from litestar.testing import TestClient
 from numba.core.registry import CPUDispatcher
 
-from api.app import create_app
+from api.keys import write_keys
 from fraud_assets.engine import read_kernels
 from fraud_assets.models import kernels as model_kernels
 from fraud_assets.stores.online import OnlineStore
-from tests.api.world import Producer, fold_into, published, request, runtime, until, with_champion
+from tests.api.world import (
+    ALL,
+    MADE,
+    Producer,
+    bearer,
+    fold_into,
+    published,
+    request,
+    runtime,
+    served,
+    until,
+    with_champion,
+)
 from tests.models.made import Trained
 
 FORBIDDEN = {"dagster", "polars", "duckdb", "mlflow", "pandas", "xgboost", "sklearn", "pyarrow", "quixstreams"}
@@ -83,7 +95,7 @@ def test_no_payment_waits_for_a_kernel(
         kernel._reset_overloads()  # other tests' payments have warmed this process
     fold_into(store, published(6))
 
-    with TestClient(create_app(runtime(shared_models, valkey_server, producer))) as client:
+    with served(runtime(shared_models, valkey_server, producer)) as client:
         until(lambda: client.get("/health/ready").status_code == 200)
         warm = [list(kernel.signatures) for kernel in kernels]
         known = client.post("/predict", json=request()).json()
@@ -105,7 +117,13 @@ def test_the_command_serves_and_drains(
 
     ensure_platform_topics(broker)
     with_champion(tmp_path, trained)
-    env = {"FRAUD_MODEL_DIR": str(tmp_path), "REDIS_URL": valkey_server, "KAFKA_BOOTSTRAP_SERVERS": broker}
+    write_keys(tmp_path / "keys.json", [MADE[ALL].key])
+    env = {
+        "FRAUD_MODEL_DIR": str(tmp_path),
+        "FRAUD_API_KEYS_FILE": str(tmp_path / "keys.json"),
+        "REDIS_URL": valkey_server,
+        "KAFKA_BOOTSTRAP_SERVERS": broker,
+    }
     command = [sys.executable, "-m", "api", "--port", str(free_port)]
     log = tmp_path / "log"
     with log.open("wb") as sink:
@@ -115,7 +133,7 @@ def test_the_command_serves_and_drains(
         assert process.poll() is None, log.read_text()
         body = msgspec.json.encode(request())
         call = urllib.request.Request(
-            f"http://127.0.0.1:{free_port}/predict", body, {"Content-Type": "application/json"}
+            f"http://127.0.0.1:{free_port}/predict", body, {"Content-Type": "application/json", **bearer(ALL)}
         )
         with urllib.request.urlopen(call, timeout=5) as response:
             answer = json.load(response)

@@ -1,13 +1,19 @@
 """A scorer with everything real but Kafka: a model made by XGBoost, states folded by the engine, a Valkey."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+from litestar import Litestar
+from litestar.testing import TestClient
 
+from api.access import Scope
+from api.app import create_app
+from api.keys import make_key, now_utc, write_keys
 from api.runtime import Runtime
 from api.settings import ApiSettings
 from fraud_assets.contracts import codec, topics
@@ -26,6 +32,19 @@ from tests.models.made import Trained
 KEY = TokenKey.of("dev", DEVELOPMENT_TOKEN_KEY)
 WITHIN_S = 60.0  # a verification's child process on a busy machine takes seconds
 MAX_DECISION_BYTES = 256 * 1024
+
+# A key for each scope, one for all of them, and one that has been ended.
+ALL, ENDED = "all", "ended"
+MADE = {
+    **{scope.value: make_key(f"{scope}-client", [scope], now_utc()) for scope in Scope},
+    ALL: make_key("shop", list(Scope), now_utc()),
+    ENDED: make_key("shop", list(Scope), now_utc(), not_after=now_utc()),
+}
+
+
+def bearer(role: str) -> dict[str, str]:
+    """The header of a caller with this key."""
+    return {"Authorization": f"Bearer {MADE[role].credential}"}
 
 
 class Producer:
@@ -51,8 +70,18 @@ class Producer:
 
 
 def runtime(model_dir: Path, redis_url: str, producer: Producer, **settings: Any) -> Runtime:
-    found = ApiSettings(model_dir=model_dir, redis_url=redis_url, **settings)
-    return Runtime(found, registry(), FRAUD_SCORING, producer)
+    keys = model_dir.parent / "api-keys.json"
+    write_keys(keys, [made.key for made in MADE.values()])
+    fields: dict[str, Any] = {"model_dir": model_dir, "redis_url": redis_url, "api_keys_file": keys}
+    return Runtime(ApiSettings(**fields | settings), registry(), FRAUD_SCORING, producer)
+
+
+@contextmanager
+def served(made: Runtime) -> Iterator[TestClient[Litestar]]:
+    """A client whose key is good for everything."""
+    with TestClient(create_app(made)) as client:
+        client.headers.update(bearer(ALL))
+        yield client
 
 
 def with_champion(model_dir: Path, trained: Trained, version: str = "v1", **changes: object) -> Path:

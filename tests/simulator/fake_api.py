@@ -20,6 +20,7 @@ class FakeApi:
     close_each: bool = False
     idle_s: float | None = None
     requests: list[dict[str, Any]] = field(default_factory=list)
+    heads: list[str] = field(default_factory=list)
     connections: int = 0
     url: str = ""
 
@@ -38,6 +39,7 @@ class FakeApi:
             while True:
                 async with asyncio.timeout(self.idle_s):
                     head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                self.heads.append(head)
                 length = int(
                     next(line for line in head.split("\r\n") if line.lower().startswith("content-length"))[15:]
                 )

@@ -78,6 +78,20 @@ def test_nobody_listening_is_refused(free_port: int) -> None:
     assert failure.value.reason == "refused"
 
 
+def test_the_credential_travels_with_every_request_and_is_not_shown() -> None:
+    api = FakeApi()
+    client: HttpClient
+
+    async def ask() -> None:
+        nonlocal client
+        async with api as server, HttpClient(server.url, credential="k1.hush") as client:
+            await ApiScorer(client).decide(REQUEST)
+
+    asyncio.run(ask())
+    assert "Authorization: Bearer k1.hush" in api.heads[0]
+    assert "hush" not in repr(client)
+
+
 def test_an_address_that_is_none_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match="http://host:port"):
         HttpClient("localhost:8000")

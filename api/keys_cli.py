@@ -1,0 +1,53 @@
+"""`python -m api keys`: make a key, list them, end one. The running scorers follow the file within a second."""
+
+import argparse
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from api.access import Scope
+from api.keys import ApiKey, BadKeys, end_key, make_key, now_utc, read_keys, write_keys
+
+DAYS = 365
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The command and its three verbs."""
+    keys = commands.add_parser("keys", help="make, list and end API keys")
+    verbs = keys.add_subparsers(dest="verb", required=True)
+    new = verbs.add_parser("new", help="make a key and print it, once")
+    new.add_argument("--client", required=True, help="whom it is for; a client may have several live keys")
+    new.add_argument("--scope", required=True, nargs="+", type=Scope, choices=list(Scope), help="what it is good for")
+    new.add_argument("--days", type=int, default=DAYS, help=f"how long it is good ({DAYS}); 0: until it is ended")
+    verbs.add_parser("list", help="say whose keys there are, and until when")
+    revoke = verbs.add_parser("revoke", help="end a key now")
+    revoke.add_argument("id")
+
+
+def run(chosen: argparse.Namespace, path: Path) -> None:
+    """Ends the process with one line if the file is none."""
+    try:
+        if chosen.verb == "new":
+            _new(path, chosen.client, chosen.scope, chosen.days)
+        elif chosen.verb == "revoke":
+            ended = end_key(path, chosen.id, now_utc())
+            print(f"{ended.id} of {ended.client} is ended")
+        else:
+            for key in read_keys(path):
+                print(_line(key))
+    except BadKeys as error:
+        sys.exit(str(error))
+
+
+def _new(path: Path, client: str, scopes: list[Scope], days: int) -> None:
+    now = now_utc()
+    made = make_key(client, list(dict.fromkeys(scopes)), now, now + timedelta(days=days) if days > 0 else None)
+    write_keys(path, [*read_keys(path), made.key])
+    print(made.credential)
+    print(f"for {_line(made.key)}; it is shown this once, {path} keeps its SHA-256", file=sys.stderr)
+
+
+def _line(key: ApiKey) -> str:
+    until = f"until {key.not_after:%Y-%m-%d %H:%M} UTC" if key.not_after else "until it is ended"
+    state = until if key.is_live(now_utc()) else f"ended {key.not_after:%Y-%m-%d %H:%M} UTC"
+    return f"{key.id:<16} {key.client:<24} {','.join(key.scopes):<20} {state}"

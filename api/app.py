@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from litestar import Litestar, Response, get
+from litestar import Response, get
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
@@ -14,13 +14,14 @@ from api.errors import Refusals
 from api.intake import MAX_BODY_BYTES
 from api.openapi import document
 from api.runtime import Runtime
+from api.service import Service
 
 
-def create_app(runtime: Runtime) -> Litestar:
+def create_app(runtime: Runtime) -> Service:
     """Routes and errors around a runtime, which the application starts and stops."""
 
     @asynccontextmanager
-    async def running(_: Litestar) -> AsyncIterator[None]:
+    async def running(_: object) -> AsyncIterator[None]:
         await runtime.start()
         try:
             yield
@@ -28,8 +29,8 @@ def create_app(runtime: Runtime) -> Litestar:
             await runtime.close()
 
     refusals = Refusals(runtime.metrics)
-    return Litestar(
-        [routes.predict, routes.live, routes.ready, routes.metrics, routes.reload, _schema()],
+    return Service(
+        [*routes.HANDLERS, _schema()],
         guards=[Gate(*runtime.knowing).admit],
         dependencies={"runtime": Provide(lambda: runtime, sync_to_thread=False, use_cache=True)},
         exception_handlers={HTTPException: refusals.answer, Exception: refusals.answer},

@@ -8,6 +8,7 @@ from typing import Self
 
 import structlog
 
+from api.contract import Model
 from api.metrics import Metrics
 from fraud_assets.models.artifact import Champion, load_champion, read_champion
 from fraud_assets.models.manifest import Definitions, RefusedModel
@@ -76,6 +77,24 @@ class ChampionSlot:
                 self._refuse(refused)
                 return
             self._swap(Serving.of(model, self._policy))
+
+    def info(self) -> Model:
+        """For the people who operate it."""
+        if self.serving is None:
+            return Model(refused=self._refusal)
+        model, decider = self.serving.model, self.serving.decider
+        return Model(
+            model_version=model.version,
+            model_sha256=model.sha256,
+            created_at_ms=model.manifest.created_at_ms,
+            service=model.manifest.service,
+            service_digest=model.manifest.service_digest,
+            policy_version=decider.version,
+            policy_digest=decider.digest,
+            review_from=model.thresholds.review,
+            deny_from=model.thresholds.deny,
+            refused=self._refusal,
+        )
 
     async def _watch(self) -> None:
         while True:

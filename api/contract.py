@@ -84,6 +84,21 @@ class Answers(msgspec.Struct, frozen=True):
     decisions: list[Answer]
 
 
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """What a scorer serves; empty while it serves nothing. refused: why the newest champion is not served."""
+
+    model_version: str = ""
+    model_sha256: str = ""
+    created_at_ms: int | None = None
+    service: str = ""
+    service_digest: str = ""
+    policy_version: str = ""
+    policy_digest: str = ""
+    review_from: float | None = None
+    deny_from: float | None = None
+    refused: str = ""
+
+
 # What is only known after the decision; the same fields the service declares unseen.
 _AFTERWARDS = frozenset({"outcome"})
 

@@ -8,14 +8,14 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import confluent_kafka
 import msgspec
 import structlog
 
 from api.metrics import Metrics
+from api.producer import MAX_PENDING, Producer
 from api.scorer import Made
 from fraud_assets.contracts import topics
 from fraud_assets.contracts.events import Decision, StateRead, ViewStatus
@@ -23,39 +23,10 @@ from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.engine.request import STATUS_NAMES
 from fraud_assets.engine.state import BadState, StateEngine
 
-# What a broker's outage may hold in memory here and in librdkafka, some 10 KB each; past it the oldest
-# are kept, for they are already promised, and new ones are counted as lost.
-MAX_PENDING = 20_000
 POLL_S = 0.05
 FLUSH_S = 5.0
 
 log = structlog.get_logger()
-
-
-class Producer(Protocol):
-    """What we use of confluent_kafka.Producer."""
-
-    def produce(self, topic: str, value: bytes, key: bytes, on_delivery: Callable[[Any, Any], None]) -> None: ...
-    def poll(self, timeout: float) -> int: ...
-    def flush(self, timeout: float) -> int: ...
-
-
-def kafka_producer(bootstrap_servers: str) -> Producer:
-    """Idempotent, all replicas, waiting for a lost broker as long as memory lasts."""
-    producer: Producer = confluent_kafka.Producer(
-        {
-            "bootstrap.servers": bootstrap_servers,
-            "enable.idempotence": True,
-            "partitioner": topics.PARTITIONER,
-            "linger.ms": 5,
-            "compression.type": "lz4",
-            "queue.buffering.max.messages": MAX_PENDING,
-            "queue.buffering.max.kbytes": 262_144,
-            "message.timeout.ms": 0,
-            "log_level": 2,  # an absent broker is counted and logged once by us, not twice a second by it
-        }
-    )
-    return producer
 
 
 class DecisionRecord:
@@ -121,7 +92,6 @@ class _Request(NamedTuple):
     """Decisions of one request that are not yet recorded."""
 
     made: deque[Made]
-    n: int
     latency_ms: float
 
 
@@ -162,7 +132,7 @@ class DecisionLog:
         if len(self._pending) >= MAX_PENDING:
             self._lost.inc(len(made))
             return
-        self._pending.append(_Request(deque(made), len(made), latency_ms))
+        self._pending.append(_Request(deque(made), latency_ms))
         self._wake.set()
 
     async def _drain(self) -> None:
@@ -174,13 +144,11 @@ class DecisionLog:
                 await asyncio.sleep(0)  # requests that arrived meanwhile go first
 
     def _send_next(self) -> None:
-        """One record; a batch stays at the front until its last, which also writes its log line."""
+        """One record; a batch stays at the front until its last."""
         request = self._pending[0]
         one = request.made.popleft()
         if not request.made:
             self._pending.popleft()
-            version = one.serving.model.version
-            log.info("transactions_scored", n=request.n, latency_ms=request.latency_ms, model_version=version)
         decision = self._record.of(one, request.latency_ms, self._clock.offset_ms)
         try:
             self._producer.produce(
@@ -188,6 +156,7 @@ class DecisionLog:
                 value=self._encoder.encode(decision),
                 key=decision.account_id.encode(),
                 on_delivery=self._on_delivery,
+                headers=[],
             )
         except BufferError:
             self._lost.inc()

@@ -4,21 +4,21 @@ Handlers hold no `try`. An answer names the field and the fix, and never repeats
 card number in the wrong place.
 """
 
+import traceback
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import msgspec
-import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from api.intake import BadField
 from api.metrics import Metrics
+from api.service import say
 from fraud_assets.contracts.codec import BadEvent, Reason
 
 PROBLEM_JSON = "application/problem+json"
-
-log = structlog.get_logger()
 
 
 class NotReady(RuntimeError):
@@ -54,6 +54,10 @@ class MissingScope(Refused):
     def __init__(self, scope: str | None) -> None:
         detail = f"the key needs the scope {scope}" if scope else "nobody may call this route"
         super().__init__(detail=detail, headers={"WWW-Authenticate": 'Bearer error="insufficient_scope"'})
+
+
+class BrokerSilent(RuntimeError):
+    """The log did not confirm in time what it was given."""
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -93,6 +97,13 @@ def problem_of(error: Exception) -> Problem:
             return Problem(Reason.INVALID_VALUE.value, _OF_REASON[Reason.INVALID_VALUE][1], 422, error.fix, error.field)
         case NotReady():
             return Problem("not_ready", "The scorer is not ready.", 503, str(error))
+        case BrokerSilent():
+            return Problem(
+                "not_confirmed",
+                "The event log did not confirm.",
+                503,
+                "send it again as it is, with the same ids: what arrives twice counts once",
+            )
         case HTTPException(status_code=status) if status < HTTPStatus.INTERNAL_SERVER_ERROR:
             return Problem(HTTPStatus(status).name.lower(), HTTPStatus(status).phrase, status, _said(error))
         case _:
@@ -108,14 +119,20 @@ class Refusals:
     def answer(self, request: "Request[Any, Any, Any]", error: Exception) -> Response[bytes]:
         problem = problem_of(error)
         self._refused.labels(problem.type).inc()
+        say(request.scope, problem=problem.type)
         if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-            log.error("request_failed", path=request.url.path, error=type(error).__name__, exc_info=error)
+            say(request.scope, error=type(error).__name__, at=_frames(error))
         return Response(
             msgspec.json.encode(problem),
             status_code=problem.status,
             media_type=PROBLEM_JSON,
             headers=_headers(error, problem.status),
         )
+
+
+def _frames(error: Exception) -> list[str]:
+    """Where it was raised. Not its message: that may hold what was sent."""
+    return [f"{Path(at.filename).name}:{at.lineno} {at.name}" for at in traceback.extract_tb(error.__traceback__)[-5:]]
 
 
 def _headers(error: Exception, status: int) -> dict[str, str]:

@@ -44,8 +44,8 @@ class Parsed:
 def parse(raw: bytes, key: TokenKey, now_ms: int) -> Parsed:
     """Raises codec.BadEvent for bytes outside the contract, BadField for what tokens or clocks refuse."""
     if not _IS_BATCH.match(raw):
-        return Parsed(False, [scored(_decode(ScoringRequest, raw, MAX_TRANSACTION_BYTES), key, now_ms, "")])
-    batch = _decode(ScoringBatch, raw, MAX_BODY_BYTES)
+        return Parsed(False, [scored(decode(ScoringRequest, raw, MAX_TRANSACTION_BYTES), key, now_ms, "")])
+    batch = decode(ScoringBatch, raw, MAX_BODY_BYTES)
     if len(raw) > MAX_TRANSACTION_BYTES * len(batch.transactions):
         raise codec.BadEvent(
             codec.Reason.OVERSIZED, "transactions", f"at most {MAX_TRANSACTION_BYTES} bytes for each transaction"
@@ -82,6 +82,6 @@ _FIELD_OF_KIND = {"ip": "ip", "card": "card_number", "email": "email"}
 _country = lru_cache(maxsize=1 << 14)(country_of)
 
 
-def _decode(contract: type[T], raw: bytes, max_bytes: int) -> T:
+def decode(contract: type[T], raw: bytes, max_bytes: int) -> T:
     """The contracts' own codec; a batch is no event, but is read and refused by the same rules."""
     return codec.decode(contract, raw, max_bytes=max_bytes)  # type: ignore[type-var]

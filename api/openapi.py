@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 
 from api.access import Scope
-from api.contract import Answer, Answers, ScoringBatch, ScoringRequest
+from api.contract import Answer, Answers, Model, ScoringBatch, ScoringRequest
 from api.errors import PROBLEM_JSON, Problem
+from api.labels import Accepted, LabelBatch
 from fraud_assets.policy.reasons import TEXTS
 
 _REFUSALS = {
@@ -26,7 +27,7 @@ _CLOSED = {"401": "No key that is good now", "403": "The key's scopes do not inc
 
 def document() -> bytes:
     """The document; a route without `security` is public."""
-    contracts = (ScoringRequest, ScoringBatch, Answer, Answers, Problem)
+    contracts = (ScoringRequest, ScoringBatch, Answer, Answers, LabelBatch, Accepted, Model, Problem)
     _, components = msgspec.json.schema_components(contracts, ref_template="#/components/schemas/{name}")
     paths = {
         "/predict": {"post": _predict()},
@@ -34,7 +35,9 @@ def document() -> bytes:
         "/health/ready": {"get": _plain("Model and online store are there", "503")},
         "/metrics": {"get": _plain("Counters and histograms for Prometheus") | _for(Scope.ADMIN)},
         "/schema": {"get": _plain("This document")},
-        "/admin/reload": {"post": _plain("Load the champion now") | _for(Scope.ADMIN)},
+        "/labels": {"post": _labels()},
+        "/admin/model": {"get": _answering("What is served, and what was refused", "Model") | _for(Scope.ADMIN)},
+        "/admin/reload": {"post": _answering("Load the champion now", "Model") | _for(Scope.ADMIN)},
     }
     for path in paths.values():
         for operation in path.values():
@@ -63,6 +66,23 @@ def _predict() -> dict[str, Any]:
             **{status: _problem(text) for status, text in _REFUSALS.items()},
         },
     }
+
+
+def _labels() -> dict[str, Any]:
+    refusals = _REFUSALS | {"413": "Larger than 1 MiB", "503": "The event log did not confirm; send it again as it is"}
+    return {
+        "summary": "Say what payments turned out to be",
+        **_for(Scope.LABEL),
+        "requestBody": {"required": True, "content": _json("LabelBatch")},
+        "responses": {
+            "202": {"description": "The event log has all of them", "content": _json("Accepted")},
+            **{status: _problem(text) for status, text in refusals.items()},
+        },
+    }
+
+
+def _answering(summary: str, name: str) -> dict[str, Any]:
+    return {"summary": summary, "responses": {"200": {"description": "Done", "content": _json(name)}}}
 
 
 def _for(scope: Scope) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Routes. A handler reads, calls and answers; errors are answered by `api/errors.py`."""
 
 import time
+from typing import Any
 
 import msgspec
-import structlog
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -12,12 +12,13 @@ from api.access import PUBLIC, Scope, needs
 from api.contract import Answers
 from api.errors import NotReady, UnsupportedMedia
 from api.intake import parse
+from api.labels import Accepted, counted, parse_labels
 from api.runtime import Runtime
 from api.scorer import answer
+from api.service import say
 
 JSON = "application/json"
 
-log = structlog.get_logger()
 _encode = msgspec.json.Encoder().encode
 
 Call = Request[object, object, State]
@@ -28,17 +29,18 @@ async def predict(request: Call, runtime: Runtime) -> Response[bytes]:
     """A single transaction object gives one decision; {"transactions": [...]} gives {"decisions": [...]}."""
     _require_json(request)
     raw = await request.body()
-    return Response(await decide(runtime, raw), media_type=JSON)
+    return Response(await decide(runtime, raw, request.scope), media_type=JSON)
 
 
-async def decide(runtime: Runtime, raw: bytes) -> bytes:
-    """Body to body. What can wait (decision events, counters, the log line) is queued for after the answer."""
+async def decide(runtime: Runtime, raw: bytes, scope: Any) -> bytes:
+    """Body to body. What can wait (decision events, counters, the log line) is left for after the answer."""
     began = time.perf_counter()
     parsed = parse(raw, runtime.token_key, runtime.scorer.now_ms())
     made = await runtime.scorer.decide(parsed.events)
     took_s = time.perf_counter() - began
     answers = [answer(one, round(took_s * 1_000, 3)) for one in made]
     runtime.record(made, took_s)
+    say(scope, n=len(made), model_version=made[0].serving.model.version)
     return _encode(Answers(answers) if parsed.is_batch else answers[0])
 
 
@@ -59,14 +61,34 @@ async def metrics(runtime: Runtime) -> Response[bytes]:
     return Response(generate_latest(runtime.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
+@post("/labels", status_code=202, opt=needs(Scope.LABEL))
+async def labels(request: Call, runtime: Runtime) -> Response[bytes]:
+    """{"labels": [...]}: accepted means that the broker has every one."""
+    _require_json(request)
+    found = parse_labels(await request.body(), runtime.scorer.now_ms())
+    say(request.scope, audit="labels", n=len(found), sources=counted(found))
+    await runtime.labels.send(found, [])
+    return Response(_encode(Accepted(len(found))), media_type=JSON, status_code=202)
+
+
+@get("/admin/model", opt=needs(Scope.ADMIN))
+async def model(request: Call, runtime: Runtime) -> Response[bytes]:
+    """What is served, and what was refused."""
+    say(request.scope, audit="model_shown", model_version=runtime.model_version)
+    return Response(_encode(runtime.champion.info()), media_type=JSON)
+
+
 @post("/admin/reload", status_code=200, opt=needs(Scope.ADMIN))
-async def reload(runtime: Runtime) -> dict[str, str]:
+async def reload(request: Call, runtime: Runtime) -> Response[bytes]:
     """Load the champion now, also one that was refused before."""
     await runtime.champion.refresh(again=True)
-    log.info("model_reload_requested", model_version=runtime.model_version)
-    return {"model_version": runtime.model_version}
+    say(request.scope, audit="model_reload", model_version=runtime.model_version)
+    return Response(_encode(runtime.champion.info()), media_type=JSON)
 
 
 def _require_json(request: Call) -> None:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
         raise UnsupportedMedia
+
+
+HANDLERS = (predict, labels, live, ready, metrics, model, reload)

@@ -7,10 +7,12 @@ import structlog
 
 from api.access import Identifies
 from api.champion import ChampionSlot
-from api.decision_log import DecisionLog, DecisionRecord, Producer, kafka_producer
+from api.decision_log import DecisionLog, DecisionRecord
 from api.jwt_bearer import JwtBearer
 from api.keyring import KeyRing
+from api.labels import LabelSink
 from api.metrics import Metrics
+from api.producer import Producer, kafka_producer
 from api.scorer import Made, Scorer
 from api.settings import ApiSettings
 from fraud_assets.contracts import tokens
@@ -44,6 +46,7 @@ class Runtime:
         self._record = DecisionRecord(plan, reader.unit_names, definitions.service_digest)
         sink = producer or kafka_producer(settings.kafka_bootstrap_servers)
         self.log = DecisionLog(self._record, sink, self.metrics)
+        self.labels = LabelSink(sink)
         self.metrics.ready.set_function(lambda: not self.missing())
 
     @property

@@ -20,8 +20,7 @@ def shared_producer() -> Producer:
 @pytest.fixture
 def producer(shared_producer: Producer) -> Producer:
     """What the scorer has produced since the test began."""
-    shared_producer.sent.clear()
-    shared_producer.full = False
+    shared_producer.reset()
     return shared_producer
 
 

@@ -14,8 +14,8 @@ PUBLIC = {("GET", "/health/live"), ("GET", "/health/ready"), ("GET", "/schema")}
 # What each scope opens. A new route is closed until it is written down here and in its handler.
 OPENS = {
     Scope.SCORE: {("POST", "/predict")},
-    Scope.LABEL: set[tuple[str, str]](),
-    Scope.ADMIN: {("GET", "/metrics"), ("POST", "/admin/reload")},
+    Scope.LABEL: {("POST", "/labels")},
+    Scope.ADMIN: {("GET", "/metrics"), ("GET", "/admin/model"), ("POST", "/admin/reload")},
 }
 
 

@@ -1,7 +1,7 @@
 """A scorer with everything real but Kafka: a model made by XGBoost, states folded by the engine, a Valkey."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,25 +48,59 @@ def bearer(role: str) -> dict[str, str]:
 
 
 class Producer:
-    """Keeps what is produced; `full` is librdkafka's full queue."""
+    """Keeps what is produced; `full` is librdkafka's full queue, `silent` a broker that is gone, `error` what it says."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, bytes, bytes]] = []
-        self.full = False
+        self.headers: list[dict[str, bytes]] = []
+        self._waiting: list[Callable[[Any, Any], None]] = []
+        self.reset()
 
-    def produce(self, topic: str, value: bytes, key: bytes, on_delivery: Callable[[Any, Any], None]) -> None:
+    def reset(self) -> None:
+        self.sent.clear()
+        self.headers.clear()
+        self.full = self.silent = False
+        self.error: object = None
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes,
+        key: bytes,
+        on_delivery: Callable[[Any, Any], None],
+        headers: Sequence[tuple[str, bytes]],
+    ) -> None:
         if self.full:
             raise BufferError
         self.sent.append((topic, key, value))
+        self.headers.append(dict(headers))
+        self._waiting.append(on_delivery)
 
     def poll(self, timeout: float) -> int:
-        return 0
+        """Everything is delivered at the first look."""
+        if self.silent:
+            return 0
+        waiting, self._waiting = self._waiting, []
+        for report in waiting:
+            report(self.error, Delivered())
+        return len(waiting)
 
     def flush(self, timeout: float) -> int:
         return 0
 
     def decisions(self) -> list[Decision]:
-        return [codec.decode(Decision, value, max_bytes=MAX_DECISION_BYTES) for _, _, value in self.sent]
+        sent = [value for topic, _, value in self.sent if topic == topics.DECISIONS.name]
+        return [codec.decode(Decision, value, max_bytes=MAX_DECISION_BYTES) for value in sent]
+
+
+class Delivered:
+    """What we use of a message that the broker has."""
+
+    def timestamp(self) -> tuple[int, int]:
+        return 0, 0
+
+    def latency(self) -> float | None:
+        return None
 
 
 def runtime(model_dir: Path, redis_url: str, producer: Producer, **settings: Any) -> Runtime:
@@ -79,7 +113,8 @@ def runtime(model_dir: Path, redis_url: str, producer: Producer, **settings: Any
 @contextmanager
 def served(made: Runtime) -> Iterator[TestClient[Litestar]]:
     """A client whose key is good for everything."""
-    with TestClient(create_app(made)) as client:
+    app: Litestar = create_app(made)
+    with TestClient(app) as client:
         client.headers.update(bearer(ALL))
         yield client
 

@@ -1,0 +1,92 @@
+"""One line for each request, that says who asked for what, and nothing of what was sent."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from litestar import Litestar
+from litestar.testing import TestClient
+from structlog.testing import capture_logs
+
+from api.access import Scope
+from tests.api.test_labels import label
+from tests.api.world import MADE, bearer, request
+
+PLANTED = ("4111111111111111", "4111 1111 1111 1111", "somebody@example.com", "203.0.113.77")
+
+
+def line_of(client: TestClient[Litestar], method: str, path: str, **options: Any) -> Mapping[str, Any]:
+    """The one line of a request; fails if there is another, or none."""
+    with capture_logs() as said:
+        client.request(method, path, **options)
+    (line,) = (line for line in said if line["event"] == "request")  # others are of the process: a model was loaded
+    return line
+
+
+def test_a_decision_says_who_what_and_how_long(client: TestClient[Litestar]) -> None:
+    line = line_of(client, "POST", "/predict", json={"transactions": [request(), request()]}, headers=bearer("score"))
+
+    assert line["latency_ms"] > 0
+    expected = {"method": "POST", "route": "/predict", "status": 200, "n": 2, "model_version": "v1"}
+    assert expected | {"client": "score-client", "key_id": MADE["score"].key.id} == {
+        name: value for name, value in line.items() if name not in ("event", "log_level", "latency_ms", "trace_id")
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "audit", "body"),
+    [
+        ("GET", "/admin/model", "model_shown", None),
+        ("POST", "/admin/reload", "model_reload", None),
+        ("POST", "/labels", "labels", {"labels": [label()]}),
+    ],
+)
+def test_what_changes_or_shows_the_platform_is_audited(
+    client: TestClient[Litestar], method: str, path: str, audit: str, body: object
+) -> None:
+    """Who, what and (on every line) when."""
+    line = line_of(client, method, path, json=body)
+
+    assert (line["audit"], line["client"], line["key_id"]) == (audit, "shop", MADE["all"].key.id)
+    assert line["status"] in (200, 202)
+
+
+def test_a_refused_attempt_is_on_record_too(client: TestClient[Litestar]) -> None:
+    """Also the one of a caller without the scope, by name."""
+    line = line_of(client, "POST", "/admin/reload", headers=bearer(Scope.SCORE))
+
+    assert (line["status"], line["client"], line["problem"]) == (403, "score-client", "forbidden")
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_nothing_that_was_sent_is_in_a_line(client: TestClient[Litestar], planted: str) -> None:
+    """In the path, the query, a header, an unknown field, a value in the wrong place, or a broken body."""
+    json = {"Content-Type": "application/json"}
+    lines = [
+        line_of(client, "GET", f"/{planted}"),
+        line_of(client, "GET", f"/metrics?card={planted}"),
+        line_of(client, "GET", "/metrics", headers={"Authorization": f"Bearer {planted}"}),
+        line_of(client, "POST", "/predict", json=request(**{planted: planted})),
+        line_of(client, "POST", "/predict", json=request(category=planted, user_agent=planted)),
+        line_of(client, "POST", "/predict", json=request(account_id=planted, transaction_id=planted)),
+        line_of(client, "POST", "/predict", content=f'{{"card_number": "{planted}"'.encode(), headers=json),
+        line_of(client, "POST", "/labels", json={"labels": [label(source=planted)]}),
+    ]
+
+    assert not [line for line in lines if planted in str(line)]
+
+
+def test_a_failure_of_ours_says_where_and_not_what(
+    client: TestClient[Litestar], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception's message may hold what was sent."""
+
+    def broken(*_: object) -> None:
+        raise KeyError("4111111111111111")
+
+    monkeypatch.setattr("api.routes.parse", broken)
+    line = line_of(client, "POST", "/predict", json=request())
+
+    assert (line["status"], line["problem"], line["error"]) == (500, "internal_error", "KeyError")
+    assert line["at"][-1].endswith(" broken")
+    assert "4111" not in str(line)

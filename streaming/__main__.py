@@ -3,6 +3,7 @@
 python -m streaming                     all of it: router, folder and label stage
 python -m streaming router|folder|labels    one of its processes
 python -m streaming init-epoch          publish the first epoch of an empty world
+python -m streaming dlq --help          dead letters: list, show, replay
 """
 
 import argparse
@@ -29,6 +30,10 @@ def _configure_logs() -> None:
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["dlq"]:
+        from streaming.dlq import app
+
+        app(sys.argv[2:], prog_name="python -m streaming dlq")
     parser = argparse.ArgumentParser(
         prog="python -m streaming", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -54,6 +54,11 @@ DEAD_LETTERS = Topic(
     retention_ms=30 * DAY_MS,
     max_bytes=MAX_DEAD_LETTER_BYTES,
 )
+# What of the dead letters was sent again. Kept longer than any letter: a segment goes when its newest record is too
+# old, so a letter may outlive its own retention by as long as a segment is open.
+DEAD_LETTER_REPLAYS = Topic(
+    name="dead_letter_replays.v1", key="", contract=None, partitions=1, retention_ms=2 * DEAD_LETTERS.retention_ms
+)
 
 RAW_TOPICS = (TRANSACTIONS, ACTIVITY, PROFILES, LABELS, LABEL_FACTS)
 

@@ -152,7 +152,8 @@ class Sender:
     A gap would lose events for good: a state that applied offset 7 takes a replayed 6 for old.
     """
 
-    def __init__(self, bootstrap_servers: str) -> None:
+    def __init__(self, bootstrap_servers: str, patience_s: float | None = None) -> None:
+        """patience_s: how long a record may wait for the broker; by default for ever."""
         self._failed: KafkaError | None = None
         self._lock = threading.Lock()  # Quix flushes sinks from another thread while partitions are revoked
         self._mark = Mark()
@@ -162,7 +163,8 @@ class Sender:
                 "enable.idempotence": True,
                 "enable.gapless.guarantee": True,  # a failed record is fatal to what would follow it
                 "log_level": 3,  # it warns of the guarantee above at each start
-                "message.timeout.ms": 0,  # unbounded: a broker that is away for an hour is waited for
+                # Unbounded for the worker: a broker that is away for an hour is waited for.
+                "message.timeout.ms": 0 if patience_s is None else int(1000 * patience_s),
                 "partitioner": PARTITIONER,
                 "linger.ms": 5,
                 "compression.type": "lz4",

@@ -88,7 +88,8 @@ def test_a_field_outside_the_contract_is_named(
     assert (found, where) == (kind, field)
     assert status == (400 if kind == "nul_character" else 422)
     assert detail
-    assert "4111" not in detail
+    sent = [value for value in changes.values() if isinstance(value, str) and len(value) > 2]
+    assert [value for value in sent if value in detail] == []
 
 
 def test_a_bad_payment_in_a_batch_is_named_by_its_place(sturdy: TestClient[Litestar]) -> None:
@@ -107,8 +108,8 @@ def test_more_than_a_thousand_payments_are_refused(sturdy: TestClient[Litestar])
 
 
 def test_a_body_beyond_any_batch_is_refused_before_it_is_read(sturdy: TestClient[Litestar]) -> None:
-    """17 MiB of anything."""
-    assert problem(sturdy, b" " * (17 * 2**20))[0] == 413
+    """17 MiB of anything: the server says so, not the codec, which would have to hold it first."""
+    assert problem(sturdy, b" " * (17 * 2**20))[:2] == (413, "request_entity_too_large")
 
 
 def test_padding_does_not_smuggle_size(sturdy: TestClient[Litestar]) -> None:

@@ -132,15 +132,29 @@ def test_a_decided_transaction_is_read_at_the_position_its_decision_logged(
     assert np.array_equal(served.features[:last], built.features[:last], equal_nan=True)
 
 
-def _decision(past: Past, row: pa.Table, *, self_included: bool) -> pa.Table:
+def test_a_repeated_request_changes_nothing_that_is_learnt(past: Past, built: TrainingSet, tmp_path: Path) -> None:
+    """The first decision was acted on; what the second saw, itself even, came after."""
+    shutil.copytree(past.folder / "lake", tmp_path / "lake")
+    lake = Lake(tmp_path / "lake")
+    row = built.rows.slice(len(built) - 1, 1)
+    lake.append("decisions", _decision(past, row, self_included=False), "decided")
+    once = training_set(lake, past.service, WINDOW)
+    lake.append("decisions", _decision(past, row, self_included=True, offset=1), "decided-again")
+
+    twice = training_set(lake, past.service, WINDOW)
+
+    assert (len(twice), twice.digest) == (len(built), once.digest)
+
+
+def _decision(past: Past, row: pa.Table, *, self_included: bool, offset: int = 0) -> pa.Table:
     from fraud_assets.contracts.events import Decision
     from fraud_assets.stores.schemas import LogPosition, from_events
 
     at = row["event_time_ms"][0].as_py()
     decision = Decision(
-        event_time_ms=at, decision_id="d1", transaction_id=row["transaction_id"][0].as_py(), account_id=row["account_id"][0].as_py(),
+        event_time_ms=at, decision_id=f"d{offset}", transaction_id=row["transaction_id"][0].as_py(), account_id=row["account_id"][0].as_py(),
         request={}, decided_at_ms=at, service="fraud_scoring", service_digest=past.plan.registry.service_digest(past.service.service),
         policy_digest="", model_version="", model_sha256="", epoch="e", features=[], view_status={}, states=[], fraud_score=0.0,
         action="approve", reason_codes=[], degraded_reasons=[], self_included=self_included, latency_ms=0.0,
     )  # fmt: skip
-    return from_events(Decision, [msgspec.structs.replace(decision)], [LogPosition(at, "decisions.v1", 0, 0)])
+    return from_events(Decision, [msgspec.structs.replace(decision)], [LogPosition(at, "decisions.v1", 0, offset)])

@@ -21,6 +21,7 @@ from fraud_assets.engine.tile_kernels import FORMAT_VERSION, RECENT
 from fraud_assets.features.layout import Acc, AccSpec
 from fraud_assets.features.registry import Registry
 from fraud_assets.features.sources import Source
+from fraud_assets.features.windows import DAY_MS
 from tests.domains.deals import DEALS, PINGS, SIGNED, TRAITS, Deal, Event, Flavour, Ping, Trait, Verdict
 from tests.parity import tally
 from tests.parity.executions import Reader, Stream
@@ -252,6 +253,16 @@ def test_more_tiles_than_a_window_can_hold_are_refused(target: Target, name: str
     assert target.attack(owner, flooded(engine, 2 * max(engine._max_tiles))) <= 3
 
 
+def test_tiles_that_do_not_ascend_are_refused_by_a_fold(target: Target) -> None:
+    """The same tile twice would be copied twice, and outgrow the room that was made for it."""
+    engine, ahead_ms = target.stream.engines["actor"], ARRIVAL_START_MS + DAY_MS
+
+    engine.fold(flooded(engine, 3, first_ms=ahead_ms), target.rows["actor"])
+    with pytest.raises(BadState):
+        engine.fold(flooded(engine, 3, first_ms=ahead_ms, step=0), target.rows["actor"])
+    target.attack(("actor", "a0"), flooded(engine, 3, first_ms=ahead_ms, step=0))
+
+
 @pytest.mark.parametrize("acc", [Acc.DISTINCT, Acc.MODE, Acc.PROFILE], ids=lambda acc: acc.name)
 def test_an_accumulator_that_holds_more_than_it_has_room_for_is_refused(target: Target, acc: Acc) -> None:
     """All it says it holds is there; one more than room is refused before it is written anywhere."""
@@ -261,10 +272,16 @@ def test_an_accumulator_that_holds_more_than_it_has_room_for_is_refused(target: 
     assert target.attack(("actor", "a0"), flooded(engine, 2, {acc: 1})) == 1  # `position` reads the head alone
 
 
-def flooded(engine: StateEngine, tiles: int, beyond: Mapping[Acc, int] | None = None) -> bytes:
-    """A state that heard of no event and holds that many tiles in each window, empty ones.
+def flooded(
+    engine: StateEngine,
+    tiles: int,
+    beyond: Mapping[Acc, int] | None = None,
+    first_ms: int = ARRIVAL_START_MS,
+    step: int = 1,
+) -> bytes:
+    """A state that heard of no event and holds that many tiles in each window, empty ones, from `first_ms` on.
 
-    beyond: accumulators that are full instead, and by how many too full.
+    beyond: accumulators that are full instead, and by how many too full. step: from tile to tile.
     """
     found = VERSION + zigzag(0) + bytes(8 * RECENT)
     for segment in engine.group.group.segments:
@@ -272,12 +289,12 @@ def flooded(engine: StateEngine, tiles: int, beyond: Mapping[Acc, int] | None = 
         for window, specs in segment.windows.items():
             count = 1 if window.is_lifetime else tiles
             empty = b"".join(content(spec, (beyond or {}).get(spec.acc)) for spec in specs.values())
-            first = 0 if window.is_lifetime else ARRIVAL_START_MS // window.tile_ms
-            head, last = zigzag(first) + empty + (zigzag(1) + empty) * (count - 2), zigzag(1) + empty
+            first = 0 if window.is_lifetime else first_ms // window.tile_ms
+            head, last = zigzag(first) + empty + (zigzag(step) + empty) * (count - 2), zigzag(step) + empty
             if count == 1:
                 head, last = b"", zigzag(first) + empty
             lengths = (len(part).to_bytes(LENGTH_BYTES, "little") for part in (head, last))
-            found += zigzag(count) + zigzag(count - 1) + b"".join(lengths) + head + last
+            found += zigzag(count) + zigzag(step * (count - 1)) + b"".join(lengths) + head + last
     return found
 
 

@@ -17,7 +17,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DAGSTER_DISABLE_TELEMETRY := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-demo test-kafka test-redis check lint format types imports kernels bench handbook screenshots lock clean java redis chromium
+.PHONY: help install demo up down test test-demo test-kafka test-redis check lint format types imports kernels bench chaos handbook screenshots lock clean java redis chromium
 
 help: ## list everything
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -121,6 +121,9 @@ kernels: $(STAMP) ## compile the engine's kernels, or find them compiled
 	@$(RUN) -m fraud_assets.engine
 
 # ------------------------------------------------------------------------------------------ measure
+
+chaos: $(READY) kernels ## break it for real and say what held, one JSON line each (ONLY="R4 R12")
+	$(RUN) -m tests.chaos $(ONLY)
 
 bench: $(STAMP) ## ours beside its peers, one JSON line each (ONLY=engine for one part)
 	$(RUN) -m benchmarks $(ONLY)

@@ -13,6 +13,7 @@ from api.metrics import Metrics
 from fraud_assets.models.artifact import Champion, load_champion, read_champion
 from fraud_assets.models.manifest import Definitions, RefusedModel
 from fraud_assets.models.served import ServedModel
+from fraud_assets.models.verifier import Verifier
 from fraud_assets.policy.policy import DEFAULT_POLICY, Decider, Policy
 
 WATCH_S = 1.0
@@ -48,11 +49,13 @@ class ChampionSlot:
         self._policy = policy
         self._judged: Champion | None = None
         self._refusal = ""
+        self._verifier = Verifier()
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Load what is there now, then watch."""
+        await asyncio.to_thread(self._verifier.start)
         await self.refresh()
         self._task = asyncio.get_running_loop().create_task(self._watch())
 
@@ -61,6 +64,7 @@ class ChampionSlot:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        await asyncio.to_thread(self._verifier.close)
 
     async def refresh(self, *, again: bool = False) -> None:
         """Load the champion if it is another than the last one judged; with `again` also if it is not."""
@@ -70,7 +74,9 @@ class ChampionSlot:
                 if champion is None or (champion == self._judged and not again):
                     return
                 self._judged = champion
-                model = await asyncio.to_thread(load_champion, self._model_dir, champion, self._definitions)
+                model = await asyncio.to_thread(
+                    load_champion, self._model_dir, champion, self._definitions, self._verifier
+                )
             except RefusedModel as refused:
                 if refused.reason in PASSING:
                     self._judged = None

@@ -39,7 +39,7 @@ class Runtime:
         self.token_key = TokenKey.of(settings.token_key_id, settings.token_key.get_secret_value())
         self.keys = KeyRing(settings.api_keys_file, self.metrics)
         self.knowing: list[Identifies] = [self.keys, *([JwtBearer(settings.jwt)] if settings.jwt else [])]
-        self.store = OnlineReader(settings.redis_url, registry)
+        self.store = OnlineReader(settings.redis_url, registry, settings.store_timeout_ms / 1_000)
         self.champion = ChampionSlot(settings.model_dir, definitions, self.metrics)
         reader = RequestReader(plan)
         self.scorer = Scorer(self.store, reader, self.champion, self.metrics)

@@ -29,6 +29,9 @@ class ApiSettings(Settings):
     )
     """Who may call: `python -m api keys` writes it, and it is read again when it changes."""
 
+    store_timeout_ms: float = Field(20.0, gt=0, le=1_000, validation_alias="FRAUD_STORE_TIMEOUT_MS")
+    """How long a decision waits for its history; a read takes 0.2 ms, and without one it decides on the payment alone."""
+
     jwt_algorithm: JwtAlgorithm | None = Field(None, validation_alias="FRAUD_JWT_ALGORITHM")
     """The one algorithm of signed tokens; with the three below, all or none. Unset: API keys only."""
 

@@ -11,8 +11,6 @@ so that whatever a parser may do to its process, it does not do it to the one th
 import contextlib
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,12 +29,10 @@ from fraud_assets.models.manifest import (
     sha256,
 )
 from fraud_assets.models.served import ServedModel
+from fraud_assets.models.verifier import Question, Verifier
 
 CHAMPION_FILE = "champion"
 MAX_FILE_BYTES = 256 * 2**20  # a model of 300 trees has 3 MB; more is a mistake that would fill memory
-CHILD_TIMEOUT_S = 120.0  # a cold machine compiles the kernels first
-_HOME = Path(__file__).parents[2]  # where the child finds the package, wherever the parent was started
-CHILD_REFUSED = 3  # any other failure of the child is its death, not its verdict
 
 
 class Champion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,29 +117,19 @@ def open_artifact(model_dir: Path, champion: Champion) -> Artifact:
     return Artifact(folder, manifest, _read(folder / MODEL_FILE, manifest.files[MODEL_FILE]))
 
 
-def load_champion(model_dir: Path, champion: Champion, definitions: Definitions) -> ServedModel:
+def load_champion(
+    model_dir: Path, champion: Champion, definitions: Definitions, verifier: Verifier | None = None
+) -> ServedModel:
     """Hash, compare definitions, parse in a child process, check golden vectors, warm. Raises RefusedModel.
 
-    Takes about a second; call it off the event loop, and swap the result in.
+    Takes a second with a child of its own, less with one that `verifier` holds ready; call it off the event
+    loop, and swap the result in.
     """
     artifact = open_artifact(model_dir, champion)
     definitions.check(artifact.manifest)
-    _parse_in_child(model_dir, champion)
+    with contextlib.closing(Verifier()) if verifier is None else contextlib.nullcontext(verifier) as child:
+        child.check(Question(str(model_dir.resolve()), champion.version, champion.manifest_sha256))
     return ServedModel.build(artifact.manifest, artifact.model_json)
-
-
-def _parse_in_child(model_dir: Path, champion: Champion) -> None:
-    """The child reads the files again, so it is told the hash: it judges these bytes and no others."""
-    command = [sys.executable, "-m", "fraud_assets.models", "verify"]
-    command += [str(model_dir.resolve()), champion.version, champion.manifest_sha256]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=CHILD_TIMEOUT_S, check=False, cwd=_HOME)
-    except subprocess.TimeoutExpired:
-        raise RefusedModel("parser_hung", f"no verdict within {CHILD_TIMEOUT_S:.0f} s") from None
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        reason = "refused_by_child" if done.returncode == CHILD_REFUSED else "parser_died"
-        raise RefusedModel(reason, f"{last} (exit {done.returncode})")
 
 
 def _read(path: Path, wanted: str) -> bytes:

@@ -21,10 +21,11 @@ Probability = Annotated[float, Meta(ge=0, le=1)]
 
 
 class RefusedModel(ValueError):
-    """A model this process will not serve. reason: one word for a metric; the message says what to do."""
+    """A model this process will not serve. reason: one word for a metric; detail: what to do, as the message says."""
 
     def __init__(self, reason: str, detail: str) -> None:
         self.reason = reason
+        self.detail = detail
         super().__init__(f"RefusedModel ({reason}): {detail}")
 
 

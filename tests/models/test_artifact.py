@@ -124,19 +124,6 @@ def test_golden_vectors_keep_every_bit(trained: Trained) -> None:
     assert rows.tobytes() == trained.rows.tobytes()
 
 
-def test_the_parsers_death_is_a_refusal_and_not_ours(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever a parser does to its process, the one that answers requests lives."""
-    publish_champion(model_dir, "v1")
-
-    def died(*args: object, **kwargs: object) -> "subprocess.CompletedProcess[str]":
-        return subprocess.CompletedProcess([], -11, "", "")
-
-    monkeypatch.setattr(subprocess, "run", died)
-
-    with pytest.raises(RefusedModel, match="parser_died"):
-        load(model_dir)
-
-
 def test_a_version_never_changes(model_dir: Path, trained: Trained) -> None:
     """Decisions name versions; two models under one name would make them unexplainable."""
     same = write_artifact(model_dir / "v1", trained.booster_json, trained.manifest(created_at_ms=5))

@@ -1,14 +1,15 @@
 """Who may call what. A route says which scope it needs, or that it is public; one that says neither is closed."""
 
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
-
-from litestar.connection import ASGIConnection
-from litestar.handlers.base import BaseRouteHandler
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from api.errors import MissingScope, Unauthenticated
 
-_BEARER = "bearer "
+if TYPE_CHECKING:
+    from litestar.types import ASGIApp, Receive, Send
+    from litestar.types import Scope as Connection
+
+_BEARER = b"bearer "
 
 
 class Scope(StrEnum):
@@ -44,26 +45,39 @@ def needs(scope: Scope) -> dict[str, Any]:
 
 
 class Gate:
-    """The application's one guard, run before every handler: default deny."""
+    """The application's outermost middleware, around every handler: default deny.
+
+    Not a guard: before each, Litestar copies the whole route handler, which costs a payment 23 µs.
+    """
 
     def __init__(self, *knowing: Identifies) -> None:
         self._knowing = knowing
 
-    async def admit(self, connection: ASGIConnection[Any, Any, Any, Any], route: BaseRouteHandler) -> None:
+    def around(self, app: "ASGIApp") -> "ASGIApp":
+        """As Litestar wants a middleware."""
+
+        async def gated(scope: "Connection", receive: "Receive", send: "Send") -> None:
+            self.admit(scope, scope["route_handler"].opt)
+            await app(scope, receive, send)
+
+        return gated
+
+    def admit(self, scope: Any, opt: dict[str, Any]) -> None:
         """Raises Unauthenticated or MissingScope; leaves the Caller as the connection's user."""
-        if route.opt.get("public") is True:
+        if opt.get("public") is True:
             return
-        caller = self._caller(connection)
+        caller = self._caller(scope["headers"])
         if caller is None:
             raise Unauthenticated
-        connection.scope["user"] = caller
-        scope = route.opt.get("scope")
-        if scope not in caller.scopes:  # also a route that declares none
-            raise MissingScope(scope)
+        scope["user"] = caller
+        needed = opt.get("scope")
+        if needed not in caller.scopes:  # also a route that declares none
+            raise MissingScope(needed)
 
-    def _caller(self, connection: ASGIConnection[Any, Any, Any, Any]) -> Caller | None:
-        given = connection.headers.get("authorization", "")
-        if given[: len(_BEARER)].lower() != _BEARER:
+    def _caller(self, headers: list[tuple[bytes, bytes]]) -> Caller | None:
+        """Two credentials are none: a proxy before us might have looked at the other."""
+        given = [value for name, value in headers if name == b"authorization"]
+        if len(given) != 1 or given[0][: len(_BEARER)].lower() != _BEARER:
             return None
-        credential = given[len(_BEARER) :].strip()
+        credential = given[0][len(_BEARER) :].decode("latin-1").strip()
         return next((caller for knows in self._knowing if (caller := knows.caller(credential)) is not None), None)

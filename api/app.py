@@ -31,7 +31,7 @@ def create_app(runtime: Runtime) -> Service:
     refusals = Refusals(runtime.metrics)
     return Service(
         [*routes.HANDLERS, _schema()],
-        guards=[Gate(*runtime.knowing).admit],
+        middleware=[Gate(*runtime.knowing).around],
         dependencies={"runtime": Provide(lambda: runtime, sync_to_thread=False, use_cache=True)},
         exception_handlers={HTTPException: refusals.answer, Exception: refusals.answer},
         lifespan=[running],

@@ -60,7 +60,7 @@ def test_a_forgotten_declaration_closes_the_route() -> None:
     @get("/forgotten")
     async def forgotten() -> None: ...
 
-    with TestClient(Litestar([forgotten], guards=[Gate(Anybody()).admit], openapi_config=None)) as client:
+    with TestClient(Litestar([forgotten], middleware=[Gate(Anybody()).around], openapi_config=None)) as client:
         assert client.get("/forgotten").status_code == 401
         assert client.get("/forgotten", headers={"Authorization": "Bearer k"}).status_code == 403
 
@@ -85,6 +85,20 @@ def test_a_credential_of_another_shape_is_nobodys(sturdy: TestClient[Litestar], 
     header = given.format(key=MADE[Scope.SCORE].credential).encode("latin-1")
 
     assert sturdy.post("/predict", headers={b"Authorization": header}).status_code == 401
+
+
+def test_two_credentials_are_none(sturdy: TestClient[Litestar]) -> None:
+    """A proxy may have looked at the one, and we at the other."""
+    headers = [("Authorization", f"Bearer {MADE[scope].credential}") for scope in (Scope.ADMIN, Scope.SCORE)]
+
+    assert status_of(sturdy, headers) == 401
+
+
+def status_of(client: TestClient[Litestar], headers: list[tuple[str, str]]) -> int:
+    """Without the client's own credential."""
+    request = client.build_request("GET", "/metrics", headers=headers)
+    request.headers = type(request.headers)(headers)
+    return client.send(request).status_code
 
 
 def test_the_word_bearer_is_read_in_any_case(sturdy: TestClient[Litestar]) -> None:

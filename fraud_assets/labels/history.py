@@ -17,6 +17,7 @@ from fraud_assets.labels.facts import (
     with_label,
     with_subject,
 )
+from fraud_assets.stores.identity import identities
 from fraud_assets.stores.schemas import LogPosition, arrow_schema, from_events
 
 TOPIC = "import.label_facts.v1"
@@ -51,7 +52,7 @@ def facts_between(
     delay_ms = label_delay_days * DAY_MS
     transactions = transactions.select(TRANSACTION_COLUMNS).filter(pc.less(transactions["ingested_at_ms"], to_ms))
     labels = labels.select(LABEL_COLUMNS).filter(pc.less(labels["ingested_at_ms"], to_ms))
-    spoken = pc.is_in(_identities(transactions), _identities(labels))
+    spoken = pc.is_in(identities(transactions), identities(labels))
     silent = _matured(transactions.filter(pc.invert(spoken)), delay_ms)
     argued = _argued(transactions.filter(spoken), labels, delay_ms)
     rows = pa.concat_tables([silent, argued])
@@ -70,11 +71,6 @@ def replay(subject: Subject, arrival_ms: int, labels: list[tuple[int, Label]], d
             case, facts = settle(with_subject(case, subject), delay_ms, at)
             found.extend((at, fact) for fact in facts)
     return found
-
-
-def _identities(rows: pa.Table) -> pa.Array:
-    """Account and transaction id as one text; no id holds a NUL, the codec refuses it."""
-    return pc.binary_join_element_wise(rows["account_id"], rows["transaction_id"], "\x00").combine_chunks()
 
 
 def _matured(transactions: pa.Table, delay_ms: int) -> pa.Table:

@@ -21,6 +21,7 @@ from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.engine.prepare import Columns, columns_from_events
 from fraud_assets.monitoring.stale import stale_reads
 from fraud_assets.stores.history import HistoryReader, sources_of
+from fraud_assets.stores.identity import identities
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.positions import positions_of
 from fraud_assets.stores.publish import lake_ends
@@ -173,11 +174,7 @@ def _pair(lake: Lake, service: ServicePlan, decisions: pa.Table, from_ms: int, t
 
 def _unpaired(rows: pa.Table, others: pa.Table, until_ms: int) -> int:
     settled = rows.filter(pc.less(rows["ingested_at_ms"], until_ms))
-    return int(settled.num_rows) - _count(pc.is_in(_identity(settled), _identity(others)))
-
-
-def _identity(rows: pa.Table) -> pa.Array:
-    return pc.binary_join_element_wise(rows["account_id"], rows["transaction_id"], "\x00").combine_chunks()
+    return int(settled.num_rows) - _count(pc.is_in(identities(settled), identities(others)))
 
 
 def _count(flags: pa.ChunkedArray) -> int:

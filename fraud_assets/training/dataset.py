@@ -20,6 +20,7 @@ from fraud_assets.engine.batch import Log, Position, Spine, vector_chunks
 from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.stores.frames import to_arrow
 from fraud_assets.stores.history import HistoryReader, rows_between, sources_of
+from fraud_assets.stores.identity import identities
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.positions import positions_of
 from fraud_assets.training.verdicts import verdicts_as_known
@@ -30,7 +31,7 @@ Ints = npt.NDArray[np.int64]
 # What a training row carries beside its features; enough to split, to cost a mistake, and to trace.
 ROW_COLUMNS = ("transaction_id", "account_id", "event_time_ms", "amount_minor")
 ROW_PREFIX = "row_"
-DECISION_COLUMNS = ("transaction_id", "service_digest", "states", "self_included")
+DECISION_COLUMNS = ("account_id", "transaction_id", "service_digest", "states", "self_included")
 
 
 class NoLabels(ValueError):
@@ -112,7 +113,7 @@ def training_set(
     places = rows_between(columns, window.from_ms, window.to_ms)
     verdicts = verdicts_as_known(lake, window.as_of_ms)
     decided = _decided(lake, service, window)
-    ids = rows["transaction_id"].to_pylist()
+    ids = identities(rows).to_pylist()
     label = np.array([verdicts.get(name, -1) for name in ids], np.int8)
     unusable = np.array([name in decided and decided[name] is None for name in ids], bool)
     kept = np.flatnonzero((label >= 0) & ~unusable)
@@ -120,14 +121,14 @@ def training_set(
         raise NoLabels(_explained(window, len(rows)))
     log = reader.log(sources_of(service), window.as_of_ms)
     chosen = rows.take(pa.array(kept))
-    positions = [decided.get(name) for name in chosen["transaction_id"].to_pylist()]
+    positions = [decided.get(ids[place]) for place in kept.tolist()]
     features = _vectors(service, log, places[kept], positions, progress)
     served = sum(position is not None for position in positions)
     return TrainingSet(window, service.names, chosen.combine_chunks(), features, label[kept] == 1, served)
 
 
 def _decided(lake: Lake, service: ServicePlan, window: Window) -> dict[str, dict[str, Position] | None]:
-    """Positions by transaction of the decisions of this service; None where it had seen itself.
+    """Positions by identity of the decisions of this service; None where it had seen itself.
 
     A degraded decision read nothing, so its positions are empty and its row trains on nulls.
     """
@@ -140,9 +141,10 @@ def _decided(lake: Lake, service: ServicePlan, window: Window) -> dict[str, dict
         columns=DECISION_COLUMNS,
     )
     found: dict[str, dict[str, Position] | None] = {}
-    for row in rows.filter(pc.equal(rows["service_digest"], digest)).to_pylist(maps_as_pydicts="strict"):
+    ours = rows.filter(pc.equal(rows["service_digest"], digest))
+    for name, row in zip(identities(ours).to_pylist(), ours.to_pylist(maps_as_pydicts="strict"), strict=True):
         # The first decision is the one that was acted on; a repeated request changes nothing.
-        found.setdefault(row["transaction_id"], None if row["self_included"] else positions_of(row["states"]))
+        found.setdefault(name, None if row["self_included"] else positions_of(row["states"]))
     return found
 
 

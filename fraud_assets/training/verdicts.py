@@ -4,13 +4,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fraud_assets.stores.identity import identities
 from fraud_assets.stores.lake import Lake
 
-FACT_COLUMNS = ("transaction_id", "is_fraud", "sign")
+FACT_COLUMNS = ("account_id", "transaction_id", "is_fraud", "sign")
 
 
 def verdicts_as_known(lake: Lake, as_known_at_ms: int | None = None) -> dict[str, int]:
-    """Transaction id to 1 (fraud) or 0 (legitimate), of those with a fact that stands."""
+    """Identity (`stores/identity.py`) to 1 (fraud) or 0 (legitimate), of those with a fact that stands."""
     return verdicts(lake.scan("label_facts", as_known_at_ms=as_known_at_ms, columns=FACT_COLUMNS))
 
 
@@ -19,7 +20,7 @@ def verdicts(facts: pa.Table) -> dict[str, int]:
     sign = facts["sign"].cast(pa.int64())
     fraud = pc.multiply(sign, facts["is_fraud"].cast(pa.int64()))
     stands = (
-        pa.table({"id": facts["transaction_id"], "fraud": fraud, "all": sign})
+        pa.table({"id": identities(facts), "fraud": fraud, "all": sign})
         .group_by("id")
         .aggregate([("fraud", "sum"), ("all", "sum")])
     )

@@ -27,8 +27,8 @@ def built(past: Past) -> TrainingSet:
     return training_set(past.lake, past.service, WINDOW)
 
 
-def facts(*rows: tuple[str, bool, int]) -> pa.Table:
-    names = ("transaction_id", "is_fraud", "sign")
+def facts(*rows: tuple[str, str, bool, int]) -> pa.Table:
+    names = ("account_id", "transaction_id", "is_fraud", "sign")
     return pa.table({name: pa.array([row[place] for row in rows]) for place, name in enumerate(names)})
 
 
@@ -96,10 +96,30 @@ def test_a_window_without_verdicts_says_so_and_names_the_way_out(past: Past) -> 
 
 def test_a_retraction_takes_its_fact_back() -> None:
     known = verdicts(
-        facts(("a", True, 1), ("b", True, 1), ("b", True, -1), ("b", False, 1), ("c", False, 1), ("c", False, -1))
-    )
+        facts(
+            ("x", "a", True, 1), ("x", "b", True, 1), ("x", "b", True, -1), ("x", "b", False, 1),
+            ("x", "c", False, 1), ("x", "c", False, -1),
+        )
+    )  # fmt: skip
 
-    assert known == {"a": 1, "b": 0}
+    assert known == {"x\x00a": 1, "x\x00b": 0}
+
+
+def test_one_id_of_two_accounts_is_two_transactions() -> None:
+    """Ids are the client's own; the fraud of one must not be learnt of the other."""
+    known = verdicts(facts(("x", "order-1", True, 1), ("y", "order-1", False, 1)))
+
+    assert known == {"x\x00order-1": 1, "y\x00order-1": 0}
+
+
+def test_a_decision_counts_for_its_own_account_only(past: Past, built: TrainingSet, tmp_path: Path) -> None:
+    shutil.copytree(past.folder / "lake", tmp_path / "lake")
+    lake = Lake(tmp_path / "lake")
+    row = built.rows.slice(0, 1)
+    another = row.set_column(row.schema.names.index("account_id"), "account_id", pa.array(["somebody-else"]))
+    lake.append("decisions", _decision(past, another, self_included=True), "decided")
+
+    assert training_set(lake, past.service, WINDOW).digest == built.digest
 
 
 def test_a_decision_that_had_seen_its_transaction_is_left_out(past: Past, built: TrainingSet, tmp_path: Path) -> None:

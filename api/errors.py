@@ -56,6 +56,20 @@ class MissingScope(Refused):
         super().__init__(detail=detail, headers={"WWW-Authenticate": 'Bearer error="insufficient_scope"'})
 
 
+class BadIdempotencyKey(ValueError):
+    """An Idempotency-Key that cannot be taken; the message is the fix."""
+
+
+class StillDeciding(Refused):
+    """Another request with the same key is under way."""
+
+    status_code = HTTPStatus.CONFLICT
+    detail = "the first request with this Idempotency-Key is still being decided; send it again"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "1"})
+
+
 class BrokerSilent(RuntimeError):
     """The log did not confirm in time what it was given."""
 
@@ -95,6 +109,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem(error.reason.value, title, status, error.detail or _FIX.get(error.reason, ""), error.field)
         case BadField():
             return Problem(Reason.INVALID_VALUE.value, _OF_REASON[Reason.INVALID_VALUE][1], 422, error.fix, error.field)
+        case BadIdempotencyKey():
+            return Problem("idempotency_key", "The idempotency key cannot be used.", 422, str(error), "Idempotency-Key")
         case NotReady():
             return Problem("not_ready", "The scorer is not ready.", 503, str(error))
         case BrokerSilent():

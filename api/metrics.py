@@ -18,6 +18,7 @@ class Metrics:
         self.events = self._counter("fraud_decision_events", "Decision events by what became of them.", "result")
         self.reloads = self._counter("fraud_model_reloads", "Model loads by result.", "result")
         self.key_reloads = self._counter("fraud_api_key_reloads", "Readings of a changed keys file.", "result")
+        self.repeats = self._counter("fraud_idempotent_requests", "Requests with an idempotency key.", "status")
         self.latency = Histogram(
             "fraud_decision_seconds", "Time from body read to answer made, per request.",
             buckets=BUCKETS, registry=self.registry,

@@ -60,9 +60,18 @@ def _predict() -> dict[str, Any]:
         "summary": "Decide on one payment or many",
         **_for(Scope.SCORE),
         "description": f"One object gives one decision, a batch gives them in its order.\n\nReason codes:\n{codes}",
+        "parameters": [
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "schema": {"type": "string", "pattern": r"^[\x21-\x7e]{1,128}$"},
+                "description": "The same key and body are answered with the same bytes",
+            }
+        ],
         "requestBody": {"required": True, "content": _json("ScoringRequest", "ScoringBatch")},
         "responses": {
             "200": {"description": "Decided", "content": _json("Answer", "Answers")},
+            "409": _problem("A request with the same Idempotency-Key is still being decided"),
             **{status: _problem(text) for status, text in _REFUSALS.items()},
         },
     }

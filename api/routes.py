@@ -29,7 +29,13 @@ async def predict(request: Call, runtime: Runtime) -> Response[bytes]:
     """A single transaction object gives one decision; {"transactions": [...]} gives {"decisions": [...]}."""
     _require_json(request)
     raw = await request.body()
-    return Response(await decide(runtime, raw, request.scope), media_type=JSON)
+    given = request.headers.get("idempotency-key")
+    if given is None:
+        return Response(await decide(runtime, raw, request.scope), media_type=JSON)
+    client = request.scope["user"].client
+    found = await runtime.repeats.once(client, given, raw, lambda: decide(runtime, raw, request.scope))
+    say(request.scope, idempotency=found.status)
+    return Response(found.answer, media_type=JSON, headers={"Idempotency-Status": found.status})
 
 
 async def decide(runtime: Runtime, raw: bytes, scope: Any) -> bytes:

@@ -8,6 +8,7 @@ import structlog
 from api.access import Identifies
 from api.champion import ChampionSlot
 from api.decision_log import DecisionLog, DecisionRecord
+from api.idempotency import Repeats
 from api.jwt_bearer import JwtBearer
 from api.keyring import KeyRing
 from api.labels import LabelSink
@@ -15,6 +16,7 @@ from api.metrics import Metrics
 from api.producer import Producer, kafka_producer
 from api.scorer import Made, Scorer
 from api.settings import ApiSettings
+from api.shared import Shared
 from fraud_assets.contracts import tokens
 from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.engine.plan import EnginePlan, ServicePlan
@@ -40,6 +42,8 @@ class Runtime:
         self.keys = KeyRing(settings.api_keys_file, self.metrics)
         self.knowing: list[Identifies] = [self.keys, *([JwtBearer(settings.jwt)] if settings.jwt else [])]
         self.store = OnlineReader(settings.redis_url, registry, settings.store_timeout_ms / 1_000)
+        self.shared = Shared(settings.redis_url)
+        self.repeats = Repeats(self.shared, self.token_key, settings.idempotency_ttl_s, self.metrics)
         self.champion = ChampionSlot(settings.model_dir, definitions, self.metrics)
         reader = RequestReader(plan)
         self.scorer = Scorer(self.store, reader, self.champion, self.metrics)
@@ -82,6 +86,7 @@ class Runtime:
         await self.champion.close()
         await self.log.close()
         await self.store.close()
+        await self.shared.close()
 
     def record(self, made: list[Made], took_s: float) -> None:
         """After the decision: nothing here waits."""

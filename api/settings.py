@@ -44,6 +44,9 @@ class ApiSettings(Settings):
     jwt_issuer: str | None = Field(None, min_length=1, validation_alias="FRAUD_JWT_ISSUER")
     """Who must have signed them."""
 
+    idempotency_ttl_s: int = Field(86_400, ge=60, le=30 * 86_400, validation_alias="FRAUD_IDEMPOTENCY_TTL_S")
+    """How long an answer is remembered under its Idempotency-Key: some 500 bytes of Redis each."""
+
     @property
     def jwt(self) -> JwtSettings | None:
         if not (self.jwt_algorithm and self.jwt_key_file and self.jwt_audience and self.jwt_issuer):

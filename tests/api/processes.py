@@ -1,0 +1,81 @@
+"""Scorers as operators start them: processes, a broker, HTTP."""
+
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from api.keys import write_keys
+from deploy.local.ports import choose_ports
+from deploy.local.topics import ensure_platform_topics
+from tests.api.world import ALL, MADE, bearer, until
+from tests.models.made import Trained
+
+
+@dataclass(frozen=True)
+class Running:
+    url: str
+    log: Path
+
+    def metric(self, line: str) -> float:
+        """A sample by its name and labels; 0 if it is not there yet."""
+        call = urllib.request.Request(f"{self.url}/metrics", headers=bearer(ALL))
+        with urllib.request.urlopen(call, timeout=5) as response:
+            text = response.read().decode()
+        found = [float(one.rpartition(" ")[2]) for one in text.splitlines() if one.startswith(line)]
+        return sum(found)
+
+
+@contextmanager
+def scorers(
+    count: int, folder: Path, trained: Trained, redis_url: str, broker: str, **env: str
+) -> Iterator[list[Running]]:
+    """Ready, sharing everything but their port."""
+    from tests.api.world import with_champion
+
+    ensure_platform_topics(broker)
+    with_champion(folder / "models", trained)
+    write_keys(folder / "keys.json", [made.key for made in MADE.values()])
+    told = {
+        **os.environ,
+        "FRAUD_MODEL_DIR": str(folder / "models"),
+        "FRAUD_API_KEYS_FILE": str(folder / "keys.json"),
+        "REDIS_URL": redis_url,
+        "KAFKA_BOOTSTRAP_SERVERS": broker,
+        **env,
+    }
+    with ExitStack() as stack:
+        running = [stack.enter_context(_scorer(port, told, folder)) for port in choose_ports([0] * count)]
+        for one in running:
+            until(lambda one=one: _is_ready(one.url), within_s=120)  # type: ignore[misc]
+        yield running
+
+
+@contextmanager
+def _scorer(port: int, env: dict[str, str], folder: Path) -> Iterator[Running]:
+    log = folder / f"scorer-{port}.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "api", "--port", str(port)], env=env, stdout=out, stderr=subprocess.STDOUT
+        )
+        try:
+            yield Running(f"http://127.0.0.1:{port}", log)
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            finally:
+                process.kill()
+                process.wait()
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health/ready", timeout=2) as response:
+            return int(response.status) == 200
+    except OSError:
+        return False

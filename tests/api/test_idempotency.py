@@ -1,0 +1,110 @@
+"""A request sent again is the same request: one decision, one answer, to the byte."""
+
+import asyncio
+import uuid
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+import redis
+from litestar import Litestar
+from litestar.testing import TestClient
+
+from fraud_assets.stores.online import OnlineStore
+from tests.api.processes import scorers
+from tests.api.world import ALL, Producer, bearer, request, runtime, served, until
+from tests.models.made import Trained
+
+HEADER = "Idempotency-Key"
+
+
+def test_the_same_body_gets_the_same_bytes_and_one_decision(client: TestClient[Litestar], producer: Producer) -> None:
+    body = msgspec.json.encode(request())
+    headers = {HEADER: uuid.uuid4().hex, "Content-Type": "application/json"}
+
+    answers = [client.post("/predict", content=body, headers=headers) for _ in range(3)]
+
+    assert len({answer.content for answer in answers}) == 1
+    assert [answer.headers["idempotency-status"] for answer in answers] == ["kept", "replayed", "replayed"]
+    until(producer.decisions)
+    assert len(producer.decisions()) == 1
+
+
+def test_another_body_under_the_key_is_refused_by_name(client: TestClient[Litestar]) -> None:
+    """And the first answer stays."""
+    headers = {HEADER: uuid.uuid4().hex}
+    body = request()
+    first = client.post("/predict", json=body, headers=headers)
+
+    other = client.post("/predict", json=request(amount_minor=1), headers=headers)
+
+    assert (other.status_code, other.json()["type"], other.json()["field"]) == (422, "idempotency_key", HEADER)
+    assert client.post("/predict", json=body, headers=headers).content == first.content
+
+
+def test_the_keys_of_two_clients_are_two_keys(client: TestClient[Litestar]) -> None:
+    """Nobody reads another's decision."""
+    headers, body = {HEADER: uuid.uuid4().hex}, request()
+
+    ours = client.post("/predict", json=body, headers=headers).json()
+    theirs = client.post("/predict", json=body, headers=headers | bearer("score")).json()
+
+    assert ours["decision_id"] != theirs["decision_id"]
+
+
+def test_a_refusal_is_not_remembered(client: TestClient[Litestar]) -> None:
+    """A client may mend its body and use the key again."""
+    headers = {HEADER: uuid.uuid4().hex}
+
+    assert client.post("/predict", json=request(amount_minor=-1), headers=headers).status_code == 422
+    assert client.post("/predict", json=request(), headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("key", ["", " ", "a b", "x" * 129])
+def test_a_key_that_is_none_is_refused(client: TestClient[Litestar], key: str) -> None:
+    assert client.post("/predict", json=request(), headers={HEADER: key}).json()["field"] == HEADER
+
+
+def test_without_redis_it_is_decided_and_said(shared_models: Path, free_port: int) -> None:
+    """A payment waits; that nothing will remember the answer is in its headers."""
+    with served(runtime(shared_models, f"redis://127.0.0.1:{free_port}/0", Producer())) as client:
+        answer = client.post("/predict", json=request(), headers={HEADER: "k"})
+
+    assert (answer.status_code, answer.headers["idempotency-status"]) == (200, "unguarded")
+
+
+def test_nothing_raw_is_kept_and_not_for_ever(client: TestClient[Litestar], valkey_server: str) -> None:
+    """Neither body nor key, not even in a hash that could be searched; and the answer has an end."""
+    client.post("/predict", json=request(), headers={HEADER: "somebody@example.com"})
+
+    raw = redis.Redis.from_url(valkey_server)
+    names = [name for name in raw.scan_iter() if name.startswith(b"fraud:idempotency:")]
+    values = [raw.get(name) for name in names]
+    ends = [raw.ttl(name) for name in names]
+    raw.close()
+    assert len(names) == 1 and 86_000 < ends[0] <= 86_400
+    for planted in (b"4111", b"somebody@", b"8.8.8.8"):
+        assert planted not in names[0] + values[0]
+
+
+@pytest.mark.e2e
+def test_a_hundred_at_once_over_two_processes_are_one_decision(
+    store: OnlineStore, valkey_server: str, broker: str, tmp_path: Path, trained: Trained
+) -> None:
+    """R15: a client's retries storm two scorers; the payment is decided once, and all hear the same."""
+    body = msgspec.json.encode(request())
+    headers = {HEADER: uuid.uuid4().hex, "Content-Type": "application/json", **bearer(ALL)}
+
+    async def storm(urls: list[str]) -> list[httpx.Response]:
+        async with httpx.AsyncClient(timeout=30, limits=httpx.Limits(max_connections=100)) as client:
+            asked = [client.post(f"{urls[n % 2]}/predict", content=body, headers=headers) for n in range(100)]
+            return await asyncio.gather(*asked)
+
+    with scorers(2, tmp_path, trained, valkey_server, broker) as running:
+        answers = asyncio.run(storm([one.url for one in running]))
+        decided = sum(one.metric("fraud_decisions_total") for one in running)
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == 1
+    assert decided == 1

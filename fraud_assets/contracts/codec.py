@@ -1,9 +1,11 @@
 """Bytes to events and back; what is not an event says why in one word and one field.
 
-Compatibility rule of a version: a topic's name carries the version, and within it a contract may
-only gain optional fields with a default. Because unknown fields are refused, consumers are upgraded
-before producers. Anything else (a field removed, renamed, retyped or with narrower bounds) is a new
-version on a new topic, read beside the old one until its retention has passed.
+Compatibility rule of a version: a topic's name carries the version, and within it a contract must read
+whatever any recorded shape of it may have written (`contracts/shapes.py` checks that where a topic is
+declared): it may gain fields with a default, and bounds may widen. Because unknown fields are refused,
+consumers are upgraded before producers; an event that comes too early is a dead letter `unknown_field`,
+to be replayed after the upgrade. Anything else (a field removed, renamed, retyped or with narrower bounds)
+is a new version on a new topic, read beside the old one until its retention has passed.
 """
 
 import re

@@ -6,6 +6,7 @@ Raw topics are keyed by account so that a copy of a transaction meets its first 
 import msgspec
 
 from fraud_assets.contracts.events import Activity, Decision, Event, Label, LabelFact, Profile, Transaction
+from fraud_assets.contracts.shapes import check_compatible
 
 DAY_MS = 86_400_000
 
@@ -20,7 +21,11 @@ PARTITIONER = "murmur2_random"
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True):
-    """name: versioned; key: the contract field that chooses the partition; retention_ms: explicit."""
+    """name: versioned; key: the contract field that chooses the partition; retention_ms: explicit.
+
+    Raises IncompatibleContract where it is declared, so no process that produces or consumes starts with a contract
+    that breaks with a recorded version of its topic.
+    """
 
     name: str
     key: str
@@ -28,6 +33,10 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     partitions: int = 8
     retention_ms: int = 7 * DAY_MS
     max_bytes: int = MAX_RECORD_BYTES
+
+    def __post_init__(self) -> None:
+        if self.contract is not None:
+            check_compatible(self.name, self.contract)
 
     def config(self) -> dict[str, str]:
         """Broker settings; LogAppendTime makes the broker's clock the one arrival clock."""

@@ -15,10 +15,12 @@ from fraud_assets.engine.kernels import (
     NARROW_COUNT,
     NARROW_SQUARES,
     NULL,
+    OUT_COUNT,
     OUT_MAX,
     OUT_MEAN,
     OUT_MIN,
     OUT_STD,
+    OUT_SUM,
     age_unless,
     mean_of,
     standard_deviation,
@@ -41,13 +43,55 @@ def finish_between(outs, totals, highs, lows, low, applied, statuses, narrow, wi
     totals, highs, lows: (channels, n_events + 1) running totals and 128-bit running sums of squares.
     low, statuses, narrow, wide: of the whole block, where the run's reads begin at `at`.
     """
-    end = at + len(applied)
-    for o in range(len(outs)):
+    end, o = at + len(applied), 0
+    while o < len(outs):
         lowest, status = low[outs[o, PLACE]][at:end], statuses[outs[o, STATUS]][at:end]
+        if (
+            o + 2 < len(outs)
+            and are_moments(outs[o], outs[o + 1], outs[o + 2])
+            and one_word(highs, lows, outs[o + 2, C])
+        ):
+            finish_moments(
+                totals[outs[o + 1, A]], lows[outs[o + 2, C]], lowest, applied, status, narrow[outs[o, NARROW]][at:end],
+                narrow[outs[o + 1, NARROW]][at:end], narrow[outs[o + 2, NARROW]][at:end],
+            )  # fmt: skip
+            o += 3
+            continue
         if outs[o, NARROW] >= 0:
             finish_sums(outs[o], totals, highs, lows, lowest, applied, status, narrow[outs[o, NARROW]][at:end])
         if outs[o, WIDE] >= 0:
             finish_sums(outs[o], totals, highs, lows, lowest, applied, status, wide[outs[o, WIDE]][at:end])
+        o += 1
+
+
+@inlined
+def are_moments(count, total, std):
+    """Whether three outputs are the count, sum and deviation of one window, of every event, and only served."""
+    alike = count[PLACE] == total[PLACE] == std[PLACE] and count[STATUS] == total[STATUS] == std[STATUS]
+    kinds = count[KIND] == OUT_COUNT and total[KIND] == OUT_SUM and std[KIND] == OUT_STD
+    every = count[A] < 0 and std[A] < 0 and total[A] >= 0 and std[B] == total[A]
+    served = min(count[NARROW], total[NARROW], std[NARROW]) >= 0 and max(count[WIDE], total[WIDE], std[WIDE]) < 0
+    return alike and kinds and every and served
+
+
+@inlined
+def one_word(highs, lows, channel):
+    """Whether no sum of squares of the run, times a count, needs more than one word."""
+    high, low = highs[channel], lows[channel]
+    last = len(low) - 1
+    return high[last] == 0 and 0 <= low[last] < NARROW_SQUARES and len(low) < NARROW_COUNT
+
+
+@inlined
+def finish_moments(total, squares, lowest, applied, status, to_count, to_sum, to_std):
+    """The three that nearly every view has, in one pass: what they share is looked up once."""
+    for j in range(len(applied)):
+        count, present = applied[j] - lowest[j], status[j] == PRESENT
+        added, squared = between(total, lowest[j], applied[j]), between(squares, lowest[j], applied[j])
+        deviation = math.sqrt(float(count * squared - added * added)) / float(count)
+        to_count[j] = float(count) if present else math.nan
+        to_sum[j] = float(added) if present else math.nan
+        to_std[j] = deviation if present & (count > 0) else math.nan
 
 
 @inlined
@@ -83,7 +127,8 @@ def counted(channel, totals, first, end):
 def finish_std(out, totals, high, low, lowest, applied, status, to):
     """STD, first as if every sum fitted one word, which several reads at a time can do; where one does not, in full."""
     unfit, total = 0, totals[out[B]]
-    if high[len(high) - 1] == 0 and 0 <= low[len(low) - 1] < NARROW_SQUARES and len(low) < NARROW_COUNT:
+    last = len(low) - 1
+    if high[last] == 0 and 0 <= low[last] < NARROW_SQUARES and last + 1 < NARROW_COUNT:
         for j in range(len(to)):
             count, squares = counted(out[A], totals, lowest[j], applied[j]), between(low, lowest[j], applied[j])
             added = between(total, lowest[j], applied[j])
@@ -117,20 +162,29 @@ def best_between(op, spans, log2, low, applied, best):
     """best (n_reads,): MIN or MAX of each read's window, the better of the two spans of a power of two that cover it."""
     if op == _MIN:
         for j in range(len(best)):
-            a, b = two_spans(spans, log2, low[j], applied[j])
-            best[j] = min(a, b) if applied[j] > low[j] else HIGHEST
+            row, first, last = two_spans(spans, log2, low[j], applied[j])
+            best[j] = min(spans[row, first], spans[row, last]) if applied[j] > low[j] else HIGHEST
     else:
         for j in range(len(best)):
-            a, b = two_spans(spans, log2, low[j], applied[j])
-            best[j] = max(a, b) if applied[j] > low[j] else NULL
+            row, first, last = two_spans(spans, log2, low[j], applied[j])
+            best[j] = max(spans[row, first], spans[row, last]) if applied[j] > low[j] else NULL
+
+
+@kernel
+def both_between(lower, upper, log2, low, applied, least, most):
+    """MIN and MAX of each read's window: the same two spans in either's table, found once."""
+    for j in range(len(least)):
+        row, first, last = two_spans(lower, log2, low[j], applied[j])
+        below, above = min(lower[row, first], lower[row, last]), max(upper[row, first], upper[row, last])
+        least[j], most[j] = (below, above) if applied[j] > low[j] else (np.int64(HIGHEST), np.int64(NULL))
 
 
 @inlined
 def two_spans(spans, log2, first, end):
-    """Two spans that cover `[first, end)`; of nothing, any two there are, for asking first costs more than looking."""
+    """(row, place, place) of two spans that cover `[first, end)`; of nothing, any two there are, for asking first costs more."""
     level = log2[np.uint64(end - first)]
-    row, last = spans[np.uint64(level)], max(end - (np.int64(1) << level), np.int64(0))
-    return row[np.uint64(min(first, len(row) - 1))], row[np.uint64(last)]
+    last = max(end - (np.int64(1) << level), np.int64(0))
+    return np.uint64(level), np.uint64(min(first, spans.shape[1] - 1)), np.uint64(last)
 
 
 @kernel

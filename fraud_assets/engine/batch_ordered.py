@@ -40,16 +40,21 @@ def any_tie(events, ev_time):
 
 
 @kernel
-def floors_of(reads, rd_time, newest, length, tile_ms, lateness, floor):
-    """floor (n_reads,): where each read's window begins, on a tile's boundary; returns whether they ascend in every key."""
-    falls = np.int64(0)
+def floors_of(rd_time, newest, length, tile_ms, lateness, floor):
+    """floor (n_reads,): where each read's window begins, on a tile's boundary."""
     for j in range(len(floor)):
         latest = newest[j] if newest[j] != NULL else rd_time[j]
         floor[j] = read_floor(rd_time[j], latest, length, tile_ms, lateness) * tile_ms
-    for j in range(1, len(floor)):
-        falls += np.int64(floor[j] < floor[j - 1])
+
+
+@kernel
+def ascend_in_keys(reads, values):
+    """Whether no read of a key has less than the one before it."""
+    falls = np.int64(0)
+    for j in range(1, len(values)):
+        falls += np.int64(values[j] < values[j - 1])
     for k in range(1, len(reads) - 1):
-        falls -= np.int64(floor[reads[k]] < floor[reads[k] - 1])
+        falls -= np.int64(values[reads[k]] < values[reads[k] - 1])
     return falls == 0
 
 

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fraud_assets.engine.plan import GroupPlan, Ints, ServicePlan
-from fraud_assets.features.layout import Acc, AccSpec, Input, InputKey, OutSpec, Unit
+from fraud_assets.features.layout import Acc, AccSpec, Input, InputKey, Out, OutSpec, Unit
 from fraud_assets.features.windows import Window
 
 SUMS = (Acc.COUNT, Acc.SUM)
 EXTREMES = (Acc.MIN, Acc.MAX)
+# Kinds of output that sums make, in the order in which they are finished.
+_MOMENTS = (int(Out.COUNT), int(Out.SUM), int(Out.STD), int(Out.MEAN))
 WORDS = (*SUMS, Acc.SQUARES, *EXTREMES)
 
 
@@ -104,10 +106,13 @@ class EventsPlan:
                     channels.append(among.setdefault(item.key(), len(among)))
             a, b, c = (*channels, 0, 0)[:3]
             between.append([int(out.kind), place, a, b, c, *rows])
-        self.between = _table(between, 8)
+        # Outputs of one window side by side, its count, sum and deviation first: one pass makes the three.
+        self.between = _table(sorted(between, key=lambda out: (out[1], out[7], _MOMENTS.index(out[0]))), 8)
         self.total_rows = np.array([input_rows[key] for key in totals], np.int64)
         self.square_rows = np.array([input_rows[key] for key in squares], np.int64)
         self.windows = _table([[p.window.length_ms, p.window.tile_ms, p.lateness_ms] for p in self.places], 3)
+        # The minimum of a value before its maximum: the spans that cover a window are found once for both.
+        best = dict(sorted(best.items(), key=lambda item: (item[0][0], item[0][2], item[0][1])))
         ends = np.cumsum([0, *(len(outs) for outs in best.values())]).tolist()
         jobs = [(key[0], [*key[1:], first, end]) for key, first, end in zip(best, ends, ends[1:], strict=False)]
         self.extremes = _table([job for lifetime, job in jobs if not lifetime], 4)

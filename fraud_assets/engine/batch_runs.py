@@ -7,8 +7,9 @@ to the next; a key with more reads is a run of its own.
 
 import numpy as np
 
-from fraud_assets.engine.batch_finish import PLACE, best_between, finish_best, finish_between
+from fraud_assets.engine.batch_finish import PLACE, best_between, both_between, finish_best, finish_between
 from fraud_assets.engine.batch_ordered import (
+    ascend_in_keys,
     extremes_of_spans,
     extremes_so_far,
     first_places,
@@ -19,9 +20,12 @@ from fraud_assets.engine.batch_ordered import (
     running_squares,
     running_totals,
 )
-from fraud_assets.engine.jit import kernel
+from fraud_assets.engine.jit import inlined, kernel
+from fraud_assets.features.layout import Acc
 
 RUN_ROWS = 1_024
+
+_MIN, _MAX = int(Acc.MIN), int(Acc.MAX)
 
 # Columns of a table of windows: length, tile (0: without end), lateness the view allows.
 LENGTH, TILE, LATENESS = range(3)
@@ -65,13 +69,13 @@ def from_start(starts, first, end, to):
 def finish_runs(
     windows, keep_low, outs, total_rows, square_rows, extremes, lifetimes, best_outs, log2,
     reads, events, values, applied, newest, rd_time, statuses, low, narrow, wide,
-    run_reads, run_events, run_applied, floor, totals, squares, spans, best, carry,
+    run_reads, run_events, run_applied, floor, totals, squares, spans, best, more, carry,
 ):  # fmt: skip
     """Place every window and finish every output of `batch_finish` for a block's keys.
 
     windows: (n, 3); outs: as `finish_between` has them; total_rows, square_rows: row of `values` of each channel.
     extremes, lifetimes: (n, 4), ranges of `best_outs`. low: (n_windows, n_reads) out, only if keep_low. The last two
-    lines are scratch: starts, reads, reads, flat ones for (channels + 1) rows of a run's events, reads, and (2,).
+    lines are scratch: starts, reads, reads, flat ones for (channels + 1) rows of a run's events, reads, reads, and (2,).
     """
     first = np.int64(0)
     while first < len(reads) - 1:
@@ -101,11 +105,20 @@ def finish_runs(
             extremes_so_far(lifetimes[x, OP], event_starts, starts, value, known, best[:count])
             for o in range(lifetimes[x, FIRST_OUT], lifetimes[x, END_OUT]):
                 finish_best(lifetimes[x, OP], best_outs[o], best[:count], times, statuses, narrow, wide, r0)
-        for x in range(len(extremes)):
+        x = 0
+        while x < len(extremes):
+            value = values[extremes[x, VALUE]][e0:e1]
+            if x + 1 < len(extremes) and are_both(extremes[x], extremes[x + 1], best_outs):
+                finish_both(
+                    extremes[x], extremes[x + 1], best_outs, log2, value, known, times, low, statuses, narrow, wide,
+                    spans, best[:count], more[:count], r0,
+                )  # fmt: skip
+                x += 2
+                continue
             finish_extremes(
-                extremes[x, OP], best_outs[extremes[x, FIRST_OUT] : extremes[x, END_OUT]], log2,
-                values[extremes[x, VALUE]][e0:e1], known, times, low, statuses, narrow, wide, spans, best[:count], r0,
+                extremes[x], best_outs, log2, value, known, times, low, statuses, narrow, wide, spans, best[:count], r0,
             )  # fmt: skip
+            x += 1
         first = end
         if keep_low and e0 > 0:
             for p in range(len(windows)):
@@ -117,25 +130,66 @@ def finish_runs(
 @kernel
 def place_windows(windows, reads, events, ev_time, rd_time, newest, applied, floor, low, at):
     """low (n_windows, n_reads): the first event that each read's window holds; this run's reads begin at `at`."""
+    ascending = ascend_in_keys(reads, rd_time) and ascend_in_keys(reads, newest)
     for p in range(len(windows)):
         lowest = low[p][at : at + len(applied)]
         if windows[p, TILE] == 0 or len(ev_time) == 0:
             first_places(reads, events, lowest)
-        elif floors_of(reads, rd_time, newest, windows[p, LENGTH], windows[p, TILE], windows[p, LATENESS], floor):
+            continue
+        floors_of(rd_time, newest, windows[p, LENGTH], windows[p, TILE], windows[p, LATENESS], floor)
+        # A floor rises with the read's time and with what it knows.
+        if ascending or ascend_in_keys(reads, floor):
             places_in_order(reads, events, ev_time, floor, applied, lowest)
         else:
             places_of_any(reads, events, ev_time, floor, applied, lowest)
 
 
+@inlined
+def are_both(one, other, outs):
+    """Whether two extremes are the minimum and the maximum of one value over the same windows."""
+    count = one[END_OUT] - one[FIRST_OUT]
+    if one[VALUE] != other[VALUE] or one[OP] != _MIN or other[OP] != _MAX or other[END_OUT] - other[FIRST_OUT] != count:
+        return False
+    same = True
+    for o in range(count):
+        same &= outs[one[FIRST_OUT] + o, PLACE] == outs[other[FIRST_OUT] + o, PLACE]
+    return same
+
+
 @kernel
-def finish_extremes(op, outs, log2, value, applied, rd_time, low, statuses, narrow, wide, spans, best, at):
-    """MIN or MAX of one value, or the age of the first or last, over several windows."""
+def finish_both(
+    lesser, greater, outs, log2, value, applied, rd_time, low, statuses, narrow, wide, spans, least, most, at
+):
+    """MIN and MAX of one value over several windows. spans: room for both."""
+    longest = longest_of(lesser, outs, low, applied, at)
+    levels = log2[longest] + 1
+    size = levels * len(value)
+    lower, upper = spans[:size].reshape((levels, len(value))), spans[size : 2 * size].reshape((levels, len(value)))
+    extremes_of_spans(_MIN, value, longest, lower)
+    extremes_of_spans(_MAX, value, longest, upper)
+    shift = greater[FIRST_OUT] - lesser[FIRST_OUT]
+    for o in range(lesser[FIRST_OUT], lesser[END_OUT]):
+        both_between(lower, upper, log2, low[outs[o, PLACE]][at : at + len(least)], applied, least, most)
+        finish_best(_MIN, outs[o], least, rd_time, statuses, narrow, wide, at)
+        finish_best(_MAX, outs[o + shift], most, rd_time, statuses, narrow, wide, at)
+
+
+@kernel
+def longest_of(extreme, outs, low, applied, at):
+    """Most events that any window of an extreme's outputs holds."""
     longest = np.int64(0)
-    for o in range(len(outs)):
-        longest = max(longest, longest_window(low[outs[o, PLACE]][at : at + len(best)], applied))
+    for o in range(extreme[FIRST_OUT], extreme[END_OUT]):
+        longest = max(longest, longest_window(low[outs[o, PLACE]][at : at + len(applied)], applied))
+    return longest
+
+
+@kernel
+def finish_extremes(extreme, outs, log2, value, applied, rd_time, low, statuses, narrow, wide, spans, best, at):
+    """MIN or MAX of one value, or the age of the first or last, over several windows."""
+    longest = longest_of(extreme, outs, low, applied, at)
     levels = log2[longest] + 1
     made = spans[: levels * len(value)].reshape((levels, len(value)))
-    extremes_of_spans(op, value, longest, made)
-    for o in range(len(outs)):
-        best_between(op, made, log2, low[outs[o, PLACE]][at : at + len(best)], applied, best)
-        finish_best(op, outs[o], best, rd_time, statuses, narrow, wide, at)
+    extremes_of_spans(extreme[OP], value, longest, made)
+    for o in range(extreme[FIRST_OUT], extreme[END_OUT]):
+        best_between(extreme[OP], made, log2, low[outs[o, PLACE]][at : at + len(best)], applied, best)
+        finish_best(extreme[OP], outs[o], best, rd_time, statuses, narrow, wide, at)

@@ -147,7 +147,7 @@ class _Run:
             array("run_reads", (len(block.reads),)), array("run_events", (len(block.reads),)),
             array("run_applied", (reads,)), array("floor", (reads,)),
             array("totals", (len(plan.total_rows) * (size + 1),)), array("squares", (2 * len(plan.square_rows) * (size + 1),)),
-            array("spans", ((int(log2[size]) + 1) * size,)), array("best", (reads,)), array("carry", (2,)),
+            array("spans", (2 * (int(log2[size]) + 1) * size,)), array("best", (reads,)), array("more", (reads,)), array("carry", (2,)),
         )  # fmt: skip
 
     def _distinct(self, spec: AccSpec, place: int, outs: Ints) -> None:

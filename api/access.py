@@ -21,11 +21,15 @@ class Scope(StrEnum):
 
 
 class Caller(NamedTuple):
-    """client: whom we serve; it may have several keys. key_id: the one used, `jwt` for a token."""
+    """client: whom we serve; it may have several keys. key_id: the one used, `jwt` for a token.
+
+    rate_per_s: transactions or labels; None: as many as anybody.
+    """
 
     client: str
     key_id: str
     scopes: frozenset[Scope]
+    rate_per_s: int | None = None
 
 
 class Identifies(Protocol):

@@ -29,7 +29,7 @@ def create_app(runtime: Runtime) -> Service:
             await runtime.close()
 
     refusals = Refusals(runtime.metrics)
-    return Service(
+    service = Service(
         [*routes.HANDLERS, _schema()],
         middleware=[Gate(*runtime.knowing).around],
         dependencies={"runtime": Provide(lambda: runtime, sync_to_thread=False, use_cache=True)},
@@ -40,6 +40,9 @@ def create_app(runtime: Runtime) -> Service:
         logging_config=None,
         debug=False,
     )
+    service.max_in_flight = runtime.max_in_flight
+    service.on_overload = runtime.metrics.refused.labels("overloaded").inc
+    return service
 
 
 def _schema() -> HTTPRouteHandler:

@@ -56,6 +56,23 @@ class MissingScope(Refused):
         super().__init__(detail=detail, headers={"WWW-Authenticate": 'Bearer error="insufficient_scope"'})
 
 
+class TooMany(Refused):
+    """More than the key may ask."""
+
+    status_code = HTTPStatus.TOO_MANY_REQUESTS
+    detail = "the key has used up its rate; wait as long as Retry-After says"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "1"})
+
+
+class SlowBody(Refused):
+    """It holds a place among the requests that are worked on."""
+
+    status_code = HTTPStatus.REQUEST_TIMEOUT
+    detail = "the body did not arrive in time; send it at once"
+
+
 class BadIdempotencyKey(ValueError):
     """An Idempotency-Key that cannot be taken; the message is the fix."""
 

@@ -71,7 +71,12 @@ class KeyRing:
 
     def _take(self, keys: list[ApiKey]) -> None:
         self._known = {
-            key.id: (key, bytes.fromhex(key.sha256), Caller(key.client, key.id, frozenset(key.scopes))) for key in keys
+            key.id: (
+                key,
+                bytes.fromhex(key.sha256),
+                Caller(key.client, key.id, frozenset(key.scopes), key.rate_per_s),
+            )
+            for key in keys
         }
 
     def _look(self) -> object:

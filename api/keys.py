@@ -27,7 +27,10 @@ class BadKeys(ValueError):
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """sha256: of the secret, in hex. not_after: from then on it is worth nothing; None: until it is ended."""
+    """sha256: of the secret, in hex. not_after: from then on it is worth nothing; None: until it is ended.
+
+    rate_per_s: transactions or labels a second, over ten seconds; None: the platform's FRAUD_API_RATE_PER_S.
+    """
 
     id: Annotated[str, Meta(pattern="^[a-z0-9-]{1,64}$")]
     client: Annotated[str, Meta(pattern=CLIENT)]
@@ -35,6 +38,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
     created_at: Moment
     not_after: Moment | None = None
+    rate_per_s: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
 
     def is_live(self, now: datetime) -> bool:
         return self.not_after is None or now < self.not_after
@@ -51,7 +55,13 @@ class MadeKey(NamedTuple):
     credential: str
 
 
-def make_key(client: str, scopes: list[Scope], now: datetime, not_after: datetime | None = None) -> MadeKey:
+def make_key(
+    client: str,
+    scopes: list[Scope],
+    now: datetime,
+    not_after: datetime | None = None,
+    rate_per_s: int | None = None,
+) -> MadeKey:
     """Raises BadKeys for a client's name that could not be logged."""
     secret = secrets.token_urlsafe(SECRET_BYTES)
     fields = {
@@ -61,6 +71,7 @@ def make_key(client: str, scopes: list[Scope], now: datetime, not_after: datetim
         "sha256": digest_of(secret).hex(),
         "created_at": now,
         "not_after": not_after,
+        "rate_per_s": rate_per_s,
     }
     try:
         key = msgspec.convert(fields, ApiKey)

@@ -19,6 +19,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     new.add_argument("--client", required=True, help="whom it is for; a client may have several live keys")
     new.add_argument("--scope", required=True, nargs="+", type=Scope, choices=list(Scope), help="what it is good for")
     new.add_argument("--days", type=int, default=DAYS, help=f"how long it is good ({DAYS}); 0: until it is ended")
+    new.add_argument("--rate", type=int, help="transactions or labels a second; FRAUD_API_RATE_PER_S if not given")
     verbs.add_parser("list", help="say whose keys there are, and until when")
     revoke = verbs.add_parser("revoke", help="end a key now")
     revoke.add_argument("id")
@@ -28,7 +29,7 @@ def run(chosen: argparse.Namespace, path: Path) -> None:
     """Ends the process with one line if the file is none."""
     try:
         if chosen.verb == "new":
-            _new(path, chosen.client, chosen.scope, chosen.days)
+            _new(path, chosen)
         elif chosen.verb == "revoke":
             ended = end_key(path, chosen.id, now_utc())
             print(f"{ended.id} of {ended.client} is ended")
@@ -39,9 +40,10 @@ def run(chosen: argparse.Namespace, path: Path) -> None:
         sys.exit(str(error))
 
 
-def _new(path: Path, client: str, scopes: list[Scope], days: int) -> None:
-    now = now_utc()
-    made = make_key(client, list(dict.fromkeys(scopes)), now, now + timedelta(days=days) if days > 0 else None)
+def _new(path: Path, chosen: argparse.Namespace) -> None:
+    now, scopes = now_utc(), list(dict.fromkeys(chosen.scope))
+    not_after = now + timedelta(days=chosen.days) if chosen.days > 0 else None
+    made = make_key(chosen.client, scopes, now, not_after, chosen.rate)
     write_keys(path, [*read_keys(path), made.key])
     print(made.credential)
     print(f"for {_line(made.key)}; it is shown this once, {path} keeps its SHA-256", file=sys.stderr)

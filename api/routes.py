@@ -1,5 +1,6 @@
 """Routes. A handler reads, calls and answers; errors are answered by `api/errors.py`."""
 
+import asyncio
 import time
 from typing import Any
 
@@ -8,9 +9,9 @@ from litestar import Request, Response, get, post
 from litestar.datastructures import State
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from api.access import PUBLIC, Scope, needs
+from api.access import PUBLIC, Caller, Scope, needs
 from api.contract import Answers
-from api.errors import NotReady, UnsupportedMedia
+from api.errors import NotReady, SlowBody, UnsupportedMedia
 from api.intake import parse
 from api.labels import Accepted, counted, parse_labels
 from api.runtime import Runtime
@@ -18,6 +19,7 @@ from api.scorer import answer
 from api.service import say
 
 JSON = "application/json"
+BODY_WITHIN_S = 5.0  # the largest batch over a slow line; whoever is slower holds a place that others want
 
 _encode = msgspec.json.Encoder().encode
 
@@ -28,12 +30,13 @@ Call = Request[object, object, State]
 async def predict(request: Call, runtime: Runtime) -> Response[bytes]:
     """A single transaction object gives one decision; {"transactions": [...]} gives {"decisions": [...]}."""
     _require_json(request)
-    raw = await request.body()
+    caller: Caller = request.scope["user"]
+    await runtime.rates.spend(caller, 1)
+    raw = await _body(request)
     given = request.headers.get("idempotency-key")
     if given is None:
         return Response(await decide(runtime, raw, request.scope), media_type=JSON)
-    client = request.scope["user"].client
-    found = await runtime.repeats.once(client, given, raw, lambda: decide(runtime, raw, request.scope))
+    found = await runtime.repeats.once(caller.client, given, raw, lambda: decide(runtime, raw, request.scope))
     say(request.scope, idempotency=found.status)
     return Response(found.answer, media_type=JSON, headers={"Idempotency-Status": found.status})
 
@@ -42,6 +45,7 @@ async def decide(runtime: Runtime, raw: bytes, scope: Any) -> bytes:
     """Body to body. What can wait (decision events, counters, the log line) is left for after the answer."""
     began = time.perf_counter()
     parsed = parse(raw, runtime.token_key, runtime.scorer.now_ms())
+    await runtime.rates.spend(scope["user"], len(parsed.events) - 1)
     made = await runtime.scorer.decide(parsed.events)
     took_s = time.perf_counter() - began
     answers = [answer(one, round(took_s * 1_000, 3)) for one in made]
@@ -71,7 +75,10 @@ async def metrics(runtime: Runtime) -> Response[bytes]:
 async def labels(request: Call, runtime: Runtime) -> Response[bytes]:
     """{"labels": [...]}: accepted means that the broker has every one."""
     _require_json(request)
-    found = parse_labels(await request.body(), runtime.scorer.now_ms())
+    caller: Caller = request.scope["user"]
+    await runtime.rates.spend(caller, 1)
+    found = parse_labels(await _body(request), runtime.scorer.now_ms())
+    await runtime.rates.spend(caller, len(found) - 1)
     say(request.scope, audit="labels", n=len(found), sources=counted(found))
     await runtime.labels.send(found, [])
     return Response(_encode(Accepted(len(found))), media_type=JSON, status_code=202)
@@ -90,6 +97,14 @@ async def reload(request: Call, runtime: Runtime) -> Response[bytes]:
     await runtime.champion.refresh(again=True)
     say(request.scope, audit="model_reload", model_version=runtime.model_version)
     return Response(_encode(runtime.champion.info()), media_type=JSON)
+
+
+async def _body(request: Call) -> bytes:
+    try:
+        async with asyncio.timeout(BODY_WITHIN_S):
+            return await request.body()
+    except TimeoutError:
+        raise SlowBody from None
 
 
 def _require_json(request: Call) -> None:

@@ -14,6 +14,7 @@ from api.keyring import KeyRing
 from api.labels import LabelSink
 from api.metrics import Metrics
 from api.producer import Producer, kafka_producer
+from api.rates import Rates
 from api.scorer import Made, Scorer
 from api.settings import ApiSettings
 from api.shared import Shared
@@ -44,6 +45,8 @@ class Runtime:
         self.store = OnlineReader(settings.redis_url, registry, settings.store_timeout_ms / 1_000)
         self.shared = Shared(settings.redis_url)
         self.repeats = Repeats(self.shared, self.token_key, settings.idempotency_ttl_s, self.metrics)
+        self.rates = Rates(settings.redis_url, self.shared, settings.api_rate_per_s)
+        self.max_in_flight = settings.max_in_flight
         self.champion = ChampionSlot(settings.model_dir, definitions, self.metrics)
         reader = RequestReader(plan)
         self.scorer = Scorer(self.store, reader, self.champion, self.metrics)

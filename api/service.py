@@ -1,17 +1,27 @@
 """The edge around all routes: what every request gets, whatever becomes of it."""
 
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import structlog
 from litestar import Litestar
 
-if TYPE_CHECKING:
-    from litestar.types import ASGIApp, Message, Receive, Scope, Send  # noqa: F401  # named in annotations
-
 log = structlog.get_logger()
 
 _LINE = "fraud.line"
+
+# Health and metrics answer also when there is too much to do: that is when they are asked.
+_UNBOUNDED = ("/health/", "/metrics", "/admin/")
+_OVERLOADED = (
+    b'{"type":"overloaded","title":"More is asked than can be decided in time.","status":503,'
+    b'"detail":"wait as long as Retry-After says, then send it again"}'
+)
+_OVERLOADED_HEADERS = [
+    (b"content-type", b"application/problem+json"),
+    (b"content-length", str(len(_OVERLOADED)).encode()),
+    (b"retry-after", b"1"),
+]
 
 
 def say(scope: Any, **fields: object) -> None:
@@ -23,12 +33,22 @@ def say(scope: Any, **fields: object) -> None:
 
 
 class Service(Litestar):
-    """Litestar, with one log line for each request, written once its answer is on its way."""
+    """Litestar, with a bound on what it works on, and one log line for each request once its answer is on its way.
+
+    on_overload: called for each request that is turned away.
+    """
+
+    max_in_flight = 16
+    on_overload: "Callable[[], None]" = staticmethod(lambda: None)
+    _in_flight = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """ASGI."""
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
+            return
+        if self._in_flight >= self.max_in_flight and not scope["path"].startswith(_UNBOUNDED):
+            await self._turn_away(scope, send)
             return
         began_s = time.perf_counter()
         line: dict[str, Any] = {}
@@ -41,10 +61,19 @@ class Service(Litestar):
                 status = message["status"]
             await send(message)
 
+        self._in_flight += 1
         try:
             await super().__call__(scope, receive, watched)
         finally:
+            self._in_flight -= 1
             self._write(scope, line, status, time.perf_counter() - began_s)
+
+    async def _turn_away(self, scope: Any, send: Any) -> None:
+        """Before anything is read: an overloaded scorer that works on its refusals decides nothing."""
+        await send({"type": "http.response.start", "status": 503, "headers": _OVERLOADED_HEADERS})
+        await send({"type": "http.response.body", "body": _OVERLOADED})
+        self.on_overload()
+        self._write(scope, {"problem": "overloaded"}, 503, 0.0)
 
     def _write(self, scope: Any, line: dict[str, Any], status: int, took_s: float) -> None:
         """status 0: no answer, the caller was gone. route: as declared, never as it was sent."""

@@ -47,6 +47,13 @@ class ApiSettings(Settings):
     idempotency_ttl_s: int = Field(86_400, ge=60, le=30 * 86_400, validation_alias="FRAUD_IDEMPOTENCY_TTL_S")
     """How long an answer is remembered under its Idempotency-Key: some 500 bytes of Redis each."""
 
+    api_rate_per_s: int = Field(1_000, ge=1, validation_alias="FRAUD_API_RATE_PER_S")
+    """Transactions or labels a second that a key may send, over ten seconds, unless its line in the keys file says otherwise."""
+
+    max_in_flight: int = Field(16, ge=1, validation_alias="FRAUD_MAX_IN_FLIGHT")
+    """Requests that a process works on at once; a further one gets 503. Each takes several turns of the event loop,
+    and under load a turn is as long as all who are refused in it: 16 answer within 50 ms, 64 took a second."""
+
     @property
     def jwt(self) -> JwtSettings | None:
         if not (self.jwt_algorithm and self.jwt_key_file and self.jwt_audience and self.jwt_issuer):

@@ -79,6 +79,8 @@ def base_env(var_dir: Path) -> dict[str, str]:
         "FRAUD_LAKE_URI": str(var_dir / "lake"),
         "FRAUD_MODEL_DIR": str(var_dir / "models"),
         "FRAUD_API_KEYS_FILE": str(keys_path(var_dir)),
+        # One machine for everything pauses now and then; that is no overload, and nobody should be refused for it.
+        "FRAUD_MAX_IN_FLIGHT": "128",
         # MLflow is a library on SQLite here; nobody needs its server to log or to load a model.
         "MLFLOW_TRACKING_URI": f"sqlite:///{var_dir / 'mlflow' / 'mlflow.db'}",
         "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -101,7 +101,7 @@ def test_a_hundred_at_once_over_two_processes_are_one_decision(
             asked = [client.post(f"{urls[n % 2]}/predict", content=body, headers=headers) for n in range(100)]
             return await asyncio.gather(*asked)
 
-    with scorers(2, tmp_path, trained, valkey_server, broker) as running:
+    with scorers(2, tmp_path, trained, valkey_server, broker, FRAUD_MAX_IN_FLIGHT="64") as running:
         answers = asyncio.run(storm([one.url for one in running]))
         decided = sum(one.metric("fraud_decisions_total") for one in running)
 

@@ -17,7 +17,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DAGSTER_DISABLE_TELEMETRY := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-demo test-kafka test-redis check lint format types imports kernels bench chaos handbook screenshots lock clean java redis chromium
+.PHONY: help install demo up down rebuild-online test test-demo test-kafka test-redis check lint format types imports kernels bench chaos handbook screenshots lock clean java redis chromium
 
 help: ## list everything
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ up: $(READY) kernels ## start the embedded stack, leave it running and print the
 
 down: $(STAMP) ## stop what `make up` started, and nothing else
 	$(RUN) -m deploy.local.stack down
+
+rebuild-online: $(STAMP) ## fill an emptied online store from the newest snapshot and the log (FORCE=1: a live one too)
+	$(RUN) -m streaming rebuild-online $(if $(FORCE),--force)
 
 # -------------------------------------------------------------------------------------------- check
 

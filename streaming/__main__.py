@@ -3,6 +3,7 @@
 python -m streaming                     all of it: router, folder and label stage
 python -m streaming router|folder|labels    one of its processes
 python -m streaming init-epoch          publish the first epoch of an empty world
+python -m streaming rebuild-online      fill an emptied online store from the newest snapshot and the log
 python -m streaming dlq --help          dead letters: list, show, replay
 """
 
@@ -37,7 +38,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m streaming", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", nargs="?", choices=[*ROLES, "init-epoch"])
+    parser.add_argument("command", nargs="?", choices=[*ROLES, "init-epoch", "rebuild-online"])
+    parser.add_argument("--force", action="store_true", help="rebuild-online: replace an epoch that is still valid")
     parser.add_argument(TETHERED, action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     command = given.command
@@ -47,10 +49,10 @@ def main() -> int:
         return supervise()
     if given.tethered:
         die_with_parent()
-    return _run(command, settings)
+    return _run(command, settings, is_forced=given.force)
 
 
-def _run(command: str, settings: WorkerSettings) -> int:
+def _run(command: str, settings: WorkerSettings, *, is_forced: bool) -> int:
     # Each process loads what it needs: the router no kernels, the folder no Parquet.
     match command:
         case "router":
@@ -67,6 +69,19 @@ def _run(command: str, settings: WorkerSettings) -> int:
             label_stage.run(settings)
         case "init-epoch":
             return _init_epoch(settings)
+        case "rebuild-online":
+            return _rebuild(settings, is_forced=is_forced)
+    return 0
+
+
+def _rebuild(settings: WorkerSettings, *, is_forced: bool) -> int:
+    from streaming.rebuild import NotLost, rebuild
+
+    try:
+        print(rebuild(settings, is_forced=is_forced))
+    except NotLost as refusal:
+        print(f"refused: {refusal}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -29,6 +29,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 GROUP = "fraud-worker-fold"
 # How long a checkpoint that found no store waits before it is tried again.
 RETRY_S = 0.5
+# How often a folder without records looks whether the store is still the one it folds into.
+LOOK_S = 1.0
 
 
 class EpochChanged(RuntimeError):
@@ -55,6 +57,7 @@ class FoldSink(RecordSink):
         self._sender = sender
         self._now_ms = now_ms
         self._is_bound = False
+        self._looked_s = 0.0
         self._buffer: dict[str, list[Record]] = defaultdict(list)
 
     def take(self, record: Record) -> None:
@@ -80,6 +83,23 @@ class FoldSink(RecordSink):
         finally:
             self.on_paused()
         metrics.EPOCH_VALID.set(1)
+
+    def tick(self) -> None:
+        """Called after every poll: a loss and a rebuilt store are noticed without a record too.
+
+        Raises EpochChanged: what lies between a snapshot and the loss must not wait for the next event.
+        """
+        if time.monotonic() - self._looked_s < LOOK_S:
+            return
+        self._looked_s = time.monotonic()
+        was_bound, self._is_bound = self._is_bound, False
+        try:
+            self._bind()
+            metrics.EPOCH_VALID.set(1)
+        except (NoEpoch, StoreUnavailable) as error:
+            metrics.EPOCH_VALID.set(0)
+            if was_bound:
+                log.warning("online_store_lost", reason=getattr(error, "reason", "no_epoch"), detail=str(error))
 
     def _bind(self) -> None:
         """The store binds itself to whatever epoch it finds; after a loss only ours will do."""
@@ -173,5 +193,6 @@ def run(settings: WorkerSettings) -> None:
     declare(app, [DEAD_LETTERS], settings.replication_factor)
     resume_at(settings, group, marker)
     metrics.EPOCH_VALID.set(1)
+    app.every_poll(sink.tick)
     log.info("folder_started", group=group, topics=len(topics))
     app.run()

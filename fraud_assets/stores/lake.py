@@ -48,7 +48,8 @@ class Lake:
     """
 
     def __init__(self, root: str | Path, schemas: Mapping[str, pa.Schema] | None = None) -> None:
-        self._files: Files = open_files(str(root))
+        self.uri = str(root)
+        self._files: Files = open_files(self.uri)
         self._schemas = {name: arrow_schema(contract) for name, contract in TABLES.items()} | dict(schemas or {})
 
     def schema(self, table: str) -> pa.Schema:

@@ -13,6 +13,7 @@ from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.log_ends import LastRow, Resume, resume_after
 from fraud_assets.stores.online_port import EpochMarker, NoEpoch, OnlineStates
 from fraud_assets.stores.snapshot import GroupReport, events_until, publish_behind, publish_snapshot
+from fraud_assets.stores.state_files import StateFiles
 
 # Before an epoch is read, its states were complete to within the lake's own lag; a day is far more.
 OVERLAP_MS = DAY_MS
@@ -31,16 +32,22 @@ def snapshot(
     """Publish all entity state as of an arrival time under a new epoch, and drop the former one.
 
     A snapshot of the past is complete too: the log holds what came after, and the offsets to resume
-    from are chosen for it. Repeating it publishes the same states under another name.
+    from are chosen for it. Repeating it publishes the same states under another name. The states are kept
+    beside the lake, so that a store that is emptied later needs no folding (`restore`).
     """
     former = _former(store)
     ends = lake_ends(lake, plan, as_known_at_ms)
     resume = _resume(plan, bootstrap_servers, ends, min(now_ms, as_known_at_ms))
     events = events_until(lake, plan, as_known_at_ms)
     epoch = f"{np.datetime64(min(as_known_at_ms - 1, now_ms), 'ms').astype('datetime64[D]')}-{uuid.uuid4().hex[:8]}"
+    files = StateFiles(lake.uri)
+    kept = files.writer(epoch)
+    log, offsets = resume.log or "lake", resume.offsets
     marker, groups = publish_snapshot(
-        store, plan, events, epoch=epoch, log=resume.log or "lake", resume=resume.offsets, now_ms=now_ms
+        store, plan, events, epoch=epoch, log=log, resume=offsets, now_ms=now_ms, keep=kept.add
     )
+    kept.finish(marker)
+    files.drop_old()
     return Snapshot(marker, groups, store.drop_epoch(former) if former else 0)
 
 

@@ -130,8 +130,12 @@ def publish_snapshot(
     resume: Mapping[str, int],
     now_ms: int,
     progress: Callable[[str, GroupReport], None] | None = None,
+    keep: Callable[[str, Sequence[str], Sequence[bytes]], None] | None = None,
 ) -> tuple[EpochMarker, dict[str, GroupReport]]:
-    """Load every entity's state under a new epoch, then make it the one that everybody reads."""
+    """Load every entity's state under a new epoch, then make it the one that everybody reads.
+
+    keep: is given each group's keys and packed states, a few at a time.
+    """
     store.check()
     reports = {}
     for group in plan.groups:
@@ -139,6 +143,8 @@ def publish_snapshot(
         for keys, rows, starts in entity_chunks(entity_rows(plan, group, events)):
             folded = engine.fold_many([None] * len(keys), rows, starts)
             store.load(epoch, group.name, list(zip(keys, folded.packed, strict=True)))
+            if keep is not None:
+                keep(group.name, keys, folded.packed)
             _count(report, keys, rows, int(folded.applied.sum()), len(keys), folded.packed)
         reports[group.name] = report
         if progress is not None:

@@ -50,7 +50,7 @@ class StateFiles:
                 yield list(zip(table["key"].to_pylist(), table["packed"].to_pylist(), strict=True))
 
     def drop_old(self) -> None:
-        """Keep the newest; what a crash left goes too, but not what may be being written."""
+        """Keep the newest. A folder without an end stays: it may be being written."""
         markers = self.markers()
         for marker in markers[KEPT:]:
             # The marker first: a reader then sees no whole snapshot, rather than half of one.

@@ -93,6 +93,7 @@ class _Request(NamedTuple):
 
     made: deque[Made]
     latency_ms: float
+    headers: list[tuple[str, bytes]]
 
 
 class DecisionLog:
@@ -128,11 +129,11 @@ class DecisionLog:
         if left:
             log.error("decision_events_unsent", n=left)
 
-    def add(self, made: list[Made], latency_ms: float) -> None:
+    def add(self, made: list[Made], latency_ms: float, headers: list[tuple[str, bytes]]) -> None:
         if len(self._pending) >= MAX_PENDING:
             self._lost.inc(len(made))
             return
-        self._pending.append(_Request(deque(made), latency_ms))
+        self._pending.append(_Request(deque(made), latency_ms, headers))
         self._wake.set()
 
     async def _drain(self) -> None:
@@ -156,7 +157,7 @@ class DecisionLog:
                 value=self._encoder.encode(decision),
                 key=decision.account_id.encode(),
                 on_delivery=self._on_delivery,
-                headers=[],
+                headers=request.headers,
             )
         except BufferError:
             self._lost.inc()

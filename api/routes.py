@@ -16,7 +16,7 @@ from api.intake import parse
 from api.labels import Accepted, counted, parse_labels
 from api.runtime import Runtime
 from api.scorer import answer
-from api.service import say
+from api.service import say, trace_headers
 
 JSON = "application/json"
 BODY_WITHIN_S = 5.0  # the largest batch over a slow line; whoever is slower holds a place that others want
@@ -49,7 +49,7 @@ async def decide(runtime: Runtime, raw: bytes, scope: Any) -> bytes:
     made = await runtime.scorer.decide(parsed.events)
     took_s = time.perf_counter() - began
     answers = [answer(one, round(took_s * 1_000, 3)) for one in made]
-    runtime.record(made, took_s)
+    runtime.record(made, took_s, trace_headers(scope))
     say(scope, n=len(made), model_version=made[0].serving.model.version)
     return _encode(Answers(answers) if parsed.is_batch else answers[0])
 
@@ -80,7 +80,7 @@ async def labels(request: Call, runtime: Runtime) -> Response[bytes]:
     found = parse_labels(await _body(request), runtime.scorer.now_ms())
     await runtime.rates.spend(caller, len(found) - 1)
     say(request.scope, audit="labels", n=len(found), sources=counted(found))
-    await runtime.labels.send(found, [])
+    await runtime.labels.send(found, trace_headers(request.scope))
     return Response(_encode(Accepted(len(found))), media_type=JSON, status_code=202)
 
 

@@ -91,7 +91,7 @@ class Runtime:
         await self.store.close()
         await self.shared.close()
 
-    def record(self, made: list[Made], took_s: float) -> None:
+    def record(self, made: list[Made], took_s: float, headers: list[tuple[str, bytes]]) -> None:
         """After the decision: nothing here waits."""
         self.metrics.latency.observe(took_s)
-        self.log.add(made, round(took_s * 1_000, 3))
+        self.log.add(made, round(took_s * 1_000, 3), headers)

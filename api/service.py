@@ -7,9 +7,11 @@ from typing import Any
 import structlog
 from litestar import Litestar
 
+from api.trace import HEADER, Trace
+
 log = structlog.get_logger()
 
-_LINE = "fraud.line"
+_LINE, _TRACE = "fraud.line", "fraud.trace"
 
 # Health and metrics answer also when there is too much to do: that is when they are asked.
 _UNBOUNDED = ("/health/", "/metrics", "/admin/")
@@ -32,6 +34,11 @@ def say(scope: Any, **fields: object) -> None:
     scope[_LINE].update(fields)
 
 
+def trace_headers(scope: Any) -> list[tuple[str, bytes]]:
+    """What an event that comes of this request carries."""
+    return [(HEADER.decode(), scope[_TRACE].parent)]
+
+
 class Service(Litestar):
     """Litestar, with a bound on what it works on, and one log line for each request once its answer is on its way.
 
@@ -47,18 +54,20 @@ class Service(Litestar):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
+        trace = Trace(scope["headers"])
         if self._in_flight >= self.max_in_flight and not scope["path"].startswith(_UNBOUNDED):
-            await self._turn_away(scope, send)
+            await self._turn_away(scope, send, trace)
             return
         began_s = time.perf_counter()
-        line: dict[str, Any] = {}
-        scope[_LINE] = line
+        line: dict[str, Any] = {"trace_id": trace.trace_id}
+        scope[_LINE], scope[_TRACE] = line, trace
         status = 0
 
         async def watched(message: Any) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = [*message["headers"], (HEADER, trace.parent)]
             await send(message)
 
         self._in_flight += 1
@@ -68,12 +77,14 @@ class Service(Litestar):
             self._in_flight -= 1
             self._write(scope, line, status, time.perf_counter() - began_s)
 
-    async def _turn_away(self, scope: Any, send: Any) -> None:
+    async def _turn_away(self, scope: Any, send: Any, trace: Trace) -> None:
         """Before anything is read: an overloaded scorer that works on its refusals decides nothing."""
-        await send({"type": "http.response.start", "status": 503, "headers": _OVERLOADED_HEADERS})
+        await send(
+            {"type": "http.response.start", "status": 503, "headers": [*_OVERLOADED_HEADERS, (HEADER, trace.parent)]}
+        )
         await send({"type": "http.response.body", "body": _OVERLOADED})
         self.on_overload()
-        self._write(scope, {"problem": "overloaded"}, 503, 0.0)
+        self._write(scope, {"problem": "overloaded", "trace_id": trace.trace_id}, 503, 0.0)
 
     def _write(self, scope: Any, line: dict[str, Any], status: int, took_s: float) -> None:
         """status 0: no answer, the caller was gone. route: as declared, never as it was sent."""

@@ -1,0 +1,27 @@
+"""W3C trace context: the caller's trace goes on through us, into the log line and the events.
+
+Only `traceparent`, whose form leaves no room for anything else. `tracestate` is free text of the sender's, and is not
+passed on.
+"""
+
+import re
+import secrets
+
+HEADER = b"traceparent"
+
+_FORM = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(-.*)?")
+
+
+class Trace:
+    """One request's place in a trace. trace_id: the caller's, or a new one; the span is ours."""
+
+    __slots__ = ("parent", "trace_id")
+
+    def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
+        given = [value for name, value in headers if name == HEADER]
+        found = _FORM.fullmatch(given[0]) if len(given) == 1 else None
+        if found is not None and found[1] == b"00" and found[4] is not None:
+            found = None  # version 00 has four parts, later ones may have more
+        self.trace_id = found[2].decode() if found else secrets.token_hex(16)
+        flags = found[3] if found else b"00"
+        self.parent = b"00-%b-%b-%b" % (self.trace_id.encode(), secrets.token_hex(8).encode(), flags)

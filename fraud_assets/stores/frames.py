@@ -1,10 +1,6 @@
-"""Between the engine's NumPy and the columnar world: Arrow in, Arrow, Polars, pandas and PyTorch out.
-
-The engine knows none of them. Hand-over is without a copy where the other side allows it.
-"""
+"""Between the engine's NumPy and Arrow, both ways. The engine does not know Arrow."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +11,6 @@ from fraud_assets.engine.kernels import NULL
 from fraud_assets.engine.plan import PARTITION_BITS, EnginePlan, Ints
 from fraud_assets.engine.prepare import BadValue, Columns, check_range, hash64
 from fraud_assets.features.sources import Field, Kind, Source
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import polars as pl
-    import torch
 
 Floats = npt.NDArray[np.float32]
 
@@ -86,24 +77,3 @@ def to_arrow(names: tuple[str, ...], features: Floats) -> pa.Table:
     """One float32 column a feature; NaN stays NaN, as the model sees it."""
     columns = np.ascontiguousarray(features.T)
     return pa.table([pa.array(column) for column in columns], names=list(names))
-
-
-def to_polars(names: tuple[str, ...], features: Floats) -> "pl.DataFrame":
-    """The vectors as a Polars frame, sharing Arrow's memory."""
-    import polars as pl
-
-    return pl.DataFrame(pl.from_arrow(to_arrow(names, features)))
-
-
-def to_pandas(names: tuple[str, ...], features: Floats) -> "pd.DataFrame":
-    """The vectors as a pandas frame over the same memory."""
-    import pandas as pd
-
-    return pd.DataFrame(features, columns=list(names), copy=False)
-
-
-def to_torch(features: Floats) -> "torch.Tensor":
-    """The vectors as a tensor over the same memory. Needs the `torch` extra."""
-    import torch
-
-    return torch.from_numpy(features)

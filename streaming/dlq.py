@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 something was not replayed, and is listed with its reason;
 
 import base64
 import re
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,12 +25,14 @@ from streaming.settings import WorkerSettings
 
 NOT_ALL, AWAY = 1, 3
 SHOWN_BYTES = 4096  # of a value on a terminal; --json has all of it
+PIPED_COLUMNS = 240
 UNIT_S = {"m": 60, "h": 3600, "d": 86_400}
 _AGO = re.compile(r"(\d{1,5})([mhd])")
 _NAME = re.compile(r"(?:(\d{1,9})/)?(\d{1,18})")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=(__doc__ or "").partition(": ")[2])
-console = Console()
+# Into a pipe or a file a line is a line, however narrow the terminal behind it.
+console = Console(width=None if sys.stdout.isatty() else PIPED_COLUMNS)
 errors = Console(stderr=True)
 
 Reason = Annotated[str | None, typer.Option(help="As `list` shows it, for example unknown_field.")]

@@ -156,7 +156,8 @@ def test_three_times_what_it_can_do(
     assert refused.get("status_503", 0) > 0 and overloaded > 0
     assert set(refused) <= {"status_503", "status_429"}
     assert len(taken_s) > 0.2 * capacity_per_s * 3.0
-    assert admitted_p99_ms < 250  # alone 50; the client, broker, store and other tests share its cores
+    # Alone 50; client, broker, store and other tests share its cores, and a queue would take seconds.
+    assert admitted_p99_ms < 1_000
 
 
 def client_of(url: str) -> HttpClient:

@@ -84,4 +84,7 @@ class Gate:
         if len(given) != 1 or given[0][: len(_BEARER)].lower() != _BEARER:
             return None
         credential = given[0][len(_BEARER) :].decode("latin-1").strip()
-        return next((caller for knows in self._knowing if (caller := knows.caller(credential)) is not None), None)
+        for knows in self._knowing:
+            if (caller := knows.caller(credential)) is not None:
+                return caller
+        return None

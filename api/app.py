@@ -40,6 +40,7 @@ def create_app(runtime: Runtime) -> Service:
         logging_config=None,
         debug=False,
     )
+    service.runtime = runtime
     service.max_in_flight = runtime.max_in_flight
     service.on_overload = runtime.metrics.refused.labels("overloaded").inc
     return service

@@ -66,13 +66,6 @@ class TooMany(Refused):
         super().__init__(headers={"Retry-After": "1"})
 
 
-class SlowBody(Refused):
-    """It holds a place among the requests that are worked on."""
-
-    status_code = HTTPStatus.REQUEST_TIMEOUT
-    detail = "the body did not arrive in time; send it at once"
-
-
 class BadIdempotencyKey(ValueError):
     """An Idempotency-Key that cannot be taken; the message is the fix."""
 

@@ -1,5 +1,6 @@
 """The edge around all routes: what every request gets, whatever becomes of it."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -45,9 +46,10 @@ class Service(Litestar):
     on_overload: called for each request that is turned away.
     """
 
+    runtime: Any  # api.runtime.Runtime, which knows nothing of services
     max_in_flight = 16
     on_overload: "Callable[[], None]" = staticmethod(lambda: None)
-    _in_flight = 0
+    in_flight = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """ASGI."""
@@ -55,7 +57,7 @@ class Service(Litestar):
             await super().__call__(scope, receive, send)
             return
         trace = Trace(scope["headers"])
-        if self._in_flight >= self.max_in_flight and not scope["path"].startswith(_UNBOUNDED):
+        if self.in_flight >= self.max_in_flight and not scope["path"].startswith(_UNBOUNDED):
             await self._turn_away(scope, send, trace)
             return
         began_s = time.perf_counter()
@@ -70,12 +72,14 @@ class Service(Litestar):
                 message["headers"] = [*message["headers"], (HEADER, trace.parent)]
             await send(message)
 
-        self._in_flight += 1
+        self.in_flight += 1
         try:
             await super().__call__(scope, receive, watched)
         finally:
-            self._in_flight -= 1
-            self._write(scope, line, status, time.perf_counter() - began_s)
+            self.in_flight -= 1
+            # In the loop's next turn: uvloop sends at the end of this one, and nobody shall wait for a log.
+            took_s = time.perf_counter() - began_s
+            asyncio.get_running_loop().call_soon(self._write, scope, line, status, took_s)
 
     async def _turn_away(self, scope: Any, send: Any, trace: Trace) -> None:
         """Before anything is read: an overloaded scorer that works on its refusals decides nothing."""

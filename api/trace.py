@@ -4,8 +4,8 @@ Only `traceparent`, whose form leaves no room for anything else. `tracestate` is
 passed on.
 """
 
+import random
 import re
-import secrets
 
 HEADER = b"traceparent"
 
@@ -22,6 +22,6 @@ class Trace:
         found = _FORM.fullmatch(given[0]) if len(given) == 1 else None
         if found is not None and found[1] == b"00" and found[4] is not None:
             found = None  # version 00 has four parts, later ones may have more
-        self.trace_id = found[2].decode() if found else secrets.token_hex(16)
+        self.trace_id = found[2].decode() if found else f"{random.getrandbits(128):032x}"
         flags = found[3] if found else b"00"
-        self.parent = b"00-%b-%b-%b" % (self.trace_id.encode(), secrets.token_hex(8).encode(), flags)
+        self.parent = b"00-%b-%b-%b" % (self.trace_id.encode(), (b"%016x" % random.getrandbits(64)), flags)

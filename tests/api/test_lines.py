@@ -1,7 +1,9 @@
 """One line for each request, that says who asked for what, and nothing of what was sent."""
 
+import uuid
 from collections.abc import Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, cast
 
 import pytest
 from litestar import Litestar
@@ -10,17 +12,27 @@ from structlog.testing import capture_logs
 
 from api.access import Scope
 from tests.api.test_labels import label
-from tests.api.world import MADE, bearer, request
+from tests.api.world import MADE, bearer, request, until
 
 PLANTED = ("4111111111111111", "4111 1111 1111 1111", "somebody@example.com", "203.0.113.77")
 
 
-def line_of(client: TestClient[Litestar], method: str, path: str, **options: Any) -> Mapping[str, Any]:
-    """The one line of a request; fails if there is another, or none."""
+def line_of(
+    client: TestClient[Litestar],
+    method: str,
+    path: str,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    **options: Any,
+) -> Mapping[str, Any]:
+    """The one line of a request, known by its trace; fails if there is another, or none."""
+    trace = uuid.uuid4().hex
     with capture_logs() as said:
-        client.request(method, path, **options)
-    (line,) = (line for line in said if line["event"] == "request")  # others are of the process: a model was loaded
-    return line
+        client.request(method, path, headers={**headers, "traceparent": f"00-{trace}-{trace[:16]}-00"}, **options)
+        found = until(lambda: [line for line in said if line.get("trace_id") == trace])
+        client.get("/health/live")  # a second line would have been written by now
+    assert [line["event"] for line in found] == ["request"]
+    assert len([line for line in said if line.get("trace_id") == trace]) == 1
+    return cast(Mapping[str, Any], found[0])
 
 
 def test_a_decision_says_who_what_and_how_long(client: TestClient[Litestar]) -> None:

@@ -1,9 +1,12 @@
 """More than can be decided, or than a key may ask: refused at once, and the rest answered in time."""
 
 import asyncio
+import socket
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import msgspec
 import numpy as np
 import pytest
@@ -17,7 +20,7 @@ from api.shared import Shared
 from fraud_assets.stores.online import OnlineStore
 from simulator.http_client import HttpClient, HttpFailure
 from tests.api.processes import scorers
-from tests.api.world import ALL, MADE, Producer, bearer, request, runtime, served
+from tests.api.world import ALL, MADE, Producer, bearer, request, runtime, served, until
 from tests.models.made import Trained
 
 PER_S = 200
@@ -142,6 +145,7 @@ def test_three_times_what_it_can_do(
     """R14, short: an open loop at three times the measured capacity. Without a bound its queue would be seconds long."""
     env = {"FRAUD_API_RATE_PER_S": "1000000"}
     with scorers(1, tmp_path, trained, valkey_server, broker, **env) as (scorer,):
+        answered_beside_slow_bodies(scorer.url)
         capacity_per_s = asyncio.run(capacity(scorer.url))
         taken_s, refused = asyncio.run(storm(scorer.url, 3 * capacity_per_s, 3.0))
         overloaded = scorer.metric('fraud_refused_requests_total{type="overloaded"}')
@@ -158,6 +162,21 @@ def test_three_times_what_it_can_do(
     assert len(taken_s) > 0.2 * capacity_per_s * 3.0
     # Alone 50; client, broker, store and other tests share its cores, and a queue would take seconds.
     assert admitted_p99_ms < 1_000
+
+
+def answered_beside_slow_bodies(url: str) -> None:
+    """More callers than are worked on at once have sent half a body, and a payment is decided all the same."""
+    host, port = url.removeprefix("http://").split(":")
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nAuthorization: {bearer(ALL)['Authorization']}\r\n"
+    with ExitStack() as stack:
+        for _ in range(40):
+            wire = stack.enter_context(socket.create_connection((host, int(port))))
+            wire.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{{".encode())
+        with httpx.Client(headers=bearer(ALL)) as client:
+            # All at once they wait for the key's first lease; after that they hold nothing.
+            until(lambda: client.post(f"{url}/predict", json=request()).status_code == 200, within_s=10)
+            statuses = [client.post(f"{url}/predict", json=request()).status_code for _ in range(20)]
+    assert statuses == [200] * 20
 
 
 def client_of(url: str) -> HttpClient:

@@ -26,12 +26,13 @@ def test_a_trace_goes_on_in_answer_line_and_event(client: TestClient[Litestar], 
     """With a span of our own."""
     with capture_logs() as said:
         answer = client.post("/predict", json=request(), headers={"traceparent": GOOD})
+        until(lambda: [line for line in said if line.get("trace_id") == TRACE])
     client.post("/labels", json={"labels": [label()]}, headers={"traceparent": GOOD})
     until(producer.decisions)
 
     version, trace, span, flags = answer.headers["traceparent"].split("-")
     assert (version, trace, flags) == ("00", TRACE, "01") and span != SPAN
-    assert [line["trace_id"] for line in said if line["event"] == "request"] == [TRACE]
+    assert [line["trace_id"] for line in said if line.get("trace_id") == TRACE] == [TRACE]
     sent = {
         topic: headers["traceparent"].decode()
         for (topic, _, _), headers in zip(producer.sent, producer.headers, strict=True)

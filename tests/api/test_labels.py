@@ -10,7 +10,7 @@ from litestar.testing import TestClient
 from api import labels as module
 from fraud_assets.contracts import codec
 from fraud_assets.contracts.events import Label
-from tests.api.world import Producer
+from tests.api.world import CARDS, Producer
 
 
 def label(**changes: object) -> dict[str, object]:
@@ -61,7 +61,7 @@ def test_what_the_broker_does_not_have_is_not_accepted(
         ({"labels": [label(source="rumour")]}, "labels[0].source"),
         ({"labels": [label(is_fraud=1)]}, "labels[0].is_fraud"),
         ({"labels": [label(is_fraud=...)]}, "labels[0].is_fraud"),
-        ({"labels": [label(card_number="4111111111111111")]}, "labels[0].card_number"),
+        ({"labels": [label(card_number=CARDS[0])]}, "labels[0].card_number"),
         (
             {"labels": [label(), label(event_time_ms=time.time_ns() // 1_000_000 + 3_600_000)]},
             "labels[1].event_time_ms",
@@ -75,7 +75,7 @@ def test_a_label_outside_the_contract_is_refused_and_none_of_its_batch_is_sent(
     answer = client.post("/labels", json=body)
 
     assert (answer.status_code, answer.json()["field"]) == (422, field)
-    assert "4111" not in answer.text
+    assert CARDS[0] not in answer.text
     assert producer.sent == []
 
 

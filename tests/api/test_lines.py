@@ -12,9 +12,9 @@ from structlog.testing import capture_logs
 
 from api.access import Scope
 from tests.api.test_labels import label
-from tests.api.world import MADE, bearer, request, until
+from tests.api.world import CARDS, MADE, bearer, request, until
 
-PLANTED = ("4111111111111111", "4111 1111 1111 1111", "somebody@example.com", "203.0.113.77")
+PLANTED = (*CARDS, "somebody@example.com", "203.0.113.77")
 
 
 def line_of(
@@ -94,11 +94,11 @@ def test_a_failure_of_ours_says_where_and_not_what(
     """An exception's message may hold what was sent."""
 
     def broken(*_: object) -> None:
-        raise KeyError("4111111111111111")
+        raise KeyError(CARDS[0])
 
     monkeypatch.setattr("api.routes.parse", broken)
     line = line_of(client, "POST", "/predict", json=request())
 
     assert (line["status"], line["problem"], line["error"]) == (500, "internal_error", "KeyError")
     assert line["at"][-1].endswith(" broken")
-    assert "4111" not in str(line)
+    assert CARDS[0] not in str(line)

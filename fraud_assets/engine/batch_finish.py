@@ -9,29 +9,25 @@ import math
 
 import numpy as np
 
+from fraud_assets.engine.batch_outputs import put_extreme
 from fraud_assets.engine.jit import inlined, kernel
 from fraud_assets.engine.kernels import (
     HIGHEST,
-    NARROW_COUNT,
-    NARROW_SQUARES,
     NULL,
-    OUT_COUNT,
-    OUT_MAX,
     OUT_MEAN,
-    OUT_MIN,
     OUT_STD,
-    OUT_SUM,
-    age_unless,
+    fits_narrow,
     mean_of,
+    narrow_deviation,
     standard_deviation,
-    value_unless,
 )
 from fraud_assets.engine.tile_kernels import PRESENT
 from fraud_assets.features.layout import Acc
 
 # Columns of a table of outputs: kind, row of `low`, channels of totals and squares (-1: every event
-# counts one), row in the narrow and the wide matrix of the block or -1, row of the view's status.
-KIND, PLACE, A, B, C, NARROW, WIDE, STATUS = range(8)
+# counts one), row in the narrow and the wide matrix of the block or -1, row of the view's status, and whether
+# it and the next two are the count, sum and deviation that `finish_moments` makes together.
+KIND, PLACE, A, B, C, NARROW, WIDE, STATUS, JOINT = range(9)
 
 _MIN = int(Acc.MIN)
 
@@ -46,11 +42,7 @@ def finish_between(outs, totals, highs, lows, low, applied, statuses, narrow, wi
     end, o = at + len(applied), 0
     while o < len(outs):
         lowest, status = low[outs[o, PLACE]][at:end], statuses[outs[o, STATUS]][at:end]
-        if (
-            o + 2 < len(outs)
-            and are_moments(outs[o], outs[o + 1], outs[o + 2])
-            and one_word(highs, lows, outs[o + 2, C])
-        ):
+        if outs[o, JOINT] and all_narrow(highs[outs[o + 2, C]], lows[outs[o + 2, C]]):
             finish_moments(
                 totals[outs[o + 1, A]], lows[outs[o + 2, C]], lowest, applied, status, narrow[outs[o, NARROW]][at:end],
                 narrow[outs[o + 1, NARROW]][at:end], narrow[outs[o + 2, NARROW]][at:end],
@@ -65,21 +57,10 @@ def finish_between(outs, totals, highs, lows, low, applied, statuses, narrow, wi
 
 
 @inlined
-def are_moments(count, total, std):
-    """Whether three outputs are the count, sum and deviation of one window, of every event, and only served."""
-    alike = count[PLACE] == total[PLACE] == std[PLACE] and count[STATUS] == total[STATUS] == std[STATUS]
-    kinds = count[KIND] == OUT_COUNT and total[KIND] == OUT_SUM and std[KIND] == OUT_STD
-    every = count[A] < 0 and std[A] < 0 and total[A] >= 0 and std[B] == total[A]
-    served = min(count[NARROW], total[NARROW], std[NARROW]) >= 0 and max(count[WIDE], total[WIDE], std[WIDE]) < 0
-    return alike and kinds and every and served
-
-
-@inlined
-def one_word(highs, lows, channel):
-    """Whether no sum of squares of the run, times a count, needs more than one word."""
-    high, low = highs[channel], lows[channel]
+def all_narrow(high, low):
+    """Whether no deviation of a run needs more than one word: its own sums of squares are the largest."""
     last = len(low) - 1
-    return high[last] == 0 and 0 <= low[last] < NARROW_SQUARES and len(low) < NARROW_COUNT
+    return fits_narrow(len(low), high[last], low[last])
 
 
 @inlined
@@ -88,7 +69,7 @@ def finish_moments(total, squares, lowest, applied, status, to_count, to_sum, to
     for j in range(len(applied)):
         count, present = applied[j] - lowest[j], status[j] == PRESENT
         added, squared = between(total, lowest[j], applied[j]), between(squares, lowest[j], applied[j])
-        deviation = math.sqrt(float(count * squared - added * added)) / float(count)
+        deviation = narrow_deviation(count, added, squared)
         to_count[j] = float(count) if present else math.nan
         to_sum[j] = float(added) if present else math.nan
         to_std[j] = deviation if present & (count > 0) else math.nan
@@ -127,20 +108,17 @@ def counted(channel, totals, first, end):
 def finish_std(out, totals, high, low, lowest, applied, status, to):
     """STD, first as if every sum fitted one word, which several reads at a time can do; where one does not, in full."""
     unfit, total = 0, totals[out[B]]
-    last = len(low) - 1
-    if high[last] == 0 and 0 <= low[last] < NARROW_SQUARES and last + 1 < NARROW_COUNT:
+    if all_narrow(high, low):
         for j in range(len(to)):
             count, squares = counted(out[A], totals, lowest[j], applied[j]), between(low, lowest[j], applied[j])
-            added = between(total, lowest[j], applied[j])
-            value = math.sqrt(float(count * squares - added * added)) / float(count)
+            value = narrow_deviation(count, between(total, lowest[j], applied[j]), squares)
             to[j] = value if (status[j] == PRESENT) & (count > 0) else math.nan
         return
     for j in range(len(to)):
         count, added = counted(out[A], totals, lowest[j], applied[j]), between(total, lowest[j], applied[j])
         above, below = squares_between(high, low, lowest[j], applied[j])
-        small = (above == 0) & (count < NARROW_COUNT) & (below >= 0) & (below < NARROW_SQUARES)
-        unfit += not small
-        value = math.sqrt(float(count * below - added * added)) / float(count)
+        unfit += not fits_narrow(count, above, below)
+        value = narrow_deviation(count, added, below)
         to[j] = value if (status[j] == PRESENT) & (count > 0) else math.nan
     if unfit > 0:
         for j in range(len(to)):
@@ -188,21 +166,11 @@ def two_spans(spans, log2, first, end):
 
 
 @kernel
-def finish_best(op, out, best, rd_time, statuses, narrow, wide, at):
+def finish_best(out, best, rd_time, statuses, narrow, wide, at):
     """One output of an extreme: its value, or the age of the first or last time; null unless PRESENT."""
-    nothing, end = np.int64(HIGHEST) if op == _MIN else np.int64(NULL), at + len(best)
+    end = at + len(best)
     status = statuses[out[STATUS]][at:end]
     if out[NARROW] >= 0:
-        put_best(out, nothing, best, rd_time, status, narrow[out[NARROW]][at:end])
+        put_extreme(out[KIND], best, rd_time, status, narrow[out[NARROW]][at:end])
     if out[WIDE] >= 0:
-        put_best(out, nothing, best, rd_time, status, wide[out[WIDE]][at:end])
-
-
-@inlined
-def put_best(out, nothing, best, rd_time, status, to):
-    if out[KIND] == OUT_MIN or out[KIND] == OUT_MAX:
-        for j in range(len(to)):
-            to[j] = value_unless(nothing, best[j]) if status[j] == PRESENT else math.nan
-    else:
-        for j in range(len(to)):
-            to[j] = age_unless(nothing, rd_time[j], best[j]) if status[j] == PRESENT else math.nan
+        put_extreme(out[KIND], best, rd_time, status, wide[out[WIDE]][at:end])

@@ -6,11 +6,11 @@ columns of a file in `columns_of_rows`.
 
 import math
 
+import numpy as np
+
 from fraud_assets.engine.jit import inlined, kernel
 from fraud_assets.engine.kernels import (
     HIGHEST,
-    NARROW_COUNT,
-    NARROW_SQUARES,
     NULL,
     OUT_AGE_OF_MIN,
     OUT_COUNT,
@@ -20,7 +20,9 @@ from fraud_assets.engine.kernels import (
     OUT_STD,
     OUT_SUM,
     age_unless,
+    fits_narrow,
     mean_of,
+    narrow_deviation,
     standard_deviation,
     value_unless,
 )
@@ -66,18 +68,8 @@ def finish_outputs(outs, words, rd_time, statuses, matrix, target):
                 to[j] = mean_of(a[j], b[j]) if status[j] == PRESENT else math.nan
         elif kind == OUT_STD:
             finish_std(a, b, c, words[outs[o, C] + 1], status, to)
-        elif kind == OUT_MIN:
-            for j in range(len(to)):
-                to[j] = value_unless(HIGHEST, a[j]) if status[j] == PRESENT else math.nan
-        elif kind == OUT_MAX:
-            for j in range(len(to)):
-                to[j] = value_unless(NULL, a[j]) if status[j] == PRESENT else math.nan
-        elif kind == OUT_AGE_OF_MIN:
-            for j in range(len(to)):
-                to[j] = age_unless(HIGHEST, rd_time[j], a[j]) if status[j] == PRESENT else math.nan
         else:
-            for j in range(len(to)):
-                to[j] = age_unless(NULL, rd_time[j], a[j]) if status[j] == PRESENT else math.nan
+            put_extreme(kind, a, rd_time, status, to)
 
 
 @inlined
@@ -85,14 +77,25 @@ def finish_std(count, total, high, low, status, to):
     """STD, first as if every sum fitted one word, which several reads at a time can do; where one does not, in full."""
     unfit = 0
     for j in range(len(to)):
-        small = (high[j] == 0) & (count[j] < NARROW_COUNT) & (low[j] >= 0) & (low[j] < NARROW_SQUARES)
-        unfit += not small
-        value = math.sqrt(float(count[j] * low[j] - total[j] * total[j])) / float(count[j])
+        unfit += not fits_narrow(count[j], high[j], low[j])
+        value = narrow_deviation(count[j], total[j], low[j])
         to[j] = value if (status[j] == PRESENT) & (count[j] > 0) else math.nan
     if unfit > 0:
         for j in range(len(to)):
             if status[j] == PRESENT and count[j] > 0:
                 to[j] = standard_deviation(count[j], total[j], high[j], low[j])
+
+
+@inlined
+def put_extreme(kind, best, rd_time, status, to):
+    """A minimum or maximum, or the age of the first or last time; null unless PRESENT."""
+    nothing = np.int64(HIGHEST) if kind == OUT_MIN or kind == OUT_AGE_OF_MIN else np.int64(NULL)
+    if kind == OUT_MIN or kind == OUT_MAX:
+        for j in range(len(to)):
+            to[j] = value_unless(nothing, best[j]) if status[j] == PRESENT else math.nan
+    else:
+        for j in range(len(to)):
+            to[j] = age_unless(nothing, rd_time[j], best[j]) if status[j] == PRESENT else math.nan
 
 
 @kernel

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fraud_assets.engine.batch_finish import KIND, NARROW, PLACE, STATUS, WIDE, A, B
 from fraud_assets.engine.plan import GroupPlan, Ints, ServicePlan
 from fraud_assets.features.layout import Acc, AccSpec, Input, InputKey, Out, OutSpec, Unit
 from fraud_assets.features.windows import Window
@@ -20,6 +21,10 @@ EXTREMES = (Acc.MIN, Acc.MAX)
 # Kinds of output that sums make, in the order in which they are finished.
 _MOMENTS = (int(Out.COUNT), int(Out.SUM), int(Out.STD), int(Out.MEAN))
 WORDS = (*SUMS, Acc.SQUARES, *EXTREMES)
+
+
+# Without end or not, MIN or MAX, row of the value.
+_Extreme = tuple[bool, int, int]
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ class EventsPlan:
         totals: dict[InputKey, int] = {}
         squares: dict[InputKey, int] = {}
         between: list[list[int]] = []
-        best: dict[tuple[object, ...], list[list[int]]] = {}
+        best: dict[_Extreme, list[list[int]]] = {}
         for out, place, rows in self._word_outs:
             spec = out.accs[0]
             if spec.acc in EXTREMES:
@@ -107,17 +112,22 @@ class EventsPlan:
             a, b, c = (*channels, 0, 0)[:3]
             between.append([int(out.kind), place, a, b, c, *rows])
         # Outputs of one window side by side, its count, sum and deviation first: one pass makes the three.
-        self.between = _table(sorted(between, key=lambda out: (out[1], out[7], _MOMENTS.index(out[0]))), 8)
+        between.sort(key=lambda out: (out[PLACE], out[STATUS], _MOMENTS.index(out[KIND])))
+        self.between = _table([[*out, _are_moments(between[o : o + 3])] for o, out in enumerate(between)], 9)
         self.total_rows = np.array([input_rows[key] for key in totals], np.int64)
         self.square_rows = np.array([input_rows[key] for key in squares], np.int64)
         self.windows = _table([[p.window.length_ms, p.window.tile_ms, p.lateness_ms] for p in self.places], 3)
         # The minimum of a value before its maximum: the spans that cover a window are found once for both.
         best = dict(sorted(best.items(), key=lambda item: (item[0][0], item[0][2], item[0][1])))
         ends = np.cumsum([0, *(len(outs) for outs in best.values())]).tolist()
-        jobs = [(key[0], [*key[1:], first, end]) for key, first, end in zip(best, ends, ends[1:], strict=False)]
-        self.extremes = _table([job for lifetime, job in jobs if not lifetime], 4)
-        self.lifetimes = _table([job for lifetime, job in jobs if lifetime], 4)
-        self.best_outs = _table([out for outs in best.values() for out in outs], 8)
+        paired = [_are_both(list(best.items())[x : x + 2]) for x in range(len(best))]
+        jobs = [
+            (lifetime, [op, value, first, end, pair])
+            for (lifetime, op, value), first, end, pair in zip(best, ends, ends[1:], paired, strict=False)
+        ]
+        self.extremes = _table([job for lifetime, job in jobs if not lifetime], 5)
+        self.lifetimes = _table([job for lifetime, job in jobs if lifetime], 5)
+        self.best_outs = _table([[*out, 0] for outs in best.values() for out in outs], 9)
 
     @property
     def inputs(self) -> Iterable[Input]:
@@ -126,6 +136,24 @@ class EventsPlan:
             yield from spec.inputs
         for job in self._sets.values():
             yield from job.spec.inputs
+
+
+def _are_moments(outs: list[list[int]]) -> bool:
+    """Whether three outputs are the count, sum and deviation of one window, of every event, and only served."""
+    if tuple(out[KIND] for out in outs) != _MOMENTS[:3] or len({(out[PLACE], out[STATUS]) for out in outs}) > 1:
+        return False
+    count, total, std = outs
+    every = count[A] == std[A] == -1 and total[A] == std[B] >= 0
+    return every and all(out[NARROW] >= 0 and out[WIDE] < 0 for out in outs)
+
+
+def _are_both(items: list[tuple[_Extreme, list[list[int]]]]) -> bool:
+    """Whether two extremes are the minimum and the maximum of one value over the same windows."""
+    if len(items) < 2:
+        return False
+    ((lifetime, op, value), outs), (other, others) = items
+    windows = [out[PLACE] for out in outs] == [out[PLACE] for out in others]
+    return op == Acc.MIN and other == (lifetime, Acc.MAX, value) and windows
 
 
 def _counts_all(item: Input) -> bool:

@@ -20,7 +20,7 @@ from fraud_assets.engine.batch_ordered import (
     running_squares,
     running_totals,
 )
-from fraud_assets.engine.jit import inlined, kernel
+from fraud_assets.engine.jit import kernel
 from fraud_assets.features.layout import Acc
 
 RUN_ROWS = 1_024
@@ -29,8 +29,9 @@ _MIN, _MAX = int(Acc.MIN), int(Acc.MAX)
 
 # Columns of a table of windows: length, tile (0: without end), lateness the view allows.
 LENGTH, TILE, LATENESS = range(3)
-# Columns of a table of extremes: MIN or MAX, row of the value, first and last + 1 of its outputs.
-OP, VALUE, FIRST_OUT, END_OUT = range(4)
+# Columns of a table of extremes: MIN or MAX, row of the value, first and last + 1 of its outputs, and whether it is
+# a minimum and the next one the maximum of the same value over the same windows.
+OP, VALUE, FIRST_OUT, END_OUT, PAIRED = range(5)
 
 
 @kernel
@@ -74,7 +75,7 @@ def finish_runs(
     """Place every window and finish every output of `batch_finish` for a block's keys.
 
     windows: (n, 3); outs: as `finish_between` has them; total_rows, square_rows: row of `values` of each channel.
-    extremes, lifetimes: (n, 4), ranges of `best_outs`. low: (n_windows, n_reads) out, only if keep_low. The last two
+    extremes, lifetimes: (n, 5), ranges of `best_outs`. low: (n_windows, n_reads) out, only if keep_low. The last two
     lines are scratch: starts, reads, reads, flat ones for (channels + 1) rows of a run's events, reads, reads, and (2,).
     """
     first = np.int64(0)
@@ -104,11 +105,11 @@ def finish_runs(
             value = values[lifetimes[x, VALUE]][e0:e1]
             extremes_so_far(lifetimes[x, OP], event_starts, starts, value, known, best[:count])
             for o in range(lifetimes[x, FIRST_OUT], lifetimes[x, END_OUT]):
-                finish_best(lifetimes[x, OP], best_outs[o], best[:count], times, statuses, narrow, wide, r0)
+                finish_best(best_outs[o], best[:count], times, statuses, narrow, wide, r0)
         x = 0
         while x < len(extremes):
             value = values[extremes[x, VALUE]][e0:e1]
-            if x + 1 < len(extremes) and are_both(extremes[x], extremes[x + 1], best_outs):
+            if extremes[x, PAIRED]:
                 finish_both(
                     extremes[x], extremes[x + 1], best_outs, log2, value, known, times, low, statuses, narrow, wide,
                     spans, best[:count], more[:count], r0,
@@ -144,18 +145,6 @@ def place_windows(windows, reads, events, ev_time, rd_time, newest, applied, flo
             places_of_any(reads, events, ev_time, floor, applied, lowest)
 
 
-@inlined
-def are_both(one, other, outs):
-    """Whether two extremes are the minimum and the maximum of one value over the same windows."""
-    count = one[END_OUT] - one[FIRST_OUT]
-    if one[VALUE] != other[VALUE] or one[OP] != _MIN or other[OP] != _MAX or other[END_OUT] - other[FIRST_OUT] != count:
-        return False
-    same = True
-    for o in range(count):
-        same &= outs[one[FIRST_OUT] + o, PLACE] == outs[other[FIRST_OUT] + o, PLACE]
-    return same
-
-
 @kernel
 def finish_both(
     lesser, greater, outs, log2, value, applied, rd_time, low, statuses, narrow, wide, spans, least, most, at
@@ -170,8 +159,8 @@ def finish_both(
     shift = greater[FIRST_OUT] - lesser[FIRST_OUT]
     for o in range(lesser[FIRST_OUT], lesser[END_OUT]):
         both_between(lower, upper, log2, low[outs[o, PLACE]][at : at + len(least)], applied, least, most)
-        finish_best(_MIN, outs[o], least, rd_time, statuses, narrow, wide, at)
-        finish_best(_MAX, outs[o + shift], most, rd_time, statuses, narrow, wide, at)
+        finish_best(outs[o], least, rd_time, statuses, narrow, wide, at)
+        finish_best(outs[o + shift], most, rd_time, statuses, narrow, wide, at)
 
 
 @kernel
@@ -192,4 +181,4 @@ def finish_extremes(extreme, outs, log2, value, applied, rd_time, low, statuses,
     extremes_of_spans(extreme[OP], value, longest, made)
     for o in range(extreme[FIRST_OUT], extreme[END_OUT]):
         best_between(extreme[OP], made, log2, low[outs[o, PLACE]][at : at + len(best)], applied, best)
-        finish_best(extreme[OP], outs[o], best, rd_time, statuses, narrow, wide, at)
+        finish_best(outs[o], best, rd_time, statuses, narrow, wide, at)

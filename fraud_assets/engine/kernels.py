@@ -259,14 +259,26 @@ def most_frequent(w, o, cap):
 
 
 @inlined
+def fits_narrow(count, high, low):
+    """Whether n·Σx², and so (Σx)² too, fits 63 bits; asked without a branch, so that several reads at a time can be."""
+    return (high == 0) & (count < NARROW_COUNT) & (low >= 0) & (low < NARROW_SQUARES)
+
+
+@inlined
+def narrow_deviation(count, total, squares):
+    """`standard_deviation` where `fits_narrow`."""
+    return math.sqrt(float(count * squares - total * total)) / float(count)
+
+
+@inlined
 def standard_deviation(count, total, high, low):
     """Population standard deviation from exact integers: sqrt(n·Σx² − (Σx)²)/n, the difference in 192 bits.
 
     The subtraction is exact, so equal values give exactly 0 where float arithmetic would not. Where
     n·Σx² fits 63 bits, and so (Σx)² too, one word gives the same bits as six.
     """
-    if high == 0 and count < NARROW_COUNT and 0 <= low < NARROW_SQUARES:
-        return math.sqrt(float(count * low - total * total)) / float(count)
+    if fits_narrow(count, high, low):
+        return narrow_deviation(count, total, low)
     n = np.uint64(count)
     size = np.uint64(abs(total))
     carry_0, limb_0 = wide_product(n, np.uint64(low))

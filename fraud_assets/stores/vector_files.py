@@ -2,7 +2,7 @@
 
 import shutil
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -72,39 +72,35 @@ def _joined(schema: pa.Schema, beside: pa.Table, held: list[pa.Table]) -> pa.Tab
 
 
 def _write_file(path: Path, schema: pa.Schema, groups: Iterator[pa.Table]) -> int:
-    rows = 0
-    with _writer(path, schema) as writer, ThreadPoolExecutor(1) as pool:
-        waiting: Future[None] | None = None
-        for group in groups:
-            if waiting is not None:
-                waiting.result()
-            waiting = pool.submit(writer.write_table, group, row_group_size=len(group))
-            rows += len(group)
-        if waiting is not None:
-            waiting.result()
-    return rows
+    with _writer(path, schema) as writer:
+        return _write_each(groups, 1, lambda _, group: writer.write_table(group, row_group_size=len(group)))
 
 
 def _write_parts(folder: Path, schema: pa.Schema, groups: Iterator[pa.Table]) -> int:
-    rows = 0
-    waiting: deque[Future[None]] = deque()
-    with ThreadPoolExecutor(DEFAULT_THREADS) as pool:
-        for group in groups:
-            waiting.append(pool.submit(_write_part, folder / f"part-{rows:012d}.parquet", schema, group))
-            rows += len(group)
-            # Encoding is behind: what waits would only fill memory.
-            if len(waiting) > DEFAULT_THREADS:
-                waiting.popleft().result()
-        for one in waiting:
-            one.result()
+    def write(first: int, group: pa.Table) -> None:
+        with _writer(folder / f"part-{first:012d}.parquet", schema) as writer:
+            writer.write_table(group, row_group_size=max(1, len(group)))
+
+    rows = _write_each(groups, DEFAULT_THREADS, write)
     if not rows:
-        _write_part(folder / f"part-{0:012d}.parquet", schema, schema.empty_table())
+        write(0, schema.empty_table())
     return rows
 
 
-def _write_part(path: Path, schema: pa.Schema, group: pa.Table) -> None:
-    with _writer(path, schema) as writer:
-        writer.write_table(group, row_group_size=max(1, len(group)))
+def _write_each(groups: Iterator[pa.Table], threads: int, write: Callable[[int, pa.Table], None]) -> int:
+    """Give each group and its first row to `write`, `threads` at a time; returns the rows."""
+    rows = 0
+    waiting: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for group in groups:
+            # Encoding is behind: what waits would only fill memory.
+            if len(waiting) == threads:
+                waiting.popleft().result()
+            waiting.append(pool.submit(write, rows, group))
+            rows += len(group)
+        for one in waiting:
+            one.result()
+    return rows
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:

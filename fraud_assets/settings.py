@@ -7,7 +7,7 @@ reads the environment, and nothing reads it at import time.
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -92,10 +92,13 @@ class Settings(BaseSettings):
         return self
 
 
-def read_settings() -> Settings:
-    """The settings, for a command line: raises BadSettings, whose message is for a person."""
+Kind = TypeVar("Kind", bound=Settings)
+
+
+def read_settings(kind: type[Kind]) -> Kind:
+    """The settings, or those of one process, for a command line: raises BadSettings, whose message is for a person."""
     try:
-        return Settings()
+        return kind()
     except ValidationError as error:
         faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ") for fault in error.errors())
         raise BadSettings(f"BadSettings: {'; '.join(faults)}.") from None

@@ -31,7 +31,7 @@ FIRST_DAY, LAST_DAY = datetime(2000, 1, 1, tzinfo=UTC), datetime(2099, 1, 1, tzi
 def environment() -> tuple[Settings, TokenKey]:
     """The settings, and the key both edges of the platform use."""
     try:
-        settings = read_settings()
+        settings = read_settings(Settings)
         return settings, TokenKey.of(settings.token_key_id, settings.token_key.get_secret_value())
     except BadSettings as error:
         raise typer.BadParameter(str(error), param_hint="the environment") from None

@@ -14,11 +14,11 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fraud_assets.settings import BadSettings, read_settings
 from streaming.core.dead_letters import Letter, NotALetter, Replays, Wanted, one_of_each, printable, why_not
 from streaming.edges.dead_letters import BrokerAway, Letters, NoSuchLetter
 from streaming.settings import WorkerSettings
@@ -46,12 +46,11 @@ def opened() -> Iterator[Letters]:
     """The broker of the settings; what is wrong with it, or with the call, ends the command with one line."""
     letters = None
     try:
-        settings = WorkerSettings()
+        settings = read_settings(WorkerSettings)
         letters = Letters(settings.kafka_bootstrap_servers, settings.replication_factor)
         yield letters
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise typer.BadParameter(faults, param_hint="the environment") from None
+    except BadSettings as error:
+        raise typer.BadParameter(str(error), param_hint="the environment") from None
     except (NoSuchLetter, NotALetter) as error:
         raise typer.BadParameter(str(error)) from None
     except BrokerAway as error:

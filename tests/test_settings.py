@@ -50,7 +50,7 @@ def test_a_command_line_is_told_each_wrong_variable_and_not_its_value(monkeypatc
     with pytest.raises(
         BadSettings, match=r"ENVIRONMENT: .*'local' or 'production'.*; FRAUD_LABEL_DELAY_DAYS: "
     ) as refused:
-        read_settings()
+        read_settings(Settings)
 
     assert "hush" not in str(refused.value)
 

@@ -20,7 +20,7 @@ from fraud_assets.evaluate.run import configurations, features_of, rows_needed, 
 from fraud_assets.ingest.mapping import BadMapping
 from fraud_assets.ingest.mapping_file import load_mapping
 from fraud_assets.ingest.read import UnreadableFile
-from fraud_assets.settings import BadSettings, read_settings
+from fraud_assets.settings import BadSettings, Settings, read_settings
 from fraud_assets.training.protocol import EmptyFold, Fold
 
 MOST = 36_500  # days: a century is no protocol, and a larger number a slip
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     console = Console(stderr=True)
     try:
-        settings = read_settings()
+        settings = read_settings(Settings)
         key = TokenKey.of(settings.token_key_id, settings.token_key.get_secret_value())
         name, mapping = load_mapping(options.mapping)
         with console.status("reading and checking") as status:

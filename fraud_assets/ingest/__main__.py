@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     """0 if rows were accepted, 1 if none were and nothing was written, 2 if nothing could be read or written."""
     console = Console(stderr=True)
     try:
-        settings = read_settings()
+        settings = read_settings(Settings)
         options = _parse(arguments, settings)
         return _ingest(options, TokenKey.of(settings.token_key_id, settings.token_key.get_secret_value()), console)
     except (BadMapping, UnreadableFile, UnknownPlace, BadSettings) as error:

@@ -6,7 +6,7 @@ order decides between two people who replay the same letter at once, so no lock 
 
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -79,10 +79,7 @@ class Letters:
         """Raises NoSuchLetter, NotALetter, BrokerAway."""
         if partition not in self._partitions(DEAD_LETTERS.name):
             raise NoSuchLetter(f"there is no dead letter {partition}/{offset}: the topic has no such partition")
-        with _answered(self._bootstrap):
-            low, high = self._consumer.get_watermark_offsets(
-                TopicPartition(DEAD_LETTERS.name, partition), timeout=ANSWER_WITHIN_S
-            )
+        low, high = self._kept(DEAD_LETTERS.name, partition)
         held = f"partition {partition} holds {low} to {high - 1}" if high > low else f"partition {partition} is empty"
         if low <= offset < high:
             record = next(self._from(DEAD_LETTERS.name, partition, offset), None)
@@ -91,7 +88,7 @@ class Letters:
         raise NoSuchLetter(f"there is no dead letter {partition}/{offset}: {held}")
 
     def replays(self) -> Replays:
-        return Replays.of(self._receipts()[0])
+        return Replays.of(self._receipts(dict.fromkeys(self._partitions(DEAD_LETTER_REPLAYS.name), 0)))
 
     def replay(self, letters: Sequence[Letter]) -> list[Letter]:
         """Send letters of distinct positions again; those sent, for another call may have begun one just before.
@@ -100,12 +97,11 @@ class Letters:
         a replay that is begun and not confirmed. Raises BrokerAway, also when it is not known what arrived.
         """
         self._declare_log()
-        _, ends = self._receipts()
+        ends = self._ends(DEAD_LETTER_REPLAYS.name)
         run = uuid.uuid4().hex
         sender = Sender(self._bootstrap, patience_s=ANSWER_WITHIN_S)
         self._note(sender, letters, run, Step.BEGUN)
-        since = [one for at, end in ends.items() for one in self._receipts_from(at, end)]
-        won = ours(run, since)
+        won = ours(run, self._receipts(ends))
         sent = [letter for letter in letters if letter.source in won]
         self._send(sender, [replay_record(letter) for letter in sent])
         self._note(sender, sent, run, Step.SENT)
@@ -143,18 +139,20 @@ class Letters:
                 raise BrokerAway(f"{topic.name} was created and is not there yet; try again")
             time.sleep(0.05)
 
-    def _receipts(self) -> tuple[list[Receipt], dict[int, int]]:
-        """All of them, and by partition the first offset not read."""
-        found, ends = list[Receipt](), dict.fromkeys(self._partitions(DEAD_LETTER_REPLAYS.name), 0)
-        for at in ends:
-            for record in self._from(DEAD_LETTER_REPLAYS.name, at, 0):
-                ends[at] = record.offset + 1
-                found.append(msgspec.json.decode(record.value or b"", type=Receipt))
-        return found, ends
-
-    def _receipts_from(self, partition: int, offset: int) -> list[Receipt]:
-        records = self._from(DEAD_LETTER_REPLAYS.name, partition, offset)
+    def _receipts(self, firsts: Mapping[int, int]) -> list[Receipt]:
+        """Those from an offset of each partition on."""
+        records = (record for at, first in firsts.items() for record in self._from(DEAD_LETTER_REPLAYS.name, at, first))
         return [msgspec.json.decode(record.value or b"", type=Receipt) for record in records]
+
+    def _ends(self, topic: str) -> dict[int, int]:
+        """By partition, where the next record goes."""
+        return {at: self._kept(topic, at)[1] for at in self._partitions(topic)}
+
+    def _kept(self, topic: str, partition: int) -> tuple[int, int]:
+        """First offset that is kept, and end. Raises BrokerAway."""
+        with _answered(self._bootstrap):
+            low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=ANSWER_WITHIN_S)
+        return low, high
 
     def _read(self, topic: str, since_ms: int | None) -> Iterator[Record]:
         for partition in self._partitions(topic):
@@ -176,12 +174,11 @@ class Letters:
 
     def _from(self, topic: str, partition: int, offset: int) -> Iterator[Record]:
         """Records from an offset (or the first that is kept) to what is now the end."""
-        at = TopicPartition(topic, partition)
+        low, high = self._kept(topic, partition)
+        position = max(offset, low)
+        if position >= high:
+            return
         with _answered(self._bootstrap):
-            low, high = self._consumer.get_watermark_offsets(at, timeout=ANSWER_WITHIN_S)
-            position = max(offset, low)
-            if position >= high:
-                return
             self._consumer.assign([TopicPartition(topic, partition, position)])
             while position < high:
                 message = self._next()

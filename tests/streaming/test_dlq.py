@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from deploy.local.topics import ensure_topics
 from fraud_assets.contracts.codec import encode
-from fraud_assets.contracts.topics import DEAD_LETTERS, TRANSACTIONS, entity_topic
+from fraud_assets.contracts.topics import DEAD_LETTER_REPLAYS, DEAD_LETTERS, TRANSACTIONS, entity_topic
 from streaming.core.dead_letters import (
     Letter,
     NotALetter,
@@ -268,9 +268,9 @@ def test_two_people_at_once_send_it_once(
     first, second = Letters(bootstrap_servers), Letters(bootstrap_servers)
     found = first.one(0, int(name.removeprefix("0/")))
     dlq("replay", refuse(payment()), "--yes")  # so that the log of replays is there
-    seen = second._receipts()
+    seen = second._ends(DEAD_LETTER_REPLAYS.name)
     with monkeypatch.context() as patched:
-        patched.setattr(second, "_receipts", lambda: seen)
+        patched.setattr(second, "_ends", lambda _: seen)
         assert first.replay([found]) == [found]
         assert second.replay([found]) == []
 

@@ -1,7 +1,6 @@
 """The model in service, and the watcher that replaces it while requests go on."""
 
 import asyncio
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -10,6 +9,7 @@ import structlog
 
 from api.contract import Model
 from api.metrics import Metrics
+from api.tasks import ended
 from fraud_assets.models.artifact import Champion, load_champion, read_champion
 from fraud_assets.models.manifest import Definitions, RefusedModel
 from fraud_assets.models.served import ServedModel
@@ -60,10 +60,7 @@ class ChampionSlot:
         self._task = asyncio.get_running_loop().create_task(self._watch())
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await ended(self._task)
         await asyncio.to_thread(self._verifier.close)
 
     async def refresh(self, *, again: bool = False) -> None:

@@ -17,6 +17,7 @@ import structlog
 from api.metrics import Metrics
 from api.producer import MAX_PENDING, Producer
 from api.scorer import Made
+from api.tasks import ended
 from fraud_assets.contracts import topics
 from fraud_assets.contracts.events import Decision, StateRead, ViewStatus
 from fraud_assets.engine.plan import ServicePlan
@@ -119,10 +120,7 @@ class DecisionLog:
 
     async def close(self) -> None:
         """Send what is queued, wait a while for the broker, and say what it never took."""
-        for task in self._tasks:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await ended(*self._tasks)
         while self._pending:
             self._send_next()
         left = await asyncio.to_thread(self._producer.flush, FLUSH_S)

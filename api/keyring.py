@@ -1,7 +1,6 @@
 """The keys that are good now, read again when their file changes: no key needs a restart to come or go."""
 
 import asyncio
-import contextlib
 import hmac
 import secrets
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import structlog
 from api.access import Caller
 from api.keys import ApiKey, BadKeys, digest_of, now_utc, read_keys
 from api.metrics import Metrics
+from api.tasks import ended
 
 WATCH_S = 1.0
 
@@ -40,10 +40,7 @@ class KeyRing:
         self._task = asyncio.get_running_loop().create_task(self._watch())
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await ended(self._task)
 
     def caller(self, credential: str) -> Caller | None:
         """An unknown id costs the same comparison as a wrong secret."""

@@ -14,17 +14,16 @@ import msgspec
 from api.contract import ScoringRequest
 from api.intake import scored
 from deploy.local.fault_proxy import Fault
-from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.engine.plan import EnginePlan, ServicePlan
 from fraud_assets.engine.request import RequestReader
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
 from fraud_assets.models.artifact import CHAMPION_FILE, Champion, open_artifact, publish_champion
 from fraud_assets.models.manifest import MANIFEST_FILE, MODEL_FILE, sha256
 from fraud_assets.models.served import ServedModel
-from fraud_assets.settings import DEVELOPMENT_TOKEN_KEY
+from tests.api.world import KEY
 from tests.chaos.load import Answered, open_loop, p99_ms
 from tests.chaos.proof import Outcome, Scale
-from tests.chaos.rig import Rig, payment, rig
+from tests.chaos.rig import VERSIONS, Rig, payment, rig
 
 RECOVERY_S = 2.0
 SETTLE_S = 3.0
@@ -87,12 +86,12 @@ def _proxied(made: Rig, fault: Fault, delay_s: float = 0.0) -> Iterator[None]:
 def reloads(scale: Scale) -> Outcome:
     """Champions swapped under load: no request fails, and each score is the stated version's own."""
     with rig() as made:
-        body = payment(event_time_ms=_recently(), account_id="nobody")
-        wanted = {version: _score(made, version, body) for version in made.models}
+        body = payment(account_id="nobody")
+        wanted = {version: _score(made, version, body) for version in VERSIONS}
         began = time.monotonic()
         answers = asyncio.run(_through_reloads(made, scale, body))
         taken_s = time.monotonic() - began
-        loaded = made.metric(LOADED) - 1
+        loaded = made.scorer.metric(LOADED) - 1
     wrong = sum(not one.failure and one.score != wanted[one.model_version] for one in answers)
     versions = {one.model_version for one in answers}
     figure = {
@@ -109,15 +108,11 @@ async def _through_reloads(made: Rig, scale: Scale, body: bytes) -> list[Answere
     async with made.client() as client:
         load = asyncio.create_task(open_loop(client, body, scale.rate, done))
         for turn in range(scale.reloads):
-            made.publish("v2" if turn % 2 == 0 else "v1")
+            publish_champion(made.model_dir, "v2" if turn % 2 == 0 else "v1")
             await asyncio.to_thread(made.reload)
         await asyncio.sleep(0.5)
         done.set()
         return await load
-
-
-def _recently() -> int:
-    return time.time_ns() // 1_000_000 - 1_000
 
 
 def _score(made: Rig, version: str, body: bytes) -> float:
@@ -125,9 +120,9 @@ def _score(made: Rig, version: str, body: bytes) -> float:
     artifact = open_artifact(made.model_dir, publish_champion(made.model_dir, version))
     model = ServedModel.build(artifact.manifest, artifact.model_json)
     reader = RequestReader(ServicePlan(EnginePlan(registry()), FRAUD_SCORING))
-    key = TokenKey.of("dev", DEVELOPMENT_TOKEN_KEY)
-    event = scored(msgspec.json.decode(body, type=ScoringRequest), key, _recently(), "")
-    made.publish("v1")
+    asked = msgspec.json.decode(body, type=ScoringRequest)
+    event = scored(asked, KEY, asked.event_time_ms, "")
+    publish_champion(made.model_dir, "v1")
     nothing: list[bytes | None] = [None] * len(reader.groups)
     return model.score(reader.read(nothing, event, event.event_time_ms, event.transaction_id).features)
 
@@ -140,8 +135,8 @@ def broken_models(scale: Scale) -> Outcome:
     chance = random.Random(13)
     kinds: dict[str, int] = {}
     with rig() as made:
-        body = payment(event_time_ms=_recently(), account_id="nobody")
-        before, changed = made.metric(LOADED), 0
+        body = payment(account_id="nobody")
+        before, changed = made.scorer.metric(LOADED), 0
         wanted = _score(made, "v1", body)
         for turn in range(scale.mutations):
             # One in twenty is vouched for by right hashes, so that parser and golden vectors must find it.
@@ -150,12 +145,11 @@ def broken_models(scale: Scale) -> Outcome:
             with _restored(made.model_dir):
                 mutation(made.model_dir, chance)
                 made.reload()
-                made.alive()
             if turn % 20 == 19:
                 changed += asyncio.run(_ask_once(made, body)) != wanted
-        accepted = int(made.metric(LOADED) - before)
+        accepted = int(made.scorer.metric(LOADED) - before)
         made.reload()
-        counts = made.metric(LOADED) - before - accepted == 1  # else the counter proves nothing
+        counts = made.scorer.metric(LOADED) - before - accepted == 1  # else the counter proves nothing
     figure = {"mutations": scale.mutations, "accepted": accepted, "changed_scores": changed, "by_kind": kinds}
     return Outcome(accepted == 0 and changed == 0 and counts, figure)
 

@@ -15,7 +15,7 @@ import numpy as np
 from fraud_assets.engine import batch_distinct as distinct
 from fraud_assets.engine import batch_ordered as ordered
 from fraud_assets.engine import batch_sorting as sorting
-from fraud_assets.engine.batch_shards import EventTable, Shards, joined
+from fraud_assets.engine.batch_shards import EventTable, Shards, Table, joined
 from fraud_assets.engine.plan import EnginePlan, GroupPlan, Ints
 from fraud_assets.engine.prepare import Columns
 from fraud_assets.features.layout import Input, InputKey
@@ -50,20 +50,24 @@ class GroupRows:
         )
         self.bits = min(MOST_SHARD_BITS, max(0, (len(spine) // SHARD_READS).bit_length()))
         in_log_order = np.arange(len(spine), dtype=np.int64) if self.mirrored else _order(self._read_ranks())
-        self.reads = Shards(self.read_keys, in_log_order, self.bits, pool)
-        self.events = self.reads
-        if not self.mirrored:
+        self.width = 1 + len(self.places)
+        if self.mirrored:
+            self.reads = self.events = Shards(
+                self.read_keys, in_log_order, self.bits, pool, self.width, self._tables(table)
+            )
+        else:
+            self.reads = Shards(self.read_keys, in_log_order, self.bits, pool)
             keys = joined([columns.keys(group.group.entity) for columns in self.sources])
-            self.events = Shards(keys, _order(self.rank), self.bits, pool)
-        self.values = self.events.rows(1 + len(self.places), self._tables(table))
+            self.events = Shards(keys, _order(self.rank), self.bits, pool, self.width, self._tables(table))
 
-    def _tables(self, table: EventTable) -> list[tuple[int, Ints, Ints]]:
+    def _tables(self, table: EventTable) -> list[Table]:
         """Which columns of each source's rows a group's events need."""
         firsts = np.cumsum([0, *(len(columns) for columns in self.sources)])
         found = []
         for first, columns in zip(firsts, self.sources, strict=False):
             name = columns.source.name
-            wanted = [(0, 0), *((table.column[key], row) for key, row in self.places.items() if key[0] == name)]
+            inputs = ((table.column[key], row) for key, row in self.places.items() if key[0] == name)
+            wanted = [(column, sorting.HEAD + row) for column, row in ((0, 0), *inputs)]
             found.append((int(first), table.rows[name], np.array(wanted, np.int64)))
         return found
 
@@ -107,36 +111,36 @@ class GroupRows:
 
     def blocks(self, shard: int) -> Iterator["Block"]:
         """The shard's keys that have reads, in blocks: those in order of event time, then those with late events."""
-        at = self.reads.of(shard)
-        reads, keys = self.reads.items[at], self.reads.keys[at]
+        reads = self.reads.rows[self.reads.of(shard)]
         if not len(reads):
             return
         if self.spine.positions is None:
-            yield from self._split(self._sorted(shard, reads, keys, None))
+            yield from self._split(self._sorted(shard, reads, None))
             return
-        held = _Held.of(self, reads, keys)
+        held = _Held.of(self, reads[:, sorting.ITEM], reads[:, sorting.KEY])
         for chain in range(held.chains):
             mine = np.flatnonzero(held.chain == chain)
-            yield from self._split(self._sorted(shard, reads[mine], keys[mine], held.take(mine)))
+            yield from self._split(self._sorted(shard, reads[mine], held.take(mine)))
 
-    def _sorted(self, shard: int, reads: Ints, keys: Ints, held: "_Held | None") -> "Block":
+    def _sorted(self, shard: int, reads: Ints, held: "_Held | None") -> "Block":
         """The reads and the events of their keys, by key. By position, events are ranked by the first read that holds them."""
         table = np.full(1 << max(4, (2 * len(reads)).bit_length()), -1, np.int32)
         numbers = np.empty(len(reads), np.int64)
-        n_keys = sorting.number_keys(keys, table, numbers)
+        n_keys = sorting.number_keys(reads, table, numbers)
         starts, by_key = _by_key(numbers, n_keys)
-        row_of, at = reads[by_key], self.events.of(shard)
         if self.mirrored:
             # Rows stand in log order, so they rank themselves.
-            values = self._values(at, by_key)
+            row_of, values = self._columns(reads, by_key)
             return Block(self, starts, row_of, row_of, values[0], starts, row_of, row_of, values)
-        codes = np.empty(at.stop - at.start, np.int64)
-        sorting.find_keys(self.events.keys[at], keys, table, numbers, codes)
+        mine = self.events.rows[self.events.of(shard)]
+        codes = np.empty(len(mine), np.int64)
+        sorting.find_keys(mine, reads, table, numbers, codes)
         events, places = _by_key(codes, n_keys)
-        order, rd_time = self.events.items[at][places], self.spine.time[row_of]
+        row_of = reads[by_key, sorting.ITEM]
+        order, values = self._columns(mine, places)
+        rd_time = self.spine.time[row_of]
         if held is None:
             assert self.spine.rank is not None
-            values = self._values(at, places)
             return Block(
                 self, starts, row_of, self.spine.rank[row_of], rd_time, events, order, self.rank[order], values
             )
@@ -146,14 +150,14 @@ class GroupRows:
         # Events that the same read first holds keep log order; the order of folding does not matter.
         by_rank = np.lexsort((ranks, np.repeat(np.arange(n_keys), np.diff(events))))
         read_ranks = np.arange(1, len(row_of) + 1, dtype=np.int64)
-        values = self._values(at, places[by_rank])
-        return Block(self, starts, row_of, read_ranks, rd_time, events, order[by_rank], ranks[by_rank], values)
+        order, values = self._columns(mine, places[by_rank])
+        return Block(self, starts, row_of, read_ranks, rd_time, events, order, ranks[by_rank], values)
 
-    def _values(self, at: slice, places: Ints) -> Ints:
-        """(1 + inputs, n) time and inputs of a shard's events at these places."""
-        found = np.empty((self.values.shape[1], len(places)), np.int64)
-        sorting.gather_columns(self.values[at], places, found)
-        return found
+    def _columns(self, rows: Ints, places: Ints) -> tuple[Ints, Ints]:
+        """(n,) items, and (1 + inputs, n) their times and inputs, of a shard's rows at these places."""
+        found = np.empty((1 + self.width, len(places)), np.int64)
+        sorting.gather_columns(rows, places, found)
+        return found[0], found[1:]
 
     def _split(self, block: "Block") -> Iterator["Block"]:
         """Keys in order of event time apart from those with late events, which need the slower kernels."""

@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from fraud_assets.engine.batch_ordered import lesser_of
 from fraud_assets.engine.batch_outputs import put_extreme
 from fraud_assets.engine.jit import inlined, kernel
 from fraud_assets.engine.kernels import (
@@ -149,12 +150,16 @@ def best_between(op, spans, log2, low, applied, best):
 
 
 @kernel
-def both_between(lower, upper, log2, low, applied, least, most):
-    """MIN and MAX of each read's window: the same two spans in either's table, found once."""
+def both_between(spans, log2, low, applied, status, least, most):
+    """MIN and MAX of each read's window, as served, of the spans that `both_of_spans` made."""
+    half = np.uint64(spans.shape[1] // 2)
     for j in range(len(least)):
-        row, first, last = two_spans(lower, log2, low[j], applied[j])
-        below, above = min(lower[row, first], lower[row, last]), max(upper[row, first], upper[row, last])
-        least[j], most[j] = (below, above) if applied[j] > low[j] else (np.int64(HIGHEST), np.int64(NULL))
+        least[j], most[j] = math.nan, math.nan
+        if applied[j] > low[j] and status[j] == PRESENT:
+            row, first, last = two_spans(spans, log2, low[j], applied[j])
+            below = lesser_of(spans[row, first], spans[row, last])
+            if below < math.inf:
+                least[j], most[j] = below, -lesser_of(spans[row, first + half], spans[row, last + half])
 
 
 @inlined
@@ -162,7 +167,7 @@ def two_spans(spans, log2, first, end):
     """(row, place, place) of two spans that cover `[first, end)`; of nothing, any two there are, for asking first costs more."""
     level = log2[np.uint64(end - first)]
     last = max(end - (np.int64(1) << level), np.int64(0))
-    return np.uint64(level), np.uint64(min(first, spans.shape[1] - 1)), np.uint64(last)
+    return np.uint64(level), np.uint64(min(first, max(spans.shape[1] - 1, 0))), np.uint64(last)
 
 
 @kernel

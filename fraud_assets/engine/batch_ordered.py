@@ -13,10 +13,14 @@ import numpy as np
 from fraud_assets.engine.batch_outputs import put_value
 from fraud_assets.engine.jit import inlined, kernel
 from fraud_assets.engine.kernels import HIGHEST, NULL, add_wide, wide_product
-from fraud_assets.engine.tile_kernels import PRESENT, read_floor
+from fraud_assets.engine.tile_kernels import PRESENT, read_floor, tile_of, window_start
 from fraud_assets.features.layout import Acc
 
 _MIN = int(Acc.MIN)
+
+# Rows of a table of windows: length, tile (without end: length ENDLESS, tile 0), lateness the view allows.
+LENGTH, TILE, LATENESS = range(3)
+ENDLESS = 2**62
 
 
 @kernel
@@ -43,8 +47,13 @@ def any_tie(events, ev_time):
 def floors_of(rd_time, newest, length, tile_ms, lateness, floor):
     """floor (n_reads,): where each read's window begins, on a tile's boundary."""
     for j in range(len(floor)):
-        latest = newest[j] if newest[j] != NULL else rd_time[j]
-        floor[j] = read_floor(rd_time[j], latest, length, tile_ms, lateness) * tile_ms
+        floor[j] = read_floor(rd_time[j], latest_of(newest[j], rd_time[j]), length, tile_ms, lateness) * tile_ms
+
+
+@inlined
+def latest_of(newest, time):
+    """The newest event time a read knows; its own time where it knows none, and any window is empty."""
+    return newest if newest != NULL else time
 
 
 @kernel
@@ -59,18 +68,38 @@ def ascend_in_keys(reads, values):
 
 
 @kernel
-def places_in_order(reads, events, ev_time, floor, applied, low):
-    """low (n_reads,): the first event each read's window holds, for floors that ascend in every key.
+def places_in_order(windows, reads, events, ev_time, rd_time, newest, applied, reached, low, at):
+    """low (n_windows, n_reads), from column `at`: the first event each read's window holds; reads' times ascend in every key.
 
-    Places are unsigned here, or every look at an event would first ask whether it counts from the end.
+    A window begins less than a tile before `since`, so only an event within that tile is asked which tile it is of.
+    From one read to the next a window mostly leaves behind none, one or two events, which no processor can guess:
+    two steps are taken without asking, in all windows side by side so that none waits for another. They stop
+    before the first event that is not known, or the last; what is left is found by looking. Places are unsigned,
+    or every look at an event would first ask whether it counts from the end.
     """
+    lengths, tiles, allowed = windows[LENGTH], windows[TILE], windows[LATENESS]
+    last = np.uint64(len(ev_time) - 1)
     for k in range(len(reads) - 1):
-        at = np.uint64(events[k])
+        reached[:] = events[k]
         for j in range(reads[k], reads[k + 1]):
-            end, lowest = np.uint64(applied[j]), floor[j]
-            while at < end and ev_time[at] < lowest:
-                at += np.uint64(1)
-            low[j] = np.int64(at)
+            time, latest, end = rd_time[j], latest_of(newest[j], rd_time[j]), np.uint64(applied[j])
+            unknown = ev_time[min(end, last)]
+            for p in range(len(reached)):
+                place, since = min(np.uint64(reached[p]), last), window_start(time, latest, lengths[p], allowed[p])
+                before = min(since - tiles[p], unknown - 1)
+                place += np.uint64(ev_time[place] <= before)
+                place += np.uint64(ev_time[place] <= before)
+                if place < end and ev_time[place] <= since:
+                    place = place_from(place, end, ev_time, tile_of(since, tiles[p]) * tiles[p])
+                reached[p] = low[p, at + j] = np.int64(place)
+
+
+@kernel
+def place_from(place, end, ev_time, floor):
+    """The first event from `place` on that is not before the floor."""
+    while place < end and ev_time[place] < floor:
+        place += np.uint64(1)
+    return place
 
 
 @kernel
@@ -130,14 +159,41 @@ def extremes_of_spans(op, value, longest, spans):
         bottom[e] = value[e] if value[e] != NULL else nothing
     level, size = 1, 1
     while 2 * size <= longest:
-        below, to = spans[level - 1], spans[level]
+        # A slice, for an index that is a sum might be negative to a compiler, which then takes one at a time.
+        below, later, to = spans[level - 1], spans[level - 1][size:], spans[level]
         if op == _MIN:
-            for e in range(len(value) - 2 * size + 1):
-                to[e] = min(below[e], below[e + size])
+            for e in range(len(later)):
+                to[e] = min(below[e], later[e])
         else:
-            for e in range(len(value) - 2 * size + 1):
-                to[e] = max(below[e], below[e + size])
+            for e in range(len(later)):
+                to[e] = max(below[e], later[e])
         level, size = level + 1, 2 * size
+
+
+@kernel
+def both_of_spans(value, longest, spans):
+    """MIN and MAX at once, as served: spans[l, e] the MIN and spans[l, n + e] that of the negatives, float32.
+
+    Rounding keeps order, so the least of rounded values is the rounded least; and one comparison serves both.
+    Spans that reach past the n events hold some of either half, and nobody asks for them.
+    """
+    lower, upper = spans[0][: len(value)], spans[0][len(value) :]
+    for e in range(len(value)):
+        known = value[e] != NULL
+        lower[e] = float(value[e]) if known else math.inf
+        upper[e] = -float(value[e]) if known else math.inf
+    level, size = 1, 1
+    while 2 * size <= longest:
+        below, later, to = spans[level - 1], spans[level - 1][size:], spans[level]
+        for e in range(len(later)):
+            to[e] = lesser_of(below[e], later[e])
+        level, size = level + 1, 2 * size
+
+
+@inlined
+def lesser_of(a, b):
+    """`min` of two numbers that are never NaN, which `min` would have to ask."""
+    return min(b, a)
 
 
 @kernel

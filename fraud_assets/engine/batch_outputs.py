@@ -113,17 +113,20 @@ def scatter_rows(made, columns, row_of, matrix):
     """Write the first rows of a block's values, (n_outputs, n_reads), to the rows and columns of the matrix.
 
     A row at a time, its cache lines fetched some rows ahead: rows stand in no order of memory, and a
-    processor that waits for each takes twice as long.
+    processor that waits for each takes twice as long. Places are unsigned, for one that might count from the end
+    costs as much as the copy.
     """
+    if len(columns) == 0:
+        return
     for j in range(len(row_of)):
-        if j + AHEAD < len(row_of) and len(columns) > 0:
+        if j + AHEAD < len(row_of):
             row = row_of[j + AHEAD]
             for c in range(0, len(columns), LINE):
                 prefetch(matrix, row, columns[c])
             prefetch(matrix, row, columns[len(columns) - 1])
-        to = matrix[row_of[j]]
+        to = matrix[np.uint64(row_of[j])]
         for c in range(len(columns)):
-            to[columns[c]] = made[c, j]
+            to[np.uint64(columns[c])] = made[c, j]
 
 
 @kernel

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fraud_assets.engine.batch_finish import KIND, NARROW, PLACE, STATUS, WIDE, A, B
+from fraud_assets.engine.batch_ordered import ENDLESS
 from fraud_assets.engine.plan import GroupPlan, Ints, ServicePlan
 from fraud_assets.features.layout import Acc, AccSpec, Input, InputKey, Out, OutSpec, Unit
 from fraud_assets.features.windows import Window
@@ -116,7 +117,8 @@ class EventsPlan:
         self.between = _table([[*out, _are_moments(between[o : o + 3])] for o, out in enumerate(between)], 9)
         self.total_rows = np.array([input_rows[key] for key in totals], np.int64)
         self.square_rows = np.array([input_rows[key] for key in squares], np.int64)
-        self.windows = _table([[p.window.length_ms, p.window.tile_ms, p.lateness_ms] for p in self.places], 3)
+        windows = [[p.window.length_ms or ENDLESS, p.window.tile_ms, p.lateness_ms] for p in self.places]
+        self.windows = np.ascontiguousarray(_table(windows, 3).T)
         # The minimum of a value before its maximum: the spans that cover a window are found once for both.
         best = dict(sorted(best.items(), key=lambda item: (item[0][0], item[0][2], item[0][1])))
         ends = np.cumsum([0, *(len(outs) for outs in best.values())]).tolist()
@@ -148,12 +150,13 @@ def _are_moments(outs: list[list[int]]) -> bool:
 
 
 def _are_both(items: list[tuple[_Extreme, list[list[int]]]]) -> bool:
-    """Whether two extremes are the minimum and the maximum of one value over the same windows."""
+    """Whether two extremes are the minimum and the maximum of one value over the same windows, and only served."""
     if len(items) < 2:
         return False
     ((lifetime, op, value), outs), (other, others) = items
-    windows = [out[PLACE] for out in outs] == [out[PLACE] for out in others]
-    return op == Acc.MIN and other == (lifetime, Acc.MAX, value) and windows
+    windows = [(out[PLACE], out[STATUS]) for out in outs] == [(out[PLACE], out[STATUS]) for out in others]
+    served = all(out[KIND] in (Out.MIN, Out.MAX) and out[NARROW] >= 0 and out[WIDE] < 0 for out in (*outs, *others))
+    return op == Acc.MIN and other == (lifetime, Acc.MAX, value) and windows and served
 
 
 def _counts_all(item: Input) -> bool:

@@ -7,9 +7,21 @@ to the next; a key with more reads is a run of its own.
 
 import numpy as np
 
-from fraud_assets.engine.batch_finish import PLACE, best_between, both_between, finish_best, finish_between
+from fraud_assets.engine.batch_finish import (
+    NARROW,
+    PLACE,
+    STATUS,
+    best_between,
+    both_between,
+    finish_best,
+    finish_between,
+)
 from fraud_assets.engine.batch_ordered import (
+    LATENESS,
+    LENGTH,
+    TILE,
     ascend_in_keys,
+    both_of_spans,
     extremes_of_spans,
     extremes_so_far,
     first_places,
@@ -21,16 +33,11 @@ from fraud_assets.engine.batch_ordered import (
     running_totals,
 )
 from fraud_assets.engine.jit import kernel
-from fraud_assets.features.layout import Acc
 
 RUN_ROWS = 1_024
 
-_MIN, _MAX = int(Acc.MIN), int(Acc.MAX)
-
-# Columns of a table of windows: length, tile (0: without end), lateness the view allows.
-LENGTH, TILE, LATENESS = range(3)
 # Columns of a table of extremes: MIN or MAX, row of the value, first and last + 1 of its outputs, and whether it is
-# a minimum and the next one the maximum of the same value over the same windows.
+# a minimum and the next one the maximum of the same value over the same windows, both only served.
 OP, VALUE, FIRST_OUT, END_OUT, PAIRED = range(5)
 
 
@@ -70,11 +77,11 @@ def from_start(starts, first, end, to):
 def finish_runs(
     windows, keep_low, outs, total_rows, square_rows, extremes, lifetimes, best_outs, log2,
     reads, events, values, applied, newest, rd_time, statuses, low, narrow, wide,
-    run_reads, run_events, run_applied, floor, totals, squares, spans, best, more, carry,
+    run_reads, run_events, run_applied, reached, floor, totals, squares, spans, pairs, best, carry,
 ):  # fmt: skip
     """Place every window and finish every output of `batch_finish` for a block's keys.
 
-    windows: (n, 3); outs: as `finish_between` has them; total_rows, square_rows: row of `values` of each channel.
+    windows: (3, n); outs: as `finish_between` has them; total_rows, square_rows: row of `values` of each channel.
     extremes, lifetimes: (n, 5), ranges of `best_outs`. low: (n_windows, n_reads) out, only if keep_low. The last two
     lines are scratch: starts, reads, reads, flat ones for (channels + 1) rows of a run's events, reads, reads, and (2,).
     """
@@ -91,7 +98,17 @@ def finish_runs(
         for j in range(count):
             known[j] = applied[r0 + j] - e0
         place_windows(
-            windows, starts, event_starts, values[0][e0:e1], times, newest[r0:r1], known, floor[:count], low, r0
+            windows,
+            starts,
+            event_starts,
+            values[0][e0:e1],
+            times,
+            newest[r0:r1],
+            known,
+            reached,
+            floor[:count],
+            low,
+            r0,
         )
         sums = totals[: len(total_rows) * size].reshape((len(total_rows), size))
         for c in range(len(total_rows)):
@@ -111,9 +128,8 @@ def finish_runs(
             value = values[extremes[x, VALUE]][e0:e1]
             if extremes[x, PAIRED]:
                 finish_both(
-                    extremes[x], extremes[x + 1], best_outs, log2, value, known, times, low, statuses, narrow, wide,
-                    spans, best[:count], more[:count], r0,
-                )  # fmt: skip
+                    extremes[x], extremes[x + 1], best_outs, log2, value, known, low, statuses, narrow, pairs, r0
+                )
                 x += 2
                 continue
             finish_extremes(
@@ -122,45 +138,42 @@ def finish_runs(
             x += 1
         first = end
         if keep_low and e0 > 0:
-            for p in range(len(windows)):
+            for p in range(windows.shape[1]):
                 lowest = low[p][r0:r1]
                 for j in range(count):
                     lowest[j] += e0
 
 
 @kernel
-def place_windows(windows, reads, events, ev_time, rd_time, newest, applied, floor, low, at):
+def place_windows(windows, reads, events, ev_time, rd_time, newest, applied, reached, floor, low, at):
     """low (n_windows, n_reads): the first event that each read's window holds; this run's reads begin at `at`."""
     ascending = ascend_in_keys(reads, rd_time) and ascend_in_keys(reads, newest)
-    for p in range(len(windows)):
+    # A window's beginning rises with the read's time and with what it knows.
+    if ascending and len(ev_time) > 0:
+        places_in_order(windows, reads, events, ev_time, rd_time, newest, applied, reached, low, at)
+        return
+    for p in range(windows.shape[1]):
         lowest = low[p][at : at + len(applied)]
-        if windows[p, TILE] == 0 or len(ev_time) == 0:
+        if windows[TILE, p] == 0 or len(ev_time) == 0:
             first_places(reads, events, lowest)
             continue
-        floors_of(rd_time, newest, windows[p, LENGTH], windows[p, TILE], windows[p, LATENESS], floor)
-        # A floor rises with the read's time and with what it knows.
-        if ascending or ascend_in_keys(reads, floor):
-            places_in_order(reads, events, ev_time, floor, applied, lowest)
-        else:
-            places_of_any(reads, events, ev_time, floor, applied, lowest)
+        floors_of(rd_time, newest, windows[LENGTH, p], windows[TILE, p], windows[LATENESS, p], floor)
+        places_of_any(reads, events, ev_time, floor, applied, lowest)
 
 
 @kernel
-def finish_both(
-    lesser, greater, outs, log2, value, applied, rd_time, low, statuses, narrow, wide, spans, least, most, at
-):
-    """MIN and MAX of one value over several windows. spans: room for both."""
-    longest = longest_of(lesser, outs, low, applied, at)
-    levels = log2[longest] + 1
-    size = levels * len(value)
-    lower, upper = spans[:size].reshape((levels, len(value))), spans[size : 2 * size].reshape((levels, len(value)))
-    extremes_of_spans(_MIN, value, longest, lower)
-    extremes_of_spans(_MAX, value, longest, upper)
-    shift = greater[FIRST_OUT] - lesser[FIRST_OUT]
+def finish_both(lesser, greater, outs, log2, value, applied, low, statuses, narrow, pairs, at):
+    """MIN and MAX of one value over several windows, only served. pairs: scratch, float32."""
+    longest, end = longest_of(lesser, outs, low, applied, at), at + len(applied)
+    levels, count = log2[longest] + 1, len(value)
+    spans = pairs[: 2 * levels * count].reshape((levels, 2 * count))
+    both_of_spans(value, longest, spans)
     for o in range(lesser[FIRST_OUT], lesser[END_OUT]):
-        both_between(lower, upper, log2, low[outs[o, PLACE]][at : at + len(least)], applied, least, most)
-        finish_best(outs[o], least, rd_time, statuses, narrow, wide, at)
-        finish_best(outs[o + shift], most, rd_time, statuses, narrow, wide, at)
+        out, other = outs[o], outs[greater[FIRST_OUT] - lesser[FIRST_OUT] + o]
+        both_between(
+            spans, log2, low[out[PLACE]][at:end], applied, statuses[out[STATUS]][at:end],
+            narrow[out[NARROW]][at:end], narrow[other[NARROW]][at:end],
+        )  # fmt: skip
 
 
 @kernel

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # Parts of the log that are sharded side by side.
 PARTS = 4
-# Events whose inputs are computed at a time, for the same reason.
-TABLE_ROWS = 16_384
+# Events whose inputs are computed at a time: their columns then stay in the last-level cache.
+TABLE_ROWS = 65_536
 
 
 class EventTable:
@@ -65,48 +65,49 @@ class EventTable:
             rows[:, place] = input_values(item, columns)
 
 
+# First item of a source, its rows, and which columns of them go where: (from, to) pairs.
+Table = tuple[int, Ints, Ints]
+
+
 class Shards:
     """Items of a group by shard of their keys, in log order within each.
 
-    starts: (n_shards + 1,). items: index of each item among the keys given; keys: theirs. Built by
-    `threads` parts of the log side by side.
+    starts: (n_shards + 1,). rows: (n, 2 + width) index of each item among the keys given, its key, and the columns
+    that tables give, null where none does. Built by PARTS parts of the log side by side.
     """
 
-    def __init__(self, keys: Ints, order: Ints, bits: int, pool: ThreadPoolExecutor) -> None:
-        self.source_keys, self.bits, self.pool = keys, bits, pool
+    def __init__(
+        self, keys: Ints, order: Ints, bits: int, pool: ThreadPoolExecutor, width: int = 0, tables: Sequence[Table] = ()
+    ) -> None:
         size = -(-len(order) // PARTS) or 1
-        self.parts = [order[first : first + size] for first in range(0, len(order), size)] or [order]
-        counts = np.empty((len(self.parts), 1 << bits), np.int64)
-        list(pool.map(lambda i: sorting.count_shards(keys, self.parts[i], bits, counts[i]), range(len(self.parts))))
+        parts = [order[first : first + size] for first in range(0, len(order), size)] or [order]
+        counts = np.empty((len(parts), 1 << bits), np.int64)
+        list(pool.map(lambda i: sorting.count_shards(keys, parts[i], bits, counts[i]), range(len(parts))))
         # Shard by shard, and within a shard part by part.
         ends = np.cumsum(counts.T.ravel()).reshape(counts.T.shape).T
-        self.cursors = np.ascontiguousarray(ends - counts)
+        cursors = np.ascontiguousarray(ends - counts)
         self.starts = np.concatenate([[0], ends[-1]])
-        self.items, self.keys = np.empty(self.starts[-1], np.int64), np.empty(self.starts[-1], np.int64)
-        list(pool.map(self._scatter, range(len(self.parts))))
-
-    def _scatter(self, part: int) -> None:
-        cursor = self.cursors[part].copy()
-        sorting.scatter_to_shards(self.source_keys, self.parts[part], self.bits, cursor, self.items, self.keys)
-
-    def rows(self, width: int, tables: Sequence[tuple[int, Ints, Ints]]) -> Ints:
-        """(n, width) rows of the items, put together of tables: (first item, its rows, columns as (from, to))."""
         # One source gives every column of every row; of several, each leaves what is not its own null.
-        shape = (len(self.items), width)
-        found = np.empty(shape, np.int64) if len(tables) == 1 else np.full(shape, NULL, np.int64)
+        shape = (self.starts[-1], sorting.HEAD + width)
+        self.rows = np.empty(shape, np.int64) if len(tables) == 1 else np.full(shape, NULL, np.int64)
+        first, *others = tables or [_NOTHING]
+        list(
+            pool.map(
+                lambda i: sorting.scatter_to_shards(keys, parts[i], bits, cursors[i], *first, self.rows),
+                range(len(parts)),
+            )
+        )
+        list(pool.map(lambda shard: self._add(others, shard), range(1 << bits if others else 0)))
 
-        def scatter(part: int) -> None:
-            for first, rows, columns in tables:
-                cursor = self.cursors[part].copy()
-                sorting.scatter_rows_to_shards(
-                    self.source_keys, self.parts[part], self.bits, cursor, first, rows, columns, found
-                )
-
-        list(self.pool.map(scatter, range(len(self.parts))))
-        return found
+    def _add(self, tables: Sequence[Table], shard: int) -> None:
+        for table in tables:
+            sorting.add_to_shards(*table, self.rows[self.of(shard)])
 
     def of(self, shard: int) -> slice:
         return slice(self.starts[shard], self.starts[shard + 1])
+
+
+_NOTHING: Table = (0, np.empty((0, 0), np.int64), np.empty((0, 2), np.int64))
 
 
 def joined(parts: Sequence[Ints]) -> Ints:

@@ -5,12 +5,17 @@ fits the second-level cache, so numbering its keys, sorting and gathering cost a
 event however long the log is.
 """
 
+import numpy as np
+
 from fraud_assets.engine.jit import allocating_kernel, kernel
 from fraud_assets.engine.kernels import NULL, mix63
 from fraud_assets.engine.tile_kernels import freshness
 
 # Bits of `mix63`.
 HASH_BITS = 63
+
+# Columns of a shard's rows; what is known of the event follows.
+ITEM, KEY, HEAD = range(3)
 
 
 @kernel
@@ -25,47 +30,49 @@ def count_shards(keys, order, bits, counts):
 
 
 @kernel
-def scatter_to_shards(keys, order, bits, cursor, items, sharded):
-    """items, sharded: indices of keys by shard, in the order given, and the keys. cursor: where each shard goes on, used up."""
+def scatter_to_shards(keys, order, bits, cursor, first, rows, columns, to):
+    """to (n, width): row by row of the shards, in the order given: the item, its key, and columns of its source's row.
+
+    For each (c, t) of columns, column t becomes column c of the row. Reads run along the log and writes along the
+    shards, so neither waits for memory. The source's events are the items [first, first + len(rows)); `add_to_shards`
+    gives the others theirs. cursor: where each shard goes on, used up.
+    """
     shift = HASH_BITS - bits
     for i in range(len(order)):
         at = order[i]
         key = keys[at]
         if key != NULL:
-            shard = mix63(key) >> shift
-            to = cursor[shard]
-            items[to], sharded[to] = at, key
-            cursor[shard] = to + 1
-
-
-@kernel
-def scatter_rows_to_shards(keys, order, bits, cursor, first, rows, columns, to):
-    """to (n, width): for each (c, t) of columns, column t of a shard's row becomes column c of the event's row.
-
-    Reads run along the log and writes along the shards, so neither waits for memory. The source's events
-    are [first, first + len(rows)) of the group; others only move the cursor.
-    """
-    shift = HASH_BITS - bits
-    for i in range(len(order)):
-        key = keys[order[i]]
-        if key != NULL:
-            shard, at = mix63(key) >> shift, order[i] - first
-            if 0 <= at < len(rows):
+            shard = np.uint64(mix63(key) >> shift)
+            row = to[np.uint64(cursor[shard])]
+            row[ITEM], row[KEY] = at, key
+            if first <= at < first + len(rows):
                 for c in range(len(columns)):
-                    to[cursor[shard], columns[c, 1]] = rows[at, columns[c, 0]]
+                    row[columns[c, 1]] = rows[at - first, columns[c, 0]]
             cursor[shard] += 1
 
 
 @kernel
-def number_keys(keys, table, codes):
+def add_to_shards(first, rows, columns, to):
+    """The columns of another source, to the rows that `scatter_to_shards` has placed."""
+    for i in range(len(to)):
+        at = to[i, ITEM] - first
+        if 0 <= at < len(rows):
+            for c in range(len(columns)):
+                to[i, columns[c, 1]] = rows[at, columns[c, 0]]
+
+
+@kernel
+def number_keys(items, table, codes):
     """Give every distinct key a number in order of first sight; returns how many.
 
-    table: (2**k,) int32 of -1, where each key's first place will stand; codes: (n,) out.
+    items: (n, width) rows of a shard. table: (2**k,) int32 of -1, where each key's first place will stand;
+    codes: (n,) out.
     """
     mask, used = len(table) - 1, 0
-    for i in range(len(keys)):
-        at = mix63(keys[i]) & mask
-        while table[at] >= 0 and keys[table[at]] != keys[i]:
+    for i in range(len(items)):
+        key = items[i, KEY]
+        at = mix63(key) & mask
+        while table[at] >= 0 and items[table[at], KEY] != key:
             at = (at + 1) & mask
         if table[at] < 0:
             table[at], codes[i] = i, used
@@ -76,12 +83,13 @@ def number_keys(keys, table, codes):
 
 
 @kernel
-def find_keys(sought, keys, table, numbers, codes):
-    """Numbers of keys that `number_keys` has put into the table; -1 for others. numbers: what it gave `keys`."""
+def find_keys(sought, items, table, numbers, codes):
+    """Numbers of keys that `number_keys` has put into the table; -1 for others. numbers: what it gave `items`."""
     mask = len(table) - 1
     for i in range(len(sought)):
-        at = mix63(sought[i]) & mask
-        while table[at] >= 0 and keys[table[at]] != sought[i]:
+        key = sought[i, KEY]
+        at = mix63(key) & mask
+        while table[at] >= 0 and items[table[at], KEY] != key:
             at = (at + 1) & mask
         codes[i] = numbers[table[at]] if table[at] >= 0 else -1
 
@@ -98,8 +106,9 @@ def sort_by_key(codes, starts, order):
     cursor = starts[:-1].copy()
     for i in range(len(codes)):
         if codes[i] >= 0:
-            order[cursor[codes[i]]] = i
-            cursor[codes[i]] += 1
+            code = np.uint64(codes[i])
+            order[np.uint64(cursor[code])] = i
+            cursor[code] += 1
 
 
 @kernel
@@ -155,10 +164,12 @@ def keep_sources(order, starts, source, mask, kept_order, kept_starts):
 
 @kernel
 def gather_columns(rows, order, to):
-    """to[c] becomes column c of the rows that `order` names, for every column."""
+    """to (width - 1, n): of the rows that `order` names, the item, and column by column what follows the key."""
     for e in range(len(order)):
-        for c in range(len(to)):
-            to[c, e] = rows[order[e], c]
+        row = rows[np.uint64(order[e])]
+        to[0, e] = row[ITEM]
+        for c in range(1, len(to)):
+            to[c, e] = row[KEY + c]
 
 
 @kernel

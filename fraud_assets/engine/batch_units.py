@@ -137,7 +137,7 @@ class _Run:
 
     def _finish_runs(self) -> None:
         plan, events, block, made, array = self.plan, self.events, self.block, self.made, self.array
-        reads, size = (int(most) for most in runs.most_of_a_run(block.reads, events.events))
+        reads, size = (max(1, int(most)) for most in runs.most_of_a_run(block.reads, events.events))
         self.low = array("low", (len(self.places), len(block)))
         log2 = log2_upto(size)
         runs.finish_runs(
@@ -145,9 +145,9 @@ class _Run:
             log2, block.reads, events.events, events.values, events.applied, events.newest, block.rd_time,
             made.statuses, self.low, made.narrow, made.wide,
             array("run_reads", (len(block.reads),)), array("run_events", (len(block.reads),)),
-            array("run_applied", (reads,)), array("floor", (reads,)),
+            array("run_applied", (reads,)), array("reached", (len(self.places),)), array("floor", (reads,)),
             array("totals", (len(plan.total_rows) * (size + 1),)), array("squares", (2 * len(plan.square_rows) * (size + 1),)),
-            array("spans", (2 * (int(log2[size]) + 1) * size,)), array("best", (reads,)), array("more", (reads,)), array("carry", (2,)),
+            array("spans", ((int(log2[size]) + 1) * size,)), array("pairs", (2 * (int(log2[size]) + 1) * size,), np.float32), array("best", (reads,)), array("carry", (2,)),
         )  # fmt: skip
 
     def _distinct(self, spec: AccSpec, place: int, outs: Ints) -> None:

@@ -51,7 +51,13 @@ def expiry_floor(newest, length, tile_ms, lateness):
 @inlined
 def read_floor(t, newest, length, tile_ms, lateness):
     """First tile a decision at `t` reads: the later of the window's own floor and the expiry floor."""
-    return tile_of(max(t, newest - lateness) - length, tile_ms) if tile_ms > 0 else np.int64(NO_FLOOR)
+    return tile_of(window_start(t, newest, length, lateness), tile_ms) if tile_ms > 0 else np.int64(NO_FLOOR)
+
+
+@inlined
+def window_start(t, newest, length, lateness):
+    """The instant whose tile is the first that a decision at `t` reads."""
+    return max(t, newest - lateness) - length
 
 
 @inlined

@@ -1,10 +1,10 @@
-"""`python -m api`: the scorer, one process; `python -m api keys`: who may call it."""
+"""`python -m api`: the scorer, one process; `keys`: who may call it; `audit`: whether its decisions are all there."""
 
 import argparse
 
 import uvicorn
 
-from api import keys_cli, logs
+from api import audit_cli, keys_cli, logs
 from api.app import create_app
 from api.runtime import Runtime
 from api.settings import ApiSettings
@@ -19,10 +19,14 @@ def main() -> None:
     arguments = argparse.ArgumentParser(prog="python -m api", description="Decides, while a payment waits.")
     arguments.add_argument("--host", default="127.0.0.1")
     arguments.add_argument("--port", type=int, default=8000)
-    keys_cli.add_to(arguments.add_subparsers(dest="command"))
+    commands = arguments.add_subparsers(dest="command")
+    keys_cli.add_to(commands)
+    audit_cli.add_to(commands)
     chosen = arguments.parse_args()
     if chosen.command == "keys":
         keys_cli.run(chosen, ApiSettings().api_keys_file)
+    elif chosen.command == "audit":
+        audit_cli.run(chosen)
     else:
         serve(chosen.host, chosen.port)
 

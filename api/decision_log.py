@@ -1,19 +1,23 @@
-"""Decision events to Kafka, made and sent after the answer.
+"""Decision events to Kafka, made, kept and sent after the answer.
 
 A request only appends to a queue in memory. What a record costs (positions of ten states, 400 numbers
-as JSON) is paid between requests, one record at a time, so that nobody waits for more than one.
+as JSON) is paid between requests, one record at a time, so that nobody waits for more than one. It goes to the
+journal on disk, and from there to the broker.
 """
 
 import asyncio
 import contextlib
 import time
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import confluent_kafka
 import msgspec
 import structlog
 
+from api.journal import Entry, Journal
 from api.metrics import Metrics
 from api.producer import MAX_PENDING, Producer
 from api.scorer import Made
@@ -26,6 +30,9 @@ from fraud_assets.engine.state import BadState, StateEngine
 
 POLL_S = 0.05
 FLUSH_S = 5.0
+
+# Events on their way to the broker: some seconds of a busy process, 10 MB. The rest waits on disk.
+MAX_SENT = 1_000
 
 log = structlog.get_logger()
 
@@ -98,14 +105,21 @@ class _Request(NamedTuple):
 
 
 class DecisionLog:
-    """Queue, encoder and producer. `add` never waits and never raises."""
+    """Queue, journal and producer. `add` never waits and never raises.
 
-    def __init__(self, record: DecisionRecord, producer: Producer, metrics: Metrics) -> None:
+    claim: opens the journal, which is this process's from `start` to `close`.
+    """
+
+    def __init__(
+        self, record: DecisionRecord, producer: Producer, metrics: Metrics, claim: Callable[[], Journal]
+    ) -> None:
         self._record = record
         self._producer = producer
         self._metrics = metrics
+        self._claim = claim
         self._pending: deque[_Request] = deque()
-        self._encoder = msgspec.json.Encoder()
+        self._sent = 0
+        self._refused: Entry | None = None
         self._wake = asyncio.Event()
         self._clock = BrokerClock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -115,17 +129,24 @@ class DecisionLog:
         self._lost = metrics.events.labels("lost")
 
     def start(self) -> None:
+        self.journal = self._claim()
+        if len(self.journal):
+            log.info("decision_events_left", n=len(self.journal))
+        self._metrics.pending.set_function(lambda: len(self._pending) + len(self.journal))
+        self._metrics.journal_bytes.set_function(lambda: self.journal.bytes)
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._drain()), loop.create_task(self._poll())]
 
     async def close(self) -> None:
-        """Send what is queued, wait a while for the broker, and say what it never took."""
+        """Keep what is queued, wait a while for the broker, and say what the next process will send."""
         await ended(*self._tasks)
         while self._pending:
-            self._send_next()
-        left = await asyncio.to_thread(self._producer.flush, FLUSH_S)
-        if left:
-            log.error("decision_events_unsent", n=left)
+            self._keep_next()
+        self._send()
+        await asyncio.to_thread(self._producer.flush, FLUSH_S)
+        if len(self.journal):
+            log.warning("decision_events_left", n=len(self.journal))
+        self.journal.close()
 
     def add(self, made: list[Made], latency_ms: float, headers: list[tuple[str, bytes]]) -> None:
         if len(self._pending) >= MAX_PENDING:
@@ -139,27 +160,40 @@ class DecisionLog:
             await self._wake.wait()
             self._wake.clear()
             while self._pending:
-                self._send_next()
+                self._keep_next()
+                self._send()
                 await asyncio.sleep(0)  # requests that arrived meanwhile go first
 
-    def _send_next(self) -> None:
-        """One record; a batch stays at the front until its last."""
+    def _keep_next(self) -> None:
+        """One record, to the journal; a batch stays at the front until its last."""
         request = self._pending[0]
         one = request.made.popleft()
         if not request.made:
             self._pending.popleft()
         decision = self._record.of(one, request.latency_ms, self._clock.offset_ms)
-        try:
-            self._producer.produce(
-                topics.DECISIONS.name,
-                value=self._encoder.encode(decision),
-                key=decision.account_id.encode(),
-                on_delivery=self._on_delivery,
-                headers=request.headers,
-            )
-        except BufferError:
+        if not self.journal.append(decision, request.headers):
             self._lost.inc()
         self._count(one)
+
+    def _send(self) -> None:
+        """From the journal to the producer, in order, as long as it takes more."""
+        while self._sent < MAX_SENT:
+            entry = self._refused or self.journal.next()
+            if entry is None:
+                return
+            try:
+                self._producer.produce(
+                    topics.DECISIONS.name,
+                    value=entry.value,
+                    key=entry.key,
+                    on_delivery=partial(self._on_delivery, entry.position),
+                    headers=entry.headers,
+                )
+            except BufferError:  # labels share the producer
+                self._refused = entry
+                return
+            self._refused = None
+            self._sent += 1
 
     def _count(self, one: Made) -> None:
         self._metrics.score.observe(one.score)
@@ -173,11 +207,14 @@ class DecisionLog:
         while True:
             await asyncio.sleep(POLL_S)
             self._producer.poll(0)
-            self._metrics.pending.set(len(self._pending))
+            self._send()
+            self.journal.mark()
 
-    def _on_delivery(self, error: Any, message: Any) -> None:
+    def _on_delivery(self, position: int, error: Any, message: Any) -> None:
+        self._sent -= 1
         if error is None:
             self._delivered.inc()
+            self.journal.done(position)
             self._clock.observe(message)
             self._failing = False
             return

@@ -28,7 +28,8 @@ class Metrics:
         )
         self.model = self._gauge("fraud_model_info", "The model served.", "version", "service_digest", "policy_digest")
         self.ready = self._gauge("fraud_scorer_ready", "1 while model and online store are there.")
-        self.pending = self._gauge("fraud_decision_events_pending", "Decision events not yet handed to Kafka.")
+        self.pending = self._gauge("fraud_decision_events_pending", "Decision events that Kafka may not have.")
+        self.journal_bytes = self._gauge("fraud_decision_journal_bytes", "Size of the decision events kept on disk.")
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)

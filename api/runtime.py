@@ -1,6 +1,7 @@
 """What one scorer process holds between requests, and how it starts and stops."""
 
 import gc
+from functools import partial
 from typing import Self
 
 import structlog
@@ -9,6 +10,7 @@ from api.access import Identifies
 from api.champion import ChampionSlot
 from api.decision_log import DecisionLog, DecisionRecord
 from api.idempotency import Repeats
+from api.journal import Journal
 from api.jwt_bearer import JwtBearer
 from api.keyring import KeyRing
 from api.labels import LabelSink
@@ -52,7 +54,8 @@ class Runtime:
         self.scorer = Scorer(self.store, reader, self.champion, self.metrics)
         self._record = DecisionRecord(plan, reader.unit_names, definitions.service_digest)
         sink = producer or kafka_producer(settings.kafka_bootstrap_servers)
-        self.log = DecisionLog(self._record, sink, self.metrics)
+        journal = partial(Journal.claim, settings.decision_journal_dir, settings.decision_journal_mb * 2**20)
+        self.log = DecisionLog(self._record, sink, self.metrics, journal)
         self.labels = LabelSink(sink)
         self.metrics.ready.set_function(lambda: not self.missing())
 

@@ -206,8 +206,11 @@ class StateRead(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     position: dict[str, int]
 
 
-class Decision(Event, frozen=True, kw_only=True):
-    """Everything needed to recompute one decision: features served, states read, digests, action."""
+class Decision(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """Everything needed to recompute one decision: features served, states read, digests, action.
+
+    Defaults are not written, so that a field which is added later changes no digest of `contracts/chain.py`.
+    """
 
     decision_id: Id
     transaction_id: Id
@@ -231,3 +234,7 @@ class Decision(Event, frozen=True, kw_only=True):
     degraded_reasons: list[str]
     self_included: bool = False
     latency_ms: float
+    chain_id: str = ""
+    chain_position: Annotated[int, Meta(ge=0)] = 0
+    previous_sha256: str = ""
+    sha256: str = ""

@@ -94,13 +94,20 @@ def from_events(contract: type[Event], events: Sequence[Event], positions: Seque
 
 
 def to_events(contract: type[E], table: pa.Table) -> list[E]:
-    """The contract's structs again, in the table's order."""
+    """The contract's structs again, in the table's order.
+
+    A file written before a field was added has null there, and the field its default.
+    """
     fields = _fields(contract)
     rows = table.select([field.name for field in fields]).to_pylist(maps_as_pydicts="strict")
     json_names = _json_columns(contract)
+    late = [field.name for field in fields if not field.nullable and table[field.name].null_count]
     for row in rows:
         for name in json_names:
             row[name] = msgspec.json.decode(row[name])
+        for name in late:
+            if row[name] is None:
+                del row[name]
     return [msgspec.convert(row, contract) for row in rows]
 
 

@@ -40,6 +40,9 @@ def sturdy(valkey_server: str, shared_models: Path, shared_producer: Producer) -
 def client(sturdy: TestClient[Litestar], store: OnlineStore, producer: Producer) -> TestClient[Litestar]:
     """The session's scorer, ready, with an empty world."""
     until(lambda: sturdy.get("/health/ready").status_code == 200)
+    # What the test before decided may still be on its way to the broker.
+    until(lambda: b"fraud_decision_events_pending 0.0" in sturdy.get("/metrics").content)
+    producer.reset()
     return sturdy
 
 

@@ -16,10 +16,37 @@ from tests.api.world import ALL, MADE, bearer, until
 from tests.models.made import Trained
 
 
-@dataclass(frozen=True)
+@dataclass
 class Running:
-    url: str
+    """A scorer on a port; its process may be another one after a while."""
+
+    port: int
     log: Path
+    env: dict[str, str]
+
+    def __post_init__(self) -> None:
+        self.process = self._started()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def kill_and_start(self) -> None:
+        """SIGKILL, and another process on the same port, ready."""
+        self.process.kill()
+        self.process.wait()
+        self.process = self._started()
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        until(lambda: _is_ready(self.url), within_s=120)
+
+    def _started(self) -> "subprocess.Popen[bytes]":
+        with self.log.open("ab") as out:
+            return subprocess.Popen(
+                [sys.executable, "-m", "api", "--port", str(self.port)],
+                env=self.env, stdout=out, stderr=subprocess.STDOUT,
+            )  # fmt: skip
 
     def metric(self, line: str) -> float:
         """A sample by its name and labels; 0 if it is not there yet."""
@@ -44,6 +71,7 @@ def scorers(
         **os.environ,
         "FRAUD_MODEL_DIR": str(folder / "models"),
         "FRAUD_API_KEYS_FILE": str(folder / "keys.json"),
+        "FRAUD_DECISION_JOURNAL_DIR": str(folder / "decisions"),
         "REDIS_URL": redis_url,
         "KAFKA_BOOTSTRAP_SERVERS": broker,
         **env,
@@ -51,26 +79,22 @@ def scorers(
     with ExitStack() as stack:
         running = [stack.enter_context(_scorer(port, told, folder)) for port in choose_ports([0] * count)]
         for one in running:
-            until(lambda one=one: _is_ready(one.url), within_s=120)  # type: ignore[misc]
+            one.wait_ready()
         yield running
 
 
 @contextmanager
 def _scorer(port: int, env: dict[str, str], folder: Path) -> Iterator[Running]:
-    log = folder / f"scorer-{port}.log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "api", "--port", str(port)], env=env, stdout=out, stderr=subprocess.STDOUT
-        )
+    running = Running(port, folder / f"scorer-{port}.log", env)
+    try:
+        yield running
+    finally:
+        running.process.terminate()
         try:
-            yield Running(f"http://127.0.0.1:{port}", log)
+            running.process.wait(20)
         finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            finally:
-                process.kill()
-                process.wait()
+            running.process.kill()
+            running.process.wait()
 
 
 def _is_ready(url: str) -> bool:

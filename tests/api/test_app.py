@@ -124,6 +124,7 @@ def test_the_command_serves_and_drains(
     env = {
         "FRAUD_MODEL_DIR": str(tmp_path),
         "FRAUD_API_KEYS_FILE": str(tmp_path / "keys.json"),
+        "FRAUD_DECISION_JOURNAL_DIR": str(tmp_path / "decisions"),
         "REDIS_URL": valkey_server,
         "KAFKA_BOOTSTRAP_SERVERS": broker,
     }

@@ -170,13 +170,19 @@ def test_a_torn_state_costs_one_decision_its_history(client: TestClient[Litestar
     assert other["degraded_reasons"] == []
 
 
-def test_a_full_kafka_queue_costs_records_and_not_decisions(client: TestClient[Litestar], producer: Producer) -> None:
-    """And the loss is counted."""
+def test_a_full_kafka_queue_costs_neither_decisions_nor_records(
+    client: TestClient[Litestar], producer: Producer
+) -> None:
+    """They wait on disk, in their order."""
     producer.full = True
+    for number in range(3):
+        assert client.post("/predict", json=request(transaction_id=f"t{number}")).status_code == 200
+    until(lambda: b"fraud_decision_events_pending 3.0" in client.get("/metrics").content)
+    assert producer.sent == []
 
-    assert client.post("/predict", json=request()).status_code == 200
+    producer.full = False
 
-    until(lambda: b'fraud_decision_events_total{result="lost"}' in client.get("/metrics").content)
+    until(lambda: [one.transaction_id for one in producer.decisions()] == ["t0", "t1", "t2"])
 
 
 def test_without_a_model_there_is_no_decision_and_no_readiness(

@@ -112,6 +112,7 @@ def runtime(model_dir: Path, redis_url: str, producer: Producer, **settings: Any
         "redis_url": redis_url,
         "store_timeout_ms": 1_000,
         "api_keys_file": keys,
+        "decision_journal_dir": model_dir.parent / "decisions",
     }
     return Runtime(ApiSettings(**fields | settings), registry(), FRAUD_SCORING, producer)
 

@@ -19,6 +19,7 @@ class Answered(NamedTuple):
     model_version: str
     score: float
     degraded: list[str]
+    decision_id: str
 
 
 async def open_loop(client: HttpClient, body: bytes, rate: float, until: asyncio.Event) -> list[Answered]:
@@ -36,7 +37,7 @@ async def _ask(client: HttpClient, body: bytes, due: float) -> Answered:
     try:
         answer = msgspec.json.decode(await client.post("/predict", body))
     except HttpFailure as failure:
-        return Answered(due, time.monotonic() - due, failure.reason, "", float("nan"), [])
+        return Answered(due, time.monotonic() - due, failure.reason, "", float("nan"), [], "")
     return Answered(
         due,
         time.monotonic() - due,
@@ -44,6 +45,7 @@ async def _ask(client: HttpClient, body: bytes, due: float) -> Answered:
         answer["model_version"],
         answer["fraud_score"],
         answer["degraded_reasons"],
+        answer["decision_id"],
     )
 
 

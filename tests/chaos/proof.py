@@ -17,19 +17,20 @@ class Scale:
     """How hard to try.
 
     rate: requests a second. fault_s: how long each fault lasts. reloads, mutations: how many.
-    p99_ms: what an answer may take under a fault; CI shares its cores with other tests, so its bound only
+    broker_s: how long the broker is gone. p99_ms: what an answer may take under a fault; CI shares its cores with other tests, so its bound only
     tells an answer from a wait.
     """
 
     rate: float
     fault_s: float
+    broker_s: float
     reloads: int
     mutations: int
     p99_ms: float
 
 
-LONG = Scale(rate=100, fault_s=10, reloads=100, mutations=1_000, p99_ms=50)
-SHORT = Scale(rate=40, fault_s=2, reloads=4, mutations=60, p99_ms=500)
+LONG = Scale(rate=100, fault_s=10, broker_s=60, reloads=100, mutations=1_000, p99_ms=50)
+SHORT = Scale(rate=40, fault_s=2, broker_s=4, reloads=4, mutations=60, p99_ms=500)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import msgspec
 import redis
 
 from deploy.local.fault_proxy import FaultProxy
-from deploy.local.stack import running
+from deploy.local.stack import Stack, running
 from fraud_assets.engine.plan import EnginePlan, ServicePlan
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
 from fraud_assets.models.artifact import publish_champion, write_artifact
@@ -38,6 +38,7 @@ class Rig:
     scorer: Running
     store_url: str
     proxy: FaultProxy
+    stack: Stack
 
     @property
     def model_dir(self) -> Path:
@@ -81,7 +82,7 @@ def rig(**env: str) -> Iterator[Rig]:
         with FaultProxy(address.hostname, address.port) as proxy:
             before = f"redis://127.0.0.1:{proxy.port}/0"
             with scorers(1, folder, first, before, broker, **env) as (scorer,):
-                found = Rig(folder, scorer, store_url, proxy)
+                found = Rig(folder, scorer, store_url, proxy, stack)
                 for version, trained in zip(VERSIONS[1:], others, strict=True):
                     write_artifact(found.model_dir / version, trained.booster_json, trained.manifest(version))
                 publish_champion(found.model_dir, VERSIONS[0])

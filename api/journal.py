@@ -1,0 +1,211 @@
+"""Decision events on disk, in the order of their chain, until the broker has them.
+
+A process appends each event to its journal before it sends it, and sends what it reads there. So a broker that
+is gone costs disk and no memory, a process that is killed loses nothing it has answered, and the next one sends
+what is left and goes on with the chain. Writes go to the system's page cache: they outlive a process, and of a
+power cut the last seconds may be missing, which the chain then shows.
+
+    <folder>/0/                   one process's; the lowest number that no live process holds (`lock`)
+    <folder>/0/000000000001.log   records from that link of the chain on, some megabytes
+    <folder>/0/delivered          the broker has every link up to this one
+"""
+
+import fcntl
+import itertools
+import uuid
+from collections import deque
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Self
+
+import msgspec
+import structlog
+
+from fraud_assets.contracts.chain import Head, seal
+from fraud_assets.contracts.events import Decision
+
+# A segment is deleted as a whole, so at most this much that the broker has stays behind.
+SEGMENT_BYTES = 8 * 2**20
+_LENGTH_BYTES = 4
+
+log = structlog.get_logger()
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """One event as the topic gets it, and the head of its chain."""
+
+    chain_id: str
+    position: int
+    sha256: str
+    key: bytes
+    headers: list[tuple[str, bytes]]
+    value: bytes
+
+
+_encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Entry).decode
+
+
+class _Segment(NamedTuple):
+    path: Path
+    last: int
+
+
+class Journal:
+    """What one process has decided and the broker may not have. Not for several threads."""
+
+    def __init__(self, folder: Path, max_bytes: int, lock: BinaryIO) -> None:
+        self._folder, self._max_bytes, self._lock = folder, max_bytes, lock
+        self._delivered_file = folder / "delivered"
+        self._delivered = self._marked = int(_text(self._delivered_file) or 0)
+        self._read_to = self._delivered
+        self._ahead: set[int] = set()
+        self.head = Head(uuid.uuid4().hex)
+        self._closed: deque[_Segment] = deque()
+        self._to_read: deque[Path] = deque()
+        self._reader: BinaryIO | None = None
+        self._writer: BinaryIO | None = None
+        self.bytes = 0
+        for path in sorted(folder.glob("*.log")):
+            self._take_up(path)
+        self._forget()
+
+    @classmethod
+    def claim(cls, folder: Path, max_bytes: int) -> Self:
+        """The journal of the lowest number that no live process holds."""
+        for number in itertools.count():
+            mine = folder / str(number)
+            mine.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = (mine / "lock").open("ab")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.close()
+                continue
+            return cls(mine, max_bytes, lock)
+        raise AssertionError("unreachable: numbers do not end")
+
+    def __len__(self) -> int:
+        """Events that the broker may not have."""
+        return self.head.position - self._delivered - len(self._ahead)
+
+    def append(self, decision: Decision, headers: list[tuple[str, bytes]]) -> bool:
+        """Link an event and keep it; False if the journal is full or the disk refuses it, and the chain then shows a gap."""
+        value, self.head = seal(decision, self.head)
+        record = _encode(Entry(*self.head, decision.account_id.encode(), headers, value))
+        if self.bytes + len(record) <= self._max_bytes and self._write(record):
+            return True
+        self.done(self.head.position)
+        return False
+
+    def next(self) -> Entry | None:
+        """The next event to send, each once; None while there is no other."""
+        while True:
+            if self._reader is None:
+                if not self._to_read:
+                    return None
+                self._reader = self._to_read.popleft().open("rb")
+            record = _read(self._reader)
+            if record is not None:
+                entry = _decode(record)
+                if entry.position > self._delivered:
+                    self._pass_to(entry.position)
+                    return entry
+            elif self._to_read:
+                self._reader.close()
+                self._reader = None
+            else:
+                return None
+
+    def done(self, position: int) -> None:
+        """The broker has this one."""
+        if position <= self._delivered:
+            return
+        self._ahead.add(position)
+        while self._delivered + 1 in self._ahead:
+            self._delivered += 1
+            self._ahead.remove(self._delivered)
+        self._forget()
+
+    def _pass_to(self, position: int) -> None:
+        """Nobody waits for links between the last that was read and this one: an earlier process could not keep them."""
+        for missing in range(self._read_to + 1, position):
+            self.done(missing)
+        self._read_to = position
+
+    def mark(self) -> None:
+        """Write down what the broker has, if that has changed: the next process then does not send it again."""
+        if self._delivered != self._marked:
+            partial = self._delivered_file.with_suffix(".partial")
+            partial.write_text(str(self._delivered))
+            partial.replace(self._delivered_file)
+            self._marked = self._delivered
+
+    def close(self) -> None:
+        self.mark()
+        for file in (self._reader, self._writer, self._lock):
+            if file is not None:
+                file.close()
+
+    def _write(self, record: bytes) -> bool:
+        try:
+            if self._writer is None:
+                path = self._folder / f"{self.head.position:012}.log"
+                self._writer = path.open("ab", buffering=0)
+                self._to_read.append(path)
+            framed = len(record).to_bytes(_LENGTH_BYTES, "big") + record
+            start = self._writer.tell()
+            if self._writer.write(framed) != len(framed):
+                self._writer.truncate(start)
+                raise OSError("short write")
+        except OSError as error:
+            log.error("decision_journal_refused", error=str(error))
+            return False
+        self.bytes += len(framed)
+        if self._writer.tell() >= SEGMENT_BYTES:
+            self._writer.close()
+            self._closed.append(_Segment(self._folder / Path(self._writer.name).name, self.head.position))
+            self._writer = None
+        return True
+
+    def _forget(self) -> None:
+        """Delete segments of which the broker has everything, all but the newest: it knows the head."""
+        while self._closed and self._closed[0].last <= self._delivered and (self._writer or len(self._closed) > 1):
+            path = self._closed.popleft().path
+            self.bytes -= path.stat().st_size
+            if path in self._to_read:
+                self._to_read.remove(path)
+            path.unlink()
+
+    def _take_up(self, path: Path) -> None:
+        """A segment of the process before. What stands behind its last whole record is kept beside it."""
+        whole = 0
+        with path.open("r+b") as file:
+            for record in iter(lambda: _read(file), None):
+                try:
+                    entry = _decode(record)
+                except msgspec.DecodeError:
+                    break
+                self.head, whole = Head(entry.chain_id, entry.position, entry.sha256), file.tell()
+            file.seek(whole)
+            rest = file.read()
+            if rest:
+                path.with_suffix(".torn").write_bytes(rest)
+                file.truncate(whole)
+                log.error("decision_journal_torn", file=path.name, bytes=len(rest))
+        self.bytes += whole
+        self._closed.append(_Segment(path, self.head.position))
+        self._to_read.append(path)
+
+
+def _read(file: BinaryIO) -> bytes | None:
+    """The record at the file's place; None, and the place unchanged, if no whole one is there."""
+    start = file.tell()
+    length = int.from_bytes(file.read(_LENGTH_BYTES), "big")
+    record = file.read(length)
+    if length and len(record) == length:
+        return record
+    file.seek(start)
+    return None
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""

@@ -1,0 +1,151 @@
+"""The journal: in order, once, over restarts, within its bound, and with a torn end kept aside."""
+
+from pathlib import Path
+
+import pytest
+
+from api import journal as journal_module
+from api.journal import Entry, Journal
+from fraud_assets.contracts import codec
+from fraud_assets.contracts.events import Decision
+from tests.contracts.test_chain import decision, found
+
+MIB = 2**20
+
+
+def opened(folder: Path, max_bytes: int = MIB) -> Journal:
+    return Journal.claim(folder, max_bytes)
+
+
+def added(journal: Journal, first: int, last: int) -> None:
+    for number in range(first, last + 1):
+        assert journal.append(decision(number), [("traceparent", b"x")])
+
+
+def taken(journal: Journal) -> list[Entry]:
+    return list(iter(journal.next, None))
+
+
+def positions(entries: list[Entry]) -> list[int]:
+    return [entry.position for entry in entries]
+
+
+def events(entries: list[Entry]) -> list[Decision]:
+    return [codec.decode(Decision, entry.value, max_bytes=MIB) for entry in entries]
+
+
+@pytest.fixture(autouse=True)
+def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three events a file."""
+    monkeypatch.setattr(journal_module, "SEGMENT_BYTES", 3_000)
+
+
+def test_events_come_out_as_they_went_in_linked_and_once(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+
+    added(journal, 1, 4)
+    first = taken(journal)
+    added(journal, 5, 9)
+    second = taken(journal)
+
+    assert positions(first + second) == list(range(1, 10))
+    assert [one.decision_id for one in events(first + second)] == [f"d{n}" for n in range(1, 10)]
+    assert first[0].key == b"a1" and first[0].headers == [("traceparent", b"x")]
+    assert taken(journal) == []
+
+
+def test_what_the_broker_has_is_deleted_but_for_the_newest_file(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    added(journal, 1, 12)
+    entries = taken(journal)
+    files = len(list(tmp_path.glob("0/*.log")))
+
+    for entry in reversed(entries):  # reports of several partitions come in any order
+        journal.done(entry.position)
+
+    assert files >= 3 and len(list(tmp_path.glob("0/*.log"))) == 1
+    assert len(journal) == 0
+
+
+def test_the_next_process_goes_on_with_the_chain_and_sends_what_is_left(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    added(journal, 1, 6)
+    entries = taken(journal)
+    for entry in entries[:2]:
+        journal.done(entry.position)
+    journal.close()
+
+    again = opened(tmp_path)
+    added(again, 7, 8)
+    left = taken(again)
+
+    assert positions(left) == [3, 4, 5, 6, 7, 8] and len(again) == 6
+    assert found(events(entries[:2] + left)) == []
+
+
+def test_nothing_is_lost_by_a_process_that_is_killed(tmp_path: Path) -> None:
+    """It neither closed nor marked anything; only the lock went with it."""
+    journal = opened(tmp_path)
+    added(journal, 1, 5)
+    journal.done(1)
+    journal._lock.close()
+
+    assert positions(taken(opened(tmp_path))) == [1, 2, 3, 4, 5]
+
+
+def test_a_torn_end_is_kept_aside_and_its_place_in_the_chain_is_used_again(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    added(journal, 1, 2)
+    journal.close()
+    (file,) = tmp_path.glob("0/*.log")
+    raw = file.read_bytes()
+    file.write_bytes(raw[:-100])
+
+    again = opened(tmp_path)
+    added(again, 2, 3)
+    left = taken(again)
+
+    assert positions(left) == [1, 2, 3] and found(events(left)) == []
+    assert raw[:-100].endswith(file.with_suffix(".torn").read_bytes())
+
+
+def test_a_full_journal_refuses_counts_its_place_and_takes_more_once_there_is_room(tmp_path: Path) -> None:
+    """The chain shows what was lost, and the lost hold up nobody, in this process or the next."""
+    journal = opened(tmp_path, max_bytes=7_000)
+    kept = [journal.append(decision(n), []) for n in range(1, 12)]
+    sent = taken(journal)
+    for entry in sent:
+        journal.done(entry.position)
+    added(journal, 12, 12)
+    late = taken(journal)
+
+    lost = kept.count(False)
+    assert 0 < lost < 11 and journal.bytes <= 7_000
+    assert len(journal) == 1
+    journal.close()
+    again = opened(tmp_path, max_bytes=7_000)
+    assert positions(taken(again)) == [12] and len(again) == 1
+    assert [(position, last) for _, position, last in found(events(sent + late))] == [(12 - lost, 11)]
+
+
+def test_a_disk_that_refuses_loses_the_event_and_not_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = opened(tmp_path)
+    added(journal, 1, 1)
+    full = Path("/dev/full").open("ab", buffering=0)  # noqa: SIM115 - the journal closes it
+    monkeypatch.setattr(journal, "_writer", full)
+
+    assert not journal.append(decision(2), [])
+    assert len(journal) == 1
+
+
+def test_two_processes_have_a_journal_each(tmp_path: Path) -> None:
+    one, two = opened(tmp_path), opened(tmp_path)
+    added(one, 1, 1)
+    added(two, 1, 2)
+
+    assert one.head.chain_id != two.head.chain_id
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
+    one.close()
+    assert opened(tmp_path).head == one.head

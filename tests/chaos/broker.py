@@ -1,0 +1,83 @@
+"""Proofs about a broker that is gone."""
+
+import asyncio
+import time
+
+import psutil
+from confluent_kafka import Consumer, TopicPartition
+
+from fraud_assets.contracts import codec, topics
+from fraud_assets.contracts.chain import Link, verify
+from fraud_assets.contracts.events import Decision
+from streaming.core.sources import MAX_DECISION_BYTES
+from tests.api.world import until
+from tests.chaos.load import Answered, open_loop, p99_ms
+from tests.chaos.proof import Outcome, Scale
+from tests.chaos.rig import Rig, payment, rig
+
+CAUGHT_UP_S = 30.0
+# What librdkafka and the allocator may keep of the events on their way; an outage of a minute makes 60 MB of them.
+MAX_GROWTH_MIB = 48
+SETTLE_S = 2.0
+
+
+def gone(scale: Scale) -> Outcome:
+    """No broker for a while, and then the scorer killed too: all are answered, and all arrive, each once in one chain."""
+    with rig() as made:
+        asyncio.run(_load(made, scale.rate, SETTLE_S))
+        made.stack.stop("broker")
+        before = _rss_mib(made)
+        answers = asyncio.run(_load(made, scale.rate, scale.broker_s))
+        growth = _rss_mib(made) - before
+        kept = made.scorer.metric("fraud_decision_events_pending")
+        made.scorer.kill_and_start()
+        answers += asyncio.run(_load(made, scale.rate, SETTLE_S))
+        made.stack.start("broker")
+        back_s = time.monotonic()
+        until(lambda: made.scorer.metric("fraud_decision_events_pending") == 0, within_s=CAUGHT_UP_S)
+        caught_up_s = time.monotonic() - back_s
+        recorded = _recorded(made.stack.env["KAFKA_BOOTSTRAP_SERVERS"])
+    failures = sum(bool(one.failure) for one in answers)
+    missing = {one.decision_id for one in answers if not one.failure} - {one.decision_id for one, _, _ in recorded}
+    firsts = {one.chain_position: Link.of(one, partition, offset) for one, partition, offset in reversed(recorded)}
+    chains = {one.chain_id for one, _, _ in recorded}
+    findings = [found for chain in chains for found in verify(chain, firsts.values())[0]]
+    figure = {
+        "requests": len(answers), "failures": failures, "p99_ms": round(p99_ms(answers), 1), "kept_on_disk": int(kept),
+        "grown_mib": round(growth, 1), "caught_up_s": round(caught_up_s, 1), "missing": len(missing),
+        "sent_again": len(recorded) - len(firsts), "findings": len(findings),
+    }  # fmt: skip
+    whole = not failures and not missing and not findings and len(chains) == 1
+    noticed = kept >= 0.9 * scale.rate * scale.broker_s
+    return Outcome(whole and noticed and growth <= MAX_GROWTH_MIB and p99_ms(answers) <= scale.p99_ms, figure)
+
+
+async def _load(made: Rig, rate: float, seconds: float) -> list[Answered]:
+    done = asyncio.Event()
+    async with made.client() as client:
+        load = asyncio.create_task(open_loop(client, payment(), rate, done))
+        await asyncio.sleep(seconds)
+        done.set()
+        return await load
+
+
+def _rss_mib(made: Rig) -> float:
+    return float(psutil.Process(made.scorer.process.pid).memory_info().rss / 2**20)
+
+
+def _recorded(bootstrap_servers: str) -> list[tuple[Decision, int, int]]:
+    """Every decision event of the log, with partition and offset, in the order they were read."""
+    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "chaos"})
+    name = topics.DECISIONS.name
+    found = []
+    for partition in consumer.list_topics(name, timeout=10).topics[name].partitions:
+        low, high = consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=10)
+        consumer.assign([TopicPartition(name, partition, low)])
+        at = low
+        while at < high:
+            message = consumer.poll(10)
+            assert message is not None and message.error() is None
+            found.append((codec.decode(Decision, message.value(), max_bytes=MAX_DECISION_BYTES), partition, at))
+            at = message.offset() + 1
+    consumer.close()
+    return found

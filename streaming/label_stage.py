@@ -14,6 +14,7 @@ from quixstreams.sinks.base import SinkBackpressureError
 
 from fraud_assets.contracts.codec import encode
 from fraud_assets.contracts.events import Label, LabelFact, Transaction
+from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.contracts.topics import LABEL_FACTS, LABELS, TRANSACTIONS
 from fraud_assets.labels.facts import Case, owing, paid, settle, subject_of, with_label, with_subject
 from fraud_assets.stores.lake import Lake
@@ -137,9 +138,10 @@ def _with_event(case: Case, one: Accepted) -> Case:
 class LabelSink(RecordSink):
     """Buffers both topics until the checkpoint. What is no event is the router's business."""
 
-    def __init__(self, stage: LabelStage, owned: Callable[[], set[tuple[str, int]]]) -> None:
+    def __init__(self, stage: LabelStage, owned: Callable[[], set[tuple[str, int]]], key: TokenKey) -> None:
         super().__init__()
         self._stage = stage
+        self._key = key
         self._owned = owned
         self._clock = ArrivalClock()
         self._buffer: list[Record] = []
@@ -149,7 +151,7 @@ class LabelSink(RecordSink):
         self._buffer.append(record)
 
     def flush(self) -> None:
-        outcomes = accept_all(SOURCES, self._buffer, self._clock)
+        outcomes = accept_all(SOURCES, self._buffer, self._clock, self._key)
         events = [one for one in outcomes if isinstance(one, Accepted)]
         try:
             facts = self._stage.apply(events)
@@ -214,7 +216,9 @@ def run(settings: WorkerSettings) -> None:
 
     fill(cases, archive, delay_ms, now_ms())
     app = application(settings, "labels", GROUP, settings.label_flush_s)
-    sink = LabelSink(LabelStage(cases, archive, emitter(sender), delay_ms, now_ms), app.assigned)
+    sink = LabelSink(
+        LabelStage(cases, archive, emitter(sender), delay_ms, now_ms), app.assigned, settings.key_of_tokens
+    )
     consume(app, sink, [TRANSACTIONS, LABELS], settings.replication_factor)
     declare(app, [LABEL_FACTS], settings.replication_factor)
     app.every_poll(sink.tick)

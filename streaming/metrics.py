@@ -3,6 +3,7 @@
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 PROCESSED = Counter("fraud_worker_processed_total", "Raw records routed.", ["topic"])
+RAW = Counter("fraud_worker_raw_events_total", "Events that came with personal data where tokens belong.", ["topic"])
 DUPLICATES = Counter("fraud_worker_duplicates_total", "Copies within the dedupe horizon.", ["topic"])
 LATE = Counter("fraud_worker_late_total", "Events more than the allowed lateness older than their arrival.", ["topic"])
 DEAD_LETTERS = Counter(

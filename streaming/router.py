@@ -117,6 +117,8 @@ def _count(records: list[Record], routed: Routed) -> None:
         if letter.reason == Refusal.FUTURE_DATED:
             metrics.QUARANTINED.labels(letter.record.topic).inc()
     for one in routed.accepted:
+        if one.was_raw:
+            metrics.RAW.labels(one.record.topic).inc()
         if one.is_duplicate:
             metrics.DUPLICATES.labels(one.record.topic).inc()
         if one.event.event_time_ms < one.arrival_ms - metrics.EXPECTED_LATENESS_MS:
@@ -133,7 +135,9 @@ def run(settings: WorkerSettings) -> None:
     sender = Sender(settings.kafka_bootstrap_servers)
     append = functools.partial(append_accepted, lake)
     writer = LakeWriter(append, sender, app.commit, settings.lake_flush_s)
-    router = Router(ReKeyer(features), seen, LakeHistory(lake, writer.recent), settings.dedupe_horizon_ms)
+    router = Router(
+        ReKeyer(features), seen, LakeHistory(lake, writer.recent), settings.dedupe_horizon_ms, settings.key_of_tokens
+    )
     sink = RouterSink(router, sender, writer)
     raw = [source.topic for source in SOURCES.values()]
     consume(app, sink, raw, settings.replication_factor)

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.settings import Settings
 
 HOUR_MS = 3_600_000
@@ -30,6 +31,10 @@ class WorkerSettings(Settings):
 
     replication_factor: int = Field(1, ge=1, validation_alias="FRAUD_REPLICATION_FACTOR")
     """Of topics the worker has to create; 3 in production."""
+
+    @property
+    def key_of_tokens(self) -> TokenKey:
+        return TokenKey.of(self.token_key_id, self.token_key.get_secret_value())
 
     @property
     def dedupe_horizon_ms(self) -> int:

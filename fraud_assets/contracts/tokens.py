@@ -16,9 +16,11 @@ import unicodedata
 from collections.abc import Callable
 from functools import cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
+
+from fraud_assets.contracts.events import Event
 
 if TYPE_CHECKING:
     from geoip2fast import GeoIP2Fast
@@ -32,10 +34,28 @@ _COUNTRY_DATA = "geoip2fast-ipv6.dat.gz"  # the IPv4-only file would call every 
 _CARD_SEPARATORS = re.compile(r"[ \-]")
 _KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,16}")
 _COUNTRY = re.compile(r"[A-Z]{2}")
+# No card number has a colon, no e-mail address is without '@', and no IP address has just one colon.
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,16}:[0-9a-f]{1,64}")
+_KIND_OF_FIELD: dict[str, Literal["card", "email", "ip"]] = {
+    "card_token": "card",
+    "email_token": "email",
+    "ip_token": "ip",
+}
+
+
+E = TypeVar("E", bound=Event)
 
 
 class BadTokenKey(ValueError):
     """A key that could be searched, or whose tokens could not be told apart."""
+
+
+class BadTokenField(ValueError):
+    """A token field that holds neither a token nor what one is made of. Its message names the fix, not the value."""
+
+    def __init__(self, field: str, fix: str) -> None:
+        self.field, self.fix = field, fix
+        super().__init__(f"{field}: {fix}")
 
 
 class TokenKey(msgspec.Struct, frozen=True):
@@ -73,6 +93,28 @@ def tokenise(kind: Literal["card", "email", "ip"], value: str, key: TokenKey) ->
     canonical = _NORMALISERS[kind](value)
     digest = blake2b(canonical.encode(), digest_size=DIGEST_BYTES, key=key.secret, person=kind.encode())
     return f"{key.key_id}:{digest.hexdigest()}"
+
+
+def tokenised(event: E, key: TokenKey) -> E:
+    """The event, with tokens in its token fields where a source sent the card number, e-mail or IP address itself.
+
+    Raises BadTokenField for a value that is neither.
+    """
+    found = {}
+    for name in _token_fields(type(event)):
+        value = getattr(event, name)
+        if value is None or _TOKEN.fullmatch(value):
+            continue
+        try:
+            found[name] = tokenise(_KIND_OF_FIELD[name], value, key)
+        except ValueError as error:
+            raise BadTokenField(name, f"{error}; or send its token, <key id>:<hex>") from None
+    return msgspec.structs.replace(event, **found) if found else event
+
+
+@cache
+def _token_fields(contract: type[Event]) -> tuple[str, ...]:
+    return tuple(name for name in contract.__struct_fields__ if name in _KIND_OF_FIELD)
 
 
 def country_of(ip: str) -> str:

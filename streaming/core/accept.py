@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from fraud_assets.contracts.codec import BadEvent, Reason, decode
+from fraud_assets.contracts.tokens import BadTokenField, TokenKey, tokenised
 from streaming.core.records import Accepted, DeadLetter, Record, Refusal
 from streaming.core.sources import RawSource
 
@@ -34,26 +35,28 @@ class ArrivalClock:
         return self._newest[at]
 
 
-def accept(source: RawSource, record: Record, arrival_ms: int) -> Accepted | DeadLetter:
-    """The event in a record, every bound of its contract checked, or its dead letter."""
+def accept(source: RawSource, record: Record, arrival_ms: int, key: TokenKey) -> Accepted | DeadLetter:
+    """The event in a record, every bound of its contract checked and nothing raw in it, or its dead letter."""
     if record.value is None:
         return DeadLetter(record, Reason.MALFORMED_JSON, detail="no value; topics of events take no tombstones")
     try:
-        event = decode(source.contract, record.value, max_bytes=source.max_bytes)
+        sent = decode(source.contract, record.value, max_bytes=source.max_bytes)
+        event = tokenised(sent, key)
     except BadEvent as bad:
         return DeadLetter(record, bad.reason, bad.field, bad.detail)
-    key = getattr(event, source.key_field)
+    except BadTokenField as bad:
+        return DeadLetter(record, Reason.INVALID_VALUE, bad.field, bad.fix)
     # Another key is another partition: order would be lost, and a copy would not meet its first.
-    if record.key != key.encode():
+    if record.key != getattr(event, source.key_field).encode():
         return DeadLetter(record, Refusal.WRONG_KEY, source.key_field, "the record's key must be this field")
     if not source.may_be_ahead and event.event_time_ms > arrival_ms + MAX_AHEAD_MS:
         ahead_s = (event.event_time_ms - arrival_ms) // 1000
         return DeadLetter(record, Refusal.FUTURE_DATED, "event_time_ms", f"{ahead_s} s after its arrival")
-    return Accepted(record, event, arrival_ms)
+    return Accepted(record, event, arrival_ms, was_raw=event is not sent)
 
 
 def accept_all(
-    sources: Mapping[str, RawSource], records: Iterable[Record], clock: ArrivalClock
+    sources: Mapping[str, RawSource], records: Iterable[Record], clock: ArrivalClock, key: TokenKey
 ) -> list[Accepted | DeadLetter]:
     """One outcome per record, in order."""
-    return [accept(sources[record.topic], record, clock.arrival_ms(record)) for record in records]
+    return [accept(sources[record.topic], record, clock.arrival_ms(record), key) for record in records]

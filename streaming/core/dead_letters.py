@@ -6,6 +6,7 @@ from typing import NamedTuple, Self
 
 import msgspec
 
+from fraud_assets.contracts.tokens import MIN_SECRET_BYTES, TokenKey
 from fraud_assets.contracts.topics import DEAD_LETTERS
 from streaming.core.accept import accept
 from streaming.core.records import DeadLetter, Headers, Record, Refusal, Send, dead_letter_record
@@ -82,6 +83,10 @@ class Wanted(NamedTuple):
         )
 
 
+# Whether an event would be accepted does not turn on the key of its tokens.
+_ANY_KEY = TokenKey("any", bytes(MIN_SECRET_BYTES))
+
+
 def why_not(letter: Letter, now_ms: int) -> str | None:
     """Why a replay would do nothing good, judged by this version of the contracts; None if it may go."""
     source = SOURCES.get(letter.source_topic)
@@ -96,7 +101,7 @@ def why_not(letter: Letter, now_ms: int) -> str | None:
             " beside the first. Send it under an id of its own."
         )
     again = Record(letter.source_topic, 0, 0, now_ms, letter.key, letter.value)
-    judged = accept(source, again, now_ms)
+    judged = accept(source, again, now_ms, _ANY_KEY)
     if isinstance(judged, DeadLetter):
         said = ": ".join(part for part in (judged.reason, judged.field, judged.detail) if part)
         return f"it would be refused again: {said}"

@@ -40,12 +40,16 @@ class DeadLetter(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """An event of the log. arrival_ms: the running maximum of its partition's append times."""
+    """An event of the log. arrival_ms: the running maximum of its partition's append times.
+
+    was_raw: the record holds something that the event has a token for, and must not go further.
+    """
 
     record: Record
     event: Event
     arrival_ms: int
     is_duplicate: bool = False
+    was_raw: bool = False
 
 
 class Send(NamedTuple):

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from typing import NamedTuple
 
+from fraud_assets.contracts.codec import encode
 from fraud_assets.contracts.topics import entity_topic
 from fraud_assets.engine.prepare import entity_key
 from fraud_assets.features.registry import Registry
@@ -32,14 +33,15 @@ class ReKeyer:
                     self._targets[source.topic].append((entity_topic(group.name).name, group.entity))
 
     def records(self, accepted: Accepted) -> list[Send]:
-        """In registry order; the event's own bytes, its position in headers."""
+        """In registry order; the event's own bytes unless they hold something raw, its position in headers."""
         at = accepted.record
+        value = encode(accepted.event) if accepted.was_raw else at.value
         headers = origin_headers(Origin(at.topic, at.partition, at.offset, accepted.arrival_ms))
         sends = []
         for topic, entity in self._targets.get(at.topic, ()):
             key = entity_key(entity, accepted.event)
             if key is not None:
-                sends.append(Send(topic, key.encode(), at.value, headers))
+                sends.append(Send(topic, key.encode(), value, headers))
         return sends
 
 

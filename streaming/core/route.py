@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.contracts.topics import DEAD_LETTERS
 from streaming.core.accept import ArrivalClock, TopicPartition, accept_all
 from streaming.core.dedupe import (
@@ -33,15 +34,16 @@ class Routed:
 class Router:
     """Routes micro-batches of the partitions this process owns.
 
-    horizon_ms: within it of arrival time, the same identity is a duplicate. Idempotent: records
+    horizon_ms: within it of arrival time, the same identity is a duplicate. key: makes tokens of what came raw. Idempotent: records
     routed again give the same verdicts and the same records.
     """
 
-    def __init__(self, rekeyer: ReKeyer, seen: SeenStore, history: History, horizon_ms: int) -> None:
+    def __init__(self, rekeyer: ReKeyer, seen: SeenStore, history: History, horizon_ms: int, key: TokenKey) -> None:
         self._rekeyer = rekeyer
         self._seen = seen
         self._history = history
         self._horizon_ms = horizon_ms
+        self._key = key
         self._clock = ArrivalClock()
 
     def route(self, records: Sequence[Record]) -> Routed:
@@ -56,7 +58,7 @@ class Router:
         marks, _ = self._seen.read(list(starts), [])
         for (at, first_offset), mark in zip(starts.items(), marks, strict=True):
             self._recall(at, first_offset, mark)
-        outcomes = accept_all(SOURCES, records, self._clock)
+        outcomes = accept_all(SOURCES, records, self._clock, self._key)
         judged = self._judge(outcomes, records)
         return self._routed(judged)
 

@@ -7,12 +7,14 @@ import msgspec
 from fraud_assets.contracts import topics
 from fraud_assets.contracts.codec import encode
 from fraud_assets.contracts.events import Activity, Event, Label, LabelSource, Profile, Transaction
+from fraud_assets.contracts.tokens import TokenKey
 from streaming.core.dedupe import First, Firsts, Mark, pack_firsts, unpack_firsts
 from streaming.core.records import Record
 
 T0 = 1_767_225_600_000  # 2026-01-01
 MINUTE = 60_000
 DAY = 86_400_000
+KEY = TokenKey.of("dev", "a-secret-that-only-tests-know")
 
 Made = TypeVar("Made", bound=Event)
 

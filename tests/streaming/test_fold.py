@@ -20,6 +20,7 @@ from streaming.core.rekey import ReKeyer
 from streaming.core.route import Router
 from tests.streaming.events import (
     DAY,
+    KEY,
     MINUTE,
     T0,
     FakeHistory,
@@ -45,7 +46,7 @@ def store() -> MemoryStore:
 
 def routed(raw: Sequence[Record], group: str) -> list[Record]:
     """What the router sends to one group's topic."""
-    router = Router(ReKeyer(registry()), FakeSeen(), FakeHistory(), DAY)
+    router = Router(ReKeyer(registry()), FakeSeen(), FakeHistory(), DAY, KEY)
     sends = [send for send in router.route(raw).sends if send.topic == f"entity.{group}.v1"]
     return [Record(send.topic, 0, n, T0, send.key, send.value, send.headers) for n, send in enumerate(sends)]
 

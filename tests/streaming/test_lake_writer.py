@@ -25,7 +25,7 @@ from streaming.edges.broker import Mark
 from streaming.edges.lake import LakeHistory, append_accepted
 from streaming.edges.writer import LakeWriter
 from streaming.router import RouterSink
-from tests.streaming.events import DAY, T0, FakeSeen, record, transaction
+from tests.streaming.events import DAY, KEY, T0, FakeSeen, record, transaction
 
 TOPIC = "transactions.v1"
 
@@ -102,7 +102,7 @@ class Process:
         self.writer = LakeWriter(self.append, self, self.commit, every_s, executor or AtOnce())
         history = LakeHistory(world.lake, self.writer.recent)
         sender: Any = self
-        self.sink = RouterSink(Router(ReKeyer(registry()), world.seen, history, DAY), sender, self.writer)
+        self.sink = RouterSink(Router(ReKeyer(registry()), world.seen, history, DAY, KEY), sender, self.writer)
 
     def live(self, records: Sequence[Record], each: int) -> None:
         """Route `each` records at a time, and give the writer its turn after them."""

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from fraud_assets.contracts.codec import MAX_EVENT_BYTES, encode
+from fraud_assets.contracts.events import Transaction
+from fraud_assets.contracts.tokens import tokenise
 from fraud_assets.contracts.topics import DEAD_LETTERS
 from fraud_assets.features.catalogue.ticketing import registry
 from streaming.core.dedupe import First, identity_hash, payload_hash
@@ -13,6 +15,7 @@ from streaming.core.rekey import ReKeyer, origin_of
 from streaming.core.route import Routed, Router
 from tests.streaming.events import (
     DAY,
+    KEY,
     MINUTE,
     T0,
     FakeHistory,
@@ -39,7 +42,7 @@ def history() -> FakeHistory:
 
 @pytest.fixture
 def router(seen: FakeSeen, history: FakeHistory) -> Router:
-    return Router(ReKeyer(registry()), seen, history, HORIZON)
+    return Router(ReKeyer(registry()), seen, history, HORIZON, KEY)
 
 
 def as_json(**changed: object) -> bytes:
@@ -72,6 +75,45 @@ def test_poison_becomes_a_dead_letter_with_exactly_its_bytes(router: Router, rea
     assert (headers["source_topic"], headers["source_partition"]) == (b"transactions.v1", b"0")
     assert (headers["source_offset"], headers["trace"]) == (b"7", b"abc")
     assert routed.accepted == []
+
+
+RAW = {"card_token": "4111 1111 1111 1111", "email_token": "Somebody@example.com", "ip_token": "203.0.113.77"}
+
+
+def test_what_a_source_sends_raw_is_a_token_behind_the_router(router: Router) -> None:
+    """The same token that the scorer makes of it; in the lake, in entity records and in their keys."""
+    routed = router.route([record(transaction(**RAW))])
+
+    (accepted,) = routed.accepted
+    assert isinstance(accepted.event, Transaction)
+    for name, value in RAW.items():
+        assert getattr(accepted.event, name) == tokenise(name.removesuffix("_token"), value, KEY)  # type: ignore[arg-type]
+    behind = [raw for sent in routed.sends for raw in (sent.key, sent.value) if raw] + [encode(accepted.event)]
+    assert len(routed.sends) > 5
+    for planted in (b"4111", b"omebody@", b"203.0.113.77"):
+        assert not [raw for raw in behind if planted in raw]
+
+
+def test_a_copy_with_tokens_is_a_duplicate_of_a_raw_one(router: Router) -> None:
+    """A source that mends itself and publishes again changes nothing."""
+    tokens = {name: tokenise(name.removesuffix("_token"), value, KEY) for name, value in RAW.items()}  # type: ignore[arg-type]
+
+    routed = router.route([record(transaction(**RAW)), record(transaction(**tokens), offset=1)])
+
+    assert [one.is_duplicate for one in routed.accepted] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("card_token", "4111"), ("card_token", "k1:411x"), ("email_token", "nobody"), ("ip_token", "dev:"), ("ip_token", "1.2.3")],
+)  # fmt: skip
+def test_neither_a_token_nor_what_one_is_made_of_is_poison(router: Router, name: str, value: str) -> None:
+    """The reason names the field and the fix, and not the value."""
+    routed = router.route([record(transaction(**{name: value}))])
+
+    (letter,) = routed.dead_letters
+    assert (letter.reason, letter.field, routed.accepted) == ("invalid_value", name, [])
+    assert "<key id>:<hex>" in letter.detail and value not in letter.detail
 
 
 def test_a_tombstone_is_poison_of_no_bytes(router: Router) -> None:
@@ -175,9 +217,9 @@ def test_two_accounts_may_use_one_transaction_id(router: Router) -> None:
 def test_routing_again_after_a_crash_gives_the_same_verdicts_and_records(seen: FakeSeen, history: FakeHistory) -> None:
     """Nothing was committed: another process routes the same records with the same store."""
     log = [record(transaction()), record(transaction(), 1), record(transaction(amount_minor=1), 2)]
-    first = Router(ReKeyer(registry()), seen, history, HORIZON).route(log)
+    first = Router(ReKeyer(registry()), seen, history, HORIZON, KEY).route(log)
 
-    again = Router(ReKeyer(registry()), seen, history, HORIZON).route(log)
+    again = Router(ReKeyer(registry()), seen, history, HORIZON, KEY).route(log)
 
     assert again == first
 
@@ -189,10 +231,10 @@ def test_arrival_never_steps_back_within_a_partition(router: Router) -> None:
 
 
 def test_the_arrival_clock_survives_a_restart(seen: FakeSeen, history: FakeHistory) -> None:
-    Router(ReKeyer(registry()), seen, history, HORIZON).route([record(transaction(), 0, T0 + 9)])
+    Router(ReKeyer(registry()), seen, history, HORIZON, KEY).route([record(transaction(), 0, T0 + 9)])
 
     (accepted,) = (
-        Router(ReKeyer(registry()), seen, history, HORIZON)
+        Router(ReKeyer(registry()), seen, history, HORIZON, KEY)
         .route([record(transaction(transaction_id="t2"), 1, T0 + 5)])
         .accepted
     )
@@ -205,14 +247,14 @@ def test_a_lost_dedupe_store_is_refilled_from_the_lake(history: FakeHistory) -> 
     first = First(0, T0 + 1000, payload_hash(transaction()))
     history.found["transactions.v1", 0] = {identity_hash("transactions.v1", "a1", "t1"): first}, T0 + 1000
 
-    routed = Router(ReKeyer(registry()), FakeSeen(), history, HORIZON).route([record(transaction(), 4)])
+    routed = Router(ReKeyer(registry()), FakeSeen(), history, HORIZON, KEY).route([record(transaction(), 4)])
 
     assert [accepted.is_duplicate for accepted in routed.accepted] == [True]
 
 
 def test_a_store_that_is_behind_the_batch_is_not_trusted(seen: FakeSeen, history: FakeHistory) -> None:
     """A failover may lose acknowledged writes: a mark below the batch asks the lake; one at it does not."""
-    router = Router(ReKeyer(registry()), seen, history, HORIZON)
+    router = Router(ReKeyer(registry()), seen, history, HORIZON, KEY)
     router.route([record(transaction())])
     router.route([record(transaction(transaction_id="t2"), 1)])
     assert history.asked == []

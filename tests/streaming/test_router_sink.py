@@ -20,7 +20,7 @@ from streaming.edges.broker import Mark
 from streaming.edges.lake import LakeHistory, append_accepted
 from streaming.edges.writer import LakeWriter
 from streaming.router import RouterSink
-from tests.streaming.events import DAY, T0, FakeSeen, record, transaction
+from tests.streaming.events import DAY, KEY, T0, FakeSeen, record, transaction
 
 
 class Crash(RuntimeError):
@@ -71,7 +71,7 @@ def run_worker(
     lake.dies = dies
     sender: Any = FakeSender(sent, dies)
     writer = LakeWriter(functools.partial(append_accepted, lake), sender, lambda _: None, every_s=3600)
-    sink = RouterSink(Router(ReKeyer(registry()), seen, LakeHistory(lake, writer.recent), DAY), sender, writer)
+    sink = RouterSink(Router(ReKeyer(registry()), seen, LakeHistory(lake, writer.recent), DAY, KEY), sender, writer)
     batch = log[committed : committed + take]
     try:
         for one in batch:

@@ -70,7 +70,7 @@ rebuild-online: $(STAMP) ## fill an emptied online store from the newest snapsho
 # -------------------------------------------------------------------------------------------- check
 
 # Kernels first: workers that start cold would each compile them, inside some test's time limit.
-test: $(READY) kernels ## all tests but those that need Java (ARGS= is passed to pytest)
+test: $(READY) kernels ## all tests but those that need Java, Redis or a whole demo (ARGS= is passed to pytest)
 	$(RUN) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 # Alone, never beside other tests: it is a platform of eight processes.
@@ -133,10 +133,10 @@ bench: $(STAMP) ## ours beside its peers, one JSON line each (ONLY=engine for on
 
 # The protocol of the Fraud Detection Handbook on our features: train 7 days, wait 7, test 7.
 TRAIN_START ?= 2018-07-25
-TRAIN_DAYS  ?= 7
+TRAIN_DAYS  ?= 7 28
 FOLDS       ?= 1
 handbook: $(STAMP) ## the Handbook's protocol (DATA=FILE [PROFILES=DIR TRAIN_START= TRAIN_DAYS= FOLDS=])
-	@test -n "$(DATA)" || { echo "usage: make handbook DATA=transactions.parquet [PROFILES=DIR] [TRAIN_START=2018-07-25] [TRAIN_DAYS=7] [FOLDS=1]" >&2; exit 2; }
+	@test -n "$(DATA)" || { echo "usage: make handbook DATA=transactions.parquet [PROFILES=DIR] [TRAIN_START=2018-07-25] [TRAIN_DAYS=\"7 28\"] [FOLDS=1]" >&2; exit 2; }
 	$(RUN) -m fraud_assets.evaluate --mapping handbook --data $(DATA) $(if $(PROFILES),--profiles $(PROFILES)) \
 		--train-start $(TRAIN_START) --train-days $(TRAIN_DAYS) --delay-days 7 --test-days 7 --folds $(FOLDS)
 

@@ -1,5 +1,7 @@
-"""The whole fraud_scoring service, point in time, for every payment of a simulated log, streamed to Parquet.
+"""The whole fraud_scoring service, point in time, for every payment of a made-up log, streamed to Parquet.
 
+Every source that the service's views read is there: for each payment an activity event and, a week later, a
+label fact; for each account a profile. The seconds count from all columns in memory to all vectors on disk.
 Half a million, one million and eight million rows, each in a process of its own so that peak memory
 is its own. Nobody else computes these vectors; the peer of a part is in engine_windows.
 """
@@ -17,14 +19,15 @@ from benchmarks.measure import THREADS, peak_gib, report
 from fraud_assets.engine.batch import Log, Spine, vector_chunks
 from fraud_assets.engine.plan import EnginePlan, ServicePlan
 from fraud_assets.engine.prepare import Columns
-from fraud_assets.features.catalogue.sources import TRANSACTIONS
+from fraud_assets.features.catalogue.sources import ACTIVITY, LABEL_FACTS, PROFILES, TRANSACTIONS
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
-from fraud_assets.features.sources import Kind
+from fraud_assets.features.sources import Kind, Source
 from fraud_assets.features.windows import DAY_MS
 from fraud_assets.stores.vector_files import write_vectors
 
 SIZES = (500_000, 1_000_000, 8_000_000)
 DAYS = 60
+LABEL_DELAY_MS = 7 * DAY_MS
 START_MS = 1_700_000_000_000
 
 # Distinct values of the identifiers of a million payments; more rows bring more of them.
@@ -59,6 +62,39 @@ def payments(engine: EnginePlan, rows: int) -> Columns:
     return Columns(TRANSACTIONS, fields, fields["event_time_ms"], empty, np.arange(rows, dtype=np.int64))
 
 
+def others(engine: EnginePlan, paid: Columns) -> list[Columns]:
+    """Activity, profiles and label facts that name the payments' entities, each in log order."""
+    rng = np.random.default_rng(len(paid))
+    seen = np.sort(rng.integers(START_MS, START_MS + DAYS * DAY_MS, len(paid)))
+    accounts, first = np.unique(paid.fields["account_id"], return_index=True)
+    return [
+        _beside(engine, rng, ACTIVITY, paid.take(rng.permutation(len(paid))), seen),
+        _beside(engine, rng, PROFILES, paid.take(first), np.full(len(accounts), START_MS - DAY_MS, np.int64)),
+        _beside(engine, rng, LABEL_FACTS, paid, paid.time + LABEL_DELAY_MS),
+    ]
+
+
+def _beside(engine: EnginePlan, rng: np.random.Generator, source: Source, of: Columns, time: np.ndarray) -> Columns:
+    """Events of a source: entities as the payments given have them, small numbers elsewhere."""
+    fields = {}
+    for name, field in source.fields.items():
+        if name in of.fields and field.kind is not Kind.INT:
+            fields[name] = of.fields[name]
+        elif field.kind is Kind.CATEGORY:
+            fields[name] = rng.integers(1, len(field.vocabulary) + 1, len(of))
+        elif field.kind is Kind.ID:
+            fields[name] = np.arange(len(of), dtype=np.int64)
+        elif name.endswith("_ms"):
+            fields[name] = time - rng.integers(0, 365 * DAY_MS, len(of))
+        else:
+            fields[name] = rng.integers(0, 2, len(of))
+    if "sign" in fields:
+        fields["sign"] = np.ones(len(of), np.int64)
+    fields["event_time_ms"] = time
+    tp = np.full(len(of), engine.topic_code(f"import.{source.name}.v1", 0), np.int64)
+    return Columns(source, fields, time, tp, np.arange(len(of), dtype=np.int64))
+
+
 def _power_law(rng: np.random.Generator, rows: int, per_million: int) -> np.ndarray:
     count = max(2, per_million * rows // 1_000_000)
     weights = 1.0 / np.arange(1, count + 1) ** 0.6
@@ -70,16 +106,21 @@ def measure(rows: int) -> dict[str, float]:
     engine = EnginePlan(registry())
     service = ServicePlan(engine, FRAUD_SCORING)
     with tempfile.TemporaryDirectory() as folder:
-        _run(service, payments(engine, 20_000), Path(folder))
-        columns = payments(engine, rows)
+        _run(service, log_of(engine, 20_000), Path(folder))
+        columns = log_of(engine, rows)
         started = time.perf_counter()
         size = _run(service, columns, Path(folder))
         taken = time.perf_counter() - started
     return {"rows": rows, "seconds": taken, "features": len(service.names), "gib": peak_gib(), "file_gib": size / 2**30}
 
 
-def _run(service: ServicePlan, columns: Columns, folder: Path) -> int:
-    log = Log(service.engine, [columns])
+def log_of(engine: EnginePlan, rows: int) -> list[Columns]:
+    paid = payments(engine, rows)
+    return [paid, *others(engine, paid)]
+
+
+def _run(service: ServicePlan, columns: list[Columns], folder: Path) -> int:
+    log = Log(service.engine, columns)
     path = folder / "training_set"
     spine = Spine.of_events(log, "transactions")
     write_vectors(path, service.names, vector_chunks(service, log, spine, threads=THREADS, scratch=folder))

@@ -40,27 +40,27 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """The folder of external data sets: FRAUD_DATA_DIR, else `../shared/data` beside the repository.
+    """The folder of external data sets: FRAUD_DATA_DIR, else `../shared/data` beside the repository."""
+    return Path(os.environ.get("FRAUD_DATA_DIR") or ROOT.parent / "shared" / "data")
 
-    Skips the test where it is missing, and fails it with CI=true: a CI that skips its data proves
-    nothing about it.
-    """
-    folder = Path(os.environ.get("FRAUD_DATA_DIR") or ROOT.parent / "shared" / "data")
+
+def _there(folder: Path) -> Path:
+    """Skips the test where the data is missing, and fails it with CI=true: a CI that skips its data proves nothing about it."""
     if not folder.is_dir():
-        (pytest.fail if IN_CI else pytest.skip)(f"no data sets at {folder}; set FRAUD_DATA_DIR")
+        (pytest.fail if IN_CI else pytest.skip)(f"no data set at {folder}; set FRAUD_DATA_DIR")
     return folder
 
 
 @pytest.fixture(scope="session")
 def handbook_dir(data_dir: Path) -> Path:
     """The Fraud Detection Handbook's data: transactions, customers, terminals (Parquet)."""
-    return data_dir / "handbook"
+    return _there(data_dir / "handbook")
 
 
 @pytest.fixture(scope="session")
 def sparkov_dir(data_dir: Path) -> Path:
     """Sparkov's data: transactions (Parquet)."""
-    return data_dir / "sparkov"
+    return _there(data_dir / "sparkov")
 
 
 # What follows imports in its body: most tests need neither, and every worker reads this file.

@@ -4,12 +4,16 @@ The worker quarantines bad events before they reach the lake; what is found here
 (an import, a bug, a disk) and must stop before anything is computed from it.
 """
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
 
 import duckdb
 import pyarrow as pa
 
+from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.schemas import LOG_ORDER, POSITION_COLUMNS
 
 # A profile's valid-from may lie ahead; any other event dated later than this was never admitted.
 MAX_AHEAD_MS = 5 * 60_000
@@ -36,6 +40,11 @@ OWNERS = {
     "decisions": "account_id",
 }
 MAY_BE_AHEAD = frozenset({"profiles"})
+NAMED = 3  # days that a refusal names; whoever mends those finds the others
+
+
+class BadRawDay(ValueError):
+    """A day of raw events fails a blocking check: nothing may be made of it. The message names what and where."""
 
 
 @dataclass(frozen=True)
@@ -63,32 +72,108 @@ class Quality:
 
 def quality_of(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, from_ms: int, to_ms: int) -> Quality:
     """Counts over a table's rows with event time in [from_ms, to_ms). Raises UnknownTable."""
-    events: pa.Table = lake.scan(table, from_ms, to_ms, duplicates=True)
-    connection.register("events", events)
+    return _sum(quality_by_day(connection, lake, table, from_ms, to_ms).values())
+
+
+def quality_by_day(
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    table: str,
+    from_ms: int | None = None,
+    to_ms: int | None = None,
+    as_known_at_ms: int | None = None,
+) -> dict[str, Quality]:
+    """Counts of each event date that has rows, ascending. A repeat counts where its later copy is. Raises UnknownTable."""
+    rows = lake.scan(table, from_ms, to_ms, as_known_at_ms, _columns(lake.schema(table)), duplicates=True)
     ahead = "FALSE" if table in MAY_BE_AHEAD else f"event_time_ms > ingested_at_ms + {MAX_AHEAD_MS}"
+    connection.register("events", rows)
     found = connection.execute(
-        _SQL.format(id=IDS[table], owner=OWNERS[table], ahead=ahead, range=RANGES[table])
-    ).fetchone()
+        _SQL.format(
+            id=IDS[table],
+            owner=OWNERS[table],
+            ahead=ahead,
+            range=RANGES[table],
+            log_order=", ".join(LOG_ORDER),
+            day_ms=DAY_MS,
+        )
+    ).fetchall()
     connection.unregister("events")
-    assert found is not None
-    return Quality(*(int(value or 0) for value in found))
+    return {str(day): Quality(*(int(value) for value in counts)) for day, *counts in found}
 
 
+def refuse_bad_days(
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    tables: Sequence[str],
+    *,
+    as_known_at_ms: int | None = None,
+    arrived_from_ms: int = 0,
+) -> None:
+    """Judge again what is about to be read, for the run that judged it first may have been another, or none.
+
+    Of each table the rows that had arrived before `as_known_at_ms`, on days with an arrival from `arrived_from_ms`.
+    Raises BadRawDay.
+    """
+    bad = [
+        f"{table} of {day} fails {check} ({count} rows)"
+        for table in tables
+        for day, found in quality_by_day(connection, lake, table, as_known_at_ms=as_known_at_ms).items()
+        for check, count in found.problems().items()
+        if count and found.last_arrival_ms >= arrived_from_ms
+    ]
+    if bad:
+        others = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+        raise BadRawDay(
+            f"BadRawDay: {'; '.join(bad[:NAMED])}{others}. Nothing was written. Mend the day in the lake "
+            "(docs/operations.md, 'When a raw day is bad'), materialize it until its checks pass, then this again."
+        )
+
+
+def _columns(schema: pa.Schema) -> list[str]:
+    """What the query reads: a decision's vector is a hundred times the rest of its row."""
+    judged = {*IDS.values(), *OWNERS.values(), *(word for text in RANGES.values() for word in re.findall(r"\w+", text))}
+    wanted = {"event_time_ms", *judged, *(field.name for field in POSITION_COLUMNS)}
+    return [name for name in schema.names if name in wanted]
+
+
+def _sum(days: Iterable[Quality]) -> Quality:
+    """Counts add up; the last arrival is the latest."""
+    nothing = [(0,)] * len(Quality.__dataclass_fields__)
+    *counts, arrivals = list(zip(*map(astuple, days), strict=True)) or nothing
+    return Quality(*[*map(sum, counts), max(arrivals)])
+
+
+# Groups first: few rows are repeats, and numbering all of them to find those would take four times as long.
 _SQL = """
-WITH firsts AS (
-    SELECT * FROM events WHERE NOT is_duplicate
-), identities AS (
-    SELECT count(*) AS n FROM firsts GROUP BY {owner}, {id}
-), positions AS (
-    SELECT count(*) AS n FROM events GROUP BY source_topic, source_partition, source_offset
+WITH dated AS (
+    SELECT *, strftime(make_timestamp(event_time_ms // {day_ms} * {day_ms} * 1000), '%Y-%m-%d') AS event_date FROM events
+), firsts AS (
+    SELECT * FROM dated WHERE NOT is_duplicate
+), shared_ids AS (
+    SELECT {owner}, {id} FROM firsts GROUP BY {owner}, {id} HAVING count(*) > 1
+), shared_positions AS (
+    SELECT source_topic, source_partition, source_offset FROM dated
+    GROUP BY source_topic, source_partition, source_offset HAVING count(*) > 1
+), repeated_ids AS (
+    SELECT event_date, row_number() OVER (PARTITION BY {owner}, {id} ORDER BY {log_order}) AS nth
+    FROM firsts SEMI JOIN shared_ids USING ({owner}, {id})
+), repeated_positions AS (
+    SELECT
+        event_date,
+        row_number() OVER (PARTITION BY source_topic, source_partition, source_offset ORDER BY ingested_at_ms) AS nth
+    FROM dated SEMI JOIN shared_positions USING (source_topic, source_partition, source_offset)
 )
 SELECT
-    (SELECT count(*) FROM firsts) AS n_rows,
-    (SELECT count(*) FROM events WHERE is_duplicate) AS duplicates,
-    (SELECT count(*) FROM firsts WHERE coalesce({id}, '') = '' OR coalesce({owner}, '') = '') AS empty_ids,
-    (SELECT coalesce(sum(n - 1), 0) FROM identities) AS repeated_ids,
-    (SELECT coalesce(sum(n - 1), 0) FROM positions) AS repeated_positions,
-    (SELECT count(*) FROM firsts WHERE {ahead}) AS future_dated,
-    (SELECT count(*) FROM firsts WHERE {range}) AS out_of_range,
-    (SELECT max(ingested_at_ms) FROM events) AS last_arrival_ms
+    event_date,
+    count(*) FILTER (NOT is_duplicate) AS n_rows,
+    count(*) FILTER (is_duplicate) AS duplicates,
+    count(*) FILTER (NOT is_duplicate AND (coalesce({id}, '') = '' OR coalesce({owner}, '') = '')) AS empty_ids,
+    (SELECT count(*) FROM repeated_ids AS r WHERE r.nth > 1 AND r.event_date = d.event_date) AS repeated_ids,
+    (SELECT count(*) FROM repeated_positions AS r WHERE r.nth > 1 AND r.event_date = d.event_date) AS repeated_positions,
+    count(*) FILTER (NOT is_duplicate AND ({ahead})) AS future_dated,
+    count(*) FILTER (NOT is_duplicate AND ({range})) AS out_of_range,
+    max(ingested_at_ms) AS last_arrival_ms
+FROM dated AS d
+GROUP BY event_date
+ORDER BY event_date
 """

@@ -6,10 +6,15 @@ from pathlib import Path
 
 from fraud_assets.models.artifact import Champion, load_champion
 from fraud_assets.models.manifest import MANIFEST_FILE, Definitions, RefusedModel, sha256
+from fraud_assets.training.as_of import manifest_of
 
 # Precision at a random ranking is the prior: a model that does not triple it has learnt next to nothing.
 MIN_LIFT = 3.0
 MAX_FPR = 0.02
+
+
+class FailedGates(ValueError):
+    """A model that scorers may not serve. The message names each failed gate with what it measured."""
 
 
 @dataclass(frozen=True)
@@ -39,3 +44,23 @@ def loads_and_agrees(model_dir: Path, version: str, definitions: Definitions) ->
     except (RefusedModel, FileNotFoundError) as error:
         return Verdict(False, {"version": version, "refused": str(error)})
     return Verdict(True, {"version": version, "golden_vectors": len(model.manifest.golden.scores)})
+
+
+METRIC_GATES = (ranks_better_than_chance, spares_good_customers)
+
+
+def require_gates(model_dir: Path, version: str, definitions: Definitions) -> dict[str, Verdict]:
+    """Every gate's verdict, by the name of its check. Raises FailedGates.
+
+    For promotion, which may be a run of its own: what another run's checks found does not bind it.
+    """
+    metrics = manifest_of(model_dir, version).metrics
+    verdicts = {gate.__name__: gate(metrics) for gate in METRIC_GATES}
+    verdicts["golden_vectors_agree"] = loads_and_agrees(model_dir, version, definitions)
+    failed = [f"{name} {dict(verdict.measured)}" for name, verdict in verdicts.items() if not verdict.passed]
+    if failed:
+        raise FailedGates(
+            f"FailedGates: {version} fails {'; '.join(failed)}. The champion stays who it was. "
+            "Materialize fraud_model again when its training set has changed, or promote another as-of day's model."
+        )
+    return verdicts

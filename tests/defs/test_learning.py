@@ -1,11 +1,12 @@
 """From a simulated history to a champion, a filled online store and a skew report, through Dagster."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import msgspec
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
@@ -21,10 +22,13 @@ from fraud_assets.defs.serving.assets import hourly_online_views, online_store_s
 from fraud_assets.defs.training.assets import champion_model, fraud_model, training_set
 from fraud_assets.defs.training.checks import better_than_chance, golden_vectors_agree, low_false_positives
 from fraud_assets.models.artifact import read_champion
+from fraud_assets.models.manifest import MANIFEST_FILE
 from fraud_assets.settings import Settings
 from fraud_assets.stores.online import OnlineStore
-from fraud_assets.stores.registry import MODEL_NAME
+from fraud_assets.stores.registry import MODEL_NAME, ModelRegistry
 from fraud_assets.training import store
+from fraud_assets.training.as_of import manifest_of, note_model
+from fraud_assets.training.gates import FailedGates
 from fraud_assets.training.tune import SPACE
 from tests.history import END_MS, FIRST_DAY, LABEL_DELAY_DAYS, LAST_DAY, Past, make_past
 
@@ -35,6 +39,7 @@ pytestmark = [
 ]
 
 AS_OF = "2026-10-15"
+GATES = (better_than_chance, golden_vectors_agree, low_false_positives)
 
 
 def in_range(
@@ -77,9 +82,8 @@ def learnt(tmp_path_factory: pytest.TempPathFactory, valkey_server: str) -> Lear
     raw = [raw_asset(name, *what) for name, what in RAW.items()]
     view = view_asset(past.plan, past.plan.registry.view("account_declines"))
     assert in_range([*raw, label_facts, view], resources, instance, FIRST_DAY, LAST_DAY).success
-    gates = [better_than_chance, golden_vectors_agree, low_false_positives]
     result = dg.materialize(
-        [training_set, fraud_model, champion_model, *gates], resources=resources, instance=instance, partition_key=AS_OF
+        [training_set, fraud_model, champion_model, *GATES], resources=resources, instance=instance, partition_key=AS_OF
     )
     assert result.success
     published = dg.materialize([online_store_snapshot], resources=resources, instance=instance, partition_key=LAST_DAY)
@@ -191,22 +195,62 @@ def test_the_scores_to_expect_of_live_traffic_are_kept_beside_the_training_set(l
     assert len(scores) == found["validate_rows"].value
 
 
-def test_a_bad_day_stops_what_would_be_made_of_it(learnt: Learnt, tmp_path: Path) -> None:
-    bad = make_past(tmp_path / "var", rate_per_day=60, facts=False)
-    rows = bad.lake.scan("transactions").slice(0, 50)
-    doubled = rows.set_column(rows.schema.names.index("source_topic"), "source_topic", [["transactions.v1"] * 50])
-    bad.lake.append("transactions", doubled, "doubled")
-    resources = resources_of(learnt.settings.model_copy(update={"lake_uri": str(bad.folder / "lake")}))
-    raw = [raw_asset(name, *what) for name, what in RAW.items()]
+def candidate(learnt: Learnt, as_of: str, **changed: object) -> str:
+    """A registered copy of the champion that differs in its manifest, as the model of another as-of day."""
+    folder, version = learnt.settings.model_dir, f"fraud-{as_of}"
+    champion = read_champion(folder)
+    assert champion is not None
+    shutil.copytree(folder / champion.version, folder / version)
+    manifest = msgspec.structs.replace(manifest_of(folder, version), model_version=version, **changed)
+    (folder / version / MANIFEST_FILE).write_bytes(msgspec.json.encode(manifest))
+    note_model(folder, as_of, version)
+    registry = ModelRegistry(learnt.settings.mlflow_tracking_uri)
+    registry.register(champions_run(MlflowClient(learnt.settings.mlflow_tracking_uri)).info.run_id, version, {})
+    return version
 
-    result = dg.materialize(
-        [*raw, label_facts],
-        resources=resources,
-        instance=learnt.instance,
-        partition_key=FIRST_DAY,
-        raise_on_error=False,
-    )
 
-    assert not result.success
-    assert result.asset_materializations_for_node("label_facts") == []
-    assert bad.lake.days("label_facts") == []
+def failing(learnt: Learnt) -> dict[str, dict[str, object]]:
+    """What to change in the champion's manifest for a gate to fail, by the gate's name."""
+    champion = read_champion(learnt.settings.model_dir)
+    assert champion is not None
+    manifest = manifest_of(learnt.settings.model_dir, champion.version)
+    other = [1.0 - score for score in manifest.golden.scores]
+    return {
+        "ranks_better_than_chance": {"metrics": {**manifest.metrics, "average_precision": manifest.metrics["prior"]}},
+        "spares_good_customers": {"metrics": {**manifest.metrics, "fpr": 0.021}},
+        "golden_vectors_agree": {"golden": msgspec.structs.replace(manifest.golden, scores=other)},
+    }
+
+
+def promoted(learnt: Learnt, as_of: str) -> dg.ExecuteInProcessResult:
+    """Promotion in a run of its own, as `--select champion_model` makes it."""
+    return dg.materialize([champion_model], resources=learnt.resources, instance=learnt.instance, partition_key=as_of)
+
+
+@pytest.mark.parametrize(
+    ("gate", "as_of"),
+    [
+        ("ranks_better_than_chance", "2026-10-16"),
+        ("spares_good_customers", "2026-10-17"),
+        ("golden_vectors_agree", "2026-10-18"),
+    ],
+)
+def test_a_candidate_that_fails_a_gate_is_not_promoted_by_a_run_of_its_own(
+    learnt: Learnt, gate: str, as_of: str
+) -> None:
+    version = candidate(learnt, as_of, **failing(learnt)[gate])
+    registry = ModelRegistry(learnt.settings.mlflow_tracking_uri)
+    before = read_champion(learnt.settings.model_dir), registry.champion()
+
+    with pytest.raises(FailedGates, match=f"{version} fails {gate} "):
+        promoted(learnt, as_of)
+
+    assert (read_champion(learnt.settings.model_dir), registry.champion()) == before
+
+
+def test_a_candidate_that_passes_is_promoted_by_a_run_of_its_own(learnt: Learnt) -> None:
+    result = promoted(learnt, AS_OF)
+
+    judged = metadata_of(result, "champion_model")["gates"].value
+    assert result.success
+    assert set(judged) == set(failing(learnt)) == {check.name for gate in GATES for check in gate.check_specs}

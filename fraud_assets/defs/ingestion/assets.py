@@ -21,6 +21,8 @@ RAW = {
     "labels": (topics.LABELS, "What banks, reviewers and operators said about transactions."),
     "decisions": (topics.DECISIONS, "Every decision with all that is needed to recompute it."),
 }
+# What features are made of; label facts are made of labels. Who reads them judges them again.
+EVENTS = ("transactions", "activity", "profiles", "labels")
 CHECKS = {
     "no_empty_ids": "Every event names itself and the entity it is keyed by.",
     "no_duplicates": "An identity and a log position occur once, but for copies that the dedupe stage marked.",

@@ -1,18 +1,21 @@
 """What the live path reads: entity state in the online store; and the live processes themselves."""
 
 import time
+from contextlib import closing
 
 import dagster as dg
+from dagster_duckdb import DuckDBResource
 
 from fraud_assets.contracts.topics import entity_topic
-from fraud_assets.defs.ingestion.assets import topic_key
+from fraud_assets.defs.ingestion.assets import EVENTS, topic_key
 from fraud_assets.defs.metadata import bars
 from fraud_assets.defs.partitions import daily, end_ms, fresh_within, one_run
 from fraud_assets.defs.resources import LakeResource, OnlineStoreResource
 from fraud_assets.defs.results import Result
 from fraud_assets.features.catalogue.ticketing import registry
+from fraud_assets.monitoring.quality import refuse_bad_days
 from fraud_assets.settings import Settings
-from fraud_assets.stores.publish import catch_up, snapshot
+from fraud_assets.stores.publish import OVERLAP_MS, catch_up, snapshot
 from fraud_assets.stores.snapshot import GroupReport
 
 GROUP = "serving"
@@ -46,20 +49,20 @@ def _report(groups: dict[str, GroupReport]) -> dict[str, dg.MetadataValue | int]
 def online_store_snapshot(
     context: dg.AssetExecutionContext,
     lake: LakeResource,
+    duckdb: DuckDBResource,
     online_store: OnlineStoreResource,
     settings: dg.ResourceParam[Settings],
 ) -> Result:
     """All entity state as of the day's end (of a range, its last; of today, now), published under a new epoch.
 
     The worker resumes at the offsets that the epoch names and filters by position, so the result
-    equals what a flushed or foreign store had lost.
+    equals what a flushed or foreign store had lost. Not published while a raw day of it fails its checks.
     """
-    now_ms = time.time_ns() // 1_000_000
-    store = online_store.connect()
-    made = snapshot(
-        lake.lake, lake.plan, store, settings.kafka_bootstrap_servers, end_ms(max(context.partition_keys)), now_ms
-    )
-    store.close()
+    now_ms, until_ms = time.time_ns() // 1_000_000, end_ms(max(context.partition_keys))
+    with duckdb.get_connection() as connection:
+        refuse_bad_days(connection, lake.lake, EVENTS, as_known_at_ms=until_ms)
+    with closing(online_store.connect()) as store:
+        made = snapshot(lake.lake, lake.plan, store, settings.kafka_bootstrap_servers, until_ms, now_ms)
     return dg.MaterializeResult(
         metadata={
             "epoch": made.marker.epoch,
@@ -78,14 +81,17 @@ def online_store_snapshot(
     freshness_policy=fresh_within(3),
     pool="online_store",
 )
-def hourly_online_views(lake: LakeResource, online_store: OnlineStoreResource) -> Result:
+def hourly_online_views(lake: LakeResource, duckdb: DuckDBResource, online_store: OnlineStoreResource) -> Result:
     """The worker's own views from the raw Parquet, folded into the published states that lack them.
 
-    Where the worker has kept up, nothing changes; `rows_applied` above zero says that it has not.
+    Where the worker has kept up, nothing changes; `rows_applied` above zero says that it has not. Days that
+    got events since the states were published must pass their checks.
     """
-    store = online_store.connect()
-    groups = catch_up(lake.lake, lake.plan, store)
-    store.close()
+    with closing(online_store.connect()) as store:
+        since_ms = store.current_epoch().published_at_ms - OVERLAP_MS
+        with duckdb.get_connection() as connection:
+            refuse_bad_days(connection, lake.lake, EVENTS, arrived_from_ms=since_ms)
+        groups = catch_up(lake.lake, lake.plan, store)
     return dg.MaterializeResult(metadata=_report(groups))
 
 

@@ -1,18 +1,23 @@
 """From labelled history to the champion: training set, model, promotion."""
 
 import dagster as dg
+from dagster_duckdb import DuckDBResource
 
+from fraud_assets.defs.ingestion.assets import EVENTS
 from fraud_assets.defs.metadata import bars
 from fraud_assets.defs.partitions import before_as_of, daily, fresh_within, start_ms
 from fraud_assets.defs.resources import LakeResource, end_mlflow_on_run_finished
 from fraud_assets.defs.results import Result
 from fraud_assets.models.artifact import publish_champion
+from fraud_assets.models.manifest import Definitions
+from fraud_assets.monitoring.quality import refuse_bad_days
 from fraud_assets.settings import Settings
 from fraud_assets.stores.registry import ModelRegistry
 from fraud_assets.training import store
 from fraud_assets.training.as_of import latest_model
 from fraud_assets.training.dataset import training_set as training_set_as_of
 from fraud_assets.training.dataset import window_as_of
+from fraud_assets.training.gates import require_gates
 
 GROUP = "training"
 OWNER = "team:fraud-ml"
@@ -29,9 +34,19 @@ RAW = ("transactions", "activity", "profiles", "label_facts")
     partitions_def=daily,
     freshness_policy=fresh_within(8 * 24),
 )
-def training_set(context: dg.AssetExecutionContext, lake: LakeResource, settings: dg.ResourceParam[Settings]) -> Result:
-    """Vectors and verdicts of the window's transactions, as known when the as-of day began."""
+def training_set(
+    context: dg.AssetExecutionContext,
+    lake: LakeResource,
+    duckdb: DuckDBResource,
+    settings: dg.ResourceParam[Settings],
+) -> Result:
+    """Vectors and verdicts of the window's transactions, as known when the as-of day began.
+
+    Not made while a raw day that was known then fails its checks, whichever run has judged it.
+    """
     day = context.partition_key
+    with duckdb.get_connection() as connection:
+        refuse_bad_days(connection, lake.lake, (*EVENTS, "decisions"), as_known_at_ms=start_ms(day))
     window = window_as_of(start_ms(day), settings.training_window_days, settings.label_delay_days)
     found = training_set_as_of(lake.lake, lake.service, window)
     path = store.save(lake.training_uri, day, found)
@@ -96,15 +111,17 @@ def fraud_model(context: dg.AssetExecutionContext) -> Result:
 )
 def champion_model(
     context: dg.AssetExecutionContext,
+    lake: LakeResource,
     settings: dg.ResourceParam[Settings],
     model_registry: dg.ResourceParam[ModelRegistry],
 ) -> Result:
     """The model that scorers serve: alias `champion` in MLflow, and the pointer in the model folder.
 
-    Runs after the blocking checks of `fraud_model`. The pointer moves last: a scorer that follows
-    it finds a version that the registry knows.
+    The candidate passes the gates here too: the run whose checks it failed may have been another. The
+    pointer moves last: a scorer that follows it finds a version that the registry knows.
     """
     version = latest_model(settings.model_dir, context.partition_key)
+    gates = require_gates(settings.model_dir, version, Definitions.of(lake.plan.registry, lake.service.service))
     registered = model_registry.set_champion(version)
     champion = publish_champion(settings.model_dir, version)
     return dg.MaterializeResult(
@@ -112,5 +129,6 @@ def champion_model(
             "model_version": version,
             "mlflow_version": registered.number,
             "manifest_sha256": champion.manifest_sha256,
+            "gates": dg.MetadataValue.json({name: dict(verdict.measured) for name, verdict in gates.items()}),
         }
     )

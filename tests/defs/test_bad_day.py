@@ -1,0 +1,152 @@
+"""A raw day that fails its checks stops what would be made of it: in the run that judged it, and in any other."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from fraud_assets.defs.ingestion.assets import RAW, raw_asset
+from fraud_assets.defs.labels.assets import label_facts
+from fraud_assets.defs.resources import resources_of
+from fraud_assets.defs.serving.assets import hourly_online_views, online_store_snapshot
+from fraud_assets.defs.training.assets import training_set
+from fraud_assets.monitoring.quality import BadRawDay
+from fraud_assets.settings import Settings
+from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.online import OnlineStore
+from fraud_assets.stores.online_port import EpochMarker
+from fraud_assets.stores.state_files import StateFiles
+from fraud_assets.training import store
+from tests.history import FIRST_DAY, LABEL_DELAY_DAYS, LAST_DAY, Past, make_past
+
+pytestmark = pytest.mark.timeout(600)  # kernels may have to be compiled first
+
+AS_OF = "2026-10-15"
+REFUSED = rf"transactions of {FIRST_DAY} fails no_duplicates \(\d+ rows\).*When a raw day is bad"
+
+
+@pytest.fixture
+def past(tmp_path: Path) -> Past:
+    """A lake of this test's own, to be spoilt."""
+    return make_past(tmp_path / "var", rate_per_day=60)
+
+
+@pytest.fixture
+def resources(past: Past, valkey_server: str) -> dict[str, Any]:
+    return resources_of(
+        Settings(
+            var_dir=past.folder,
+            redis_url=valkey_server,
+            label_delay_days=LABEL_DELAY_DAYS,
+            kafka_bootstrap_servers="127.0.0.1:1",
+        )
+    )
+
+
+def with_column(rows: pa.Table, name: str, values: object) -> pa.Table:
+    return rows.set_column(rows.schema.names.index(name), rows.schema.field(name), pa.array(values))
+
+
+def double(lake: Lake) -> None:
+    """Fifty payments of the first day a second time, at positions of another topic and not marked as copies."""
+    rows = lake.scan("transactions").slice(0, 50)
+    lake.append("transactions", with_column(rows, "source_topic", ["transactions.v1"] * 50), "doubled")
+
+
+def mend(lake: Lake) -> None:
+    """What the page says: the day again, without the rows that are wrong."""
+    day = FIRST_DAY
+    from_ms = int(np.datetime64(day, "ms").astype(np.int64))
+    rows = lake.scan("transactions", from_ms, from_ms + 86_400_000, duplicates=True)
+    right = pa.array([topic != "transactions.v1" for topic in rows["source_topic"].to_pylist()])
+    lake.write_partition("transactions", day, rows.filter(right))
+
+
+def materialize(asset: dg.AssetsDefinition, resources: Mapping[str, Any], day: str | None) -> bool:
+    """A run of this asset alone, in an instance that knows of no check."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        return dg.materialize([asset], resources=resources, instance=instance, partition_key=day).success
+
+
+def published(past: Past, url: str) -> EpochMarker:
+    joined = OnlineStore.connect(url, past.plan.registry)
+    marker = joined.current_epoch()
+    joined.close()
+    return marker
+
+
+def test_in_the_run_that_judges_it_nothing_is_made_of_it(tmp_path: Path) -> None:
+    bad = make_past(tmp_path / "var", rate_per_day=60, facts=False)
+    double(bad.lake)
+    raw = [raw_asset(name, *what) for name, what in RAW.items()]
+    resources = resources_of(Settings(var_dir=bad.folder, label_delay_days=LABEL_DELAY_DAYS))
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize(
+            [*raw, label_facts], resources=resources, instance=instance, partition_key=FIRST_DAY, raise_on_error=False
+        )
+
+    assert not result.success
+    assert result.asset_materializations_for_node("label_facts") == []
+    assert bad.lake.days("label_facts") == []
+
+
+def test_no_training_set_is_made_of_it_by_another_run_until_it_is_mended(past: Past, resources: dict[str, Any]) -> None:
+    root = resources["lake"].training_uri
+    double(past.lake)
+
+    with pytest.raises(BadRawDay, match=REFUSED):
+        materialize(training_set, resources, AS_OF)
+    assert store.days(root) == []
+
+    mend(past.lake)
+    assert materialize(training_set, resources, AS_OF)
+    assert store.days(root) == [AS_OF]
+
+
+def test_a_training_set_is_made_again_whatever_arrived_after_its_day(past: Past, resources: dict[str, Any]) -> None:
+    rows = past.lake.scan("transactions").slice(0, 1)
+    late = with_column(rows, "ingested_at_ms", [int(np.datetime64(AS_OF, "ms").astype(np.int64))])
+    past.lake.append("transactions", with_column(late, "source_topic", ["transactions.v1"]), "late")
+
+    assert materialize(training_set, resources, AS_OF)
+    with pytest.raises(BadRawDay, match=REFUSED):
+        materialize(training_set, resources, "2026-10-16")
+
+
+def test_no_states_of_it_are_published_by_another_run(
+    past: Past, resources: dict[str, Any], valkey_server: str
+) -> None:
+    assert materialize(online_store_snapshot, resources, LAST_DAY)
+    before = published(past, valkey_server), StateFiles(past.lake.uri).markers()
+    double(past.lake)
+
+    with pytest.raises(BadRawDay, match=REFUSED):
+        materialize(online_store_snapshot, resources, LAST_DAY)
+
+    assert (published(past, valkey_server), StateFiles(past.lake.uri).markers()) == before
+
+
+def test_no_bad_arrival_is_folded_into_published_states_and_days_without_arrivals_are_not_its_business(
+    past: Past, resources: dict[str, Any], valkey_server: str
+) -> None:
+    assert materialize(online_store_snapshot, resources, LAST_DAY)
+    marker = published(past, valkey_server)
+    double(past.lake)
+    assert materialize(hourly_online_views, resources, None)
+    rows = past.lake.scan("transactions").slice(100, 1)
+    bad = with_column(with_column(rows, "source_topic", ["transactions.v1"]), "ticket_count", [0])
+    key = rows["account_id"].to_pylist()
+    joined = OnlineStore.connect(valkey_server, past.plan.registry)
+    states = joined.read_many("account", key)
+
+    past.lake.append("transactions", with_column(bad, "ingested_at_ms", [marker.published_at_ms]), "bad")
+    with pytest.raises(BadRawDay, match="values_in_range"):
+        materialize(hourly_online_views, resources, None)
+
+    assert joined.read_many("account", key) == states
+    joined.close()

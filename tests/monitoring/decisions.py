@@ -2,14 +2,39 @@
 
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
+import pyarrow as pa
 
 from fraud_assets.contracts.events import Decision, StateRead, Transaction
 from fraud_assets.engine.prepare import entity_key
 from fraud_assets.engine.request import RequestReader
 from fraud_assets.engine.state import StateEngine
+from fraud_assets.stores.online_memory import MemoryStore
 from fraud_assets.stores.online_port import OnlineStates
+from fraud_assets.stores.schemas import to_events
+from fraud_assets.stores.snapshot import events_until, publish_snapshot
 from tests.history import Past
+
+
+def decided_at(past: Past, cut_ms: int, to_ms: int, count: int) -> tuple[pa.Table, list[Decision]]:
+    """The first transactions of [cut, to), and decisions on them from a snapshot as of the cut, made at the cut itself:
+    the states have seen none of them, and hold all there was.
+    """
+    store = MemoryStore(past.plan.registry)
+    events = events_until(past.lake, past.plan, cut_ms)
+    publish_snapshot(store, past.plan, events, epoch="e1", log="test", resume={}, now_ms=cut_ms)
+    rows = past.lake.scan("transactions", cut_ms, to_ms).slice(0, count)
+    scored = to_events(Transaction, rows.select(Transaction.__struct_fields__))
+    return rows, decide(past, store, scored, [cut_ms] * count)
+
+
+def other_value(past: Past, decision: Decision, feature: str) -> Decision:
+    """The same decision, served the next float32 of one feature."""
+    features = list(decision.features)
+    place = past.service.names.index(feature)
+    features[place] = float(np.nextafter(np.float32(features[place] or 0), np.float32(np.inf)))
+    return msgspec.structs.replace(decision, features=features)
 
 
 def decide(past: Past, store: OnlineStates, events: Sequence[Transaction], decided_ms: Sequence[int]) -> list[Decision]:

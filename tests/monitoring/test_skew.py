@@ -5,19 +5,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 import pytest
 
-from fraud_assets.contracts.events import Decision, Transaction
+from fraud_assets.contracts.events import Decision
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.monitoring.skew import SkewReport, skew_report
 from fraud_assets.stores.lake import Lake
-from fraud_assets.stores.online_memory import MemoryStore
-from fraud_assets.stores.schemas import LogPosition, from_events, to_events
-from fraud_assets.stores.snapshot import events_until, publish_snapshot
+from fraud_assets.stores.schemas import LogPosition, from_events
 from tests.history import END_MS, START_MS, Past
-from tests.monitoring.decisions import decide
+from tests.monitoring.decisions import decided_at, other_value
 
 CUT_MS = END_MS - DAY_MS // 2
 N = 60
@@ -27,17 +24,9 @@ Report = Callable[[Sequence[Decision]], SkewReport]
 
 
 @pytest.fixture(scope="module")
-def world(past: Past, tmp_path_factory: pytest.TempPathFactory) -> World:
-    """A lake, and decisions on the transactions that follow a snapshot, none of which it has seen."""
-    store = MemoryStore(past.plan.registry)
-    publish_snapshot(
-        store, past.plan, events_until(past.lake, past.plan, CUT_MS), epoch="e1", log="test", resume={}, now_ms=CUT_MS
-    )
-    rows = past.lake.scan("transactions", CUT_MS, END_MS).slice(0, N)
-    events = to_events(Transaction, rows.select(Transaction.__struct_fields__))
-    # Decided at the cut itself, so that the states held all there was.
-    decisions = decide(past, store, events, [CUT_MS] * N)
-    return rows, decisions
+def world(past: Past) -> World:
+    """Decisions on the transactions that follow a snapshot, none of which it has seen."""
+    return decided_at(past, CUT_MS, END_MS, N)
 
 
 @pytest.fixture
@@ -63,10 +52,7 @@ def test_honest_decisions_recompute_bit_for_bit(world: World, report: Report) ->
 
 def test_one_changed_value_is_one_mismatch_and_names_its_feature(past: Past, world: World, report: Report) -> None:
     decisions = list(world[1])
-    place = past.service.names.index("account_txn_count_30d")
-    features = list(decisions[7].features)
-    features[place] = float(np.nextafter(np.float32(features[place] or 0), np.float32(np.inf)))
-    decisions[7] = msgspec.structs.replace(decisions[7], features=features)
+    decisions[7] = other_value(past, decisions[7], "account_txn_count_30d")
 
     found = report(decisions)
 

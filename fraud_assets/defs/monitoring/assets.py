@@ -1,5 +1,7 @@
 """The platform's proof about itself: what was served, recomputed from the log."""
 
+from typing import Any
+
 import dagster as dg
 
 from fraud_assets.defs.partitions import daily, end_ms, fresh_within, start_ms
@@ -17,9 +19,9 @@ CHECKS = {
 
 
 def _judged(found: SkewReport) -> list[dg.AssetCheckResult]:
-    """A mismatch is an error of ours; lateness and gaps may be the weather, and warn."""
-    counts = {
-        "no_mismatches": {"mismatches": found.mismatches, "checked": found.checked},
+    """A mismatch is an error of ours, and says where; lateness and gaps may be the weather, and warn."""
+    measured: dict[str, dict[str, Any]] = {
+        "no_mismatches": {"mismatches": found.mismatches, "checked": found.checked, **_named(found)},
         "no_stale_reads": {"stale_reads": found.stale_reads, "checked": found.checked},
         "no_missing_decisions": {"missing": found.missing, "extra": found.extra},
     }
@@ -35,8 +37,15 @@ def _judged(found: SkewReport) -> list[dg.AssetCheckResult]:
             severity=dg.AssetCheckSeverity.ERROR if name == "no_mismatches" else dg.AssetCheckSeverity.WARN,
             metadata=metadata,
         )
-        for name, metadata in counts.items()
+        for name, metadata in measured.items()
     ]
+
+
+def _named(found: SkewReport) -> dict[str, dg.JsonMetadataValue]:
+    return {
+        "mismatched_features": dg.MetadataValue.json(found.by_feature),
+        "mismatched_decisions": dg.MetadataValue.json(found.examples),
+    }
 
 
 @dg.asset(
@@ -54,10 +63,6 @@ def skew_report(context: dg.AssetExecutionContext, lake: LakeResource) -> Result
     found = skew_between(lake.lake, lake.service, start_ms(day), end_ms(day))
     counts = {name: value for name, value in vars(found).items() if isinstance(value, int)}
     return dg.MaterializeResult(
-        metadata={
-            **counts,
-            "mismatched_features": dg.MetadataValue.json(found.by_feature),
-            "mismatched_decisions": dg.MetadataValue.json(found.examples),
-        },
+        metadata={**counts, **_named(found)},
         check_results=_judged(found),
     )

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from fraud_assets.contracts.topics import DAY_MS
@@ -17,6 +19,7 @@ from fraud_assets.stores.schemas import LOG_ORDER, POSITION_COLUMNS
 
 # A profile's valid-from may lie ahead; any other event dated later than this was never admitted.
 MAX_AHEAD_MS = 5 * 60_000
+HOUR_MS = 60 * 60_000
 # Where the contract's bounds are: what is outside was written by somebody else than our codec.
 RANGES = {
     "transactions": "amount_minor NOT BETWEEN 0 AND 1000000000000 OR ticket_count NOT BETWEEN 1 AND 1000000",
@@ -99,6 +102,12 @@ def quality_by_day(
     ).fetchall()
     connection.unregister("events")
     return {str(day): Quality(*(int(value) for value in counts)) for day, *counts in found}
+
+
+def rows_by_hour(lake: Lake, table: str, from_ms: int, to_ms: int) -> npt.NDArray[np.int64]:
+    """(24,) rows by the hour of their event time, UTC: a source that fell silent shows at once."""
+    time_ms = lake.scan(table, from_ms, to_ms, columns=["event_time_ms"])["event_time_ms"].to_numpy()
+    return np.bincount(time_ms // HOUR_MS % 24, minlength=24)
 
 
 def refuse_bad_days(

@@ -6,7 +6,7 @@ the same digest.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -79,6 +79,14 @@ class TrainingSet:
         found.update(np.ascontiguousarray(self.features).tobytes())
         return found.hexdigest()
 
+    def fraud_share_by_day(self) -> Floats:
+        """(n_days,) share of fraud among the rows of each day of the window; NaN for a day without rows."""
+        day = (self.rows["event_time_ms"].to_numpy() - self.window.from_ms) // DAY_MS
+        count = (self.window.to_ms - self.window.from_ms) // DAY_MS
+        rows, frauds = np.bincount(day, minlength=count), np.bincount(day, self.is_fraud, minlength=count)
+        shares: Floats = np.divide(frauds, rows, out=np.full(count, np.nan), where=rows > 0).astype(np.float32)
+        return shares
+
     def table(self) -> pa.Table:
         """One Arrow table: row columns and the label, prefixed `row_` (a feature may be called amount_minor
         too), then the features.
@@ -89,6 +97,17 @@ class TrainingSet:
             whole = whole.append_column(name, column)
         window = {name: str(value) for name, value in vars(self.window).items()}
         return whole.replace_schema_metadata({"digest": self.digest, "served": str(self.served), **window})
+
+
+def table_schema(names: Sequence[str], scored: pa.Schema) -> pa.Schema:
+    """Of `TrainingSet.table`, before there is one. scored: of the raw table that its rows are of."""
+    rows = [*(scored.field(name) for name in ROW_COLUMNS), pa.field("is_fraud", pa.bool_())]
+    return pa.schema([*(field.with_name(f"{ROW_PREFIX}{field.name}") for field in rows), *vector_schema(names)])
+
+
+def vector_schema(names: Sequence[str]) -> pa.Schema:
+    """A column for each feature, in the order that models take them."""
+    return pa.schema([pa.field(name, pa.float32()) for name in names])
 
 
 def training_set(

@@ -32,6 +32,12 @@ def load(root: str, as_of: str) -> TrainingSet:
     return TrainingSet(window, names, rows, features, is_fraud, int(kept[b"served"]))
 
 
+def schema(root: str, as_of: str) -> pa.Schema:
+    """Columns of the set that `save` wrote, as its file has them."""
+    files = open_files(root)
+    return pq.read_schema(f"{files.root}/{SETS}/as_of={as_of}/{FILE}", filesystem=files.filesystem)
+
+
 def days(root: str, table: str = SETS) -> list[str]:
     """As-of days that have a training set, ascending."""
     files = open_files(root)

@@ -45,6 +45,8 @@ def test_every_asset_says_what_it_is_and_who_owns_it(definitions: dg.Definitions
         assert spec.description, f"{spec.key} has no description"
         assert spec.owners, f"{spec.key} has no owner"
         assert spec.kinds, f"{spec.key} has no kind"
+        if spec.group_name != "live":  # what is materialized here; tests/defs/test_learning.py looks at what that shows
+            assert spec.metadata["dagster/column_schema"].columns, f"{spec.key} has no columns"
 
 
 def test_every_materialized_asset_has_a_freshness_policy(definitions: dg.Definitions) -> None:

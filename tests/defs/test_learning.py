@@ -7,11 +7,13 @@ from typing import Any
 
 import dagster as dg
 import msgspec
+import pyarrow.parquet as pq
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from fraud_assets.contracts.topics import DAY_MS
+from fraud_assets.definitions import defs
 from fraud_assets.defs.features.assets import view_asset
 from fraud_assets.defs.ingestion.assets import RAW, raw_asset
 from fraud_assets.defs.labels.assets import label_facts
@@ -184,7 +186,58 @@ def test_a_drift_report_of_a_day_without_transactions_passes_and_judged_nothing(
     assert check.passed
     assert (found["rows"].value, found["judged"].value, found["reference_as_of"].value) == (0, False, AS_OF)
     assert "page" not in found
-    assert not (learnt.settings.var_dir / "reports").exists()
+    assert not (learnt.settings.var_dir / "reports" / "drift" / f"{AS_OF}.html").exists()
+
+
+@pytest.fixture(scope="module")
+def shown(learnt: Learnt) -> dict[str, Mapping[str, Any]]:
+    """Metadata of the newest materialization of every asset, after those that nothing above has made were made too."""
+    root = learnt.resources["lake"].training_uri
+    store.save(root, LAST_DAY, store.load(root, AS_OF))  # for the drift report of a day that has transactions
+    views = [view_asset(learnt.past.plan, view) for view in learnt.past.plan.registry.views.values()]
+    for assets, day in ((views, LAST_DAY), ([skew_report, drift_report], LAST_DAY), ([hourly_online_views], None)):
+        assert dg.materialize(assets, resources=learnt.resources, instance=learnt.instance, partition_key=day).success
+    found = {}
+    for key in defs().resolve_asset_graph().materializable_asset_keys:
+        event = learnt.instance.get_latest_materialization_event(key)
+        assert event is not None, f"{key} was never materialized"
+        assert event.asset_materialization is not None
+        found[key.to_user_string()] = event.asset_materialization.metadata
+    return found
+
+
+def columns_of(metadata: Mapping[str, Any]) -> list[str]:
+    return [column.name for column in metadata["dagster/column_schema"].schema.columns]
+
+
+def test_every_asset_says_what_its_columns_are_and_shows_a_plot_where_it_is_materialized(
+    shown: dict[str, Mapping[str, Any]],
+) -> None:
+    for name, metadata in shown.items():
+        assert "dagster/column_schema" in metadata, f"{name} was materialized without a column schema"
+        assert columns_of(metadata), f"{name} has no columns"
+        plots = [value for value in metadata.values() if isinstance(value, dg.MarkdownMetadataValue)]
+        assert any(value.md_str and "data:image/png;base64," in value.md_str for value in plots), f"{name} has no plot"
+
+
+def test_columns_are_those_of_the_rows(learnt: Learnt, shown: dict[str, Mapping[str, Any]]) -> None:
+    trained = store.load(learnt.resources["lake"].training_uri, AS_OF)
+    view = learnt.past.folder / "features" / "account_declines" / f"event_date={LAST_DAY}" / "data.parquet"
+
+    assert columns_of(shown["transactions"]) == learnt.past.lake.schema("transactions").names
+    assert columns_of(shown["account_declines"]) == pq.read_schema(view).names
+    assert columns_of(shown["training_set"]) == trained.table().column_names
+    assert columns_of(shown["fraud_model"]) == columns_of(shown["champion_model"]) == list(trained.names)
+    assert set(columns_of(shown["drift_report"])) == set(shown["drift_report"]["moved"].records[0].data)
+    assert set(columns_of(shown["skew_report"])) >= {"checked", "mismatches", "by_feature"}
+
+
+def test_a_set_that_was_made_has_the_columns_its_definition_foretold(shown: dict[str, Mapping[str, Any]]) -> None:
+    for spec in defs().resolve_all_asset_specs():
+        name = spec.key.to_user_string()
+        if name in shown:
+            foretold = spec.metadata["dagster/column_schema"]
+            assert shown[name]["dagster/column_schema"].schema == foretold, name
 
 
 def test_the_scores_to_expect_of_live_traffic_are_kept_beside_the_training_set(learnt: Learnt) -> None:

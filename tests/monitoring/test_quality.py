@@ -13,7 +13,14 @@ from fraud_assets.contracts.events import Decision
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.defs.ingestion.assets import CHECKS, RAW, raw_asset
 from fraud_assets.defs.resources import resources_of
-from fraud_assets.monitoring.quality import MAX_AHEAD_MS, BadRawDay, quality_by_day, quality_of, refuse_bad_days
+from fraud_assets.monitoring.quality import (
+    MAX_AHEAD_MS,
+    BadRawDay,
+    quality_by_day,
+    quality_of,
+    refuse_bad_days,
+    rows_by_hour,
+)
 from fraud_assets.settings import Settings
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.schemas import LogPosition, from_events
@@ -161,6 +168,17 @@ def test_a_repeat_counts_on_the_day_of_its_later_copy_and_the_days_add_up(lake: 
     }
     assert (whole.rows, whole.repeated_ids) == (N + 1, 1)
     assert whole.last_arrival_ms == at["ingested_at_ms"]
+
+
+def test_rows_are_counted_by_the_hour_of_their_event_time_without_marked_copies(lake: Lake, rows: Rows) -> None:
+    events = rows("transactions").slice(0, 3)
+    for place, minute in enumerate((0, 59, 23 * 60)):
+        events = changed(events, place, event_time_ms=START_MS + minute * 60_000, is_duplicate=place == 1)
+    lake.append("transactions", events, "rows")
+
+    found = rows_by_hour(lake, "transactions", START_MS, END_MS)
+
+    assert found.tolist() == [1, *[0] * 22, 1]
 
 
 def test_no_rows_are_no_problem(lake: Lake) -> None:

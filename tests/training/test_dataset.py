@@ -14,7 +14,7 @@ from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.labels.imported import write_imported_facts
 from fraud_assets.stores.lake import Lake
 from fraud_assets.training import store
-from fraud_assets.training.dataset import NoLabels, TrainingSet, training_set, window_as_of
+from fraud_assets.training.dataset import NoLabels, TrainingSet, Window, table_schema, training_set, window_as_of
 from fraud_assets.training.verdicts import verdicts
 from tests.history import DAYS, LABEL_DELAY_DAYS, START_MS, Past, make_past
 
@@ -69,6 +69,20 @@ def test_rebuilt_as_known_then_after_later_data_has_the_same_digest(
 
     assert again.digest == built.digest
     assert as_known_later.digest != built.digest
+
+
+def test_fraud_by_day_is_counted_over_the_whole_window_and_is_unknown_on_a_day_without_rows() -> None:
+    rows = pa.table({"event_time_ms": [START_MS, START_MS + DAY_MS - 1, START_MS + 2 * DAY_MS]})
+    window = Window(START_MS + 9 * DAY_MS, START_MS, START_MS + 3 * DAY_MS)
+    found = TrainingSet(window, (), rows, np.empty((3, 0), np.float32), np.array([True, False, False]), 0)
+
+    np.testing.assert_array_equal(found.fraud_share_by_day(), np.array([0.5, np.nan, 0.0], np.float32))
+
+
+def test_the_columns_of_a_set_are_known_before_it_is_made(past: Past, built: TrainingSet) -> None:
+    foretold = table_schema(past.service.names, past.lake.schema("transactions"))
+
+    assert foretold.equals(built.table().schema)
 
 
 def test_a_set_survives_its_file(built: TrainingSet, tmp_path: Path) -> None:

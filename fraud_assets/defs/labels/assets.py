@@ -3,7 +3,7 @@
 import dagster as dg
 
 from fraud_assets.contracts.events import LabelFact
-from fraud_assets.defs.metadata import column_schema
+from fraud_assets.defs.metadata import bars, column_schema
 from fraud_assets.defs.partitions import daily, days_of, end_ms, fresh_within, one_run, start_ms
 from fraud_assets.defs.resources import LakeResource
 from fraud_assets.defs.results import Result
@@ -33,11 +33,16 @@ def label_facts(context: dg.AssetExecutionContext, lake: LakeResource, settings:
     """
     days = days_of(context)
     found = write_imported_facts(lake.lake, start_ms(days[0]), end_ms(days[-1]), settings.label_delay_days)
+    counts = {
+        "fraud": found.fraud,
+        "legitimate": found.facts - found.fraud - found.retractions,
+        "retractions": found.retractions,
+    }
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": found.facts,
-            "fraud": found.fraud,
-            "legitimate": found.facts - found.fraud - found.retractions,
-            "retractions": found.retractions,
+            **counts,
+            "dagster/column_schema": column_schema(lake.lake.schema("label_facts")),
+            "facts": bars(counts, "facts"),
         }
     )

@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 
+from fraud_assets.defs.metadata import bars, record_schema
 from fraud_assets.defs.partitions import daily, end_ms, fresh_within, start_ms
 from fraud_assets.defs.resources import LakeResource
 from fraud_assets.defs.results import Result
@@ -16,6 +17,10 @@ CHECKS = {
     "no_stale_reads": "Every state held what had arrived one second before its decision.",
     "no_missing_decisions": "Every live transaction has its decision, and every decision its transaction.",
 }
+
+
+# A day's report is one row.
+COLUMNS = record_schema(SkewReport)
 
 
 def _judged(found: SkewReport) -> list[dg.AssetCheckResult]:
@@ -55,6 +60,7 @@ def _named(found: SkewReport) -> dict[str, dg.JsonMetadataValue]:
     deps=[dg.AssetDep(name, partition_mapping=dg.TimeWindowPartitionMapping()) for name in RAW],
     partitions_def=daily,
     freshness_policy=fresh_within(36),
+    metadata={"dagster/column_schema": COLUMNS},
     check_specs=[dg.AssetCheckSpec(name, asset="skew_report", description=text) for name, text in CHECKS.items()],
 )
 def skew_report(context: dg.AssetExecutionContext, lake: LakeResource) -> Result:
@@ -63,6 +69,11 @@ def skew_report(context: dg.AssetExecutionContext, lake: LakeResource) -> Result
     found = skew_between(lake.lake, lake.service, start_ms(day), end_ms(day))
     counts = {name: value for name, value in vars(found).items() if isinstance(value, int)}
     return dg.MaterializeResult(
-        metadata={**counts, **_named(found)},
+        metadata={
+            **counts,
+            **_named(found),
+            "dagster/column_schema": COLUMNS,
+            "findings": bars(counts, f"decisions of {day}, by what was found"),
+        },
         check_results=_judged(found),
     )

@@ -22,6 +22,25 @@ CHECK = "drift_within_bounds"
 trained_within_a_week = dg.TimeWindowPartitionMapping(start_offset=-7, allow_nonexistent_upstream_partitions=True)
 
 
+def _record(moved: Moved) -> dg.TableRecord:
+    pairs = {"null_share": moved.null_share, "median": moved.median}
+    return dg.TableRecord(
+        {
+            "feature": moved.name,
+            "psi": round(moved.psi, 4),
+            **{
+                f"{name}_{side}": None if math.isnan(value) else float(f"{value:.5g}")
+                for name, pair in pairs.items()
+                for side, value in zip(("reference", "day"), pair, strict=True)
+            },
+        }
+    )
+
+
+# Of the table `moved`, a row for each feature; days without rows have none to take it from.
+COLUMNS = dg.MetadataValue.table([_record(Moved("", 0.0, (0.0, 0.0), (0.0, 0.0)))]).schema
+
+
 @dg.asset(
     group_name="monitoring",
     kinds={"evidently", "parquet"},
@@ -33,6 +52,7 @@ trained_within_a_week = dg.TimeWindowPartitionMapping(start_offset=-7, allow_non
     ],
     partitions_def=daily,
     freshness_policy=fresh_within(36),
+    metadata={"dagster/column_schema": COLUMNS},
     check_specs=[
         dg.AssetCheckSpec(
             CHECK,
@@ -59,6 +79,7 @@ def drift_report(context: dg.AssetExecutionContext, lake: LakeResource, settings
             "model_version": current.model_version or "",
             "reference_as_of": as_of,
             **_measured(found),
+            "dagster/column_schema": COLUMNS,
             **_page(page, rendered),
         },
         check_results=[_judged(found)],
@@ -86,24 +107,9 @@ def _measured(found: Drift) -> dict[str, Any]:
         **{name: round(value, 4) for name, value in numbers.items() if value is not None},
     }
     if found.moved:
-        shown["moved"] = dg.MetadataValue.table([_record(moved) for moved in found.moved])
+        shown["moved"] = dg.MetadataValue.table([_record(moved) for moved in found.moved], COLUMNS)
         shown["moved_most"] = bars({moved.name: moved.psi for moved in found.moved}, "PSI")
     return shown
-
-
-def _record(moved: Moved) -> dg.TableRecord:
-    pairs = {"null_share": moved.null_share, "median": moved.median}
-    return dg.TableRecord(
-        {
-            "feature": moved.name,
-            "psi": round(moved.psi, 4),
-            **{
-                f"{name}_{side}": None if math.isnan(value) else float(f"{value:.5g}")
-                for name, pair in pairs.items()
-                for side, value in zip(("reference", "day"), pair, strict=True)
-            },
-        }
-    )
 
 
 def _page(path: Path, columns: int) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 import time
 from contextlib import closing
+from typing import Any
 
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
 from fraud_assets.contracts.topics import entity_topic
 from fraud_assets.defs.ingestion.assets import EVENTS, topic_key
-from fraud_assets.defs.metadata import bars
+from fraud_assets.defs.metadata import bars, column_schema
 from fraud_assets.defs.partitions import daily, end_ms, fresh_within, one_run
 from fraud_assets.defs.resources import LakeResource, OnlineStoreResource
 from fraud_assets.defs.results import Result
@@ -17,14 +18,17 @@ from fraud_assets.monitoring.quality import refuse_bad_days
 from fraud_assets.settings import Settings
 from fraud_assets.stores.publish import OVERLAP_MS, catch_up, snapshot
 from fraud_assets.stores.snapshot import GroupReport
+from fraud_assets.stores.state_files import STATES
 
 GROUP = "serving"
 OWNER = "team:fraud-platform"
 SOURCES = ("transactions", "activity", "profiles", "label_facts")
+# A row is an entity of a group: its key, and its state as Redis and the kept snapshot hold it.
+COLUMNS = column_schema(STATES)
 ONLINE_STORE = dg.AssetKey("online_store")
 
 
-def _report(groups: dict[str, GroupReport]) -> dict[str, dg.MetadataValue | int]:
+def _report(groups: dict[str, GroupReport]) -> dict[str, Any]:
     """Totals, and the entities of each group as bars."""
     return {
         "entities": sum(group.entities for group in groups.values()),
@@ -32,6 +36,7 @@ def _report(groups: dict[str, GroupReport]) -> dict[str, dg.MetadataValue | int]
         "rows_folded": sum(group.rows for group in groups.values()),
         "rows_applied": sum(group.applied for group in groups.values()),
         "bytes": sum(group.bytes for group in groups.values()),
+        "dagster/column_schema": COLUMNS,
         "entities_by_group": bars({name: group.entities for name, group in groups.items()}, "entities"),
     }
 
@@ -44,6 +49,7 @@ def _report(groups: dict[str, GroupReport]) -> dict[str, dg.MetadataValue | int]
     partitions_def=daily,
     backfill_policy=one_run,
     freshness_policy=fresh_within(36),
+    metadata={"dagster/column_schema": COLUMNS},
     pool="online_store",
 )
 def online_store_snapshot(
@@ -79,6 +85,7 @@ def online_store_snapshot(
     owners=[OWNER],
     deps=[*(dg.AssetDep(name, partition_mapping=dg.AllPartitionMapping()) for name in SOURCES)],
     freshness_policy=fresh_within(3),
+    metadata={"dagster/column_schema": COLUMNS},
     pool="online_store",
 )
 def hourly_online_views(lake: LakeResource, duckdb: DuckDBResource, online_store: OnlineStoreResource) -> Result:

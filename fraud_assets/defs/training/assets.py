@@ -1,22 +1,27 @@
 """From labelled history to the champion: training set, model, promotion."""
 
 import dagster as dg
+import numpy as np
+import numpy.typing as npt
 from dagster_duckdb import DuckDBResource
 
+from fraud_assets.contracts.events import Transaction
 from fraud_assets.defs.ingestion.assets import EVENTS
-from fraud_assets.defs.metadata import bars
+from fraud_assets.defs.metadata import bars, column_schema, lines
 from fraud_assets.defs.partitions import before_as_of, daily, fresh_within, start_ms
 from fraud_assets.defs.resources import LakeResource, end_mlflow_on_run_finished
 from fraud_assets.defs.results import Result
+from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
 from fraud_assets.models.artifact import publish_champion
 from fraud_assets.models.manifest import Definitions
 from fraud_assets.monitoring.quality import refuse_bad_days
 from fraud_assets.settings import Settings
 from fraud_assets.stores.registry import ModelRegistry
+from fraud_assets.stores.schemas import arrow_schema
 from fraud_assets.training import store
-from fraud_assets.training.as_of import latest_model
+from fraud_assets.training.as_of import latest_model, manifest_of
+from fraud_assets.training.dataset import table_schema, vector_schema, window_as_of
 from fraud_assets.training.dataset import training_set as training_set_as_of
-from fraud_assets.training.dataset import window_as_of
 from fraud_assets.training.gates import require_gates
 
 GROUP = "training"
@@ -24,6 +29,16 @@ OWNER = "team:fraud-ml"
 # Decisions are read too, for the positions they logged; but they come of the model that comes of this,
 # and Dagster draws no graph with a cycle.
 RAW = ("transactions", "activity", "profiles", "label_facts")
+FEATURES = registry().feature_names(FRAUD_SCORING)
+
+
+def _scores(scores: npt.NDArray[np.float64]) -> dict[str, dg.MarkdownMetadataValue]:
+    """How many payments of the validation days each score would have stopped; nothing where none were kept."""
+    if not len(scores):
+        return {}
+    at = np.linspace(0, 1, 101)
+    above = 1 - np.searchsorted(np.sort(scores), at) / len(scores)
+    return {"scores": lines({"share": (at.tolist(), above.tolist())}, "share of payments scored at or above")}
 
 
 @dg.asset(
@@ -33,6 +48,7 @@ RAW = ("transactions", "activity", "profiles", "label_facts")
     deps=[dg.AssetDep(name, partition_mapping=before_as_of) for name in RAW],
     partitions_def=daily,
     freshness_policy=fresh_within(8 * 24),
+    metadata={"dagster/column_schema": column_schema(table_schema(FEATURES, arrow_schema(Transaction)))},
 )
 def training_set(
     context: dg.AssetExecutionContext,
@@ -58,6 +74,11 @@ def training_set(
             "features": len(found.names),
             "digest": found.digest,
             "path": dg.MetadataValue.path(path),
+            "dagster/column_schema": column_schema(store.schema(lake.training_uri, day)),
+            "fraud_share_by_day": lines(
+                {"share": (range(settings.training_window_days), found.fraud_share_by_day().tolist())},
+                "share of fraud by day of the window",
+            ),
         },
         data_version=dg.DataVersion(found.digest),
     )
@@ -70,6 +91,7 @@ def training_set(
     deps=[training_set],
     partitions_def=daily,
     freshness_policy=fresh_within(8 * 24),
+    metadata={"dagster/column_schema": column_schema(vector_schema(FEATURES))},
     # By key, all of them: dagster-mlflow's resource is no type, and Dagster takes one way or the other.
     required_resource_keys={"lake", "settings", "mlflow", "model_registry"},
     hooks={end_mlflow_on_run_finished},
@@ -95,6 +117,7 @@ def fraud_model(context: dg.AssetExecutionContext) -> Result:
             "training_set_digest": trained.manifest.training_set_digest,
             **{name: round(value, 5) for name, value in trained.fitted.metrics.items()},
             **study_metadata(trained.fitted.study),
+            "dagster/column_schema": column_schema(vector_schema(trained.manifest.feature_names)),
             "importances": bars(dict(trained.fitted.importances), "total gain"),
         },
         data_version=dg.DataVersion(trained.manifest.model_version),
@@ -108,6 +131,7 @@ def fraud_model(context: dg.AssetExecutionContext) -> Result:
     deps=[fraud_model],
     partitions_def=daily,
     freshness_policy=fresh_within(8 * 24),
+    metadata={"dagster/column_schema": column_schema(vector_schema(FEATURES))},
 )
 def champion_model(
     context: dg.AssetExecutionContext,
@@ -129,6 +153,10 @@ def champion_model(
             "model_version": version,
             "mlflow_version": registered.number,
             "manifest_sha256": champion.manifest_sha256,
+            "dagster/column_schema": column_schema(
+                vector_schema(manifest_of(settings.model_dir, version).feature_names)
+            ),
+            **_scores(store.load_scores(lake.training_uri, context.partition_key)),
             "gates": dg.MetadataValue.json({name: dict(verdict.measured) for name, verdict in gates.items()}),
         }
     )

@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     )
     """MLflow's tracking server, or its SQLite file."""
 
+    dedupe_horizon_hours: int = Field(24, ge=1, validation_alias="FRAUD_DEDUPE_HORIZON_HOURS")
+    """Within it of arrival time, the same identity is a duplicate. About 130 bytes of Redis an event."""
+
     token_key: SecretStr = Field(SecretStr(DEVELOPMENT_TOKEN_KEY), validation_alias="FRAUD_TOKEN_KEY")
     """Key of the HMAC that turns card numbers, e-mails and IP addresses into tokens."""
 
@@ -83,6 +86,10 @@ class Settings(BaseSettings):
 
     history_start: date = Field(date(2025, 1, 1), validation_alias="FRAUD_HISTORY_START")
     """First day that has partitions in Dagster; older rows of the lake are history that features still read."""
+
+    @property
+    def dedupe_horizon_ms(self) -> int:
+        return self.dedupe_horizon_hours * 3_600_000
 
     @model_validator(mode="after")
     def _production_has_its_own_key(self) -> "Settings":

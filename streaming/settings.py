@@ -17,9 +17,6 @@ class WorkerSettings(Settings):
     worker_metrics_port: int = Field(0, ge=0, le=65_000, validation_alias="FRAUD_WORKER_METRICS_PORT")
     """First of three consecutive ports (router, folder, labels) with /metrics; 0 for none."""
 
-    dedupe_horizon_hours: int = Field(24, ge=1, validation_alias="FRAUD_DEDUPE_HORIZON_HOURS")
-    """Within it of arrival time, the same identity is a duplicate. About 130 bytes of Redis an event."""
-
     lake_flush_s: float = Field(5.0, gt=0, validation_alias="FRAUD_LAKE_FLUSH_S")
     """Seconds between batches of the lake, and so between commits of the raw topics. Shorter means more small files."""
 
@@ -35,10 +32,6 @@ class WorkerSettings(Settings):
     @property
     def key_of_tokens(self) -> TokenKey:
         return TokenKey.of(self.token_key_id, self.token_key.get_secret_value())
-
-    @property
-    def dedupe_horizon_ms(self) -> int:
-        return self.dedupe_horizon_hours * HOUR_MS
 
     @property
     def label_delay_ms(self) -> int:

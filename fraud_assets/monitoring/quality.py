@@ -73,20 +73,26 @@ class Quality:
         }
 
 
-def quality_of(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str, from_ms: int, to_ms: int) -> Quality:
-    """Counts over a table's rows with event time in [from_ms, to_ms). Raises UnknownTable."""
-    return _sum(quality_by_day(connection, lake, table, from_ms, to_ms).values())
+def quality_of(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, horizon_ms: int, table: str, from_ms: int, to_ms: int
+) -> Quality:
+    """Counts over a table's rows with event time in [from_ms, to_ms); see `quality_by_day`. Raises UnknownTable."""
+    return _sum(quality_by_day(connection, lake, horizon_ms, table, from_ms, to_ms).values())
 
 
 def quality_by_day(
     connection: duckdb.DuckDBPyConnection,
     lake: Lake,
+    horizon_ms: int,
     table: str,
     from_ms: int | None = None,
     to_ms: int | None = None,
     as_known_at_ms: int | None = None,
 ) -> dict[str, Quality]:
-    """Counts of each event date that has rows, ascending. A repeat counts where its later copy is. Raises UnknownTable."""
+    """Counts of each event date that has rows, ascending. A repeat counts where its later copy is. Raises UnknownTable.
+
+    horizon_ms: of arrival time, within which the dedupe stage should have marked a copy; after it, it is another event.
+    """
     rows = lake.scan(table, from_ms, to_ms, as_known_at_ms, _columns(lake.schema(table)), duplicates=True)
     ahead = "FALSE" if table in MAY_BE_AHEAD else f"event_time_ms > ingested_at_ms + {MAX_AHEAD_MS}"
     connection.register("events", rows)
@@ -98,6 +104,7 @@ def quality_by_day(
             range=RANGES[table],
             log_order=", ".join(LOG_ORDER),
             day_ms=DAY_MS,
+            horizon_ms=horizon_ms,
         )
     ).fetchall()
     connection.unregister("events")
@@ -113,6 +120,7 @@ def rows_by_hour(lake: Lake, table: str, from_ms: int, to_ms: int) -> npt.NDArra
 def refuse_bad_days(
     connection: duckdb.DuckDBPyConnection,
     lake: Lake,
+    horizon_ms: int,
     tables: Sequence[str],
     *,
     as_known_at_ms: int | None = None,
@@ -126,7 +134,7 @@ def refuse_bad_days(
     bad = [
         f"{table} of {day} fails {check} ({count} rows)"
         for table in tables
-        for day, found in quality_by_day(connection, lake, table, as_known_at_ms=as_known_at_ms).items()
+        for day, found in quality_by_day(connection, lake, horizon_ms, table, as_known_at_ms=as_known_at_ms).items()
         for check, count in found.problems().items()
         if count and found.last_arrival_ms >= arrived_from_ms
     ]
@@ -164,7 +172,9 @@ WITH dated AS (
     SELECT source_topic, source_partition, source_offset FROM dated
     GROUP BY source_topic, source_partition, source_offset HAVING count(*) > 1
 ), repeated_ids AS (
-    SELECT event_date, row_number() OVER (PARTITION BY {owner}, {id} ORDER BY {log_order}) AS nth
+    SELECT
+        event_date,
+        ingested_at_ms - lag(ingested_at_ms) OVER (PARTITION BY {owner}, {id} ORDER BY {log_order}) AS after_ms
     FROM firsts SEMI JOIN shared_ids USING ({owner}, {id})
 ), repeated_positions AS (
     SELECT
@@ -177,7 +187,7 @@ SELECT
     count(*) FILTER (NOT is_duplicate) AS n_rows,
     count(*) FILTER (is_duplicate) AS duplicates,
     count(*) FILTER (NOT is_duplicate AND (coalesce({id}, '') = '' OR coalesce({owner}, '') = '')) AS empty_ids,
-    (SELECT count(*) FROM repeated_ids AS r WHERE r.nth > 1 AND r.event_date = d.event_date) AS repeated_ids,
+    (SELECT count(*) FROM repeated_ids AS r WHERE r.after_ms <= {horizon_ms} AND r.event_date = d.event_date) AS repeated_ids,
     (SELECT count(*) FROM repeated_positions AS r WHERE r.nth > 1 AND r.event_date = d.event_date) AS repeated_positions,
     count(*) FILTER (NOT is_duplicate AND ({ahead})) AS future_dated,
     count(*) FILTER (NOT is_duplicate AND ({range})) AS out_of_range,

@@ -34,14 +34,17 @@ class ViewCounts:
 
 
 def view_schema(service: ServicePlan, scored: Source) -> pa.Schema:
-    """Identity and time of the transaction, the view's features, status and age by entity, log position."""
+    """Identity and time of the transaction, the view's features, its status and age by entity, log position.
+
+    The last two begin with `view_`: a feature may be called `account_age_s`.
+    """
     return pa.schema(
         [
             pa.field(scored.id_field, pa.string(), nullable=False),
             pa.field("event_time_ms", pa.int64(), nullable=False),
             *(pa.field(name, pa.float32()) for name in service.names),
-            *(pa.field(f"{name}_status", pa.int8()) for name in _entities(service)),
-            *(pa.field(f"{name}_age_s", pa.float32()) for name in _entities(service)),
+            *(pa.field(f"view_status_{name}", pa.int8()) for name in _entities(service)),
+            *(pa.field(f"view_age_s_{name}", pa.float32()) for name in _entities(service)),
             *POSITION_COLUMNS,
         ]
     )
@@ -88,9 +91,9 @@ def _table(rows: pa.Table, service: ServicePlan, found: Vectors) -> pa.Table:
     columns = {name: rows[name] for name in rows.column_names}
     columns |= dict(zip(service.names, to_arrow(service.names, found.features).columns, strict=True))
     for place, name in enumerate(_entities(service)):
-        columns[f"{name}_status"] = pa.array(_status(found)[:, place])
+        columns[f"view_status_{name}"] = pa.array(_status(found)[:, place])
         assert found.age_s is not None
-        columns[f"{name}_age_s"] = pa.array(found.age_s[:, place])
+        columns[f"view_age_s_{name}"] = pa.array(found.age_s[:, place])
     return pa.table(columns)
 
 

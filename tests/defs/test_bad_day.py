@@ -26,7 +26,8 @@ from tests.history import FIRST_DAY, LABEL_DELAY_DAYS, LAST_DAY, Past, make_past
 pytestmark = pytest.mark.timeout(600)  # kernels may have to be compiled first
 
 AS_OF = "2026-10-15"
-REFUSED = rf"transactions of {FIRST_DAY} fails no_duplicates \(\d+ rows\).*When a raw day is bad"
+REFUSED_DAY = r"transactions of {} fails no_duplicates \(\d+ rows\).*When a raw day is bad"
+REFUSED = REFUSED_DAY.format(FIRST_DAY)
 
 
 @pytest.fixture
@@ -109,12 +110,13 @@ def test_no_training_set_is_made_of_it_by_another_run_until_it_is_mended(past: P
 
 
 def test_a_training_set_is_made_again_whatever_arrived_after_its_day(past: Past, resources: dict[str, Any]) -> None:
-    rows = past.lake.scan("transactions").slice(0, 1)
+    rows = past.lake.scan("transactions")
+    rows = rows.slice(rows.num_rows - 1, 1)  # within the dedupe horizon of its copy
     late = with_column(rows, "ingested_at_ms", [int(np.datetime64(AS_OF, "ms").astype(np.int64))])
     past.lake.append("transactions", with_column(late, "source_topic", ["transactions.v1"]), "late")
 
     assert materialize(training_set, resources, AS_OF)
-    with pytest.raises(BadRawDay, match=REFUSED):
+    with pytest.raises(BadRawDay, match=REFUSED_DAY.format(LAST_DAY)):
         materialize(training_set, resources, "2026-10-16")
 
 

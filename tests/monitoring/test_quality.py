@@ -66,7 +66,7 @@ def problems(lake: Lake, table: str, rows: pa.Table) -> dict[str, int]:
     """Bad rows by the name of each check that finds some."""
     lake.append(table, rows, "rows")
     with duckdb.connect() as connection:
-        found = quality_of(connection, lake, table, 0, END_MS + DAY_MS)
+        found = quality_of(connection, lake, DAY_MS, table, 0, END_MS + DAY_MS)
     return {name: count for name, count in found.problems().items() if count}
 
 
@@ -146,6 +146,18 @@ def test_an_identity_or_a_position_that_occurs_twice_is_found_and_a_marked_copy_
     assert problems(lake, "transactions", pa.concat_tables([good, moved])) == {"no_duplicates": 1}
 
 
+def test_an_identity_that_returns_after_the_horizon_is_another_event(lake: Lake, rows: Rows) -> None:
+    """As the dedupe stage has it: the horizon is closed, and counts arrival time."""
+    good = rows("transactions")
+    first = good.slice(0, 1)
+    arrived_ms = first["ingested_at_ms"].to_pylist()[0]
+    within = changed(first, 0, ingested_at_ms=arrived_ms + DAY_MS, source_offset=10**9)
+    after = changed(first, 0, ingested_at_ms=arrived_ms + DAY_MS + 1, source_offset=10**9)
+
+    assert problems(lake, "transactions", pa.concat_tables([good, within])) == {"no_duplicates": 1}
+    assert problems(lake, "transactions", pa.concat_tables([good, after])) == {}
+
+
 def test_a_marked_copy_is_judged_by_nothing_else(lake: Lake, rows: Rows) -> None:
     bad = changed(rows("transactions"), 1, transaction_id="", amount_minor=-1, is_duplicate=True)
 
@@ -159,8 +171,8 @@ def test_a_repeat_counts_on_the_day_of_its_later_copy_and_the_days_add_up(lake: 
     lake.append("transactions", pa.concat_tables([good, changed(row, 0, source_offset=10**9, **at)]), "rows")
 
     with duckdb.connect() as connection:
-        days = quality_by_day(connection, lake, "transactions")
-        whole = quality_of(connection, lake, "transactions", START_MS, END_MS)
+        days = quality_by_day(connection, lake, DAY_MS, "transactions")
+        whole = quality_of(connection, lake, DAY_MS, "transactions", START_MS, END_MS)
 
     assert {day: (found.rows, found.repeated_ids) for day, found in days.items()} == {
         FIRST_DAY: (N, 0),
@@ -183,7 +195,7 @@ def test_rows_are_counted_by_the_hour_of_their_event_time_without_marked_copies(
 
 def test_no_rows_are_no_problem(lake: Lake) -> None:
     with duckdb.connect() as connection:
-        found = quality_of(connection, lake, "transactions", START_MS, END_MS)
+        found = quality_of(connection, lake, DAY_MS, "transactions", START_MS, END_MS)
 
     assert (found.rows, found.last_arrival_ms, set(found.problems().values())) == (0, 0, {0})
 
@@ -199,7 +211,7 @@ def test_a_refusal_names_tables_days_and_checks_and_how_many_more_there_are(lake
             match=rf"transactions of {FIRST_DAY} fails no_empty_ids \(1 rows\).*labels of .* fails no_empty_ids .* and 1 more",
         ),
     ):
-        refuse_bad_days(connection, lake, TABLES)
+        refuse_bad_days(connection, lake, DAY_MS, TABLES)
 
 
 def test_what_had_not_arrived_is_not_judged_and_neither_are_days_without_a_new_arrival(lake: Lake, rows: Rows) -> None:
@@ -208,11 +220,11 @@ def test_what_had_not_arrived_is_not_judged_and_neither_are_days_without_a_new_a
     lake.append("transactions", bad, "rows")
 
     with duckdb.connect() as connection:
-        refuse_bad_days(connection, lake, ["transactions"], as_known_at_ms=last_ms)
-        refuse_bad_days(connection, lake, ["transactions"], arrived_from_ms=last_ms + 1)
+        refuse_bad_days(connection, lake, DAY_MS, ["transactions"], as_known_at_ms=last_ms)
+        refuse_bad_days(connection, lake, DAY_MS, ["transactions"], arrived_from_ms=last_ms + 1)
         for asked in ({"as_known_at_ms": last_ms + 1}, {"arrived_from_ms": last_ms}):
             with pytest.raises(BadRawDay, match="values_in_range"):
-                refuse_bad_days(connection, lake, ["transactions"], **asked)
+                refuse_bad_days(connection, lake, DAY_MS, ["transactions"], **asked)
 
 
 @pytest.mark.parametrize(

@@ -83,11 +83,8 @@ def view_asset(plan: EnginePlan, view: FeatureView) -> dg.AssetsDefinition:
 
 def _null_shares(features: Lake, view: str, names: Sequence[str], day: str) -> dict[str, float]:
     """Of a day's rows at rest: the features with most nulls, the worst first."""
-    columns = features.schema(view).names
-    # `account_age_s` is a feature of account_profile and its freshness too: at rest two columns, read by no name.
-    told = [name for name in names if columns.count(name) == 1]
-    rows = features.scan(view, start_ms(day), end_ms(day), columns=told)
-    shares = {name: float(np.isnan(rows[name].to_numpy()).sum()) / max(rows.num_rows, 1) for name in told}
+    rows = features.scan(view, start_ms(day), end_ms(day), columns=list(names))
+    shares = {name: float(np.isnan(rows[name].to_numpy()).sum()) / max(rows.num_rows, 1) for name in names}
     return dict(sorted(shares.items(), key=lambda item: -item[1])[:SHOWN])
 
 

@@ -10,6 +10,7 @@ from fraud_assets.defs.resources import LakeResource
 from fraud_assets.defs.results import Result
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.monitoring.quality import quality_of, rows_by_hour
+from fraud_assets.settings import Settings
 from fraud_assets.stores.schemas import TABLES, arrow_schema
 
 GROUP = "ingestion"
@@ -54,11 +55,16 @@ def raw_asset(table: str, topic: topics.Topic, description: str) -> dg.AssetsDef
             dg.AssetCheckSpec(name, asset=table, description=text, blocking=True) for name, text in CHECKS.items()
         ],
     )
-    def raw(context: dg.AssetExecutionContext, lake: LakeResource, duckdb: DuckDBResource) -> Result:
+    def raw(
+        context: dg.AssetExecutionContext,
+        lake: LakeResource,
+        duckdb: DuckDBResource,
+        settings: dg.ResourceParam[Settings],
+    ) -> Result:
         days = days_of(context)
         from_ms, to_ms = start_ms(days[0]), end_ms(days[-1])
         with duckdb.get_connection() as connection:
-            found = quality_of(connection, lake.lake, table, from_ms, to_ms)
+            found = quality_of(connection, lake.lake, settings.dedupe_horizon_ms, table, from_ms, to_ms)
         by_hour = rows_by_hour(lake.lake, table, from_ms, to_ms).tolist()
         return dg.MaterializeResult(
             metadata={

@@ -66,7 +66,7 @@ def online_store_snapshot(
     """
     now_ms, until_ms = time.time_ns() // 1_000_000, end_ms(max(context.partition_keys))
     with duckdb.get_connection() as connection:
-        refuse_bad_days(connection, lake.lake, EVENTS, as_known_at_ms=until_ms)
+        refuse_bad_days(connection, lake.lake, settings.dedupe_horizon_ms, EVENTS, as_known_at_ms=until_ms)
     with closing(online_store.connect()) as store:
         made = snapshot(lake.lake, lake.plan, store, settings.kafka_bootstrap_servers, until_ms, now_ms)
     return dg.MaterializeResult(
@@ -88,7 +88,9 @@ def online_store_snapshot(
     metadata={"dagster/column_schema": COLUMNS},
     pool="online_store",
 )
-def hourly_online_views(lake: LakeResource, duckdb: DuckDBResource, online_store: OnlineStoreResource) -> Result:
+def hourly_online_views(
+    lake: LakeResource, duckdb: DuckDBResource, online_store: OnlineStoreResource, settings: dg.ResourceParam[Settings]
+) -> Result:
     """The worker's own views from the raw Parquet, folded into the published states that lack them.
 
     Where the worker has kept up, nothing changes; `rows_applied` above zero says that it has not. Days that
@@ -97,7 +99,7 @@ def hourly_online_views(lake: LakeResource, duckdb: DuckDBResource, online_store
     with closing(online_store.connect()) as store:
         since_ms = store.current_epoch().published_at_ms - OVERLAP_MS
         with duckdb.get_connection() as connection:
-            refuse_bad_days(connection, lake.lake, EVENTS, arrived_from_ms=since_ms)
+            refuse_bad_days(connection, lake.lake, settings.dedupe_horizon_ms, EVENTS, arrived_from_ms=since_ms)
         groups = catch_up(lake.lake, lake.plan, store)
     return dg.MaterializeResult(metadata=_report(groups))
 

@@ -62,7 +62,9 @@ def training_set(
     """
     day = context.partition_key
     with duckdb.get_connection() as connection:
-        refuse_bad_days(connection, lake.lake, (*EVENTS, "decisions"), as_known_at_ms=start_ms(day))
+        refuse_bad_days(
+            connection, lake.lake, settings.dedupe_horizon_ms, (*EVENTS, "decisions"), as_known_at_ms=start_ms(day)
+        )
     window = window_as_of(start_ms(day), settings.training_window_days, settings.label_delay_days)
     found = training_set_as_of(lake.lake, lake.service, window)
     path = store.save(lake.training_uri, day, found)

@@ -16,6 +16,7 @@ import numpy as np
 from fraud_assets.engine.jit import kernel
 from fraud_assets.engine.kernels import NULL, ROW_INPUTS, mix63
 from fraud_assets.engine.plan import EnginePlan, GroupPlan, Ints
+from fraud_assets.features.checks import is_identifier
 from fraud_assets.features.expressions import Binary, Col, Expr, Lit
 from fraud_assets.features.layout import Input
 from fraud_assets.features.sources import MAX_VALUE, Entity, Field, Kind, LabelFactSource, Source
@@ -209,8 +210,10 @@ def input_values(item: Input, columns: Columns) -> Ints:
 
 def hashed(of: Expr | None, columns: Columns, value: Ints) -> Ints:
     """Identifiers are hashes already; categories and numbers are mixed so that a set can sample them."""
-    if isinstance(of, Col) and columns.source.fields[of.name].kind is Kind.ID:
-        return value
+    return value if is_identifier(of, columns.source) else _mixed(value)
+
+
+def _mixed(value: Ints) -> Ints:
     mixed = value.copy()
     mix_column(mixed)
     return mixed
@@ -232,6 +235,12 @@ def evaluate(tree: Expr, columns: Columns) -> Ints:
             if isinstance(value, str):
                 raise BadValue(f"BadValue: the text {value!r} can only be compared with a field.")
             return np.full(len(columns), int(value), np.int64)
+        case Binary("??", left, right):
+            first, second = evaluate(left, columns), evaluate(right, columns)
+            if isinstance(right, Col) and is_identifier(right, columns.source):
+                # Equal texts of two fields are two identifiers.
+                second = _mixed(np.where(second == NULL, NULL, second ^ hash64(right.name)))
+            return np.where(first == NULL, second, first)
         case Binary(op, left, right):
             return _binary(op, *_operands(left, right, columns))
         case _:

@@ -3,7 +3,7 @@
 import enum
 from dataclasses import dataclass, replace
 
-from fraud_assets.features.checks import bound, fault, filter_fault
+from fraud_assets.features.checks import bound, fault, filter_fault, is_identifier
 from fraud_assets.features.expressions import Col, Expr
 from fraud_assets.features.sources import MAX_VALUE, Entity, Kind, LabelFactSource, ProfileSource, Source
 from fraud_assets.features.windows import LIFETIME, VELOCITY, Window
@@ -202,9 +202,10 @@ def _check_expressions(item: Aggregate, source: Source, view: str) -> None:
 
 
 def _check_kinds(item: Aggregate, source: Source, view: str) -> None:
-    if item.op in ARITHMETIC and isinstance(item.of, Col) and source.fields[item.of.name].kind is Kind.ID:
+    if item.op in ARITHMETIC and is_identifier(item.of, source):
+        name = item.of.name if isinstance(item.of, Col) else item.of
         raise BadFeature(
-            f"BadFeature: {view}: {item.op} of {item.of.name!r} would take hashes of identifiers for numbers. Use distinct(…)."
+            f"BadFeature: {view}: {item.op} of {name!r} would take hashes of identifiers for numbers. Use distinct(…)."
         )
     if item.op in ADDING and item.of is not None and bound(item.of, source) > MAX_VALUE:
         raise BadFeature(
@@ -213,5 +214,7 @@ def _check_kinds(item: Aggregate, source: Source, view: str) -> None:
         )
     if item.op is Op.MODE and not (isinstance(item.of, Col) and source.fields[item.of.name].kind is Kind.CATEGORY):
         raise BadFeature(f"BadFeature: {view}: mode takes a category (a StrEnum field), whose code it can return.")
-    if item.op is Op.DISTINCT and not isinstance(item.of, Col):
-        raise BadFeature(f"BadFeature: {view}: distinct takes a field, not an expression.")
+    if item.op is Op.DISTINCT and not (isinstance(item.of, Col) or is_identifier(item.of, source)):
+        raise BadFeature(
+            f"BadFeature: {view}: distinct takes a field, or identifiers that stand in for each other; not an expression."
+        )

@@ -4,7 +4,7 @@ All of it is known when a feature is declared, so a typo in a category's value o
 could overflow int64 is refused there and never met by an event.
 """
 
-from fraud_assets.features.expressions import COMPARISONS, LOGICAL, Binary, Col, Expr, Lit
+from fraud_assets.features.expressions import COMPARISONS, LOGICAL, OR_ELSE, Binary, Col, Expr, Lit
 from fraud_assets.features.sources import MAX_VALUE, Kind, Source
 
 # Intermediate results stay below this: far from int64's ends, one of which is null.
@@ -48,8 +48,18 @@ def bound(tree: Expr, source: Source) -> int:
             if op in COMPARISONS or op in LOGICAL:
                 return 1
             a, b = bound(left, source), bound(right, source)
-            return {"+": a + b, "-": a + b, "*": a * b, "//": a, "%": b}[op]
+            return {"+": a + b, "-": a + b, "*": a * b, "//": a, "%": b, OR_ELSE: max(a, b)}[op]
     raise TypeError(f"{type(tree).__name__} is no expression.")
+
+
+def is_identifier(tree: Expr | None, source: Source) -> bool:
+    """Whether the value is an identifier's hash: a field that is one, or one that stands in for another."""
+    match tree:
+        case Col(name):
+            return source.fields[name].kind is Kind.ID
+        case Binary(op, left, _):
+            return op == OR_ELSE and is_identifier(left, source)
+    return False
 
 
 def may_be_null(tree: Expr, source: Source) -> bool:
@@ -60,6 +70,8 @@ def may_be_null(tree: Expr, source: Source) -> bool:
         case Binary(op, left, right):
             if op in COMPARISONS or op in LOGICAL:
                 return False
+            if op == OR_ELSE:
+                return may_be_null(left, source) and may_be_null(right, source)
             return op in ("//", "%") or may_be_null(left, source) or may_be_null(right, source)
     return False
 
@@ -82,7 +94,9 @@ def _operator_fault(tree: Expr, op: str, sides: tuple[Expr, Expr], source: Sourc
     if op in LOGICAL:
         loose = [side for side in sides if not _is_condition(side, source)]
         return f"both sides of {op} must be conditions; put each comparison in parentheses." if loose else None
-    ids = [side.name for side in sides if isinstance(side, Col) and source.fields[side.name].kind is Kind.ID]
+    if op == OR_ELSE:
+        return _stand_in_fault(sides, source)
+    ids = [_name(side) for side in sides if is_identifier(side, source)]
     if ids and not (op in ("==", "!=") and len(ids) == 2):
         return (
             f"{ids[0]} is an identifier, known by its hash: compare it with a text or another identifier by == or !=."
@@ -90,6 +104,21 @@ def _operator_fault(tree: Expr, op: str, sides: tuple[Expr, Expr], source: Sourc
     if bound(tree, source) > MAX_STEP:
         return f"{op} of {sides[0]!r} and {sides[1]!r} could reach {bound(tree, source):.1e} and overflow; divide one side first."
     return None
+
+
+def _stand_in_fault(sides: tuple[Expr, Expr], source: Source) -> str | None:
+    codes = [_name(side) for side in sides if isinstance(side, Col) and source.fields[side.name].kind is Kind.CATEGORY]
+    if codes:
+        return f"{codes[0]} is a category, whose codes mean nothing beside other values; or_else takes numbers or identifiers."
+    if len({is_identifier(side, source) for side in sides}) > 1:
+        return "or_else takes two numbers or two identifiers, not one of each."
+    if is_identifier(sides[1], source) and not isinstance(sides[1], Col):
+        return "an identifier that stands in is a field: write a.or_else(b).or_else(c)."
+    return None
+
+
+def _name(tree: Expr) -> str:
+    return tree.name if isinstance(tree, Col) else repr(tree)
 
 
 def _is_condition(tree: Expr, source: Source) -> bool:

@@ -2,7 +2,7 @@
 
 `(col("amount_minor") >= 100) & (col("outcome") == "approved")` builds a tree; the engine runs the
 same tree over one event or a million. Values are int64 with one null (`NULL`): arithmetic with a
-null is null, a comparison with a null is false.
+null is null, a comparison with a null is false, `or_else` answers for a null.
 """
 
 from dataclasses import dataclass
@@ -67,6 +67,13 @@ class Expr:
             tree = tree | (self == value)
         return tree
 
+    def or_else(self, other: object) -> "Binary":
+        """The value, or where it is null the other: `col("account_id").or_else(col("device_id"))`.
+
+        An identifier that stands in keeps its field: device 7 is not account 7.
+        """
+        return Binary(OR_ELSE, self, _wrap(other))
+
 
 @dataclass(frozen=True, eq=False, repr=True)
 class Col(Expr):
@@ -89,6 +96,7 @@ class Binary(Expr):
 
 COMPARISONS = frozenset({"==", "!=", "<", "<=", ">", ">="})
 LOGICAL = frozenset({"&", "|"})
+OR_ELSE = "??"
 
 
 def col(name: str) -> Col:

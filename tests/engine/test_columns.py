@@ -85,6 +85,9 @@ EXPRESSIONS: list[Expr] = [
     col("flavour") == "sweet", col("flavour") < "sweet", col("flavour").is_in("umami", "salty"), col("mood") != "sweet",
     col("place_id") == "p0", col("place_id") != "p0",
     (col("flag") == True) & (col("size") > 1), (col("size") > 1) | (col("extra") > 1),  # noqa: E712  # a tree, not a truth value
+    col("extra").or_else(col("size")), col("extra").or_else(9), (col("extra") // col("size")).or_else(col("extra") + 1),
+    col("place_id").or_else(col("actor_id")), col("place_id").or_else(col("actor_id")).or_else(col("deal_id")),
+    col("place_id").or_else(col("actor_id")) == col("place_id"),
 ]  # fmt: skip
 
 

@@ -227,12 +227,20 @@ def encode(field: Field, value: object) -> int | None:
 
 
 def _hash_of(of: Expr | None, value: int, source: Source) -> int:
-    is_id = isinstance(of, Col) and source.fields[of.name].kind is Kind.ID
-    return value if is_id else mix63(value)
+    return value if _names_someone(of, source) else mix63(value)
+
+
+def _names_someone(of: Expr | None, source: Source) -> bool:
+    match of:
+        case Col(name):
+            return source.fields[name].kind is Kind.ID
+        case Binary("??", left, right):
+            return _names_someone(left, source) and _names_someone(right, source)
+    return False
 
 
 def evaluate(tree: Expr, event: msgspec.Struct, source: Source) -> int | None:
-    """Value of an expression: comparisons with null are false, arithmetic with null or by zero is null."""
+    """Value of an expression: comparisons with null are false, arithmetic with null or by zero is null, `??` skips null."""
     match tree:
         case Col(name):
             return encode(source.fields[name], getattr(event, name))
@@ -240,6 +248,14 @@ def evaluate(tree: Expr, event: msgspec.Struct, source: Source) -> int | None:
             return int(value)
         case Binary(op, Col(name), Lit(str() as text)):
             return _apply(op, encode(source.fields[name], getattr(event, name)), encode(source.fields[name], text))
+        case Binary("??", left, right):
+            first = evaluate(left, event, source)
+            if first is not None:
+                return first
+            second = evaluate(right, event, source)
+            if second is not None and isinstance(right, Col) and source.fields[right.name].kind is Kind.ID:
+                return mix63(second ^ hash63(right.name))  # an identifier keeps its field
+            return second
         case Binary(op, left, right):
             return _apply(op, evaluate(left, event, source), evaluate(right, event, source))
     raise NotImplementedError(tree)

@@ -73,7 +73,8 @@ def numbers(source: Source, rng: random.Random) -> Expr:
     names = [name for name, item in source.fields.items() if item.kind is Kind.INT and item.bound <= BIGGEST]
     flags = [name for name, item in source.fields.items() if item.kind is Kind.BOOL]
     a, b = col(rng.choice(names)), col(rng.choice(names))
-    made: list[Expr] = [a, a, a * rng.choice([-1, 2, 3]), a - b, a // rng.choice([b, 7]), a % rng.choice([b, 5])]
+    made: list[Expr] = [a, a, a * rng.choice([-1, 2, 3]), a - b, a // rng.choice([b, 7]), a % rng.choice([b, 5]),
+                        a.or_else(b), a.or_else(rng.choice([0, -1]))]  # fmt: skip
     return rng.choice([*made, conditions(source, rng), col(rng.choice(flags or names))])
 
 
@@ -100,7 +101,7 @@ def _aggregated(op: Op, source: Source, rng: random.Random) -> Expr | None:
         case Op.MODE:
             return col(rng.choice([name for name, item in source.fields.items() if item.kind is Kind.CATEGORY]))
         case Op.DISTINCT:
-            return col(rng.choice(list(source.fields)))
+            return rng.choice([col(rng.choice(list(source.fields))), col("place_id").or_else(col("actor_id"))])
         case _:
             return numbers(source, rng)
 

@@ -47,7 +47,7 @@ EVENT_REALTIME_METRICS = FeatureView(
         _sold_5min,
         ratio(_sold_5min, _inventory, _sold_5min, label="sell_through", windows=FIVE_MINUTES, name="sell_through_rate_5min"),
         distinct(
-            col("account_id"), where=col("kind") == ActivityKind.VIEW.value, windows=FIVE_MINUTES, source=ACTIVITY,
+            col("account_id").or_else(col("device_id")), where=col("kind") == ActivityKind.VIEW.value, windows=FIVE_MINUTES, source=ACTIVITY,
             name="concurrent_viewers", cap=32,
         ),
     ),

@@ -27,6 +27,8 @@ from fraud_assets.features.language import (
 from fraud_assets.features.windows import DAY_MS, HOUR_MS, LIFETIME, MINUTE_MS, days, hours, minutes
 
 SOLD = col("outcome") == Outcome.APPROVED.value
+# Half a coordinate is no place, and the halves of two payments would be one nobody was at.
+PLACED = (col("lat_e6") >= -90_000_000) & (col("lon_e6") >= -180_000_000)
 FIVE_MINUTES = (minutes(5),)
 FOREVER = (LIFETIME,)
 
@@ -65,10 +67,10 @@ EVENT_HISTORICAL_METRICS = FeatureView(
             total(col("ticket_count"), where=SOLD, windows=FOREVER, source=TRANSACTIONS, name="total_tickets_sold"),
             label="ticket_price", name="avg_ticket_price",
         ),
-        # A closed event that sold at least 80 % of its capacity, in integers.
+        # A closed event that sold at least 80 % of its capacity, in integers; of no capacity there is no share.
         mean(
-            col("tickets_sold") * 5 >= col("capacity") * 4, where=col("kind") == ActivityKind.EVENT_CLOSED.value,
-            windows=FOREVER, source=ACTIVITY, label="success", name="promoter_success_rate",
+            col("tickets_sold") * 5 >= col("capacity") * 4,
+            where=(col("kind") == ActivityKind.EVENT_CLOSED.value) & (col("capacity") > 0), windows=FOREVER, source=ACTIVITY, label="success", name="promoter_success_rate",
         ).over(PROMOTER),
     ),
     description="How the event has sold so far, and how its promoter's events end.",
@@ -82,7 +84,7 @@ USER_PURCHASE_BEHAVIOR = FeatureView(
     aggregates=(
         count(where=SOLD, windows=FOREVER, name="lifetime_purchases"),
         mean(col("is_fraud"), windows=FOREVER, source=LABEL_FACTS, name="fraud_risk_score"),
-        mode(col("category"), windows=FOREVER, name="preferred_category"),
+        mode(col("category"), where=SOLD, windows=FOREVER, name="preferred_category"),
     ),
     description="What the account buys, and what became of it as far as was known.",
 )
@@ -123,11 +125,11 @@ ACCOUNT_PLACE = FeatureView(
     source=TRANSACTIONS,
     ttl_ms=365 * DAY_MS,
     aggregates=(
-        last(col("lat_e6")).as_hidden(),
-        last(col("lon_e6")).as_hidden(),
-        last(col("event_time_ms"), where=col("lat_e6") >= -90_000_000, label="place_time_ms").as_hidden(),
-        mean(col("lat_e6"), windows=(days(30),)).as_hidden(),
-        mean(col("lon_e6"), windows=(days(30),)).as_hidden(),
+        last(col("lat_e6"), where=PLACED).as_hidden(),
+        last(col("lon_e6"), where=PLACED).as_hidden(),
+        last(col("event_time_ms"), where=PLACED, label="place_time_ms").as_hidden(),
+        mean(col("lat_e6"), where=PLACED, windows=(days(30),)).as_hidden(),
+        mean(col("lon_e6"), where=PLACED, windows=(days(30),)).as_hidden(),
         distinct(col("ip_country"), windows=(hours(24), days(30))),
         distinct(col("billing_country"), windows=(hours(24), days(30))),
     ),

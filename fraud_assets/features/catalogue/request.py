@@ -23,8 +23,11 @@ def _weekday(time_ms: float) -> float:
     return (math.floor(time_ms / MS_PER_DAY) + 3.0) % 7.0
 
 
-def _month_phase(time_ms: float) -> float:
-    return (time_ms % (365.25 * MS_PER_DAY)) / MS_PER_DAY
+def _day_of_year(time_ms: float) -> float:
+    """1 on the first of January. Exact from 1970 to 2099, where every fourth year is a leap year."""
+    # Four years from 1968-01-01, 731 days before the epoch, of which the first is the long one.
+    day = (math.floor(time_ms / MS_PER_DAY) + 731.0) % 1461.0
+    return day + 1.0 if day < 366.0 else (day - 366.0) % 365.0 + 1.0
 
 
 def _identity(value: float) -> float:
@@ -50,12 +53,17 @@ def _distance(lat_e6: float, lon_e6: float, other_lat_e6: float, other_lon_e6: f
 
 
 def _speed(distance_km: float, time_ms: float, before_ms: float) -> float:
-    """km/h since the last place; a second at least, so that a double click is no rocket."""
-    return distance_km / (max(time_ms - before_ms, 1_000.0) / MS_PER_HOUR)
+    """km/h between here and the last known place, whichever was earlier; a second at least, so that a double click is no rocket."""
+    return distance_km / (max(abs(time_ms - before_ms), 1_000.0) / MS_PER_HOUR)
 
 
 def _is_null(age_s: float) -> float:
     return 1.0 if math.isnan(age_s) else 0.0
+
+
+def _is_new_card(card: float, age_s: float) -> float:
+    """Null where there is no card: a voucher is not a new one."""
+    return math.nan if math.isnan(card) else (1.0 if math.isnan(age_s) else 0.0)
 
 
 def _per_ticket(amount_minor: float, ticket_count: float) -> float:
@@ -75,7 +83,7 @@ _BUSY = ("account", "device", "ip", "card")
 FEATURES = (
     _feature("hour_of_day", _hour_of_day, "request.event_time_ms"),
     _feature("weekday", _weekday, "request.event_time_ms"),
-    _feature("day_of_year", _month_phase, "request.event_time_ms"),
+    _feature("day_of_year", _day_of_year, "request.event_time_ms"),
     _feature("amount_minor", _identity, "request.amount_minor"),
     _feature("ticket_count", _identity, "request.ticket_count"),
     _feature("category", _identity, "request.category"),
@@ -96,7 +104,7 @@ FEATURES = (
     ),
     _feature("ip_country_differs_from_billing", _differs, "request.ip_country", "request.billing_country"),
     _feature("is_new_device", _is_null, "account_device_first_seen_age_s"),
-    _feature("is_new_card", _is_null, "account_card_first_seen_age_s"),
+    _feature("is_new_card", _is_new_card, "request.card_token", "account_card_first_seen_age_s"),
     _feature("is_new_event", _is_null, "account_event_first_seen_age_s"),
     _feature("prefers_other_category", _differs, "request.category", "preferred_category"),
     _feature("price_ratio_to_event", _ratio, "price_per_ticket_minor", "avg_ticket_price"),

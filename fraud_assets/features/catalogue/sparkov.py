@@ -153,8 +153,8 @@ def _distance(lat_e6: float, lon_e6: float, other_lat_e6: float, other_lon_e6: f
 
 
 def _speed(distance_km: float, time_ms: float, before_ms: float) -> float:
-    """km/h since the last place; a second at least, so that two payments at once are no rocket."""
-    return distance_km / (max(time_ms - before_ms, 1_000.0) / MS_PER_HOUR)
+    """km/h between here and the last known place, whichever was earlier; a second at least, so that two payments at once are no rocket."""
+    return distance_km / (max(abs(time_ms - before_ms), 1_000.0) / MS_PER_HOUR)
 
 
 REQUEST = (

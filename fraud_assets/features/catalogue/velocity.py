@@ -37,8 +37,7 @@ from fraud_assets.features.windows import DAY_MS, HABIT, HOUR_MS, VELOCITY, Wind
 
 AMOUNT = col("amount_minor")
 
-# A card tester's declines come from us, from the issuer, or from giving up at a challenge; only an
-# approval is none.
+# A card tester's declines come from us or from the issuer; whoever gives up at a challenge was not declined.
 DECLINED = (col("outcome") == Outcome.DECLINED_BY_US.value) | (col("outcome") == Outcome.DECLINED_BY_ISSUER.value)
 
 TTL_MS = 90 * DAY_MS

@@ -26,7 +26,7 @@ from streaming import router
 
 RATE, WARM_UP_S, SECONDS = 50, 15, 60
 ENTITY = "entity.account.v1"
-FEATURES = 372
+FEATURES = 384
 READ = [
     {"group": f"g{n}", "entity_key": "k" * 12, "version": n, "position": {f"transactions.v1/{n}": 1000 + n}}
     for n in range(9)

@@ -62,7 +62,7 @@ TEXTS: dict[ReasonCode, str] = {
 FAMILIES: tuple[tuple[str, ReasonCode], ...] = (
     (r"declined", ReasonCode.DECLINED_PAYMENTS),
     (r"fraud|category_label_count", ReasonCode.PAST_FRAUD),
-    (r"distance|speed|countr|_lat_|_lon_", ReasonCode.UNUSUAL_PLACE),
+    (r"distance|speed|countr|abroad|_lat_|_lon_", ReasonCode.UNUSUAL_PLACE),
     (r"^(event|promoter)_|inventory|viewers|sell_through|tickets_sold|avg_ticket_price|promoter_success", ReasonCode.UNUSUAL_EVENT),
     (r"^(account|device|ip)_distinct_cards", ReasonCode.MANY_CARDS),
     (r"^device_distinct_", ReasonCode.SHARED_DEVICE),
@@ -72,7 +72,7 @@ FAMILIES: tuple[tuple[str, ReasonCode], ...] = (
     (r"^account_(address|email|phone)_age", ReasonCode.RECENT_PROFILE_CHANGE),
     (r"^account_age|^account_first_seen|lifetime_purchases", ReasonCode.NEW_ACCOUNT),
     (r"is_new_(device|card)|^(device|ip|card|account_device|account_card)_first_seen", ReasonCode.NEW_DEVICE_OR_CARD),
-    (r"categor|_mode_|cardless|distinct_promoters|distinct_events|^account_event_|is_new_event|^tier$|payment_method", ReasonCode.UNUSUAL_HABIT),
+    (r"categor|spend|_mode_|cardless|distinct_promoters|distinct_events|^account_event_|is_new_event|^tier$|payment_method", ReasonCode.UNUSUAL_HABIT),
     (r"amount|price|ticket_count", ReasonCode.UNUSUAL_AMOUNT),
     (r"txn_count|velocity|since_last", ReasonCode.HIGH_FREQUENCY),
     (r"hour|weekday|day_of_year", ReasonCode.UNUSUAL_TIME),

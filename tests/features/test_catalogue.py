@@ -72,6 +72,20 @@ def test_features_the_product_names_are_served(name: str) -> None:
     assert name in names
 
 
+@pytest.mark.parametrize(
+    ("by", "names"),
+    {
+        "category": ("account_category_spend_minor_30d", "account_category_spend_share_30d"),
+        "season": ("account_season_spend_minor_lifetime", "account_season_spend_share_lifetime", "account_spend_pace_90d_to_lifetime"),
+        "place": ("account_abroad_spend_minor_sum_30d", "account_abroad_spend_share_30d"),
+        "device": ("account_device_spend_minor_sum_30d", "account_device_spend_share_30d"),
+    }.items(),
+)  # fmt: skip
+def test_spending_patterns_are_served(by: str, names: tuple[str, ...]) -> None:
+    """By category, season, place and device, as the product names them."""
+    assert set(names) <= set(ticketing.registry().feature_names(ticketing.FRAUD_SCORING)), by
+
+
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_a_domain_declares_one_service_and_keeps_its_states_small(domain: str) -> None:
     """Another domain is a module with `registry()`; nothing of the engine is touched."""

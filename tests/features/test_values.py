@@ -1,8 +1,8 @@
 """What the catalogue's features are worth: literal events through the real fold and read, numbers worked out by hand.
 
 The parity suite proves that the executions agree with a declaration; only this table says that the declaration is
-the right one. `NOW` lies on a tile of every window, so that an event exactly a window ago still counts and one a
-millisecond older does not.
+the right one. `NOW` lies on a tile of every window up to 30 days, so that an event exactly a window ago still counts
+and one a millisecond older does not.
 """
 
 from collections import defaultdict
@@ -269,6 +269,46 @@ AMOUNTS = [
          each(ENTITY_txn_velocity_5m_to_1h=None, ENTITY_txn_velocity_1h_to_24h=None, ENTITY_txn_velocity_24h_to_7d=0, ENTITY_txn_velocity_7d_to_30d=1)),
 ]  # fmt: skip
 
+CATEGORIES = ("comedy", "concert", "conference", "culture", "family", "festival", "other", "sport")
+TWO_CATEGORIES = [pay(30 * DAY + 1, 500), pay(30 * DAY, 1000), pay(10 * DAY, 3000), pay(DAY, 9999, **DECLINED), pay(DAY, 6000, category="sport")]  # fmt: skip
+# A season is a quarter of 365.25 days since 1970; that of NOW ends at 22:30.
+TWO_YEARS = [pay(365 * DAY, 1000), pay(100 * DAY, 3000), pay(DAY, 9999, **DECLINED), pay(DAY, 4000)]
+SEASON_END = NOW + 10 * HOUR + 30 * MINUTE
+
+SPENDING = [
+    *(
+        Case(f"spent on each category: {category}", [pay(DAY, 100 * code, category=name) for code, name in enumerate(CATEGORIES, 1)],
+             {"account_category_spend_minor_30d": 100 * place, "account_category_spend_share_30d": place / 36}, {"category": category})
+        for place, category in enumerate(CATEGORIES, 1)
+    ),
+    Case("spent on concerts", TWO_CATEGORIES, {"account_category_spend_minor_30d": 4000, "account_category_spend_share_30d": 0.4,
+         "account_spend_minor_sum_30d": 10_000, "account_spend_minor_sum_90d": 10_500, "account_spend_minor_sum_lifetime": 10_500}),
+    Case("spent on sport", TWO_CATEGORIES, {"account_category_spend_minor_30d": 6000, "account_category_spend_share_30d": 0.6}, {"category": "sport"}),
+    Case("never spent on culture", TWO_CATEGORIES, {"account_category_spend_minor_30d": 0, "account_category_spend_share_30d": 0}, {"category": "culture"}),
+    Case("spent nothing", [pay(DAY, **DECLINED)], {"account_category_spend_minor_30d": 0, "account_category_spend_share_30d": None,
+         "account_season_spend_minor_lifetime": 0, "account_season_spend_share_lifetime": None, "account_spend_pace_90d_to_lifetime": None,
+         "account_abroad_spend_minor_sum_30d": 0, "account_abroad_spend_share_30d": None, "account_device_spend_share_30d": None}),
+    Case("an account that never paid", [], {"account_category_spend_minor_30d": None, "account_season_spend_minor_lifetime": None,
+         "account_spend_pace_90d_to_lifetime": None, "account_abroad_spend_share_30d": None, "account_device_spend_share_30d": None}),
+    # 4000 in 90 days against 8000 in 365.
+    Case("this season and that of last year", TWO_YEARS, {"account_season_spend_minor_lifetime": 5000, "account_season_spend_share_lifetime": 0.625,
+         "account_spend_pace_90d_to_lifetime": 4000 / 90 / (8000 / 365)}),
+    Case("the last millisecond of the season", TWO_YEARS, {"account_season_spend_minor_lifetime": 5000}, {"event_time_ms": SEASON_END - 1}),
+    Case("the next season", TWO_YEARS, {"account_season_spend_minor_lifetime": 0, "account_season_spend_share_lifetime": 0}, {"event_time_ms": SEASON_END}),
+    Case("the season before, a year on", TWO_YEARS, {"account_season_spend_minor_lifetime": 3000, "account_season_spend_share_lifetime": 0.375},
+         {"event_time_ms": NOW + 265 * DAY}),
+    Case("a young account has one pace", [pay(10 * DAY, 1000), pay(HOUR, 3000)], {"account_spend_pace_90d_to_lifetime": 1}),
+    Case("an account of an hour", [pay(HOUR, 3000)], {"account_spend_pace_90d_to_lifetime": 1}),
+    Case("a quarter abroad", [pay(DAY, 3000), pay(DAY, 1000, ip_country="FR"), pay(DAY, 9999, ip_country="FR", **DECLINED)],
+         {"account_abroad_spend_minor_sum_30d": 1000, "account_abroad_spend_share_30d": 0.25}),
+    Case("a Frenchwoman in France", [pay(DAY, 3000, ip_country="FR", billing_country="FR")],
+         {"account_abroad_spend_minor_sum_30d": 0, "account_abroad_spend_share_30d": 0}),
+    Case("three quarters from this device", [pay(DAY, 3000), pay(DAY, 1000, device_id="d2"), pay(DAY, 9999, **DECLINED)],
+         {"account_device_spend_minor_sum_30d": 3000, "account_device_spend_share_30d": 0.75}),
+    Case("nothing known from this device", [pay(DAY, 3000)],
+         {"account_device_spend_minor_sum_30d": None, "account_device_spend_share_30d": None}, {"device_id": "d3"}),
+]  # fmt: skip
+
 OTHERS = [
     Case("ages of a profile", [profile(event_time_ms=NOW - DAY, created_at_ms=NOW - 10 * DAY, address_changed_at_ms=NOW - 2 * HOUR,
          email_changed_at_ms=NOW - MINUTE, phone_changed_at_ms=NOW + 1)],
@@ -281,7 +321,18 @@ OTHERS = [
          {"account_distinct_ip_countries_24h": 1, "account_distinct_ip_countries_30d": 2, "account_distinct_billing_countries_30d": 1}),
 ]  # fmt: skip
 
-CASES = [*EVENT_NOW, *EVENT_HISTORY, *PURCHASES, *LAST_HOURS, *CLOCK, *THE_PAYMENT, *PLACE, *AMOUNTS, *OTHERS]
+CASES = [
+    *EVENT_NOW,
+    *EVENT_HISTORY,
+    *PURCHASES,
+    *LAST_HOURS,
+    *CLOCK,
+    *THE_PAYMENT,
+    *PLACE,
+    *AMOUNTS,
+    *SPENDING,
+    *OTHERS,
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -299,6 +350,8 @@ def test_a_feature_has_the_value_worked_out_by_hand(case: Case) -> None:
 def test_every_request_feature_and_published_column_is_in_the_table() -> None:
     """A feature that is added without a number worked out for it fails here."""
     published = (
+        "account_spending",
+        "account_device_spending",
         "event_realtime_metrics",
         "event_historical_metrics",
         "user_purchase_behavior",

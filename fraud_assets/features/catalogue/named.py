@@ -149,11 +149,10 @@ ACCOUNT_PATTERN = FeatureView(
         total(col("ticket_count"), windows=(hours(1), hours(24), days(7), days(30))),
         mean(col("ticket_count"), windows=(days(30),)),
         count(where=col("payment_method") != "card", label="cardless", windows=(hours(24), days(30))),
-        # Spending by season: the same quarter's habits are compared in 90 days.
         count(windows=(days(90),)),
         mean(col("amount_minor"), windows=(days(90),)),
     ),
-    description="What the account usually buys, how it pays, and how that goes by season.",
+    description="What the account usually buys and how it pays.",
 )
 
 CATEGORY_RISK = FeatureView(

@@ -2,18 +2,18 @@
 
 from functools import cache
 
-from fraud_assets.features.catalogue import named, request, velocity
+from fraud_assets.features.catalogue import named, request, spending, velocity
 from fraud_assets.features.catalogue.sources import TRANSACTIONS
 from fraud_assets.features.language import FeatureService
 from fraud_assets.features.registry import Registry
 
-VIEWS = (*velocity.VIEWS, *named.VIEWS)
+VIEWS = (*velocity.VIEWS, *named.VIEWS, *spending.VIEWS)
 
 FRAUD_SCORING = FeatureService(
     name="fraud_scoring",
     scored=TRANSACTIONS,
     views=VIEWS,
-    request=request.FEATURES,
+    request=(*request.FEATURES, *spending.FEATURES),
     # The outcome is what the decision leads to; no feature of the scored payment may read it.
     unseen=("outcome",),
     description="What the fraud model sees of a payment.",

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import math
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ from fraud_assets.evaluate.__main__ import main
 from fraud_assets.evaluate.history import History, load_history, service_of
 from fraud_assets.evaluate.run import Outcome, configurations, features_of, rows_needed, run
 from fraud_assets.ingest.mapping import BadMapping, Mapping
+from fraud_assets.ingest.mapping_file import load_mapping
 from fraud_assets.training.protocol import Fold
 
 KEY = TokenKey("k1", b"0123456789abcdef")
@@ -70,6 +72,96 @@ def test_each_configuration_is_one_json_line_with_its_folds(data: Path, capsys: 
             assert measure["mean"] == pytest.approx(np.mean(measure["folds"]))
             assert measure["sd"] == pytest.approx(np.std(measure["folds"], ddof=1))
     assert lines[0]["roc_auc"]["mean"] > 0.8  # large payments are easy
+
+
+def _sparkov_world(days: int = 38, per_day: int = 120) -> pl.DataFrame:
+    """The same world as Sparkov's generator writes it: thirty cards at twelve merchants of four categories, with places."""
+    world = _world(days, per_day)
+    merchant, count = world["TERMINAL_ID"] % 12, len(world)
+    return pl.DataFrame(
+        {
+            "trans_num": world["TRANSACTION_ID"].cast(pl.String),
+            "unix_time": world["TX_DATETIME"].dt.epoch("s"),
+            "cc_num": (world["CUSTOMER_ID"] % 30 + 4_000_000_000_000_000).cast(pl.String),
+            "merchant": merchant.cast(pl.String),
+            "category": (merchant % 4).replace_strict({0: "travel", 1: "home", 2: "misc_net", 3: "grocery_pos"}, return_dtype=pl.String),
+            "amt": world["TX_AMOUNT"],
+            "lat": np.full(count, 40.0), "long": np.full(count, -75.0),
+            "merch_lat": 40.0 + merchant, "merch_long": np.full(count, -75.0),
+            "is_fraud": world["TX_FRAUD"],
+        }
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("var_dir")
+def test_another_domain_runs_by_its_shipped_mapping(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Sparkov's cards, merchants, categories and coordinates, end to end; neither engine nor command knows them."""
+    _sparkov_world().write_parquet(tmp_path / "sparkov.parquet")
+    target = tmp_path / "features.parquet"
+
+    code = main(["--mapping", "sparkov", "--data", str(tmp_path / "sparkov.parquet"), *DATES, "--export-features", str(target)])  # fmt: skip
+
+    (line,) = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    names = service_of(load_mapping("sparkov")[1]).names
+    assert code == 0
+    assert (line["name"], line["train_days"]) == ("sparkov-7d", 7)
+    assert line["roc_auc"]["mean"] > 0.8
+    assert pl.read_parquet(target).columns[-len(names) :] == list(names)
+
+
+# (seconds after noon of Monday 2018-04-02, card, merchant, category, dollars, degrees north of home, fraud)
+SPARKOV_PAYMENTS = [
+    (-8 * 86_400, "1", "north", "travel", 5.00, 0, True),
+    (-7200, "1", "far", "travel", 10.00, 2, False),
+    (-3600, "1", "near", "home", 30.00, 1, False),
+    (-60, "2", "far", "travel", 99.00, 2, False),
+    (0, "1", "far", "travel", 42.00, 2, False),
+]
+NOON_S = 1_522_670_400
+
+
+def test_a_sparkov_vector_has_the_values_worked_out_by_hand(tmp_path: Path) -> None:
+    """Of the last payment; a degree of latitude is 111.19508 km, and a verdict is known after seven days."""
+    keys = ("unix_time", "cc_num", "merchant", "category", "amt", "merch_lat", "is_fraud")
+    frame = pl.DataFrame(SPARKOV_PAYMENTS, schema=keys, orient="row").with_row_index("trans_num").with_columns(
+        pl.col("trans_num").cast(pl.String), pl.col("unix_time") + NOON_S, pl.col("cc_num") + "000000000000000",
+        pl.col("merch_lat") + 40.0, lat=pl.lit(40.0), long=pl.lit(-75.0), merch_long=pl.lit(-75.0),
+    )  # fmt: skip
+    frame.write_parquet(tmp_path / "payments.parquet")
+    history = load_history(load_mapping("sparkov")[1], tmp_path / "payments.parquet", None, 7, KEY)
+
+    last = features_of(history, np.ones(5, bool), print, None)[-1]
+
+    served = dict(zip(history.service.names, last.tolist(), strict=True))
+    expected = {
+        "card_txn_count_1h": 1,
+        "card_txn_count_24h": 2,
+        "card_txn_count_30d": 3,
+        "card_amount_minor_sum_24h": 4000,
+        "card_amount_minor_mean_30d": 1500,
+        "card_distinct_merchants_24h": 2,
+        "card_category_mode_30d": 14,  # travel is the last of the fourteen
+        "card_seconds_since_last_txn": 3600,
+        "card_category_txn_count_24h": 1,
+        "card_category_txn_count_lifetime": 2,
+        "card_category_amount_minor_mean_lifetime": 750,
+        "merchant_txn_count_24h": 2,
+        "merchant_distinct_cards_24h": 2,
+        "merchant_amount_minor_mean_7d": 5450,
+        "merchant_label_count_7d": math.nan,  # nothing is known of this merchant
+        "category_label_count_7d": 1,
+        "category_fraud_mean_7d": 1,
+        "amount_minor": 4200,
+        "category": 14,
+        "hour_of_day": 12,
+        "weekday": 0,
+        "distance_from_home_km": 222.39016,
+        "distance_from_last_km": 111.19508,
+        "implied_speed_kmh": 111.19508,
+        "amount_ratio_to_card_mean_30d": 2.8,
+        "amount_deviation_from_card_category": 13.8,  # of 5.00 and 10.00: mean 7.50, deviation 2.50
+    }
+    assert {name: served[name] for name in expected} == pytest.approx(expected, rel=1e-6, nan_ok=True)
 
 
 @pytest.mark.usefixtures("var_dir")

@@ -29,6 +29,8 @@ from fraud_assets.engine.request import STATUS_NAMES
 from fraud_assets.engine.state import BadState, StateEngine
 
 POLL_S = 0.05
+# Replacing a small file takes 2 ms, for the file system then writes it out. A killed process sends this much again.
+MARK_S = 2.0
 FLUSH_S = 5.0
 
 # Events on their way to the broker: some seconds of a busy process, 10 MB. The rest waits on disk.
@@ -204,11 +206,14 @@ class DecisionLog:
 
     async def _poll(self) -> None:
         """Delivery reports come in here, on the event loop."""
+        marked_s = time.monotonic()
         while True:
             await asyncio.sleep(POLL_S)
             self._producer.poll(0)
             self._send()
-            self.journal.mark()
+            if time.monotonic() - marked_s > MARK_S:
+                await asyncio.to_thread(self.journal.mark)
+                marked_s = time.monotonic()
 
     def _on_delivery(self, position: int, error: Any, message: Any) -> None:
         self._sent -= 1

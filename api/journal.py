@@ -12,6 +12,7 @@ power cut the last seconds may be missing, which the chain then shows.
 
 import fcntl
 import itertools
+import threading
 import uuid
 from collections import deque
 from pathlib import Path
@@ -55,6 +56,7 @@ class Journal:
     def __init__(self, folder: Path, max_bytes: int, lock: BinaryIO) -> None:
         self._folder, self._max_bytes, self._lock = folder, max_bytes, lock
         self._delivered_file = folder / "delivered"
+        self._marking = threading.Lock()
         self._delivered = self._marked = int(_text(self._delivered_file) or 0)
         self._read_to = self._delivered
         self._ahead: set[int] = set()
@@ -132,12 +134,17 @@ class Journal:
         self._read_to = position
 
     def mark(self) -> None:
-        """Write down what the broker has, if that has changed: the next process then does not send it again."""
-        if self._delivered != self._marked:
-            partial = self._delivered_file.with_suffix(".partial")
-            partial.write_text(str(self._delivered))
-            partial.replace(self._delivered_file)
-            self._marked = self._delivered
+        """Write down what the broker has, if that has changed: the next process then does not send it again.
+
+        The one call that may be made in another thread, for it takes milliseconds.
+        """
+        with self._marking:
+            delivered = self._delivered
+            if delivered != self._marked:
+                partial = self._delivered_file.with_suffix(".partial")
+                partial.write_text(str(delivered))
+                partial.replace(self._delivered_file)
+                self._marked = delivered
 
     def close(self) -> None:
         self.mark()

@@ -33,9 +33,10 @@ def run(chosen: argparse.Namespace) -> None:
         kept[head.chain_id][head.position] = head.sha256
     found = []
     for chain_id in sorted({*chains, *kept}):
-        findings, head = verify(chain_id, chains.get(chain_id, []), kept[chain_id])
+        links = chains.get(chain_id, [])
+        findings, head = verify(chain_id, links, kept[chain_id])
         found += findings
-        print(f"{len(chains.get(chain_id, [])):>10,} decisions, {len(findings):,} findings, head {head}")
+        print(f"{len(links):>10,} decisions, {len(findings):,} findings, head {head}")
     if unchained:
         print(f"{unchained:>10,} decisions are in no chain: they were made before there were any")
     print(*found, sep="\n", end="\n" if found else "")

@@ -169,7 +169,7 @@ class Journal:
         self.bytes += len(framed)
         if self._writer.tell() >= SEGMENT_BYTES:
             self._writer.close()
-            self._closed.append(_Segment(self._folder / Path(self._writer.name).name, self.head.position))
+            self._closed.append(_Segment(Path(self._writer.name), self.head.position))
             self._writer = None
         return True
 

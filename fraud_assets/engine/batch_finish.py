@@ -9,7 +9,6 @@ import math
 
 import numpy as np
 
-from fraud_assets.engine.batch_ordered import lesser_of
 from fraud_assets.engine.batch_outputs import put_extreme
 from fraud_assets.engine.jit import inlined, kernel
 from fraud_assets.engine.kernels import (
@@ -157,9 +156,9 @@ def both_between(spans, log2, low, applied, status, least, most):
         least[j], most[j] = math.nan, math.nan
         if applied[j] > low[j] and status[j] == PRESENT:
             row, first, last = two_spans(spans, log2, low[j], applied[j])
-            below = lesser_of(spans[row, first], spans[row, last])
+            below = min(spans[row, first], spans[row, last])
             if below < math.inf:
-                least[j], most[j] = below, -lesser_of(spans[row, first + half], spans[row, last + half])
+                least[j], most[j] = below, -min(spans[row, first + half], spans[row, last + half])
 
 
 @inlined

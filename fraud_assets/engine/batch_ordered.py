@@ -186,14 +186,8 @@ def both_of_spans(value, longest, spans):
     while 2 * size <= longest:
         below, later, to = spans[level - 1], spans[level - 1][size:], spans[level]
         for e in range(len(later)):
-            to[e] = lesser_of(below[e], later[e])
+            to[e] = min(below[e], later[e])
         level, size = level + 1, 2 * size
-
-
-@inlined
-def lesser_of(a, b):
-    """`min` of two numbers that are never NaN, which `min` would have to ask."""
-    return min(b, a)
 
 
 @kernel

@@ -187,6 +187,8 @@ def vector_chunks(
             parts.append(_Part.of(service, log, spine, layout, table, pool, folder))
             if progress is not None:
                 progress(layout.group.name, done, len(layouts))
+        # The values remain; what they were made of makes room for what is written.
+        del table
         assembly = _Assembly(service, spine, columns)
         waiting: deque[tuple[int, Future[Floats32]]] = deque()
         for first in range(0, len(spine), CHUNK_ROWS):

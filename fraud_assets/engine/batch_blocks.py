@@ -15,7 +15,8 @@ import numpy as np
 from fraud_assets.engine import batch_distinct as distinct
 from fraud_assets.engine import batch_ordered as ordered
 from fraud_assets.engine import batch_sorting as sorting
-from fraud_assets.engine.batch_shards import EventTable, Shards, Table, joined
+from fraud_assets.engine.batch_shards import EventTable, Shards, joined
+from fraud_assets.engine.kernels import NULL
 from fraud_assets.engine.plan import EnginePlan, GroupPlan, Ints
 from fraud_assets.engine.prepare import Columns
 from fraud_assets.features.layout import Input, InputKey
@@ -29,6 +30,10 @@ SHARD_READS = 8_192
 MOST_SHARD_BITS = 11
 
 
+# First item of a source, its rows, and which columns of them go where: (from, to) pairs.
+_Table = tuple[int, Ints, Ints]
+
+
 class GroupRows:
     """One group's events, in log order, and reads, cut into shards of keys."""
 
@@ -40,6 +45,9 @@ class GroupRows:
         # Row of a block's values of each input; row 0 is the time.
         self.places = input_rows
         self.sources = [log.columns[source.name] for source in group.sources if source.name in log.columns]
+        # Items of source s are [firsts[s], firsts[s + 1]), and bit numbers[s] of a mask says whether it is wanted.
+        self.firsts = np.cumsum([0, *(len(columns) for columns in self.sources)])
+        self.numbers = [plan.source_number(columns.source) for columns in self.sources]
         self.read_keys = spine.scored.keys(group.group.entity)
         # A spine of the group's only source reads at each event, so reads are sorted as events are.
         self.mirrored = (
@@ -50,24 +58,21 @@ class GroupRows:
         )
         self.bits = min(MOST_SHARD_BITS, max(0, (len(spine) // SHARD_READS).bit_length()))
         in_log_order = np.arange(len(spine), dtype=np.int64) if self.mirrored else _order(self._read_ranks())
-        self.width = 1 + len(self.places)
+        self.tables = self._tables(table)
         if self.mirrored:
-            self.reads = self.events = Shards(
-                self.read_keys, in_log_order, self.bits, pool, self.width, self._tables(table)
-            )
+            self.reads = self.events = Shards(self.read_keys, in_log_order, self.bits, pool)
         else:
             self.reads = Shards(self.read_keys, in_log_order, self.bits, pool)
             keys = joined([columns.keys(group.group.entity) for columns in self.sources])
-            self.events = Shards(keys, _order(self.rank), self.bits, pool, self.width, self._tables(table))
+            self.events = Shards(keys, _order(self.rank), self.bits, pool)
 
-    def _tables(self, table: EventTable) -> list[Table]:
-        """Which columns of each source's rows a group's events need."""
-        firsts = np.cumsum([0, *(len(columns) for columns in self.sources)])
+    def _tables(self, table: EventTable) -> list[_Table]:
+        """Which columns of each source's rows a group's events need, and which of a block's values they become."""
         found = []
-        for first, columns in zip(firsts, self.sources, strict=False):
+        for first, columns in zip(self.firsts, self.sources, strict=False):
             name = columns.source.name
             inputs = ((table.column[key], row) for key, row in self.places.items() if key[0] == name)
-            wanted = [(column, sorting.HEAD + row) for column, row in ((0, 0), *inputs)]
+            wanted = [(column, row) for column, row in ((0, 0), *inputs)]
             found.append((int(first), table.rows[name], np.array(wanted, np.int64)))
         return found
 
@@ -130,34 +135,37 @@ class GroupRows:
         starts, by_key = _by_key(numbers, n_keys)
         if self.mirrored:
             # Rows stand in log order, so they rank themselves.
-            row_of, values = self._columns(reads, by_key)
+            row_of = reads[by_key, sorting.ITEM]
+            values = self._values(row_of)
             return Block(self, starts, row_of, row_of, values[0], starts, row_of, row_of, values)
         mine = self.events.rows[self.events.of(shard)]
         codes = np.empty(len(mine), np.int64)
         sorting.find_keys(mine, reads, table, numbers, codes)
         events, places = _by_key(codes, n_keys)
         row_of = reads[by_key, sorting.ITEM]
-        order, values = self._columns(mine, places)
+        order = mine[places, sorting.ITEM]
         rd_time = self.spine.time[row_of]
         if held is None:
             assert self.spine.rank is not None
             return Block(
-                self, starts, row_of, self.spine.rank[row_of], rd_time, events, order, self.rank[order], values
-            )
+                self, starts, row_of, self.spine.rank[row_of], rd_time, events, order, self.rank[order], self._values(order)
+            )  # fmt: skip
         ranks = np.empty(len(order), np.int64)
         tp, offset = self.tp_offset
         sorting.covered_ranks(events, tp[order], offset[order], starts, *held.take(by_key).positions, ranks)
         # Events that the same read first holds keep log order; the order of folding does not matter.
         by_rank = np.lexsort((ranks, np.repeat(np.arange(n_keys), np.diff(events))))
         read_ranks = np.arange(1, len(row_of) + 1, dtype=np.int64)
-        order, values = self._columns(mine, places[by_rank])
-        return Block(self, starts, row_of, read_ranks, rd_time, events, order, ranks[by_rank], values)
+        order = order[by_rank]
+        return Block(self, starts, row_of, read_ranks, rd_time, events, order, ranks[by_rank], self._values(order))
 
-    def _columns(self, rows: Ints, places: Ints) -> tuple[Ints, Ints]:
-        """(n,) items, and (1 + inputs, n) their times and inputs, of a shard's rows at these places."""
-        found = np.empty((1 + self.width, len(places)), np.int64)
-        sorting.gather_columns(rows, places, found)
-        return found[0], found[1:]
+    def _values(self, items: Ints) -> Ints:
+        """(1 + inputs, n) times and inputs of these events; null where an event's source has none."""
+        shape = (1 + len(self.places), len(items))
+        found = np.empty(shape, np.int64) if len(self.tables) == 1 else np.full(shape, NULL, np.int64)
+        for first, rows, columns in self.tables:
+            sorting.gather_columns(items, first, rows, columns, found)
+        return found
 
     def _split(self, block: "Block") -> Iterator["Block"]:
         """Keys in order of event time apart from those with late events, which need the slower kernels."""
@@ -259,17 +267,19 @@ class Block:
             events, self.order[event], self.rank[event], self.values[:, event],
         )  # fmt: skip
 
-    def of_sources(self, mask: int) -> "BlockEvents":
-        """The events of some sources; bit n is the source of registry number n."""
-        plan = self.rows.plan
-        everything = sum(1 << plan.source_number(columns.source) for columns in self.rows.sources)
-        if mask & everything == everything:
-            return BlockEvents(self, self.events, self.order, self.rank, self.values, self.rows.mirrored)
-        events, places = np.empty_like(self.events), np.empty_like(self.order)
-        at = np.arange(len(self.order), dtype=np.int64)
-        kept = sorting.keep_sources(at, self.events, self.rows.source[self.order], mask, places, events)
+    def of_sources(self, mask: int, inputs: Ints) -> "BlockEvents":
+        """The events of some sources; bit n is the source of registry number n. inputs: the rows of values wanted."""
+        rows = self.rows
+        wanted = np.array([mask >> number & 1 for number in rows.numbers], np.int64)
+        if wanted.all():
+            return BlockEvents(self, self.events, self.order, self.rank, self.values, rows.mirrored)
+        events, places = np.empty_like(self.events), np.empty(len(self.order) + 1, np.int64)
+        kept = sorting.keep_sources(self.order, self.events, rows.firsts, wanted, places, events)
         chosen = places[:kept]
-        return BlockEvents(self, events, self.order[chosen], self.rank[chosen], self.values[:, chosen])
+        # Rows that are not wanted are never touched: they cost an address and no memory.
+        values = np.empty((len(self.values), kept), np.int64)
+        sorting.take_rows(self.values, inputs, chosen, values)
+        return BlockEvents(self, events, self.order[chosen], self.rank[chosen], values)
 
 
 class BlockEvents:

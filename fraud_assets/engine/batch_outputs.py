@@ -26,7 +26,7 @@ from fraud_assets.engine.kernels import (
     standard_deviation,
     value_unless,
 )
-from fraud_assets.engine.prefetch import prefetch
+from fraud_assets.engine.prefetch import AHEAD, prefetch
 from fraud_assets.engine.read_kernels import ratio_of
 from fraud_assets.engine.tile_kernels import PRESENT
 
@@ -36,8 +36,6 @@ KIND, A, B, C, CAP, FIELD, NARROW, WIDE, STATUS = range(9)
 
 # float32 values of one 64-byte cache line.
 LINE = 16
-# Rows that are fetched ahead of the one being written.
-AHEAD = 8
 
 
 @inlined

@@ -74,6 +74,8 @@ class EventsPlan:
         alone: only one source has these events. input_rows: row of a block's values of each input.
         """
         self.sets = [(job.spec, job.place, _table(job.outs, 9)) for job in self._sets.values()]
+        # Row 0 is the time.
+        self.input_rows = np.array([0, *sorted({input_rows[item.key()] for item in self.inputs})], np.int64)
         self._lay_words()
         self._lay_channels(alone, input_rows)
 

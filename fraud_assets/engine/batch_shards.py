@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fraud_assets.engine import batch_sorting as sorting
-from fraud_assets.engine.kernels import NULL
 from fraud_assets.engine.plan import Ints
 from fraud_assets.engine.prepare import Columns, input_values
 from fraud_assets.features.layout import Input
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
 
 # Parts of the log that are sharded side by side.
 PARTS = 4
-# Events whose inputs are computed at a time: their columns then stay in the last-level cache.
-TABLE_ROWS = 65_536
+# Events whose inputs are computed at a time: their columns then stay near until they are rows.
+TABLE_ROWS = 16_384
 
 
 class EventTable:
@@ -59,26 +58,21 @@ class EventTable:
         return self._payloads[name]
 
     def _fill(self, columns: Columns, inputs: Sequence[Input], at: slice) -> None:
-        rows = self.rows[columns.source.name][at]
-        rows[:, 0] = columns.time
+        values = np.empty((1 + len(inputs), len(columns)), np.int64)
+        values[0] = columns.time
         for place, item in enumerate(inputs, start=1):
-            rows[:, place] = input_values(item, columns)
-
-
-# First item of a source, its rows, and which columns of them go where: (from, to) pairs.
-Table = tuple[int, Ints, Ints]
+            values[place] = input_values(item, columns)
+        sorting.rows_of_columns(values, self.rows[columns.source.name][at])
 
 
 class Shards:
     """Items of a group by shard of their keys, in log order within each.
 
-    starts: (n_shards + 1,). rows: (n, 2 + width) index of each item among the keys given, its key, and the columns
-    that tables give, null where none does. Built by PARTS parts of the log side by side.
+    starts: (n_shards + 1,). rows: (n, 2) index of each item among the keys given, and its key. Built by PARTS parts
+    of the log side by side.
     """
 
-    def __init__(
-        self, keys: Ints, order: Ints, bits: int, pool: ThreadPoolExecutor, width: int = 0, tables: Sequence[Table] = ()
-    ) -> None:
+    def __init__(self, keys: Ints, order: Ints, bits: int, pool: ThreadPoolExecutor) -> None:
         size = -(-len(order) // PARTS) or 1
         parts = [order[first : first + size] for first in range(0, len(order), size)] or [order]
         counts = np.empty((len(parts), 1 << bits), np.int64)
@@ -87,27 +81,15 @@ class Shards:
         ends = np.cumsum(counts.T.ravel()).reshape(counts.T.shape).T
         cursors = np.ascontiguousarray(ends - counts)
         self.starts = np.concatenate([[0], ends[-1]])
-        # One source gives every column of every row; of several, each leaves what is not its own null.
-        shape = (self.starts[-1], sorting.HEAD + width)
-        self.rows = np.empty(shape, np.int64) if len(tables) == 1 else np.full(shape, NULL, np.int64)
-        first, *others = tables or [_NOTHING]
+        self.rows = np.empty((self.starts[-1], sorting.HEAD), np.int64)
         list(
             pool.map(
-                lambda i: sorting.scatter_to_shards(keys, parts[i], bits, cursors[i], *first, self.rows),
-                range(len(parts)),
+                lambda i: sorting.scatter_to_shards(keys, parts[i], bits, cursors[i], self.rows), range(len(parts))
             )
         )
-        list(pool.map(lambda shard: self._add(others, shard), range(1 << bits if others else 0)))
-
-    def _add(self, tables: Sequence[Table], shard: int) -> None:
-        for table in tables:
-            sorting.add_to_shards(*table, self.rows[self.of(shard)])
 
     def of(self, shard: int) -> slice:
         return slice(self.starts[shard], self.starts[shard + 1])
-
-
-_NOTHING: Table = (0, np.empty((0, 0), np.int64), np.empty((0, 2), np.int64))
 
 
 def joined(parts: Sequence[Ints]) -> Ints:

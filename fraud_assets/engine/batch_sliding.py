@@ -250,6 +250,20 @@ def slide_sets(
 
 
 @kernel
+def sets_so_far(
+    op, cap, fields, events, reads, rows, column, applied, words, scratch, rd_time, statuses, outs, narrow, wide):  # fmt: skip
+    """The same over windows without end, which nothing leaves: one accumulator for each key. words: scratch (width,)."""
+    for k in range(len(reads) - 1):
+        initialise(op, words, 0)
+        e = events[k]
+        for j in range(reads[k], reads[k + 1]):
+            while e < applied[j]:
+                update_any(op, cap, fields, words, 0, rows[e], column, scratch)
+                e += 1
+            put_outputs(outs, words, rd_time[j], statuses, j, narrow, wide)
+
+
+@kernel
 def update_any(op, cap, fields, w, o, row, column, scratch):
     if op >= _LAST:
         update_dated(op, fields, w, o, row, column, scratch)

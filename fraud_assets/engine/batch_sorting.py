@@ -9,12 +9,16 @@ import numpy as np
 
 from fraud_assets.engine.jit import allocating_kernel, kernel
 from fraud_assets.engine.kernels import NULL, mix63
+from fraud_assets.engine.prefetch import AHEAD, prefetch_to_read
 from fraud_assets.engine.tile_kernels import freshness
 
 # Bits of `mix63`.
 HASH_BITS = 63
 
-# Columns of a shard's rows; what is known of the event follows.
+# int64 values of one 64-byte cache line.
+LINE = 8
+
+# Columns of a shard's rows.
 ITEM, KEY, HEAD = range(3)
 
 
@@ -30,12 +34,10 @@ def count_shards(keys, order, bits, counts):
 
 
 @kernel
-def scatter_to_shards(keys, order, bits, cursor, first, rows, columns, to):
-    """to (n, width): row by row of the shards, in the order given: the item, its key, and columns of its source's row.
+def scatter_to_shards(keys, order, bits, cursor, to):
+    """to (n, 2): row by row of the shards, in the order given, each item and its key. cursor: where each shard goes on, used up.
 
-    For each (c, t) of columns, column t becomes column c of the row. Reads run along the log and writes along the
-    shards, so neither waits for memory. The source's events are the items [first, first + len(rows)); `add_to_shards`
-    gives the others theirs. cursor: where each shard goes on, used up.
+    Reads run along the log and writes along the shards, so neither waits for memory.
     """
     shift = HASH_BITS - bits
     for i in range(len(order)):
@@ -45,20 +47,7 @@ def scatter_to_shards(keys, order, bits, cursor, first, rows, columns, to):
             shard = np.uint64(mix63(key) >> shift)
             row = to[np.uint64(cursor[shard])]
             row[ITEM], row[KEY] = at, key
-            if first <= at < first + len(rows):
-                for c in range(len(columns)):
-                    row[columns[c, 1]] = rows[at - first, columns[c, 0]]
             cursor[shard] += 1
-
-
-@kernel
-def add_to_shards(first, rows, columns, to):
-    """The columns of another source, to the rows that `scatter_to_shards` has placed."""
-    for i in range(len(to)):
-        at = to[i, ITEM] - first
-        if 0 <= at < len(rows):
-            for c in range(len(columns)):
-                to[i, columns[c, 1]] = rows[at, columns[c, 0]]
 
 
 @kernel
@@ -149,27 +138,61 @@ def arrange_keys(starts, number, moved, places):
 
 
 @kernel
-def keep_sources(order, starts, source, mask, kept_order, kept_starts):
-    """The events of some sources only, still sorted; returns how many."""
+def keep_sources(order, starts, firsts, wanted, kept, kept_starts):
+    """Places of the events of some sources only, still sorted; returns how many.
+
+    order: (n,) items; those of source s are [firsts[s], firsts[s + 1]), and wanted[s] says whether it is one of them.
+    """
     to = 0
     for k in range(len(starts) - 1):
         kept_starts[k] = to
         for i in range(starts[k], starts[k + 1]):
-            if (mask >> source[order[i]]) & 1:
-                kept_order[to] = order[i]
-                to += 1
+            s = 0
+            while order[i] >= firsts[s + 1]:
+                s += 1
+            kept[to] = i
+            to += wanted[s]
     kept_starts[len(starts) - 1] = to
     return to
 
 
 @kernel
-def gather_columns(rows, order, to):
-    """to (width - 1, n): of the rows that `order` names, the item, and column by column what follows the key."""
-    for e in range(len(order)):
-        row = rows[np.uint64(order[e])]
-        to[0, e] = row[ITEM]
-        for c in range(1, len(to)):
-            to[c, e] = row[KEY + c]
+def take_rows(values, rows, places, to):
+    """to[r] = values[r][places] for the rows named; others are left as they are."""
+    for r in rows:
+        for e in range(len(places)):
+            to[np.uint64(r), e] = values[np.uint64(r), np.uint64(places[e])]
+
+
+@kernel
+def rows_of_columns(columns, rows):
+    """rows[i, c] = columns[c, i], eight by eight, so that both sides stay within a few cache lines."""
+    for first in range(0, len(rows), LINE):
+        end = min(first + LINE, len(rows))
+        for start in range(0, len(columns), LINE):
+            for i in range(first, end):
+                for c in range(start, min(start + LINE, len(columns))):
+                    rows[np.uint64(i), np.uint64(c)] = columns[np.uint64(c), np.uint64(i)]
+
+
+@kernel
+def gather_columns(items, first, rows, columns, to):
+    """Columns of a source's rows for those items that are its events: [first, first + len(rows)).
+
+    For each (c, t) of columns, to[t, e] is column c of the row of items[e]. Rows stand in no order of memory, so
+    their cache lines are fetched some items ahead, or each would be waited for.
+    """
+    for e in range(len(items)):
+        if e + AHEAD < len(items):
+            row = items[e + AHEAD] - first
+            if 0 <= row < len(rows):
+                for c in range(len(columns)):
+                    prefetch_to_read(rows, row, columns[c, 0])
+        at = items[e] - first
+        if 0 <= at < len(rows):
+            row_of = rows[np.uint64(at)]
+            for c in range(len(columns)):
+                to[np.uint64(columns[c, 1]), e] = row_of[np.uint64(columns[c, 0])]
 
 
 @kernel

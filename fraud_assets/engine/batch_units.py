@@ -66,7 +66,7 @@ class Scratch(threading.local):
 def run_block(layout: GroupLayout, block: Block, to: Targets, scratch: Scratch) -> None:
     """Compute every unit of the group for the reads of a block, and put the values in their rows."""
     made = Made(layout, block, scratch)
-    views = {plan.mask: block.of_sources(plan.mask) for plan in layout.plans}
+    views = {plan.mask: block.of_sources(plan.mask, plan.input_rows) for plan in layout.plans}
     for plan in layout.plans:
         made.judge(views[plan.mask])
         _Run(plan, block, views[plan.mask], made).run()
@@ -228,8 +228,16 @@ class _Run:
 
     def _slide_sets(self, spec: AccSpec, place: int, outs: Ints) -> None:
         rows, column = self._rows(spec)
-        events, block, made, slots = self.events, self.block, self.made, self._slots_of(place)
+        events, block, made = self.events, self.block, self.made
         fields, width = len(spec.inputs) if spec.acc is Acc.PROFILE else 0, spec.width
+        if self.places[place].window.is_lifetime:
+            sliding.sets_so_far(
+                int(spec.acc), spec.cap, fields, events.events, block.reads, rows, column, events.applied,
+                np.empty(width, np.int64), np.empty(SCRATCH_WORDS, np.int64), block.rd_time, made.statuses, outs,
+                made.narrow, made.wide,
+            )  # fmt: skip
+            return
+        slots = self._slots_of(place)
         tiles, suffix = self.array("tiles", (slots.count * width,)), self.array("suffix", (slots.count * width,))
         back, both, scratch = np.empty(width, np.int64), np.empty(width, np.int64), np.empty(SCRATCH_WORDS, np.int64)
         sliding.slide_sets(

@@ -1,7 +1,7 @@
 """Thirty window aggregates of a million payments, beside DuckDB's RANGE windows and Polars' rolling.
 
-Same rows, same windows (strictly earlier events), two threads each, results in memory: a row for each
-payment, in the payments' order. DuckDB and Polars keep the memory of their last run; ours is given it. Once
+Same rows, same windows (strictly earlier events), two threads each, from each side's own columns to results in memory:
+a row for each payment, in the payments' order. DuckDB and Polars keep the memory of their last run; ours is given it. Once
 over 50,000 skewed keys and once over 60 hot ones, where the number of rows in a window decides.
 DuckDB and Polars end a window exactly at t - w where ours rounds its tail to a tile; counts are
 compared before anything is timed, and may differ by the rows of one tile.
@@ -19,6 +19,7 @@ import polars as pl
 from benchmarks.measure import THREADS, medians_s, report
 from benchmarks.synthetic import columns_of, payments, thirty_windows
 from fraud_assets.engine.batch import Log, Spine, Vectors, vectors
+from fraud_assets.engine.prepare import Columns
 from fraud_assets.features.windows import VELOCITY
 
 ROWS = 1_000_000
@@ -26,8 +27,8 @@ ROWS = 1_000_000
 CASES = (("", 50_000, 0.7, 3), ("_hot", 60, 0.0, 1))
 
 
-def ours(key: np.ndarray, time: np.ndarray, amount: np.ndarray, out: np.ndarray) -> Vectors:
-    log = Log(PLAN.engine, [columns_of(key, time, amount)])
+def ours(columns: Columns, out: np.ndarray) -> Vectors:
+    log = Log(PLAN.engine, [columns])
     return vectors(PLAN, log, Spine.of_events(log, "transactions"), threads=THREADS, out=out)
 
 
@@ -77,13 +78,14 @@ def main() -> None:
     for suffix, keys, skew, duckdb_runs in CASES:
         key, time, amount = payments(ROWS, keys, skew)
         frame = pl.DataFrame({"key": key, "time": time, "amount": amount}).with_row_index("row")
+        columns = columns_of(key, time, amount)
         out = np.empty((ROWS, len(PLAN.names)), np.float32)
         with duckdb.connect(config={"threads": THREADS}) as db:
             db.execute("CREATE TEMP TABLE payments AS SELECT * FROM frame")
             mine_s, duck_s, polars_s = medians_s(
-                (partial(ours, key, time, amount, out), 12), (partial(in_duckdb, db), duckdb_runs), (partial(in_polars, frame), 4)
+                (partial(ours, columns, out), 12), (partial(in_duckdb, db), duckdb_runs), (partial(in_polars, frame), 4)
             )  # fmt: skip
-            wrong = agree(ours(key, time, amount, out), db)
+            wrong = agree(ours(columns, out), db)
         distinct = len(np.unique(key))
         report(
             f"engine.windows_vs_duckdb{suffix}",

@@ -264,6 +264,8 @@ def _run_group(
 
     for _ in pool.map(run_shard, range(len(rows))):
         pass
+    if rows.names_all:
+        return
     for matrix, columns in ((to.narrow, layout.narrow_columns), (to.wide, layout.wide_columns)):
         outputs.blank_rows(rows.read_keys, columns, matrix)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fraud_assets.engine.batch import Log, Spine
 
 # Reads of a shard: what is computed for them then stays in the second-level cache.
-SHARD_READS = 8_192
+SHARD_READS = 16_384
 # More shards than this, and writing to all of them in turn misses the cache at every row.
 MOST_SHARD_BITS = 11
 
@@ -57,7 +57,7 @@ class GroupRows:
             and bool(sorting.ascending(spine.rank))
         )
         self.bits = min(MOST_SHARD_BITS, max(0, (len(spine) // SHARD_READS).bit_length()))
-        in_log_order = np.arange(len(spine), dtype=np.int64) if self.mirrored else _order(self._read_ranks())
+        in_log_order = _order(self._read_ranks())
         self.tables = self._tables(table)
         if self.mirrored:
             self.reads = self.events = Shards(self.read_keys, in_log_order, self.bits, pool)
@@ -65,6 +65,11 @@ class GroupRows:
             self.reads = Shards(self.read_keys, in_log_order, self.bits, pool)
             keys = joined([columns.keys(group.group.entity) for columns in self.sources])
             self.events = Shards(keys, _order(self.rank), self.bits, pool)
+
+    @property
+    def names_all(self) -> bool:
+        """Whether every row names an entity of the group."""
+        return len(self.reads.rows) == len(self.read_keys)
 
     def _tables(self, table: EventTable) -> list[_Table]:
         """Which columns of each source's rows a group's events need, and which of a block's values they become."""
@@ -135,15 +140,15 @@ class GroupRows:
         starts, by_key = _by_key(numbers, n_keys)
         if self.mirrored:
             # Rows stand in log order, so they rank themselves.
-            row_of = reads[by_key, sorting.ITEM]
+            row_of = _items_at(reads, by_key)
             values = self._values(row_of)
             return Block(self, starts, row_of, row_of, values[0], starts, row_of, row_of, values)
         mine = self.events.rows[self.events.of(shard)]
         codes = np.empty(len(mine), np.int64)
         sorting.find_keys(mine, reads, table, numbers, codes)
         events, places = _by_key(codes, n_keys)
-        row_of = reads[by_key, sorting.ITEM]
-        order = mine[places, sorting.ITEM]
+        row_of = _items_at(reads, by_key)
+        order = _items_at(mine, places)
         rd_time = self.spine.time[row_of]
         if held is None:
             assert self.spine.rank is not None
@@ -181,14 +186,24 @@ class GroupRows:
 
 
 def _order(rank: Ints) -> Ints:
-    """Indices by ascending rank."""
-    return np.arange(len(rank), dtype=np.int64) if sorting.ascending(rank) else np.argsort(rank, kind="stable")
+    """Indices by ascending rank; a log's only source is ranked by them already."""
+    if not sorting.ascending(rank):
+        return np.argsort(rank, kind="stable")
+    counts_up = len(rank) > 0 and rank[0] == 0 and bool(sorting.counts_up(rank))
+    return rank if counts_up else np.arange(len(rank), dtype=np.int64)
 
 
 def _by_key(codes: Ints, n_keys: int) -> tuple[Ints, Ints]:
     starts, places = np.empty(n_keys + 1, np.int64), np.empty(len(codes), np.int64)
     sorting.sort_by_key(codes, starts, places)
     return starts, places[: starts[-1]]
+
+
+def _items_at(rows: Ints, places: Ints) -> Ints:
+    """numpy's own indexing of a matrix takes ten times as long."""
+    items = np.empty(len(places), np.int64)
+    sorting.items_at(rows, places, items)
+    return items
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Parts of the log that are sharded side by side.
 PARTS = 4
 # Events whose inputs are computed at a time: their columns then stay near until they are rows.
-TABLE_ROWS = 16_384
+TABLE_ROWS = 32_768
 
 
 class EventTable:

@@ -49,18 +49,25 @@ class Targets:
 
 
 class Scratch(threading.local):
-    """Arrays that one block leaves to the next of its thread: fresh memory costs more than what is done with it."""
+    """Arrays that one block leaves to the next of its thread: fresh memory costs more than what is done with it.
+
+    One name is one array: the next call with it takes the memory.
+    """
 
     def __init__(self) -> None:
-        self.buffers: dict[str, npt.NDArray[np.uint8]] = {}
+        self.buffers: dict[str, npt.NDArray[Any]] = {}
 
-    def array(self, name: str, shape: tuple[int, ...], dtype: type[np.generic] = np.int64) -> npt.NDArray[Any]:
-        """An array of whatever was in it. One name is one array: the next call with it takes the memory."""
-        size = math.prod(shape) * np.dtype(dtype).itemsize
+    def at_least(self, name: str, size: int, dtype: type[np.generic] = np.int64) -> npt.NDArray[Any]:
+        """(size,) or longer, of whatever was in it."""
         held = self.buffers.get(name)
         if held is None or len(held) < size:
-            held = self.buffers[name] = np.empty(size + size // 4, np.uint8)
-        return held[:size].view(dtype).reshape(shape)
+            held = self.buffers[name] = np.empty(size + size // 4, dtype)
+        return held
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: type[np.generic] = np.int64) -> npt.NDArray[Any]:
+        """Exactly this shape."""
+        size = math.prod(shape)
+        return self.at_least(name, size, dtype)[:size].reshape(shape)
 
 
 def run_block(layout: GroupLayout, block: Block, to: Targets, scratch: Scratch) -> None:
@@ -136,18 +143,19 @@ class _Run:
     # ------------------------------------------------------------------------------- keys in order
 
     def _finish_runs(self) -> None:
-        plan, events, block, made, array = self.plan, self.events, self.block, self.made, self.array
+        plan, events, block, made = self.plan, self.events, self.block, self.made
         reads, size = (max(1, int(most)) for most in runs.most_of_a_run(block.reads, events.events))
-        self.low = array("low", (len(self.places), len(block)))
-        log2 = log2_upto(size)
+        log2, some = log2_upto(size), made.scratch.at_least
+        levels = int(log2[size]) + 1
+        self.low = self.array("low", (len(self.places), len(block)))
         runs.finish_runs(
             plan.windows, bool(plan.sets), plan.between, plan.total_rows, plan.square_rows, plan.extremes, plan.lifetimes, plan.best_outs,
             log2, block.reads, events.events, events.values, events.applied, events.newest, block.rd_time,
             made.statuses, self.low, made.narrow, made.wide,
-            array("run_reads", (len(block.reads),)), array("run_events", (len(block.reads),)),
-            array("run_applied", (reads,)), array("reached", (len(self.places),)), array("floor", (reads,)),
-            array("totals", (len(plan.total_rows) * (size + 1),)), array("squares", (2 * len(plan.square_rows) * (size + 1),)),
-            array("spans", ((int(log2[size]) + 1) * size,)), array("pairs", (2 * (int(log2[size]) + 1) * size,), np.float32), array("best", (reads,)), array("carry", (2,)),
+            some("run_reads", len(block.reads)), some("run_events", len(block.reads)), some("run_applied", reads),
+            self.array("reached", (len(self.places),)), some("floor", reads), some("totals", len(plan.total_rows) * (size + 1)),
+            some("squares", 2 * len(plan.square_rows) * (size + 1)), some("spans", levels * size), some("pairs", 2 * levels * size, np.float32),
+            some("best", reads), some("carry", 2),
         )  # fmt: skip
 
     def _distinct(self, spec: AccSpec, place: int, outs: Ints) -> None:

@@ -1,4 +1,7 @@
-"""One client in a closed loop: decisions over HTTP against an empty handler on the same server.
+"""One client in a closed loop: decisions over HTTP against an empty handler behind the same middleware and server.
+
+Both are routes of one process: the same keys, bounds, traces and log lines; only what the handler does differs. Turns alternate, so
+that a slow second is both's. A bare Litestar with the same empty handler and none of our middleware stands beside it.
 
 Everything is real: `python -m api` as a process, the embedded Valkey holding states of ten entities,
 the development broker taking decision events, 300 trees. One connection, so latency and throughput
@@ -22,8 +25,14 @@ import uvicorn
 from litestar import Litestar, Request, Response, post
 from litestar.datastructures import State
 
+from api import logs
+from api.access import Scope, needs
+from api.app import create_app
 from api.contract import ScoringRequest
 from api.intake import scored
+from api.routes import live
+from api.runtime import Runtime
+from api.settings import ApiSettings
 from benchmarks.measure import report
 from benchmarks.model_row import publish, train
 from deploy.local.ports import free_port
@@ -41,7 +50,7 @@ from fraud_assets.settings import Settings
 from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_port import Write
 
-REQUESTS, WARM_UPS, BATCH, BATCHES, HISTORY = 3_000, 300, 1_000, 5, 60
+REQUESTS, TURN, WARM_UPS, BATCH, BATCHES, HISTORY = 3_000, 250, 300, 1_000, 5, 60
 
 Floats = npt.NDArray[np.float64]
 
@@ -78,7 +87,7 @@ def fill(redis_url: str, now_ms: int) -> int:
     return size
 
 
-@post("/predict", status_code=200)
+@post("/empty", status_code=200, opt=needs(Scope.SCORE))
 async def empty(request: Request[object, object, State]) -> Response[bytes]:
     """Reads the body and answers; what any handler behind this server pays."""
     await request.body()
@@ -103,7 +112,7 @@ def serving(arguments: list[str], env: dict[str, str], path: str) -> Iterator[in
         process.wait(30)
 
 
-def ask(port: int, bodies: list[bytes], credential: str) -> tuple[Floats, int]:
+def ask(port: int, path: str, bodies: list[bytes], credential: str) -> tuple[Floats, int]:
     """ms of each request over one kept connection, and how many decisions went without history.
 
     Raises RuntimeError unless each is answered by 200.
@@ -113,7 +122,7 @@ def ask(port: int, bodies: list[bytes], credential: str) -> tuple[Floats, int]:
         wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for place, body in enumerate(bodies):
             head = (
-                f"POST /predict HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {credential}\r\n"
+                f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {credential}\r\n"
                 f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
             )
             started = time.perf_counter()
@@ -147,12 +156,11 @@ def main() -> None:
         publish(Path(folder) / "models", *train())
         credential = ensure_key(Path(stack.env["FRAUD_VAR_DIR"]))
         env = {**os.environ, **stack.env, "FRAUD_MODEL_DIR": str(Path(folder) / "models")}
-        with serving(["benchmarks.api_vs_empty", "empty"], env, "/health/live") as port:
-            peer = ask(port, bodies, credential)[0][WARM_UPS:]
-        with serving(["api", "--port"], env, "/health/ready") as port:
-            taken, degraded = ask(port, bodies, credential)
-            many, degraded_many = ask(port, [batch] * BATCHES, credential)
-    ours = taken[WARM_UPS:]
+        with serving(["benchmarks.api_vs_empty", "bare"], env, "/health/live") as port:
+            bare = ask(port, "/empty", bodies, credential)[0][WARM_UPS:]
+        with serving(["benchmarks.api_vs_empty", "scorer"], env, "/health/ready") as port:
+            peer, ours, degraded = in_turns(port, bodies, credential)
+            many, degraded_many = ask(port, "/predict", [batch] * BATCHES, credential)
     p50, empty_p50 = float(np.median(ours)), float(np.median(peer))
     more = {
         "clients": 1,
@@ -161,21 +169,40 @@ def main() -> None:
         "p99": round(float(np.percentile(ours, 99)), 3),
         "degraded": degraded,
     }
-    report("api.p50", p50, empty_p50, empty_p50 / p50, "ms", REQUESTS, **more)
+    report("api.p50", p50, empty_p50, empty_p50 / p50, "ms", len(ours), **more)
     report(
-        "api.vs_empty", 1e3 / ours.mean(), 1e3 / peer.mean(), peer.mean() / ours.mean(), "req/s", REQUESTS, clients=1
-    )
+        "api.vs_empty", 1e3 / ours.mean(), 1e3 / peer.mean(), peer.mean() / ours.mean(), "req/s", len(ours),
+        clients=1, bare=round(1e3 / bare.mean()),
+    )  # fmt: skip
     report(
         "api.batch", BATCH / float(np.median(many)) * 1e3, None, None, "rows/s", BATCH * BATCHES, degraded=degraded_many
     )
 
 
-def serve_empty(port: int) -> None:
-    from api.routes import live
+def in_turns(port: int, bodies: list[bytes], credential: str) -> tuple[Floats, Floats, int]:
+    """ms of every empty request and of every decision, some hundred of each in turn, and degraded decisions."""
+    for path in ("/empty", "/predict"):
+        ask(port, path, bodies[:WARM_UPS], credential)
+    peer, ours, degraded = [], [], 0
+    for first in range(WARM_UPS, len(bodies), TURN):
+        turn = bodies[first : first + TURN]
+        peer.append(ask(port, "/empty", turn, credential)[0])
+        taken, without = ask(port, "/predict", turn, credential)
+        ours.append(taken)
+        degraded += without
+    return np.concatenate(peer), np.concatenate(ours), degraded
 
-    app = Litestar([empty, live], openapi_config=None, logging_config=None)
+
+def serve(what: str, port: int) -> None:
+    """The scorer with one more route, or that route alone and no middleware of ours."""
+    if what == "scorer":
+        logs.configure()
+        app: Litestar = create_app(Runtime(ApiSettings(), registry(), FRAUD_SCORING))
+        app.register(empty)
+    else:
+        app = Litestar([empty, live], openapi_config=None, logging_config=None)
     uvicorn.run(app, port=port, access_log=False, log_level="warning", server_header=False)
 
 
 if __name__ == "__main__":
-    serve_empty(int(sys.argv[2])) if sys.argv[1:2] == ["empty"] else main()
+    serve(sys.argv[1], int(sys.argv[2])) if len(sys.argv) > 2 else main()

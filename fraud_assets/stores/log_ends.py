@@ -67,12 +67,13 @@ def _covered_until(last: LastRow | None, end: int, now_ms: int) -> int:
 def _offsets_at(consumer: Consumer, wanted: Sequence[tuple[str, int]], since_ms: int) -> dict[str, int]:
     if not wanted:
         return {}
+    # Before the question: what arrives between the two is young, the lake may lack it, and it lies behind this end.
+    ends = {at: consumer.get_watermark_offsets(TopicPartition(*at), timeout=ANSWER_WITHIN_S)[1] for at in wanted}
     asked = [TopicPartition(topic, partition, since_ms) for topic, partition in wanted]
     found = {}
     for at in consumer.offsets_for_times(asked, timeout=ANSWER_WITHIN_S):
-        if at.offset in (-1, OFFSET_END):  # nothing that young yet
-            _, offset = consumer.get_watermark_offsets(TopicPartition(at.topic, at.partition), timeout=ANSWER_WITHIN_S)
-        else:
-            offset = at.offset
-        found[f"{at.topic}/{at.partition}"] = offset
+        if at.error:
+            raise KafkaException(at.error)
+        is_none_so_young = at.offset in (-1, OFFSET_END)
+        found[f"{at.topic}/{at.partition}"] = ends[at.topic, at.partition] if is_none_so_young else at.offset
     return found

@@ -1,11 +1,13 @@
 """Where the worker resumes after a snapshot: never behind anything that the lake lacks."""
 
 import time
+from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from fraud_assets.stores import log_ends
 from fraud_assets.stores.log_ends import CLOCK_MARGIN_MS, Resume, resume_after
 
 LOG_APPEND = {"message.timestamp.type": "LogAppendTime"}
@@ -46,6 +48,26 @@ def test_a_lake_that_lags_resumes_before_what_it_lacks(log: tuple[str, str, str]
     found = resume_after(broker, [raw], [entity], {(raw, 0): (1, now_ms())}, now_ms() + FAR_MS)
 
     assert found.offsets == {f"{entity}/0": 0}
+
+
+def test_what_arrives_between_two_questions_is_not_left_out(
+    log: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lake was read before it came, so the worker must fold it."""
+    broker, raw, entity = log
+
+    class Interrupted(Consumer):  # type: ignore[misc]  # untyped
+        def offsets_for_times(self, *asked: Any, **options: Any) -> list[TopicPartition]:
+            found: list[TopicPartition] = super().offsets_for_times(*asked, **options)
+            producer = Producer({"bootstrap.servers": broker})
+            producer.produce(entity, b"meanwhile")
+            assert producer.flush(15) == 0
+            return found
+
+    monkeypatch.setattr(log_ends, "Consumer", Interrupted)
+    found = resume_after(broker, [raw], [entity], {(raw, 0): (2, now_ms())}, now_ms() + FAR_MS)
+
+    assert found.offsets == {f"{entity}/0": 3}
 
 
 def test_a_partition_the_lake_has_nothing_of_resumes_from_the_beginning(log: tuple[str, str, str]) -> None:

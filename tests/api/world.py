@@ -1,5 +1,6 @@
 """A scorer with everything real but Kafka: a model made by XGBoost, states folded by the engine, a Valkey."""
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -112,7 +113,8 @@ def runtime(model_dir: Path, redis_url: str, producer: Producer, **settings: Any
         "redis_url": redis_url,
         "store_timeout_ms": 1_000,
         "api_keys_file": keys,
-        "decision_journal_dir": model_dir.parent / "decisions",
+        # Its own: the next process sends what a folder's journal still owes, another test's decisions too.
+        "decision_journal_dir": Path(tempfile.mkdtemp(prefix="decisions-", dir=model_dir.parent)),
     }
     return Runtime(ApiSettings(**fields | settings), registry(), FRAUD_SCORING, producer)
 

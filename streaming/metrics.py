@@ -1,6 +1,13 @@
 """What the worker counts. Names are the dashboard's contract; labels are few and never a person's."""
 
+import errno
+import threading
+import time
+
+import structlog
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 PROCESSED = Counter("fraud_worker_processed_total", "Raw records routed.", ["topic"])
 RAW = Counter("fraud_worker_raw_events_total", "Events that came with personal data where tokens belong.", ["topic"])
@@ -30,7 +37,33 @@ WAITING = Counter("fraud_worker_labels_unmatched_total", "Labels whose transacti
 EXPECTED_LATENESS_MS = 10 * 60_000
 
 
-def serve(port: int) -> None:
-    """Expose /metrics on loopback unless `port` is 0; a scraper elsewhere goes through a sidecar."""
-    if port:
+# Between attempts at a port that is taken; a connection that ended holds its own for a minute.
+RETRY_S = 5.0
+
+
+def serve(port: int, retry_s: float = RETRY_S) -> None:
+    """Expose /metrics on loopback unless `port` is 0; a scraper elsewhere goes through a sidecar.
+
+    A port that is taken is waited for beside the work: its scraper sees a target that is down, and events are folded
+    meanwhile. Raises OSError for a port that can never be had.
+    """
+    if not port or _is_served(port):
+        return
+    log.error("metrics_port_taken", port=port, retry_in_s=retry_s, way_out="set FRAUD_WORKER_METRICS_PORT to another")
+    threading.Thread(target=_serve_later, args=(port, retry_s), name="metrics-port", daemon=True).start()
+
+
+def _serve_later(port: int, retry_s: float) -> None:
+    while not _is_served(port):
+        time.sleep(retry_s)
+    log.info("metrics_served", port=port)
+
+
+def _is_served(port: int) -> bool:
+    try:
         start_http_server(port, addr="127.0.0.1")
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return False
+    return True

@@ -15,7 +15,8 @@ class WorkerSettings(Settings):
     """Static group membership: a worker that restarts within the session keeps its partitions. One per worker."""
 
     worker_metrics_port: int = Field(0, ge=0, le=65_000, validation_alias="FRAUD_WORKER_METRICS_PORT")
-    """First of three consecutive ports (router, folder, labels) with /metrics; 0 for none."""
+    """First of three consecutive ports (router, folder, labels) with /metrics; 0 for none. Better below those that the
+    system gives to outgoing connections (32768 and up on Linux): a process whose port is taken works without, and waits for it."""
 
     lake_flush_s: float = Field(5.0, gt=0, validation_alias="FRAUD_LAKE_FLUSH_S")
     """Seconds between batches of the lake, and so between commits of the raw topics. Shorter means more small files."""

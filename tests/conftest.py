@@ -1,7 +1,6 @@
 """Fixtures that every folder of tests may use. Those that start servers are in deploy/local/testing.py."""
 
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,12 +108,12 @@ def handbook() -> "Mapping":
 
 
 @pytest.fixture
-def free_port() -> int:
-    """A loopback port nobody listens on at this moment; whoever takes it must still cope with a race."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+def free_port() -> Iterator[int]:
+    """A loopback port on which nobody listens, and nobody will but a server that this test starts there."""
+    from deploy.local.ports import held_ports
+
+    with held_ports(1) as [port]:
+        yield port
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from deploy.local.demo_skew import read_skew
 from deploy.local.demo_steps import StepFailed, Steps
 from deploy.local.demo_summary import Summary, print_summary, write_summary
 from deploy.local.demo_traffic import NotDrained, drain, watch_scorer
-from deploy.local.ports import choose_ports
+from deploy.local.ports import held_ports
 from deploy.local.scorer_key import ensure_key, key_path
 from deploy.local.services import ADDRESSES, CATALOGUE
 from deploy.local.stack import ServiceFailed, Stack, shut_down, start_supervisor
@@ -72,14 +72,14 @@ def supervised(demo: Demo) -> Iterator[Stack]:
     given = {variable: os.environ[variable] for variable in ADDRESSES.values() if os.environ.get(variable)}
     names = [name for name in CATALOGUE if ADDRESSES.get(name) not in given]
     services = tuple(CATALOGUE[name] for name in names)
-    # None of the usual ports: the scorer starts minutes from now, and another stack may take its port meanwhile.
-    ports = choose_ports([0] * len(services))
     env = {**given, "FRAUD_HISTORY_START": demo.world.first_day.isoformat()}
-    stack = start_supervisor(services, demo.var_dir, ports, env, is_tethered=True)
-    try:
-        yield stack
-    finally:
-        shut_down(stack.process, stack.control_socket)
+    # None of the usual ports, and held: the scorer starts minutes from now, and somebody might take its port meanwhile.
+    with held_ports(len(services)) as ports:
+        stack = start_supervisor(services, demo.var_dir, ports, env, is_tethered=True)
+        try:
+            yield stack
+        finally:
+            shut_down(stack.process, stack.control_socket)
 
 
 def start_servers(steps: Steps, stack: Stack) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from deploy.local.ports import choose_ports
+from deploy.local.ports import choose_ports, held_ports
 from deploy.local.probes import NotReady, wait_until
 from deploy.local.services import ADDRESSES, CATALOGUE, ROOT, Context, Service, base_env
 from deploy.local.state import StackState, read_state, state_path, write_state
@@ -122,13 +122,13 @@ def running(
     Raises ServiceFailed.
     """
     chosen = tuple(CATALOGUE[service] if isinstance(service, str) else service for service in services)
-    ports = choose_ports([0] * len(chosen))
-    stack = start_supervisor(chosen, var_dir.absolute(), ports, extra_env or {}, is_tethered=True)
-    try:
-        start_all(stack)
-        yield stack
-    finally:
-        shut_down(stack.process, stack.control_socket)
+    with held_ports(len(chosen)) as ports:
+        stack = start_supervisor(chosen, var_dir.absolute(), ports, extra_env or {}, is_tethered=True)
+        try:
+            start_all(stack)
+            yield stack
+        finally:
+            shut_down(stack.process, stack.control_socket)
 
 
 def start_supervisor(

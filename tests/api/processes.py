@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.keys import write_keys
-from deploy.local.ports import choose_ports
+from deploy.local.ports import held_ports
 from deploy.local.topics import ensure_platform_topics
 from tests.api.world import ALL, MADE, bearer, until
 from tests.models.made import Trained
@@ -77,7 +77,8 @@ def scorers(
         **env,
     }
     with ExitStack() as stack:
-        running = [stack.enter_context(_scorer(port, told, folder)) for port in choose_ports([0] * count)]
+        ports = stack.enter_context(held_ports(count))
+        running = [stack.enter_context(_scorer(port, told, folder)) for port in ports]
         for one in running:
             one.wait_ready()
         yield running

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 import redis
 
 from deploy.local import probes
-from deploy.local.ports import LOOPBACK, choose_ports, is_free
+from deploy.local.ports import LOOPBACK, choose_ports, held_ports, is_free
 from deploy.local.services import VALKEY, Context, Service, prepare_dagster
 from deploy.local.stack import ServiceFailed, ServiceMissing, attach, down, running, up
 from deploy.local.state import StackState, write_state
@@ -226,6 +227,33 @@ def test_ports_are_all_different_also_when_two_want_the_same() -> None:
     ports = choose_ports([wish, wish, 0, 0])
 
     assert len(set(ports)) == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a bound port is nobody else's, and is not held")
+def test_a_held_port_is_its_servers_only_and_again_after_a_restart() -> None:
+    with held_ports(3, in_a_row=True) as ports:
+        assert ports == [ports[0], ports[0] + 1, ports[0] + 2]
+        for port in ports:
+            for _ in range(2):
+                with socket.create_server((LOOPBACK, port)), socket.create_connection((LOOPBACK, port)):
+                    pass
+            with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
+                stranger.bind((LOOPBACK, port))  # as the system does for an outgoing connection
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((LOOPBACK, port))
+
+    assert all(map(is_free, ports))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="as above")
+def test_two_holders_never_have_the_same_port() -> None:
+    """A row starts anywhere, also right before a port that somebody else holds."""
+    with ExitStack() as stack:
+        ports = stack.enter_context(held_ports(400))
+        for _ in range(100):
+            ports += stack.enter_context(held_ports(3, in_a_row=True))
+
+        assert len(set(ports)) == 700
 
 
 def test_down_does_not_touch_a_process_that_only_has_the_pid(tmp_path: Path) -> None:

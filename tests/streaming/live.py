@@ -7,10 +7,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import psutil
-from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from fraud_assets.contracts import topics
 from fraud_assets.contracts.topics import entity_topic
@@ -29,8 +38,13 @@ def wait_for(question: Callable[[], bool], claim: str, within_s: float = PATIENC
         time.sleep(0.05)
 
 
+# Said of every micro-batch; what else a worker says is about itself.
+BULK = ("records_routed", "states_folded", "labels_applied", "labels_matured", "lake_appended")
+TOLD_LINES = 120
+
+
 class Worker:
-    """`python -m streaming` with its three processes."""
+    """`python -m streaming` with its three processes. A `with` block starts and drains it, and prints its log if it fails."""
 
     def __init__(self, env: Mapping[str, str], log: Path) -> None:
         self.env = {**os.environ, **env}
@@ -40,6 +54,24 @@ class Worker:
     def start(self) -> None:
         with self.log.open("ab") as out:
             self.process = subprocess.Popen([sys.executable, "-m", "streaming"], env=self.env, stderr=out, stdout=out)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        code = self.stop()
+        if kind is not None or code != 0:
+            print(self.told())
+        assert kind is not None or code == 0, f"the supervisor ended with {code}"
+
+    def told(self) -> str:
+        """The last lines of its log but for those of every micro-batch."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        own = [line for line in lines if not any(f'"event": "{name}"' in line for name in BULK)]
+        return "\n".join([f"the end of {self.log.name}:", *own[-TOLD_LINES:], "and at the very end:", *lines[-3:]])
 
     def init_epoch(self) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -87,7 +119,11 @@ class Log:
 
     def __init__(self, bootstrap_servers: str) -> None:
         self.address = {"bootstrap.servers": bootstrap_servers}
-        self.producer = Producer({**self.address, "enable.idempotence": True, "partitioner": topics.PARTITIONER})
+        # A broker that is stopped at the end of a test is no news: a failed test says what it waited for.
+        quiet = {**self.address, "log_level": 2}
+        self.producer = Producer({**quiet, "enable.idempotence": True, "partitioner": topics.PARTITIONER})
+        # One client for all questions. A client for each leaves thousands of connections in TIME_WAIT, each on a port.
+        self.admin = AdminClient(quiet)
 
     def send(self, topic: str, key: bytes, value: bytes) -> None:
         self.producer.produce(topic, key=key, value=value, on_delivery=_delivered)
@@ -98,23 +134,16 @@ class Log:
 
     def ends(self, names: Sequence[str]) -> dict[tuple[str, int], int]:
         """(topic, partition) to its end offset."""
-        consumer = Consumer({**self.address, "group.id": "reader"})
-        try:
-            return {
-                (name, partition): consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=10)[1]
-                for name in names
-                for partition in consumer.list_topics(name, timeout=10).topics[name].partitions
-            }
-        finally:
-            consumer.close()
+        known = self.admin.list_topics(timeout=10).topics
+        asked = [TopicPartition(name, partition) for name in names for partition in known[name].partitions]
+        found = self.admin.list_offsets({at: OffsetSpec.latest() for at in asked}, request_timeout=10)
+        return {(at.topic, at.partition): answer.result(10).offset for at, answer in found.items()}
 
     def committed(self, group: str, at: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        consumer = Consumer({**self.address, "group.id": group})
-        try:
-            found = consumer.committed([TopicPartition(*one) for one in at], timeout=10)
-            return {(one.topic, one.partition): max(0, one.offset) for one in found}
-        finally:
-            consumer.close()
+        """0 where nothing is committed."""
+        asked = ConsumerGroupTopicPartitions(group, [TopicPartition(*one) for one in at])
+        found = self.admin.list_consumer_group_offsets([asked], request_timeout=10)[group].result(10)
+        return {(one.topic, one.partition): max(0, one.offset) for one in found.topic_partitions}
 
     def has_caught_up(self, group: str, names: Sequence[str]) -> bool:
         ends = self.ends(names)

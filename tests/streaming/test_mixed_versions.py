@@ -97,14 +97,11 @@ def test_nothing_is_lost_between_versions(tmp_path: Path) -> None:
 
         # The worker of today, producers of today and of tomorrow.
         early = [payment(number, is_next=True) for number in range(5, 10)]
-        worker.start()
-        try:
+        with worker:
             send(*map(payment, range(5)), *early, *map(payment, range(10, 12)))
             wait_for(lambda: len(ids()) == 7, "today's events are in the lake")
             wait_for(lambda: log.ends([DEAD_LETTERS.name])[DEAD_LETTERS.name, 0] == 5, "tomorrow's are dead letters")
             refused = told("replay", "--reason", "unknown_field", "--yes", is_next=False)
-        finally:
-            assert worker.stop() == 0
         letters = [letter_of(one) for one in log.read(DEAD_LETTERS.name)]
         assert sorted((one.key, one.value) for one in letters) == sorted(early)
         assert {(one.reason, one.field) for one in letters} == {("unknown_field", "loyalty_tier")}

@@ -4,11 +4,14 @@ import subprocess
 import sys
 import urllib.request
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import redis
 
+from deploy.local.ports import held_ports
 from deploy.local.stack import running
 from deploy.local.topics import ensure_platform_topics
 from fraud_assets.engine.plan import EnginePlan
@@ -61,18 +64,24 @@ def assert_equal_to_batch(lake: Lake, plan: EnginePlan, live: OnlineStore) -> Co
     return compared
 
 
-def test_a_flushed_store_is_noticed_rebuilt_and_equal_to_batch(tmp_path: Path, free_port: int) -> None:
-    settings = {"FRAUD_LAKE_FLUSH_S": "0.5", "FRAUD_WORKER_METRICS_PORT": str(min(free_port, 60_000))}
-    metrics_port = int(settings["FRAUD_WORKER_METRICS_PORT"]) + 1
-    with running(["valkey", "broker"], tmp_path, settings) as stack:
+@pytest.fixture
+def metrics_port() -> Iterator[int]:
+    """The first of a worker's three, which no connection of these tests may take."""
+    with held_ports(3, in_a_row=True) as ports:
+        yield ports[0]
+
+
+def test_a_flushed_store_is_noticed_rebuilt_and_equal_to_batch(tmp_path: Path, metrics_port: int) -> None:
+    settings = {"FRAUD_LAKE_FLUSH_S": "0.5", "FRAUD_WORKER_METRICS_PORT": str(metrics_port)}
+    with running(["valkey", "broker"], tmp_path, settings) as stack, ExitStack() as closing:
         env, plan = stack.env, EnginePlan(registry())
         bootstrap = env["KAFKA_BOOTSTRAP_SERVERS"]
         ensure_platform_topics(bootstrap)
         world, worker = World(env, Log(bootstrap)), Worker(env, tmp_path / "worker.log")
         lake, live = Lake(env["FRAUD_LAKE_URI"]), OnlineStore.connect(env["REDIS_URL"], plan.registry)
+        closing.callback(live.close)
         assert worker.init_epoch().returncode == 0
-        worker.start()
-        try:
+        with worker:
             # A snapshot amid the stream, and events after it.
             feed(world, range(200))
             wait_for(lambda: world.log.has_caught_up("fraud-worker", RAW), "the lake has the first events")
@@ -83,7 +92,7 @@ def test_a_flushed_store_is_noticed_rebuilt_and_equal_to_batch(tmp_path: Path, f
 
             client = redis.Redis.from_url(env["REDIS_URL"])
             client.flushall()
-            wait_for(lambda: not is_folding(metrics_port), "the loss is noticed without an event", within_s=10)
+            wait_for(lambda: not is_folding(metrics_port + 1), "the loss is noticed without an event", within_s=10)
             with pytest.raises(NoEpoch):
                 live.current_epoch()  # what makes a scorer degrade
             feed(world, range(300, 400))
@@ -95,15 +104,12 @@ def test_a_flushed_store_is_noticed_rebuilt_and_equal_to_batch(tmp_path: Path, f
             assert f"states of snapshot {kept.marker.epoch}" in told.stdout
             world.epoch = live.current_epoch().epoch
             wait_for(lambda: caught_up(world), "the log after the snapshot is folded")
-            assert is_folding(metrics_port)
+            assert is_folding(metrics_port + 1)
             assert rebuild(worker).returncode == 1, "a store that is alive is not replaced"
 
             compared = assert_equal_to_batch(lake, plan, live)
             assert compared["account"] == 40
             assert set(compared) == {item.name for item in plan.groups}
-        finally:
-            live.close()
-            assert worker.stop() == 0
 
 
 def test_without_a_kept_snapshot_all_is_folded_from_the_lake(tmp_path: Path) -> None:
@@ -114,8 +120,7 @@ def test_without_a_kept_snapshot_all_is_folded_from_the_lake(tmp_path: Path) -> 
         world = World(env, Log(env["KAFKA_BOOTSTRAP_SERVERS"]))
         worker, lake = Worker(env, tmp_path / "worker.log"), Lake(env["FRAUD_LAKE_URI"])
         assert worker.init_epoch().returncode == 0
-        worker.start()
-        try:
+        with worker:
             feed(world, range(100))
             wait_for(lambda: world.log.has_caught_up("fraud-worker", RAW), "the lake has the events")
             redis.Redis.from_url(env["REDIS_URL"]).flushall()
@@ -130,5 +135,3 @@ def test_without_a_kept_snapshot_all_is_folded_from_the_lake(tmp_path: Path) -> 
             wait_for(lambda: caught_up(world), "and the log after it is folded")
             assert assert_equal_to_batch(lake, plan, live)["account"] == 40
             live.close()
-        finally:
-            assert worker.stop() == 0

@@ -1,8 +1,10 @@
 """The worker on a real broker and a real Redis: killed twice, and nothing lost, doubled or reordered."""
 
+import socket
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from deploy.local.ports import held_ports
 from deploy.local.stack import running
 from deploy.local.topics import ensure_topics
 from fraud_assets.contracts import topics
@@ -99,11 +102,28 @@ def feed(world: World, numbers: range) -> None:
     world.log.flush()
 
 
+@contextmanager
+def ports_of_others() -> Iterator[int]:
+    """The first of three ports in a row on which somebody listens."""
+    with held_ports(3, in_a_row=True) as ports, ExitStack() as stack:
+        for port in ports:
+            stack.enter_context(socket.create_server(("127.0.0.1", port)))
+        yield ports[0]
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """600 transactions and what surrounds them, through a worker that is killed twice on the way."""
+    """600 transactions and what surrounds them, through a worker that is killed twice on the way.
+
+    Somebody has its metrics ports, and it works all the same.
+    """
     folder_of_test = tmp_path_factory.mktemp("worker")
-    with running(["valkey", "broker"], folder_of_test, {"FRAUD_LAKE_FLUSH_S": "0.5"}) as stack:
+    with ExitStack() as services:
+        settings = {
+            "FRAUD_LAKE_FLUSH_S": "0.5",
+            "FRAUD_WORKER_METRICS_PORT": str(services.enter_context(ports_of_others())),
+        }
+        stack = services.enter_context(running(["valkey", "broker"], folder_of_test, settings))
         log = Log(stack.env["KAFKA_BOOTSTRAP_SERVERS"])
         ensure_topics(
             stack.env["KAFKA_BOOTSTRAP_SERVERS"],
@@ -124,13 +144,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         finally:
             if worker.process is not None and worker.process.poll() is None:
                 worker.kill()
-            print(tail(worker.log))
+            print(worker.told())
         yield made
-
-
-def tail(path: Path) -> str:
-    lines = [line for line in path.read_text().splitlines() if '"level": "info"' not in line]
-    return "\n".join(lines[-40:])
 
 
 def live_through(world: World, worker: Worker) -> None:

@@ -1,0 +1,47 @@
+"""A worker's own port: had when it is free, waited for when it is not."""
+
+import socket
+import struct
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from structlog.testing import capture_logs
+
+from deploy.local.ports import held_ports
+from streaming import metrics
+from tests.streaming.live import wait_for
+
+
+@contextmanager
+def taken() -> Iterator[int]:
+    """A port that the system gave to an outgoing connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # no TIME_WAIT after it
+        port: int = client.getsockname()[1]
+        yield port
+
+
+def is_scraped(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            return b"fraud_worker_epoch_valid" in answer.read()
+    except OSError:
+        return False
+
+
+def test_a_taken_port_is_said_and_waited_for_beside_the_work() -> None:
+    """A process that ended over its metrics would leave every event unfolded, and be started again for nothing."""
+    with taken() as port, capture_logs() as said:
+        metrics.serve(port, retry_s=0.05)
+        assert not is_scraped(port)
+    assert [line["event"] for line in said] == ["metrics_port_taken"]
+    assert said[0]["port"] == port
+
+    wait_for(lambda: is_scraped(port), "the port is free again")
+
+
+def test_a_free_port_is_served_at_once() -> None:
+    with held_ports(1) as [port]:
+        metrics.serve(port)
+        assert is_scraped(port)

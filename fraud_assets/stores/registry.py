@@ -6,7 +6,9 @@ puts the pointer, so that a registry that is down delays a promotion and nothing
 MLflow is imported when a client is made: an asset that is given a registry names its type without it.
 """
 
-from collections.abc import Mapping
+import contextlib
+import fcntl
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,18 +39,35 @@ def prepare_store(tracking_uri: str, experiment: str, artifacts: Path) -> None:
 
     MLflow would put them under the working directory, wherever a run happens to be started.
     """
-    if tracking_uri.startswith(SQLITE):
-        Path(tracking_uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
     client = _client(tracking_uri)
-    if client.get_experiment_by_name(experiment) is None:
-        local = tracking_uri.startswith(SQLITE)
-        client.create_experiment(experiment, artifacts.resolve().as_uri() if local else None)
+    with _alone(tracking_uri):
+        if client.get_experiment_by_name(experiment) is None:
+            local = tracking_uri.startswith(SQLITE)
+            client.create_experiment(experiment, artifacts.resolve().as_uri() if local else None)
 
 
 def _client(tracking_uri: str) -> "MlflowClient":
     from mlflow.tracking import MlflowClient
 
-    return MlflowClient(tracking_uri)
+    with _alone(tracking_uri):
+        return MlflowClient(tracking_uri)
+
+
+@contextlib.contextmanager
+def _alone(tracking_uri: str) -> Iterator[None]:
+    """One process at a time makes what is not there yet; a server sees to that itself.
+
+    A client migrates the SQLite file it opens, and two that migrate a new one at once break each other: so
+    did the first two days of a backfill.
+    """
+    if not tracking_uri.startswith(SQLITE):
+        yield
+        return
+    database = Path(tracking_uri.removeprefix(SQLITE))
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # closing it lets go
+        yield
 
 
 class ModelRegistry:

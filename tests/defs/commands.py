@@ -30,15 +30,16 @@ class Place:
         )
 
 
-def make_place(folder: Path, root: Path) -> Place:
-    past = make_past(folder / "var", rate_per_day=60, facts=False)
+def make_place(folder: Path, root: Path, *, rate_per_day: int = 60, **env: str) -> Place:
+    """env: more variables, of everything that uses the place."""
+    past = make_past(folder / "var", rate_per_day=rate_per_day, facts=False)
     home = folder / "dagster"
     home.mkdir()
     shutil.copy(root / "dagster.yaml", home)
-    env = {
-        **os.environ, "DAGSTER_HOME": str(home), "FRAUD_VAR_DIR": str(past.folder), "PYTHONPATH": str(root),
+    own = {
+        "DAGSTER_HOME": str(home), "FRAUD_VAR_DIR": str(past.folder), "PYTHONPATH": str(root),
         "FRAUD_LABEL_DELAY_DAYS": str(LABEL_DELAY_DAYS), "DAGSTER_DISABLE_TELEMETRY": "yes", "DO_NOT_TRACK": "1",
     }  # fmt: skip
-    for name in ("FRAUD_LAKE_URI", "FRAUD_MODEL_DIR", "MLFLOW_TRACKING_URI"):
-        env.pop(name, None)
-    return Place(past, home, env, root)
+    elsewhere = {"FRAUD_LAKE_URI", "FRAUD_MODEL_DIR", "MLFLOW_TRACKING_URI"}
+    inherited = {name: value for name, value in os.environ.items() if name not in elsewhere}
+    return Place(past, home, {**inherited, **own, **env}, root)

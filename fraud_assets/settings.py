@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 # Public, so worthless: tokens made with it can be reversed by anybody who reads this file.
@@ -46,7 +46,8 @@ class Settings(BaseSettings):
     """The one folder that holds all state of a local run; deleting it forgets everything."""
 
     lake_uri: str = Field(default_factory=_inside_var("lake"), validation_alias="FRAUD_LAKE_URI")
-    """Root of the lake: a folder, or `s3://bucket/prefix` of any S3-compatible store."""
+    """Root of the lake: a folder, or `s3://bucket/prefix` of any S3-compatible store, which the S3 client's own variables
+    (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION) lead to."""
 
     model_dir: Path = Field(default_factory=_inside_var("models"), validation_alias="FRAUD_MODEL_DIR")
     """Where verified model artifacts are kept for the scorer, one folder per version."""
@@ -90,6 +91,15 @@ class Settings(BaseSettings):
     @property
     def dedupe_horizon_ms(self) -> int:
         return self.dedupe_horizon_hours * 3_600_000
+
+    @field_validator("lake_uri")
+    @classmethod
+    def _lake_has_siblings(cls, uri: str) -> str:
+        bucket, _, prefix = uri.partition("?")[0].partition("://")[2].partition("/")
+        if "://" in uri and bucket and not prefix.strip("/"):
+            msg = f"{uri} is a whole bucket. Name a folder in it, {uri.rstrip('/')}/lake: features and training sets lie beside."
+            raise ValueError(msg)
+        return uri
 
     @model_validator(mode="after")
     def _production_has_its_own_key(self) -> "Settings":

@@ -77,6 +77,10 @@ def history(
         rate_per_day=rate,
         accounts=accounts or default_accounts(days, rate),
     )
+    if out is None and "://" in settings.lake_uri:
+        raise typer.BadParameter(
+            f"a history is written to a folder; name one, and copy it to {settings.lake_uri}", param_hint="--out"
+        )
     lake = out or Path(settings.lake_uri)
     columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with told("--out"), Progress(*columns, console=console) as progress:

@@ -31,6 +31,15 @@ def test_a_path_given_by_itself_wins_over_var_dir(monkeypatch: pytest.MonkeyPatc
     assert Settings().lake_uri == "s3://bucket/lake"
 
 
+@pytest.mark.parametrize("uri", ["s3://bucket", "s3://bucket/"])
+def test_a_lake_that_is_a_whole_bucket_has_no_place_beside_it(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features would go to a bucket of the name `features`, which is somebody's."""
+    monkeypatch.setenv("FRAUD_LAKE_URI", uri)
+
+    with pytest.raises(ValidationError, match="Name a folder in it, s3://bucket/lake"):
+        Settings()
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().token_key_id = "other"  # type: ignore[misc]  # what the test wants refused

@@ -6,7 +6,7 @@ For tests and for the simulator's degraded scenarios. It listens on loopback onl
 import asyncio
 import contextlib
 import threading
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from enum import StrEnum
 from types import TracebackType
 from typing import Any, Self
@@ -17,12 +17,15 @@ _CHUNK = 64 * 1024
 
 
 class Fault(StrEnum):
-    """none: forward at once. slow: each chunk waits `delay_s`. hung: accept, and forward nothing. refused: no listener."""
+    """none: forward at once. slow: each chunk waits `delay_s`. hung: accept, and forward nothing. refused: no listener.
+    cut: a connection is reset once its client has sent `after_bytes`.
+    """
 
     NONE = "none"
     SLOW = "slow"
     HUNG = "hung"
     REFUSED = "refused"
+    CUT = "cut"
 
 
 class FaultProxy:
@@ -35,6 +38,7 @@ class FaultProxy:
         self._upstream = host, port
         self.port = free_port()
         self._delay_s = 0.0
+        self._cut_after: int | None = None
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._open: set[asyncio.StreamWriter] = set()
@@ -55,15 +59,16 @@ class FaultProxy:
         self._thread.join()
         self._loop.close()
 
-    def set(self, fault: Fault, delay_s: float = 0.0) -> None:
-        """From now on. delay_s: of SLOW, one way."""
-        self._call(self._apply(fault, delay_s))
+    def set(self, fault: Fault, delay_s: float = 0.0, after_bytes: int = 0) -> None:
+        """From now on. delay_s: of SLOW, one way. after_bytes: of CUT."""
+        self._call(self._apply(fault, delay_s, after_bytes))
 
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
-    async def _apply(self, fault: Fault, delay_s: float) -> None:
+    async def _apply(self, fault: Fault, delay_s: float, after_bytes: int) -> None:
         self._delay_s = delay_s if fault is Fault.SLOW else 0.0
+        self._cut_after = after_bytes if fault is Fault.CUT else None
         if fault is Fault.HUNG:
             self._flowing.clear()
         else:
@@ -90,16 +95,33 @@ class FaultProxy:
             writer.transport.abort()
             return
         self._open.add(far_writer)
-        await asyncio.gather(self._forward(reader, far_writer), self._forward(far_reader, writer))
+        sent = self._until_cut(reader, writer, far_writer)
+        await asyncio.gather(self._forward(sent, far_writer), self._forward(_chunks(far_reader), writer))
         self._open -= {writer, far_writer}
 
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _until_cut(self, reader: asyncio.StreamReader, *ends: asyncio.StreamWriter) -> AsyncIterator[bytes]:
+        """What the client sends; both ends are reset when it is too much."""
+        sent = 0
+        async for chunk in _chunks(reader):
+            sent += len(chunk)
+            if self._cut_after is not None and sent > self._cut_after:
+                for writer in ends:
+                    writer.transport.abort()
+                return
+            yield chunk
+
+    async def _forward(self, chunks: AsyncIterator[bytes], writer: asyncio.StreamWriter) -> None:
         """Until either side ends. What is held back by HUNG goes on when it is over, as with a stopped process."""
         with contextlib.suppress(OSError):
-            while chunk := await reader.read(_CHUNK):
+            async for chunk in chunks:
                 await self._flowing.wait()
                 if self._delay_s:
                     await asyncio.sleep(self._delay_s)
                 writer.write(chunk)
                 await writer.drain()
         writer.close()
+
+
+async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    while chunk := await reader.read(_CHUNK):
+        yield chunk

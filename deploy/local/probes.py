@@ -5,7 +5,7 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import confluent_kafka
@@ -51,6 +51,28 @@ def kafka_answers(bootstrap_servers: str) -> Probe:
             admin.list_topics(timeout=_ANSWER_WITHIN_S)
         except confluent_kafka.KafkaException as error:
             raise NotReady(f"metadata of {bootstrap_servers}: {error}") from error
+
+    return probe
+
+
+def s3_has_bucket(env: Mapping[str, str], bucket: str) -> Probe:
+    """A signed question finds the bucket, which the server makes once it has started."""
+    import pyarrow.fs as pafs  # here: one test in a hundred wants it
+
+    scheme, _, address = env["AWS_ENDPOINT_URL"].partition("://")
+
+    def probe() -> None:
+        client = pafs.S3FileSystem(
+            access_key=env["AWS_ACCESS_KEY_ID"], secret_key=env["AWS_SECRET_ACCESS_KEY"], region=env["AWS_REGION"],
+            scheme=scheme, endpoint_override=address, connect_timeout=_ANSWER_WITHIN_S, request_timeout=_ANSWER_WITHIN_S,
+            retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=1),
+        )  # fmt: skip
+        try:
+            found = client.get_file_info(bucket)
+        except OSError as error:
+            raise NotReady(f"{bucket} at {address}: {error}") from error
+        if found.type is pafs.FileType.NotFound:
+            raise NotReady(f"{address} has no bucket {bucket} yet")
 
     return probe
 

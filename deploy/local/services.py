@@ -13,6 +13,7 @@ from pathlib import Path
 
 from deploy.local import probes
 from deploy.local.ports import LOOPBACK
+from deploy.local.s3 import BUCKET, CREDENTIALS, s3_command
 from deploy.local.scorer_key import ensure_key, keys_path
 from deploy.local.topics import ensure_platform_topics
 from deploy.local.valkey import debian_redis_executable, valkey_command
@@ -150,6 +151,21 @@ DEBIAN_REDIS = replace(
     argv=lambda c: valkey_command(c.port("valkey"), c.dir("redis"), executable=debian_redis_executable()),
 )
 """In Valkey's place: the distribution's Redis 7.0, the oldest server we support."""
+
+S3 = Service(
+    name="s3",
+    argv=lambda c: s3_command(c.port("s3"), c.dir("s3")),
+    # The variables of every S3 client: Arrow's, Polars', DuckDB's and the aws command's.
+    provides=lambda c: {
+        **CREDENTIALS,
+        "AWS_ENDPOINT_URL": _local(c.port("s3")),
+        "AWS_REGION": "us-east-1",  # any: it is what signatures are made for
+        "FRAUD_LAKE_URI": f"s3://{BUCKET}/lake",
+    },
+    probe=lambda c: probes.s3_has_bucket(c.env, BUCKET),
+    url=lambda c: c.env["FRAUD_LAKE_URI"],
+)
+"""In a local folder's place: the lake behind an S3-compatible server. Not in the catalogue, for nobody needs it on a laptop."""
 
 BROKER = Service(
     name="broker",

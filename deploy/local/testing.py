@@ -4,7 +4,9 @@ Loaded by tests/conftest.py. Heavy imports are inside the fixtures: most tests n
 """
 
 import os
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +27,35 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     with running(["broker"], tmp_path_factory.mktemp("broker")) as stack:
         yield stack.env["KAFKA_BOOTSTRAP_SERVERS"]
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """An S3-compatible server of this session's own: the AWS_… variables by which a process finds it."""
+    from deploy.local.services import S3
+    from deploy.local.stack import running
+
+    with running([S3], tmp_path_factory.mktemp("s3")) as stack:
+        yield {name: value for name, value in stack.env.items() if name.startswith("AWS_")}
+        socket = Path(f"/tmp/seaweedfs-s3-{stack.context.port('s3')}.sock")  # noqa: S108  # where it puts it
+    socket.unlink(missing_ok=True)  # the one thing it leaves behind
+
+
+@pytest.fixture
+def s3_uri(s3_server: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty place of this test's own on the S3-compatible server, for this process and those it starts."""
+    from deploy.local.s3 import BUCKET
+
+    for name, value in s3_server.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(params=["folder", "S3"])
+def lake_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty place for a lake: each test runs on a local folder and on the S3-compatible server."""
+    uri: str = str(tmp_path / "lake") if request.param == "folder" else request.getfixturevalue("s3_uri")
+    return uri
 
 
 @pytest.fixture(scope="session")

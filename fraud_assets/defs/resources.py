@@ -37,11 +37,15 @@ class LakeResource(dg.ConfigurableResource[Lake]):
     @property
     def features_uri(self) -> str:
         """The sibling folder `features`: derived, so never inside the lake's own root."""
-        return f"{self.uri.rstrip('/').rpartition('/')[0] or '.'}/features"
+        return self._beside("features")
 
     @property
     def training_uri(self) -> str:
-        return f"{self.uri.rstrip('/').rpartition('/')[0] or '.'}/training"
+        return self._beside("training")
+
+    def _beside(self, name: str) -> str:
+        place, options, said = self.uri.partition("?")
+        return f"{place.rstrip('/').rpartition('/')[0] or '.'}/{name}{options}{said}"
 
     def reader(self, run_id: str) -> HistoryReader:
         """The log as this run read it first; a later run reads again."""

@@ -1,7 +1,7 @@
 """Whole Parquet files that appear at once or not at all, on a folder or an object store.
 
-A local file is written under a hidden name, flushed to the disk, then renamed; an object becomes
-visible when its upload completes. Readers ignore names starting with `.` or `_`, so what a crash
+A local file is written under a hidden name, flushed to the disk, then renamed; an object is uploaded
+whole, and becomes visible when its upload completes. Readers ignore names starting with `.` or `_`, so what a crash
 leaves behind is never read.
 """
 
@@ -48,16 +48,25 @@ class UnknownPlace(ValueError):
 
 
 def open_files(uri: str) -> Files:
-    """`s3://bucket/prefix` (also with `?endpoint_override=…`), `file://…` or a local path. Raises UnknownPlace."""
+    """`s3://bucket/prefix`, `file://…` or a local path. Raises UnknownPlace.
+
+    Endpoint, region and credentials of an S3-compatible store are the client's own: AWS_ENDPOINT_URL, AWS_REGION,
+    AWS_ACCESS_KEY_ID and so on, or the machine's role. So a notebook's DuckDB, Polars or aws command has the same.
+    """
     if "://" in uri and not uri.startswith("file://"):
         try:
-            filesystem, root = pafs.FileSystem.from_uri(uri)
+            filesystem, root = pafs.FileSystem.from_uri(_in_one_request(uri))
         except pa.ArrowInvalid as error:
             raise UnknownPlace(f"UnknownPlace: {uri}: {error}. Write a folder, or s3://bucket/prefix.") from error
         if not root:
             raise UnknownPlace(f"UnknownPlace: {uri} names no bucket. Write a folder, or s3://bucket/prefix.")
         return ObjectFiles(filesystem, root, uri.split("://")[0] + "://")
     return LocalFiles(Path(uri.removeprefix("file://")))
+
+
+def _in_one_request(uri: str) -> str:
+    """A file of up to 10 MB is put at once, in a fifth of the time that an upload in parts takes."""
+    return f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true" if uri.startswith("s3://") else uri
 
 
 def write_parquet(rows: pa.Table, sink: object) -> None:
@@ -164,9 +173,12 @@ class ObjectFiles:
         self.scheme = scheme
 
     def put(self, path: str, rows: pa.Table) -> bool:
+        """Encoded whole before the upload begins: closing a stream completes it, also when an error closes it half-way."""
+        whole = pa.BufferOutputStream()
+        write_parquet(rows, whole)
         replaced = self.filesystem.get_file_info(path).type is pafs.FileType.File
         with self.filesystem.open_output_stream(path) as sink:
-            write_parquet(rows, sink)
+            sink.write(whole.getvalue())
         return bool(replaced)
 
     def replace_folder(self, folder: str, name: str, rows: pa.Table) -> None:

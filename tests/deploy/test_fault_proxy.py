@@ -59,3 +59,13 @@ def test_refused_resets_open_connections_and_takes_no_new_ones(proxy: FaultProxy
             client.ping()
     proxy.set(Fault.NONE)
     assert client.ping()
+
+
+def test_cut_resets_a_connection_in_the_middle_of_what_it_sends(proxy: FaultProxy, client: redis.Redis) -> None:
+    proxy.set(Fault.CUT, after_bytes=100_000)
+    assert client.set("fault-proxy", bytes(50_000))
+    with pytest.raises(redis.ConnectionError):
+        client.set("fault-proxy", bytes(200_000))
+    proxy.set(Fault.NONE)
+    assert client.strlen("fault-proxy") == 50_000
+    client.delete("fault-proxy")

@@ -94,6 +94,20 @@ def test_a_wrong_request_ends_with_what_would_be_right(
     assert not list(var_dir.rglob("*.parquet"))
 
 
+def test_a_history_for_an_object_store_is_written_to_a_folder_first(
+    var_dir: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Not to a local folder of the name `s3:`."""
+    monkeypatch.setenv("FRAUD_LAKE_URI", "s3://bucket/lake")
+    monkeypatch.chdir(tmp_path)
+
+    code, output = simulator("history", "--days", "1", "--rate", "100")
+
+    assert code == 2
+    assert "copy it to s3://bucket/lake" in " ".join(output.replace("│", " ").split())
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
 @pytest.mark.parametrize("content", [b"", b"[1, 2]", b'{"spec": {"seed": -1}, "tickets_sold": []}'])
 def test_a_file_that_holds_no_world_says_where_one_comes_from(var_dir: Path, tmp_path: Path, content: bytes) -> None:
     world = tmp_path / "world.json"

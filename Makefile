@@ -17,7 +17,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DAGSTER_DISABLE_TELEMETRY := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down rebuild-online test test-demo test-kafka test-redis check lint format types imports kernels bench chaos handbook screenshots lock clean java redis chromium
+.PHONY: help install demo up down rebuild-online test test-demo test-kafka test-redis test-torch check lint format types imports kernels bench chaos handbook screenshots lock clean java redis torch chromium
 
 help: ## list everything
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,7 +70,7 @@ rebuild-online: $(STAMP) ## fill an emptied online store from the newest snapsho
 # -------------------------------------------------------------------------------------------- check
 
 # Kernels first: workers that start cold would each compile them, inside some test's time limit.
-test: $(READY) kernels ## all tests but those that need Java, Redis or a whole demo (ARGS= is passed to pytest)
+test: $(READY) kernels ## all tests but those that need Java, Redis, PyTorch or a whole demo (ARGS= is passed to pytest)
 	$(RUN) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 # Alone, never beside other tests: it is a platform of eight processes.
@@ -82,6 +82,9 @@ test-kafka: $(READY) $(if $(KAFKA_BOOTSTRAP_SERVERS),,java) ## the integration t
 
 test-redis: $(READY) redis ## the online store's tests on Redis too; make test runs them on Valkey
 	$(RUN) -m pytest tests/stores/test_online.py $(ARGS)
+
+test-torch: $(READY) torch ## the hand-over of vectors to PyTorch, without a copy
+	$(RUN) -m pytest -m torch tests/stores/test_conversions.py $(ARGS)
 
 check: lint types imports test ## what CI runs: ruff, mypy, import-linter, tests
 
@@ -112,6 +115,13 @@ redis:
 		test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 		|| { echo "These tests need redis-server 7.0 or newer on PATH." >&2; exit 1; }; \
 		apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server; }
+
+# The distribution's, for the system's Python: the wheel for x86 would bring 5 GB of CUDA.
+torch:
+	@$(RUN) -c 'import torch' 2>/dev/null || /usr/bin/python3 -c 'import torch' 2>/dev/null || { \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+		|| { echo "This test needs PyTorch: install python3-torch, or torch into $(VENV)." >&2; exit 1; }; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-torch; }
 
 chromium:
 	@command -v chromium >/dev/null || { \

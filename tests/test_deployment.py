@@ -88,7 +88,7 @@ def test_make_help_lists_every_target(root: Path) -> None:
     makefile = (root / "Makefile").read_text()
     phony = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
     assert phony is not None
-    internal = {"java", "redis", "chromium"}
+    internal = {"java", "redis", "torch", "chromium"}
 
     # Under `make check` the inner make would announce the folders it enters.
     command = ["make", "--no-print-directory", "help"]
@@ -103,5 +103,6 @@ def test_ci_runs_the_commands_of_the_readme(root: Path) -> None:
 
     assert (root / ".ci" / "run").stat().st_mode & 0o100
     assert script.index("\nmake check\n") < script.index("\nmake test-kafka\n")
+    assert "\nmake test-torch\n" in script
     # Last, for it takes minutes: what is broken in the small should have been said before.
     assert script.endswith("\nmake test-demo\n")

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from fraud_assets.stores.frames import to_arrow
-
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
@@ -21,6 +19,9 @@ Floats = npt.NDArray[np.float32]
 def to_polars(names: tuple[str, ...], features: Floats) -> "pl.DataFrame":
     """The vectors as a Polars frame, sharing Arrow's memory."""
     import polars as pl
+
+    # Here: a tensor is made without Arrow and without the engine.
+    from fraud_assets.stores.frames import to_arrow
 
     return pl.DataFrame(pl.from_arrow(to_arrow(names, features)))
 

@@ -13,11 +13,12 @@ from functools import lru_cache
 import msgspec
 import numpy as np
 
+from fraud_assets.engine.circle import QUARTER_E6, sines
 from fraud_assets.engine.jit import kernel
 from fraud_assets.engine.kernels import NULL, ROW_INPUTS, mix63
 from fraud_assets.engine.plan import EnginePlan, GroupPlan, Ints
 from fraud_assets.features.checks import is_identifier
-from fraud_assets.features.expressions import Binary, Col, Expr, Lit
+from fraud_assets.features.expressions import COSINE, Binary, Circular, Col, Expr, Lit
 from fraud_assets.features.layout import Input
 from fraud_assets.features.sources import MAX_VALUE, Entity, Field, Kind, LabelFactSource, Source
 
@@ -243,6 +244,10 @@ def evaluate(tree: Expr, columns: Columns) -> Ints:
             return np.where(first == NULL, second, first)
         case Binary(op, left, right):
             return _binary(op, *_operands(left, right, columns))
+        case Circular(op, of):
+            found = evaluate(of, columns).copy()
+            sines(found, QUARTER_E6 if op == COSINE else 0)
+            return found
         case _:
             raise BadValue(f"BadValue: unknown expression {type(tree).__name__}.")
 

@@ -4,7 +4,7 @@ All of it is known when a feature is declared, so a typo in a category's value o
 could overflow int64 is refused there and never met by an event.
 """
 
-from fraud_assets.features.expressions import COMPARISONS, LOGICAL, OR_ELSE, Binary, Col, Expr, Lit
+from fraud_assets.features.expressions import COMPARISONS, LOGICAL, OR_ELSE, UNIT, Binary, Circular, Col, Expr, Lit
 from fraud_assets.features.sources import MAX_VALUE, Kind, Source
 
 # Intermediate results stay below this: far from int64's ends, one of which is null.
@@ -26,6 +26,8 @@ def fault(tree: Expr, source: Source) -> str | None:
             return _unknown(name, source) if name not in source.fields else _text_fault(op, name, text, source)
         case Binary(op, left, right):
             return fault(left, source) or fault(right, source) or _operator_fault(tree, op, (left, right), source)
+        case Circular(op, of):
+            return fault(of, source) or _angle_fault(op, of, source)
     return f"{type(tree).__name__} is no expression."
 
 
@@ -48,7 +50,11 @@ def bound(tree: Expr, source: Source) -> int:
             if op in COMPARISONS or op in LOGICAL:
                 return 1
             a, b = bound(left, source), bound(right, source)
+            if op == "//" and isinstance(right, Lit) and b > 0:
+                return -(-a // b)  # rounded down below zero too, so up in magnitude
             return {"+": a + b, "-": a + b, "*": a * b, "//": a, "%": b, OR_ELSE: max(a, b)}[op]
+        case Circular():
+            return UNIT
     raise TypeError(f"{type(tree).__name__} is no expression.")
 
 
@@ -73,6 +79,8 @@ def may_be_null(tree: Expr, source: Source) -> bool:
             if op == OR_ELSE:
                 return may_be_null(left, source) and may_be_null(right, source)
             return op in ("//", "%") or may_be_null(left, source) or may_be_null(right, source)
+        case Circular(_, of):
+            return may_be_null(of, source)
     return False
 
 
@@ -115,6 +123,13 @@ def _stand_in_fault(sides: tuple[Expr, Expr], source: Source) -> str | None:
     if is_identifier(sides[1], source) and not isinstance(sides[1], Col):
         return "an identifier that stands in is a field: write a.or_else(b).or_else(c)."
     return None
+
+
+def _angle_fault(op: str, of: Expr, source: Source) -> str | None:
+    is_number = not (isinstance(of, Col) and source.fields[of.name].kind is not Kind.INT)
+    if is_number and not is_identifier(of, source) and not _is_condition(of, source):
+        return None
+    return f"{op} takes an angle in microdegrees, and {_name(of)} is no number."
 
 
 def _name(tree: Expr) -> str:

@@ -16,7 +16,7 @@ import textwrap
 import types
 from collections.abc import Callable, Iterator
 
-from fraud_assets.features.expressions import Binary, Col, Expr, Lit
+from fraud_assets.features.expressions import Binary, Circular, Col, Expr, Lit
 from fraud_assets.features.language import Aggregate, FeatureView, RequestFeature
 from fraud_assets.features.sources import Entity, Source
 from fraud_assets.features.windows import Window
@@ -51,7 +51,7 @@ def _meaning(item: object) -> object:
                     getattr(item, "sign_field", None)]  # fmt: skip
         case Window():
             return ["window", item.length_ms, item.tile_ms]
-        case Col() | Lit() | Binary():
+        case Col() | Lit() | Binary() | Circular():
             return [type(item).__name__, *(_meaning(getattr(item, f.name)) for f in dataclasses.fields(item))]
         case FeatureView():
             fields = [

@@ -2,7 +2,7 @@
 
 `(col("amount_minor") >= 100) & (col("outcome") == "approved")` builds a tree; the engine runs the
 same tree over one event or a million. Values are int64 with one null (`NULL`): arithmetic with a
-null is null, a comparison with a null is false, `or_else` answers for a null.
+null is null, a comparison with a null is false, `or_else` answers for a null. `sine` and `cosine` are integers too.
 """
 
 from dataclasses import dataclass
@@ -94,14 +94,34 @@ class Binary(Expr):
     right: Expr
 
 
+@dataclass(frozen=True, eq=False, repr=True)
+class Circular(Expr):
+    """`op` is SINE or COSINE."""
+
+    op: str
+    of: Expr
+
+
 COMPARISONS = frozenset({"==", "!=", "<", "<=", ">", ">="})
 LOGICAL = frozenset({"&", "|"})
 OR_ELSE = "??"
+SINE, COSINE = "sine", "cosine"
+# What is 1 to a sine: below a billionth of the earth's radius, which is 6 mm.
+UNIT = 10**9
 
 
 def col(name: str) -> Col:
     """The event's field `name`."""
     return Col(name)
+
+
+def sine(angle_e6: Expr) -> Circular:
+    """Sine of an angle in microdegrees, times `UNIT`: for what goes round, and has no middle as a number."""
+    return Circular(SINE, _wrap(angle_e6))
+
+
+def cosine(angle_e6: Expr) -> Circular:
+    return Circular(COSINE, _wrap(angle_e6))
 
 
 def _wrap(value: object) -> Expr:

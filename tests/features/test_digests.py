@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from fraud_assets.features.digests import request_digest, view_digest
-from fraud_assets.features.expressions import col
+from fraud_assets.features.expressions import col, cosine, sine
 from fraud_assets.features.language import FeatureService, FeatureView, RequestFeature, count, distinct, mean, total
 from fraud_assets.features.registry import Registry
 from fraud_assets.features.sources import StreamSource
@@ -25,6 +25,8 @@ MEANING: dict[str, Callable[[], FeatureView]] = {
     "one more window": lambda: view_of(count(windows=(hours(1), hours(2)))),
     "another operation": lambda: view_of(total(AMOUNT, windows=HOUR)),
     "another column": lambda: view_of(total(col("rate"), windows=HOUR)),
+    "a sine": lambda: view_of(total(sine(AMOUNT), windows=HOUR, label="x")),
+    "a cosine": lambda: view_of(total(cosine(AMOUNT), windows=HOUR, label="x")),
     "a filter": lambda: view_of(count(where=AMOUNT > 1, windows=HOUR)),
     "another filter": lambda: view_of(count(where=AMOUNT > 2, windows=HOUR)),
     "another cap": lambda: view_of(distinct(col("shop_id"), windows=HOUR, cap=8)),

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from fraud_assets.features.expressions import col
+from fraud_assets.features.expressions import col, cosine, sine
 from fraud_assets.features.language import (
     Aggregate,
     BadFeature,
@@ -108,6 +108,11 @@ WRONG = [
     ("a category with a stand-in", lambda: view_of(last(col("outcome").or_else(0), label="x")), "outcome is a category, whose codes mean nothing"),
     ("a stand-in for a stand-in", lambda: view_of(distinct(col("card_id").or_else(col("shop_id").or_else(col("order_id"))), windows=HOUR, label="x")), "write a.or_else(b).or_else(c)"),
     ("a text that stands in", lambda: view_of(distinct(col("card_id").or_else("nobody"), windows=HOUR, label="x")), "the text 'nobody' can only be compared"),
+    ("the sine of an identifier", lambda: view_of(total(sine(col("card_id")), windows=HOUR, label="x")), "sine takes an angle in microdegrees, and card_id is no number"),
+    ("the cosine of a category", lambda: view_of(total(cosine(col("outcome")), windows=HOUR, label="x")), "cosine takes an angle in microdegrees, and outcome is no number"),
+    ("the sine of a condition", lambda: view_of(total(sine(AMOUNT > 1), windows=HOUR, label="x")), "is no number"),
+    ("the sine of an unknown field", lambda: view_of(total(sine(col("angle")), windows=HOUR, label="x")), "orders has no field 'angle'"),
+    ("a sum that a division does not save", lambda: view_of(total(AMOUNT * 1000 // 100, windows=HOUR, label="deci")), "its sum could overflow. Divide the expression"),
     ("largest of joined identifiers", lambda: view_of(most(col("card_id").or_else(col("shop_id")), windows=HOUR, label="x")), "would take hashes of identifiers for numbers"),
     ("a number against joined identifiers", lambda: view_of(count(where=col("card_id").or_else(col("shop_id")) == 5, windows=HOUR)), "is an identifier, known by its hash"),
     ("an expression without a label", lambda: unit_of(view_of(total(AMOUNT - 1, windows=HOUR)), CARD), "sum of an expression needs a label for its name"),
@@ -137,6 +142,15 @@ def test_a_wrong_declaration_fails_when_declared_and_says_the_fix(declare: objec
         noun in str(refused.value)
         for noun in ("card_orders", "card_big_count_1h", "card orders", "sum of an expression")
     )
+
+
+def test_what_is_divided_enough_can_be_summed() -> None:
+    """The way out that the refusal of a large sum names."""
+    view = view_of(
+        total(AMOUNT * 1000 // 1000, windows=HOUR, label="same"), total(sine(AMOUNT), windows=HOUR, label="up")
+    )
+
+    assert len(unit_of(view, CARD).features) == 2
 
 
 def test_an_expression_has_no_truth_value_when_declared() -> None:

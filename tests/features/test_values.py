@@ -234,6 +234,18 @@ PLACE = [
     Case("far from the middle of the usual", [pay(3 * DAY, **at(49, 10)), pay(2 * DAY, **at(50, 10))], {"distance_from_usual_km": 166.79262}, at(51, 10)),
     Case("the usual is of 30 days", [pay(30 * DAY, **at(49, 10)), pay(30 * DAY + 1, **at(10, 10)), pay(DAY, **at(51, 10))],
          {"distance_from_usual_km": 111.19508}, at(51, 10)),
+    # Either side of the antimeridian, and of Greenwich: the middle is between them, not half way round the earth.
+    Case("the usual is across the antimeridian", [pay(3 * DAY, **at(0, 179)), pay(2 * DAY, **at(0, -179))], {"distance_from_usual_km": 111.19508}, at(1, 180)),
+    Case("the antimeridian by its other name", [pay(3 * DAY, **at(0, 179)), pay(2 * DAY, **at(0, -179))], {"distance_from_usual_km": 111.19508}, at(1, -180)),
+    # R · atan(tan 1° / 3): a third of a degree, but for the curve.
+    Case("more on one side of it", [pay(4 * DAY, **at(0, 179)), pay(3 * DAY, **at(0, 179)), pay(2 * DAY, **at(0, -179))],
+         {"distance_from_usual_km": 37.06837}, at(0, 180)),
+    Case("the usual is across Greenwich", [pay(3 * DAY, **at(0, 2)), pay(2 * DAY, **at(0, -1))], {"distance_from_usual_km": 55.59754}, at(0, 1)),
+    # Four places around the pole, 10 degrees from it: the pole is in their middle, though their mean latitude is 80.
+    Case("around the pole", [pay(DAY, **at(80, lon)) for lon in (0, 90, 180, -90)], {"distance_from_usual_km": 111.19508}, at(89, 45)),
+    Case("at the opposite end of the earth", [pay(DAY, **at(50, 10))], {"distance_from_usual_km": 20015.114}, at(-50, -170)),
+    Case("two ends of the earth have no middle", [pay(3 * DAY, **at(50, 10)), pay(2 * DAY, **at(-50, -170))], {"distance_from_usual_km": None}, at(51, 10)),
+    Case("where it always is", [pay(n * DAY, **at(0, 0)) for n in (1, 2, 3)], {"distance_from_usual_km": 0}, at(0, 0)),
     Case("away from home", [profile(event_time_ms=NOW - DAY, home_lat_e6=52_000_000, home_lon_e6=10_000_000)], {"distance_from_home_km": 111.19508}, at(51, 10)),
     Case("a home that is not yet", [profile(event_time_ms=NOW - DAY, home_lat_e6=52_000_000, home_lon_e6=10_000_000),
          profile(event_time_ms=NOW + 1, home_lat_e6=51_000_000, home_lon_e6=10_000_000)], {"distance_from_home_km": 111.19508}, at(51, 10)),

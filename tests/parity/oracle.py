@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from fraud_assets.features.expressions import Binary, Col, Expr, Lit
+from fraud_assets.features.expressions import Binary, Circular, Col, Expr, Lit
 from fraud_assets.features.language import Aggregate, FeatureView, Op
 from fraud_assets.features.layout import PROFILE_VERSIONS
 from fraud_assets.features.sources import Entity, Field, Kind, LabelFactSource, Source
@@ -258,7 +258,22 @@ def evaluate(tree: Expr, event: msgspec.Struct, source: Source) -> int | None:
             return second
         case Binary(op, left, right):
             return _apply(op, evaluate(left, event, source), evaluate(right, event, source))
+        case Circular(op, of):
+            angle = evaluate(of, event, source)
+            return None if angle is None else sine_e9(angle + (90_000_000 if op == "cosine" else 0))
     raise NotImplementedError(tree)
+
+
+def sine_e9(angle_e6: int) -> int:
+    """Sine in billionths by Taylor's series in quarter turns, each product rounded down to 31 bits of fraction."""
+    half = 180_000_000
+    turned = angle_e6 % (2 * half)
+    sign, turned = (-1, turned - half) if turned >= half else (1, turned)
+    t = (min(turned, half - turned) * 2**31) // 90_000_000
+    square, series = t * t // 2**31, 0
+    for n in range(15, 0, -2):
+        series = round((math.pi / 2) ** n / math.factorial(n) * 2**31) - square * series // 2**31
+    return sign * min(10**9, (t * series // 2**31 * 10**9 + 2**30) // 2**31)
 
 
 def _apply(op: str, a: int | None, b: int | None) -> int | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from fraud_assets.features.expressions import Expr, col
+from fraud_assets.features.expressions import UNIT, Expr, col, cosine, sine
 from fraud_assets.features.language import Aggregate, BadFeature, FeatureService, FeatureView, Op, ratio
 from fraud_assets.features.registry import Registry
 from fraud_assets.features.sources import Entity, Kind, Source
@@ -74,7 +74,7 @@ def numbers(source: Source, rng: random.Random) -> Expr:
     flags = [name for name, item in source.fields.items() if item.kind is Kind.BOOL]
     a, b = col(rng.choice(names)), col(rng.choice(names))
     made: list[Expr] = [a, a, a * rng.choice([-1, 2, 3]), a - b, a // rng.choice([b, 7]), a % rng.choice([b, 5]),
-                        a.or_else(b), a.or_else(rng.choice([0, -1]))]  # fmt: skip
+                        a.or_else(b), a.or_else(rng.choice([0, -1])), sine(a * 1_000_000), cosine(a * 1_000_003) * sine(b) // UNIT]  # fmt: skip
     return rng.choice([*made, conditions(source, rng), col(rng.choice(flags or names))])
 
 

@@ -11,7 +11,7 @@ from fraud_assets.features.catalogue.sources import (
     PROMOTER,
     TRANSACTIONS,
 )
-from fraud_assets.features.expressions import col
+from fraud_assets.features.expressions import UNIT, col, cosine, sine
 from fraud_assets.features.language import (
     FeatureView,
     count,
@@ -29,6 +29,10 @@ from fraud_assets.features.windows import DAY_MS, HOUR_MS, LIFETIME, MINUTE_MS, 
 SOLD = col("outcome") == Outcome.APPROVED.value
 # Half a coordinate is no place, and the halves of two payments would be one nobody was at.
 PLACED = (col("lat_e6") >= -90_000_000) & (col("lon_e6") >= -180_000_000)
+# A place as a direction from the earth's centre. Directions add up to the middle of places wherever these lie; longitudes
+# either side of the antimeridian would have theirs half way round the earth. Null where half a place is.
+ACROSS_X = cosine(col("lat_e6")) * cosine(col("lon_e6")) // UNIT
+ACROSS_Y = cosine(col("lat_e6")) * sine(col("lon_e6")) // UNIT
 FIVE_MINUTES = (minutes(5),)
 FOREVER = (LIFETIME,)
 
@@ -128,8 +132,9 @@ ACCOUNT_PLACE = FeatureView(
         last(col("lat_e6"), where=PLACED).as_hidden(),
         last(col("lon_e6"), where=PLACED).as_hidden(),
         last(col("event_time_ms"), where=PLACED, label="place_time_ms").as_hidden(),
-        mean(col("lat_e6"), where=PLACED, windows=(days(30),)).as_hidden(),
-        mean(col("lon_e6"), where=PLACED, windows=(days(30),)).as_hidden(),
+        total(ACROSS_X, label="place_x", windows=(days(30),)).as_hidden(),
+        total(ACROSS_Y, label="place_y", windows=(days(30),)).as_hidden(),
+        total(sine(col("lat_e6")), where=PLACED, label="place_z", windows=(days(30),)).as_hidden(),
         distinct(col("ip_country"), windows=(hours(24), days(30))),
         distinct(col("billing_country"), windows=(hours(24), days(30))),
     ),

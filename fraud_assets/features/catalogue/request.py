@@ -6,7 +6,7 @@ microdegrees, times milliseconds, amounts minor units.
 
 import math
 
-from fraud_assets.features.geo import haversine_km
+from fraud_assets.features.geo import haversine_km, implied_speed_kmh, middle_km
 from fraud_assets.features.language import RequestFeature
 from fraud_assets.features.windows import days, hours, minutes
 
@@ -48,15 +48,6 @@ def _rate_ratio(short: float, long: float) -> float:
     return short / long
 
 
-def _distance(lat_e6: float, lon_e6: float, other_lat_e6: float, other_lon_e6: float) -> float:
-    return haversine_km(lat_e6, lon_e6, other_lat_e6, other_lon_e6)
-
-
-def _speed(distance_km: float, time_ms: float, before_ms: float) -> float:
-    """km/h between here and the last known place, whichever was earlier; a second at least, so that a double click is no rocket."""
-    return distance_km / (max(abs(time_ms - before_ms), 1_000.0) / MS_PER_HOUR)
-
-
 def _is_null(age_s: float) -> float:
     return 1.0 if math.isnan(age_s) else 0.0
 
@@ -91,16 +82,17 @@ FEATURES = (
     _feature("payment_method", _identity, "request.payment_method"),
     _feature("price_per_ticket_minor", _per_ticket, "request.amount_minor", "request.ticket_count"),
     _feature(
-        "distance_from_last_km", _distance, "request.lat_e6", "request.lon_e6", "account_last_lat_e6", "account_last_lon_e6"
+        "distance_from_last_km", haversine_km, "request.lat_e6", "request.lon_e6", "account_last_lat_e6", "account_last_lon_e6"
     ),
     _feature(
-        "implied_speed_kmh", _speed, "distance_from_last_km", "request.event_time_ms", "account_last_place_time_ms"
+        "implied_speed_kmh", implied_speed_kmh, "distance_from_last_km", "request.event_time_ms", "account_last_place_time_ms"
     ),
     _feature(
-        "distance_from_home_km", _distance, "request.lat_e6", "request.lon_e6", "account_home_lat_e6", "account_home_lon_e6"
+        "distance_from_home_km", haversine_km, "request.lat_e6", "request.lon_e6", "account_home_lat_e6", "account_home_lon_e6"
     ),
     _feature(
-        "distance_from_usual_km", _distance, "request.lat_e6", "request.lon_e6", "account_lat_e6_mean_30d", "account_lon_e6_mean_30d"
+        "distance_from_usual_km", middle_km, "request.lat_e6", "request.lon_e6",
+        "account_place_x_sum_30d", "account_place_y_sum_30d", "account_place_z_sum_30d",
     ),
     _feature("ip_country_differs_from_billing", _differs, "request.ip_country", "request.billing_country"),
     _feature("is_new_device", _is_null, "account_device_first_seen_age_s"),

@@ -5,7 +5,7 @@ from functools import cache
 
 from fraud_assets.contracts.domains.sparkov import SparkovLabelFact, SparkovTransaction
 from fraud_assets.features.expressions import col
-from fraud_assets.features.geo import haversine_km
+from fraud_assets.features.geo import haversine_km, implied_speed_kmh
 from fraud_assets.features.language import (
     FeatureService,
     FeatureView,
@@ -148,15 +148,6 @@ def _deviation(value: float, mean: float, spread: float) -> float:
     return (value - mean) / spread
 
 
-def _distance(lat_e6: float, lon_e6: float, other_lat_e6: float, other_lon_e6: float) -> float:
-    return haversine_km(lat_e6, lon_e6, other_lat_e6, other_lon_e6)
-
-
-def _speed(distance_km: float, time_ms: float, before_ms: float) -> float:
-    """km/h between here and the last known place, whichever was earlier; a second at least, so that two payments at once are no rocket."""
-    return distance_km / (max(abs(time_ms - before_ms), 1_000.0) / MS_PER_HOUR)
-
-
 REQUEST = (
     RequestFeature(name="amount_minor", compute=_identity, inputs=("request.amount_minor",)),
     RequestFeature(name="category", compute=_identity, inputs=("request.category",)),
@@ -164,19 +155,19 @@ REQUEST = (
     RequestFeature(name="weekday", compute=_weekday, inputs=("request.event_time_ms",)),
     RequestFeature(
         name="distance_from_home_km",
-        compute=_distance,
+        compute=haversine_km,
         inputs=("request.home_lat_e6", "request.home_lon_e6", "request.merchant_lat_e6", "request.merchant_lon_e6"),
     ),
     RequestFeature(
         name="distance_from_last_km",
-        compute=_distance,
+        compute=haversine_km,
         inputs=(
             "request.merchant_lat_e6", "request.merchant_lon_e6", "card_last_merchant_lat_e6", "card_last_merchant_lon_e6",
         ),
     ),
     RequestFeature(
         name="implied_speed_kmh",
-        compute=_speed,
+        compute=implied_speed_kmh,
         inputs=("distance_from_last_km", "request.event_time_ms", "card_last_place_time_ms"),
     ),
     RequestFeature(

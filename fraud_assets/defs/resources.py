@@ -14,6 +14,7 @@ from dagster_duckdb import DuckDBResource
 from fraud_assets.defs.partitions import SETTINGS
 from fraud_assets.engine.plan import EnginePlan, ServicePlan
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
+from fraud_assets.monitoring.quality import Judge
 from fraud_assets.settings import Settings
 from fraud_assets.stores.history import HistoryReader
 from fraud_assets.stores.lake import Lake
@@ -51,6 +52,10 @@ class LakeResource(dg.ConfigurableResource[Lake]):
         """The log as this run read it first; a later run reads again."""
         return _reader(self.uri, run_id)
 
+    def judge(self, run_id: str, horizon_ms: int) -> Judge:
+        """What this run thinks of raw days. Views of one run read the same ones."""
+        return _judge(self.uri, run_id, horizon_ms)
+
     @property
     def plan(self) -> EnginePlan:
         return _plan()
@@ -69,6 +74,11 @@ def _plan() -> EnginePlan:
 def _reader(uri: str, run_id: str) -> HistoryReader:  # noqa: ARG001  # the run is the key
     """Outside the resource, of which every step gets a copy."""
     return HistoryReader(Lake(uri), _plan())
+
+
+@lru_cache(maxsize=1)
+def _judge(uri: str, run_id: str, horizon_ms: int) -> Judge:  # noqa: ARG001  # the run is the key
+    return Judge(Lake(uri), horizon_ms)
 
 
 class OnlineStoreResource(dg.ConfigurableResource[OnlineStates]):

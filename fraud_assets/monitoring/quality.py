@@ -5,8 +5,8 @@ The worker quarantines bad events before they reach the lake; what is found here
 """
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
 
 import duckdb
 import numpy as np
@@ -131,13 +131,43 @@ def refuse_bad_days(
     Of each table the rows that had arrived before `as_known_at_ms`, on days with an arrival from `arrived_from_ms`.
     Raises BadRawDay.
     """
-    bad = [
-        f"{table} of {day} fails {check} ({count} rows)"
+    _refuse(
+        fault
         for table in tables
-        for day, found in quality_by_day(connection, lake, horizon_ms, table, as_known_at_ms=as_known_at_ms).items()
+        for fault in _faults(
+            table, quality_by_day(connection, lake, horizon_ms, table, as_known_at_ms=as_known_at_ms), arrived_from_ms
+        )
+    )
+
+
+@dataclass
+class Judge:
+    """`refuse_bad_days` for a run that makes many things of the same days, each table judged once."""
+
+    lake: Lake
+    horizon_ms: int
+    _found: dict[tuple[str, int], list[str]] = field(default_factory=dict)
+
+    def refuse_bad_days(self, connection: duckdb.DuckDBPyConnection, tables: Sequence[str], to_ms: int) -> None:
+        """Of the days before `to_ms`, whenever their events arrived. Raises BadRawDay."""
+        for table in tables:
+            if (table, to_ms) not in self._found:
+                days = quality_by_day(connection, self.lake, self.horizon_ms, table, to_ms=to_ms)
+                self._found[table, to_ms] = _faults(table, days)
+        _refuse(fault for table in tables for fault in self._found[table, to_ms])
+
+
+def _faults(table: str, days: Mapping[str, Quality], arrived_from_ms: int = 0) -> list[str]:
+    return [
+        f"{table} of {day} fails {check} ({count} rows)"
+        for day, found in days.items()
         for check, count in found.problems().items()
         if count and found.last_arrival_ms >= arrived_from_ms
     ]
+
+
+def _refuse(faults: Iterable[str]) -> None:
+    bad = list(faults)
     if bad:
         others = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
         raise BadRawDay(

@@ -9,11 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from fraud_assets.defs.features.assets import view_asset
 from fraud_assets.defs.ingestion.assets import RAW, raw_asset
 from fraud_assets.defs.labels.assets import label_facts
 from fraud_assets.defs.resources import resources_of
 from fraud_assets.defs.serving.assets import hourly_online_views, online_store_snapshot
 from fraud_assets.defs.training.assets import training_set
+from fraud_assets.monitoring import quality
 from fraud_assets.monitoring.quality import BadRawDay
 from fraud_assets.settings import Settings
 from fraud_assets.stores.lake import Lake
@@ -118,6 +120,79 @@ def test_a_training_set_is_made_again_whatever_arrived_after_its_day(past: Past,
     assert materialize(training_set, resources, AS_OF)
     with pytest.raises(BadRawDay, match=REFUSED_DAY.format(LAST_DAY)):
         materialize(training_set, resources, "2026-10-16")
+
+
+def view_of(past: Past, name: str) -> dg.AssetsDefinition:
+    return view_asset(past.plan, past.plan.registry.view(name))
+
+
+def test_no_features_are_made_of_it_by_another_run_until_it_is_mended(past: Past, resources: dict[str, Any]) -> None:
+    """Of that day, and of later ones, whose windows hold it."""
+    view = view_of(past, "account_recency")
+    made = Lake(resources["lake"].features_uri, {"account_recency": pa.schema([])})
+    double(past.lake)
+
+    for day in (FIRST_DAY, LAST_DAY):
+        with pytest.raises(BadRawDay, match=REFUSED):
+            materialize(view, resources, day)
+    assert made.days("account_recency") == []
+
+    mend(past.lake)
+    assert materialize(view, resources, LAST_DAY)
+    assert made.days("account_recency") == [LAST_DAY]
+
+
+def test_features_of_the_days_before_it_are_made(past: Past, resources: dict[str, Any]) -> None:
+    rows = past.lake.scan("transactions")
+    last = rows.slice(rows.num_rows - 1, 1)
+    past.lake.append("transactions", with_column(last, "source_topic", ["transactions.v1"]), "doubled")
+    view = view_of(past, "account_recency")
+
+    assert materialize(view, resources, "2026-10-13")
+    with pytest.raises(BadRawDay, match=REFUSED_DAY.format(LAST_DAY)):
+        materialize(view, resources, LAST_DAY)
+
+
+def test_features_of_verdicts_need_the_labels_that_these_are_made_of(past: Past, resources: dict[str, Any]) -> None:
+    label = past.lake.scan("labels").slice(0, 1)
+    past.lake.append("labels", with_column(with_column(label, "revision", [-1]), "source_offset", [10**9]), "bad")
+
+    with pytest.raises(BadRawDay, match=r"labels of .* fails values_in_range"):
+        materialize(view_of(past, "category_risk"), resources, LAST_DAY)
+    assert materialize(view_of(past, "account_recency"), resources, LAST_DAY)
+
+
+def test_no_label_facts_are_made_of_it_by_another_run_until_it_is_mended(tmp_path: Path, valkey_server: str) -> None:
+    bad = make_past(tmp_path / "var", rate_per_day=60, facts=False)
+    resources = resources_of(Settings(var_dir=bad.folder, redis_url=valkey_server, label_delay_days=LABEL_DELAY_DAYS))
+    double(bad.lake)
+
+    with pytest.raises(BadRawDay, match=REFUSED):
+        materialize(label_facts, resources, "2026-10-05")
+    assert bad.lake.days("label_facts") == []
+
+    mend(bad.lake)
+    assert materialize(label_facts, resources, "2026-10-05")
+    assert bad.lake.days("label_facts") != []
+
+
+def test_views_of_one_run_judge_a_table_once(
+    past: Past, resources: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are forty of them, and each reads all history before its day."""
+    judged: list[str] = []
+    judge = quality.quality_by_day
+
+    def counted(connection: Any, lake: Lake, horizon_ms: int, table: str, **bounds: Any) -> Any:
+        judged.append(table)
+        return judge(connection, lake, horizon_ms, table, **bounds)
+
+    monkeypatch.setattr(quality, "quality_by_day", counted)
+    views = [view_of(past, name) for name in ("account_recency", "account_amounts", "account_declines")]
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert dg.materialize(views, resources=resources, instance=instance, partition_key=LAST_DAY).success
+
+    assert judged == ["transactions"]
 
 
 def test_no_states_of_it_are_published_by_another_run(

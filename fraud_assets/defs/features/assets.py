@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import dagster as dg
 import numpy as np
+from dagster_duckdb import DuckDBResource
 
+from fraud_assets.defs.ingestion.assets import raw_of
 from fraud_assets.defs.metadata import bars, column_schema
 from fraud_assets.defs.partitions import daily, days_of, end_ms, fresh_within, one_run, start_ms
 from fraud_assets.defs.resources import LakeResource
@@ -13,6 +15,7 @@ from fraud_assets.engine.plan import EnginePlan
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
 from fraud_assets.features.language import FeatureView
 from fraud_assets.features.registry import view_digest
+from fraud_assets.settings import Settings
 from fraud_assets.stores.feature_tables import feature_lake, view_schema, write_view
 from fraud_assets.stores.history import view_service
 from fraud_assets.stores.lake import Lake
@@ -22,7 +25,10 @@ SHOWN = 10  # features of a view's plot: every name costs a hundredth of a secon
 
 
 def view_asset(plan: EnginePlan, view: FeatureView) -> dg.AssetsDefinition:
-    """Point-in-time values of a view for each transaction of a day."""
+    """Point-in-time values of a view for each transaction of a day.
+
+    Not made while a raw day up to then fails its checks, whichever run has judged it.
+    """
     scored = FRAUD_SCORING.scored
     service = view_service(plan, view, scored)
     tables = {scored.table, *(source.table for source in view.sources)}
@@ -54,9 +60,17 @@ def view_asset(plan: EnginePlan, view: FeatureView) -> dg.AssetsDefinition:
             )
         ],
     )
-    def values(context: dg.AssetExecutionContext, lake: LakeResource) -> Result:
+    def values(
+        context: dg.AssetExecutionContext,
+        lake: LakeResource,
+        duckdb: DuckDBResource,
+        settings: dg.ResourceParam[Settings],
+    ) -> Result:
         features = feature_lake(lake.features_uri, lake.service, view)
         days = days_of(context)
+        with duckdb.get_connection() as connection:
+            judge = lake.judge(context.run.run_id, settings.dedupe_horizon_ms)
+            judge.refuse_bad_days(connection, raw_of(tables), end_ms(days[-1]))
         found = write_view(features, lake.reader(context.run.run_id), view, scored, days)
         return dg.MaterializeResult(
             metadata={

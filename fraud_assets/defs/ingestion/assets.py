@@ -1,5 +1,7 @@
 """Raw events of the lake, one table each; and the live path they come by, as external assets."""
 
+from collections.abc import Iterable
+
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
@@ -22,14 +24,21 @@ RAW = {
     "labels": (topics.LABELS, "What banks, reviewers and operators said about transactions."),
     "decisions": (topics.DECISIONS, "Every decision with all that is needed to recompute it."),
 }
-# What features are made of; label facts are made of labels. Who reads them judges them again.
+# What features are made of. Who reads them judges them again.
 EVENTS = ("transactions", "activity", "profiles", "labels")
+# Label facts are made of these.
+VERDICTS = ("transactions", "labels")
 CHECKS = {
     "no_empty_ids": "Every event names itself and the entity it is keyed by.",
     "no_duplicates": "An identity and a log position occur once, but for copies that the dedupe stage marked.",
     "no_future_events": "No event is dated more than five minutes after its arrival.",
     "values_in_range": "Amounts and counts are within the contract's bounds.",
 }
+
+
+def raw_of(tables: Iterable[str]) -> list[str]:
+    """The raw tables that some tables are, or are made of."""
+    return sorted({raw for table in tables for raw in (VERDICTS if table == "label_facts" else (table,))})
 
 
 def topic_key(name: str) -> dg.AssetKey:

@@ -41,7 +41,7 @@ class Runtime:
         plan = ServicePlan(EnginePlan(registry), service)
         definitions = Definitions.of(registry, service)
         self.metrics = Metrics()
-        self.token_key = TokenKey.of(settings.token_key_id, settings.token_key.get_secret_value())
+        self.token_key = TokenKey.of_settings(settings)
         self.keys = KeyRing(settings.api_keys_file, self.metrics)
         self.knowing: list[Identifies] = [self.keys, *([JwtBearer(settings.jwt)] if settings.jwt else [])]
         self.store = OnlineReader(settings.redis_url, registry, settings.store_timeout_ms / 1_000)

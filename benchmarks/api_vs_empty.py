@@ -67,7 +67,7 @@ def payment(now_ms: int, number: int = 0) -> ScoringRequest:
 def fill(redis_url: str, now_ms: int) -> int:
     """History of the payment's entities over two months, folded and stored; bytes of all states."""
     plan, settings = EnginePlan(registry()), Settings()
-    key = TokenKey.of(settings.token_key_id, settings.token_key.get_secret_value())
+    key = TokenKey.of_settings(settings)
     store = OnlineStore.connect(redis_url, registry())
     store.publish_epoch("bench", log="bench", resume={}, now_ms=now_ms)
     now = msgspec.structs.asdict(scored(payment(now_ms), key, now_ms, ""))

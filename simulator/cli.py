@@ -32,7 +32,7 @@ def environment() -> tuple[Settings, TokenKey]:
     """The settings, and the key both edges of the platform use."""
     try:
         settings = read_settings(Settings)
-        return settings, TokenKey.of(settings.token_key_id, settings.token_key.get_secret_value())
+        return settings, TokenKey.of_settings(settings)
     except BadSettings as error:
         raise typer.BadParameter(str(error), param_hint="the environment") from None
     except BadTokenKey as error:

@@ -217,7 +217,7 @@ def run(settings: WorkerSettings) -> None:
     fill(cases, archive, delay_ms, now_ms())
     app = application(settings, "labels", GROUP, settings.label_flush_s)
     sink = LabelSink(
-        LabelStage(cases, archive, emitter(sender), delay_ms, now_ms), app.assigned, settings.key_of_tokens
+        LabelStage(cases, archive, emitter(sender), delay_ms, now_ms), app.assigned, TokenKey.of_settings(settings)
     )
     consume(app, sink, [TRANSACTIONS, LABELS], settings.replication_factor)
     declare(app, [LABEL_FACTS], settings.replication_factor)

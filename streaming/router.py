@@ -12,6 +12,7 @@ from collections.abc import Callable
 import redis
 import structlog
 
+from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.contracts.topics import DEAD_LETTERS, entity_topic
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.stores.lake import Lake
@@ -136,7 +137,11 @@ def run(settings: WorkerSettings) -> None:
     append = functools.partial(append_accepted, lake)
     writer = LakeWriter(append, sender, app.commit, settings.lake_flush_s)
     router = Router(
-        ReKeyer(features), seen, LakeHistory(lake, writer.recent), settings.dedupe_horizon_ms, settings.key_of_tokens
+        ReKeyer(features),
+        seen,
+        LakeHistory(lake, writer.recent),
+        settings.dedupe_horizon_ms,
+        TokenKey.of_settings(settings),
     )
     sink = RouterSink(router, sender, writer)
     raw = [source.topic for source in SOURCES.values()]

@@ -2,7 +2,6 @@
 
 from pydantic import Field
 
-from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.settings import Settings
 
 HOUR_MS = 3_600_000
@@ -29,10 +28,6 @@ class WorkerSettings(Settings):
 
     replication_factor: int = Field(1, ge=1, validation_alias="FRAUD_REPLICATION_FACTOR")
     """Of topics the worker has to create; 3 in production."""
-
-    @property
-    def key_of_tokens(self) -> TokenKey:
-        return TokenKey.of(self.token_key_id, self.token_key.get_secret_value())
 
     @property
     def label_delay_ms(self) -> int:

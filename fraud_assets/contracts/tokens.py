@@ -25,6 +25,8 @@ from fraud_assets.contracts.events import Event
 if TYPE_CHECKING:
     from geoip2fast import GeoIP2Fast
 
+    from fraud_assets.settings import Settings
+
 UNKNOWN_COUNTRY = "ZZ"  # ISO 3166 reserves ZZ for "unknown"; it satisfies the contract's pattern
 DIGEST_BYTES = 16  # 2**64 tokens before a collision is likely, and half the state of a full digest
 MIN_SECRET_BYTES = 16  # shorter can be searched
@@ -78,8 +80,12 @@ class TokenKey(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, key_id: str, secret: str) -> "TokenKey":
-        """From the settings: `TokenKey.of(s.token_key_id, s.token_key.get_secret_value())`."""
         return cls(key_id, secret.encode())
+
+    @classmethod
+    def of_settings(cls, settings: "Settings") -> "TokenKey":
+        """The key of this process. Raises BadTokenKey."""
+        return cls.of(settings.token_key_id, settings.token_key.get_secret_value())
 
 
 def tokenise(kind: Literal["card", "email", "ip"], value: str, key: TokenKey) -> str:

@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(stderr=True)
     try:
         settings = read_settings(Settings)
-        key = TokenKey.of(settings.token_key_id, settings.token_key.get_secret_value())
+        key = TokenKey.of_settings(settings)
         name, mapping = load_mapping(options.mapping)
         with console.status("reading and checking") as status:
             history = load_history(mapping, options.data, options.profiles, options.delay_days, key)

@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = read_settings(Settings)
         options = _parse(arguments, settings)
-        return _ingest(options, TokenKey.of(settings.token_key_id, settings.token_key.get_secret_value()), console)
+        return _ingest(options, TokenKey.of_settings(settings), console)
     except (BadMapping, UnreadableFile, UnknownPlace, BadSettings) as error:
         fault = str(error)
     except BadTokenKey as error:

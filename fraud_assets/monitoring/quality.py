@@ -7,10 +7,9 @@ The worker quarantines bad events before they reach the lake; what is found here
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
+from typing import Any
 
 import duckdb
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from fraud_assets.contracts.topics import DAY_MS
@@ -52,7 +51,9 @@ class BadRawDay(ValueError):
 
 @dataclass(frozen=True)
 class Quality:
-    """rows: without duplicates; duplicates: marked by the dedupe stage. The others should be 0."""
+    """rows: without duplicates; duplicates: marked by the dedupe stage. by_hour: (24,) rows by the hour of their event
+    time, UTC, where a source that fell silent shows at once. The others should be 0.
+    """
 
     rows: int
     duplicates: int
@@ -62,6 +63,7 @@ class Quality:
     future_dated: int
     out_of_range: int
     last_arrival_ms: int
+    by_hour: tuple[int, ...]
 
     def problems(self) -> dict[str, int]:
         """Counts by the name of the check that stops on them."""
@@ -104,17 +106,18 @@ def quality_by_day(
             range=RANGES[table],
             log_order=", ".join(LOG_ORDER),
             day_ms=DAY_MS,
+            hour_ms=HOUR_MS,
             horizon_ms=horizon_ms,
         )
     ).fetchall()
     connection.unregister("events")
-    return {str(day): Quality(*(int(value) for value in counts)) for day, *counts in found}
+    return {str(day): Quality(*_counted(counts)) for day, *counts in found}
 
 
-def rows_by_hour(lake: Lake, table: str, from_ms: int, to_ms: int) -> npt.NDArray[np.int64]:
-    """(24,) rows by the hour of their event time, UTC: a source that fell silent shows at once."""
-    time_ms = lake.scan(table, from_ms, to_ms, columns=["event_time_ms"])["event_time_ms"].to_numpy()
-    return np.bincount(time_ms // HOUR_MS % 24, minlength=24)
+def _counted(counts: Sequence[Any]) -> list[Any]:
+    """One row of the query as `Quality` has it: a histogram names only the hours that it saw."""
+    *numbers, hours = counts
+    return [*map(int, numbers), tuple((hours or {}).get(hour, 0) for hour in range(24))]
 
 
 def refuse_bad_days(
@@ -185,10 +188,12 @@ def _columns(schema: pa.Schema) -> list[str]:
 
 def _sum(days: Iterable[Quality]) -> Quality:
     """Counts add up; the last arrival is the latest."""
-    nothing = [(0,)] * len(Quality.__dataclass_fields__)
-    *counts, arrivals = list(zip(*map(astuple, days), strict=True)) or nothing
-    return Quality(*[*map(sum, counts), max(arrivals)])
+    *counts, arrivals, hours = zip(*map(astuple, [_NOTHING, *days]), strict=True)
+    added: list[Any] = [*map(sum, counts), max(arrivals), tuple(map(sum, zip(*hours, strict=True)))]
+    return Quality(*added)
 
+
+_NOTHING = Quality(0, 0, 0, 0, 0, 0, 0, 0, (0,) * 24)
 
 # Groups first: few rows are repeats, and numbering all of them to find those would take four times as long.
 _SQL = """
@@ -221,7 +226,8 @@ SELECT
     (SELECT count(*) FROM repeated_positions AS r WHERE r.nth > 1 AND r.event_date = d.event_date) AS repeated_positions,
     count(*) FILTER (NOT is_duplicate AND ({ahead})) AS future_dated,
     count(*) FILTER (NOT is_duplicate AND ({range})) AS out_of_range,
-    max(ingested_at_ms) AS last_arrival_ms
+    max(ingested_at_ms) AS last_arrival_ms,
+    histogram(event_time_ms // {hour_ms} % 24) FILTER (NOT is_duplicate) AS by_hour
 FROM dated AS d
 GROUP BY event_date
 ORDER BY event_date

@@ -3,7 +3,7 @@
 The same columns, the same bits and the same log order as a decision would have read at that event.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +25,16 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True)
 class ViewCounts:
-    """null_share: of all values. present: share of rows whose view was neither stale nor missing."""
+    """null_share: of all values. present: share of rows whose view was neither stale nor missing.
+
+    null_shares: of the newest day, by feature.
+    """
 
     rows: int
     transactions: int
     null_share: float
     present: float
+    null_shares: Mapping[str, float]
 
 
 def view_schema(service: ServicePlan, scored: Source) -> pa.Schema:
@@ -69,14 +73,19 @@ def write_view(
     known = reader.lake.scan(scored.table, first, end, columns=_row_columns(scored))
     # The reader may have read before this scan; what has arrived in between is tomorrow's business.
     rows = known.slice(0, len(found.features))
-    table = _table(rows, service, found)
+    table, time = _table(rows, service, found), rows["event_time_ms"].to_numpy()
     for day in days:
         start = int(np.datetime64(day, "ms").astype(np.int64))
-        time = rows["event_time_ms"].to_numpy()
         features.write_partition(view.name, day, table.filter(pa.array((time >= start) & (time < start + DAY_MS))))
-    null_share = float(np.isnan(found.features).mean()) if len(rows) else 0.0
-    present = float(np.equal(_status(found), 0).mean()) if len(rows) else 0.0
-    return ViewCounts(len(found.features), rows.num_rows, null_share, present)
+    nulls = np.isnan(found.features)
+    newest = nulls[time >= end - DAY_MS]
+    return ViewCounts(
+        rows=len(found.features),
+        transactions=rows.num_rows,
+        null_share=float(nulls.mean()) if nulls.size else 0.0,
+        present=float(np.equal(_status(found), 0).mean()) if len(rows) else 0.0,
+        null_shares=dict(zip(service.names, (newest.sum(axis=0) / max(len(newest), 1)).tolist(), strict=True)),
+    )
 
 
 def _row_columns(scored: Source) -> list[str]:

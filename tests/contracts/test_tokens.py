@@ -101,7 +101,7 @@ def test_key_is_made_from_the_settings_and_hidden_in_its_repr() -> None:
     """The two settings become a key; printing it shows the id alone."""
     settings = Settings()
 
-    key = TokenKey.of(settings.token_key_id, settings.token_key.get_secret_value())
+    key = TokenKey.of_settings(settings)
 
     assert tokenise("ip", "192.0.2.7", key).startswith(f"{settings.token_key_id}:")
     assert settings.token_key.get_secret_value() not in repr(key)

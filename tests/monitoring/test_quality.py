@@ -19,7 +19,6 @@ from fraud_assets.monitoring.quality import (
     quality_by_day,
     quality_of,
     refuse_bad_days,
-    rows_by_hour,
 )
 from fraud_assets.settings import Settings
 from fraud_assets.stores.lake import Lake
@@ -188,16 +187,20 @@ def test_rows_are_counted_by_the_hour_of_their_event_time_without_marked_copies(
         events = changed(events, place, event_time_ms=START_MS + minute * 60_000, is_duplicate=place == 1)
     lake.append("transactions", events, "rows")
 
-    found = rows_by_hour(lake, "transactions", START_MS, END_MS)
+    events = changed(rows("transactions").slice(3, 1), 0, event_time_ms=START_MS + DAY_MS + 1)
+    lake.append("transactions", events, "another-day")
 
-    assert found.tolist() == [1, *[0] * 22, 1]
+    with duckdb.connect() as connection:
+        found = quality_of(connection, lake, DAY_MS, "transactions", START_MS, END_MS)
+
+    assert found.by_hour == (2, *[0] * 22, 1)
 
 
 def test_no_rows_are_no_problem(lake: Lake) -> None:
     with duckdb.connect() as connection:
         found = quality_of(connection, lake, DAY_MS, "transactions", START_MS, END_MS)
 
-    assert (found.rows, found.last_arrival_ms, set(found.problems().values())) == (0, 0, {0})
+    assert (found.rows, found.last_arrival_ms, set(found.problems().values()), sum(found.by_hour)) == (0, 0, {0}, 0)
 
 
 def test_a_refusal_names_tables_days_and_checks_and_how_many_more_there_are(lake: Lake, rows: Rows) -> None:

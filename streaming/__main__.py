@@ -1,7 +1,7 @@
 """The stream worker.
 
-python -m streaming                     all of it: router, folder and label stage
-python -m streaming router|folder|labels    one of its processes
+python -m streaming                     all of it: router, folder, label stage and explainer
+python -m streaming router|folder|labels|explainer    one of its processes
 python -m streaming init-epoch          publish the first epoch of an empty world
 python -m streaming rebuild-online      fill an emptied online store from the newest snapshot and the log
 python -m streaming dlq --help          dead letters: list, show, replay
@@ -67,6 +67,10 @@ def _run(command: str, settings: WorkerSettings, *, is_forced: bool) -> int:
             from streaming import label_stage
 
             label_stage.run(settings)
+        case "explainer":
+            from streaming import explainer
+
+            explainer.run(settings)
         case "init-epoch":
             return _init_epoch(settings)
         case "rebuild-online":

@@ -32,6 +32,15 @@ FRESHNESS = Histogram(
 EPOCH_VALID = Gauge("fraud_worker_epoch_valid", "1 while the online store holds the epoch this worker folds into.")
 FACTS = Counter("fraud_worker_label_facts_total", "Label facts emitted.", ["sign"])
 WAITING = Counter("fraud_worker_labels_unmatched_total", "Labels whose transaction has not been seen yet.")
+EXPLAINED = Counter("fraud_worker_explained_total", "Decisions whose explanation is in the log.")
+EXPLANATION_LAG = Histogram(
+    "fraud_worker_explanation_lag_seconds",
+    "From a decision's arrival in the log to its explanation being there.",
+    buckets=(0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1_800),
+)
+WAITING_FOR_MODEL = Gauge(
+    "fraud_worker_waiting_for_model", "1 while decisions wait for a model that the model folder does not hold."
+)
 
 # DESIGN: the least lateness to expect of a view; beyond it an event misses the tiles that have expired.
 EXPECTED_LATENESS_MS = 10 * 60_000

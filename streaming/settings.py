@@ -14,7 +14,7 @@ class WorkerSettings(Settings):
     """Static group membership: a worker that restarts within the session keeps its partitions. One per worker."""
 
     worker_metrics_port: int = Field(0, ge=0, le=65_000, validation_alias="FRAUD_WORKER_METRICS_PORT")
-    """First of three consecutive ports (router, folder, labels) with /metrics; 0 for none. Better below those that the
+    """First of four consecutive ports (router, folder, labels, explainer) with /metrics; 0 for none. Better below those that the
     system gives to outgoing connections (32768 and up on Linux): a process whose port is taken works without, and waits for it."""
 
     lake_flush_s: float = Field(5.0, gt=0, validation_alias="FRAUD_LAKE_FLUSH_S")
@@ -25,6 +25,12 @@ class WorkerSettings(Settings):
 
     label_flush_s: float = Field(0.5, gt=0, validation_alias="FRAUD_LABEL_FLUSH_S")
     """Seconds between micro-batches of the label stage."""
+
+    explain_flush_s: float = Field(1.0, gt=0, validation_alias="FRAUD_EXPLAIN_FLUSH_S")
+    """Seconds that a decision waits at most for its batch in the explainer: a batch costs a tenth of its rows alone."""
+
+    model_patience_s: float = Field(60.0, ge=0, validation_alias="FRAUD_MODEL_PATIENCE_S")
+    """Seconds that decisions of a model which is not in the model folder wait for it before they are dead letters."""
 
     replication_factor: int = Field(1, ge=1, validation_alias="FRAUD_REPLICATION_FACTOR")
     """Of topics the worker has to create; 3 in production."""

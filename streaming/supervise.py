@@ -1,4 +1,4 @@
-"""`python -m streaming`: router, folder and label stage as three processes that live and die together.
+"""`python -m streaming`: router, folder, label stage and explainer as four processes that live and die together.
 
 A process that ends is started again after a growing pause: after a long broker loss, a lost
 delivery or a new epoch the right thing is a fresh start from the last commit.
@@ -16,7 +16,7 @@ import structlog
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-ROLES = ("router", "folder", "labels")
+ROLES = ("router", "folder", "labels", "explainer")
 TETHERED = "--tethered"  # standard input is the supervisor's pipe, not a terminal
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 HEALTHY_AFTER_S = 60.0

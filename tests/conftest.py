@@ -83,6 +83,15 @@ def trained() -> "Trained":
 
 
 @pytest.fixture
+def model_dir(tmp_path: Path, trained: "Trained") -> Path:
+    """A model folder with version `v1` and no champion yet."""
+    from fraud_assets.models.artifact import write_artifact
+
+    write_artifact(tmp_path / "v1", trained.booster_json, trained.manifest())
+    return tmp_path
+
+
+@pytest.fixture
 def store(valkey_server: str) -> "Iterator[OnlineStore]":
     """An empty online store whose epoch `e1` is published."""
     import redis

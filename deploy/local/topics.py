@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
-from fraud_assets.contracts.topics import DEAD_LETTERS, DECISIONS, RAW_TOPICS, Topic, entity_topic
+from fraud_assets.contracts.topics import DEAD_LETTERS, DECIDED_TOPICS, RAW_TOPICS, Topic, entity_topic
 
-PLATFORM_TOPICS: tuple[Topic, ...] = (*RAW_TOPICS, DECISIONS, DEAD_LETTERS)
+PLATFORM_TOPICS: tuple[Topic, ...] = (*RAW_TOPICS, *DECIDED_TOPICS, DEAD_LETTERS)
 _ANSWER_WITHIN_S = 15.0
 
 

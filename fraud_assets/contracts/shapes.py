@@ -175,9 +175,9 @@ def record(topic: str, contract: type[msgspec.Struct], folder: Path = PUBLISHED)
 
 
 def main() -> int:
-    from fraud_assets.contracts.topics import DECISIONS, RAW_TOPICS
+    from fraud_assets.contracts.topics import DECIDED_TOPICS, RAW_TOPICS
 
-    for topic in (*RAW_TOPICS, DECISIONS):
+    for topic in (*RAW_TOPICS, *DECIDED_TOPICS):
         assert topic.contract is not None
         path = record(topic.name, topic.contract)
         if path is not None:

@@ -5,7 +5,17 @@ Raw topics are keyed by account so that a copy of a transaction meets its first 
 
 import msgspec
 
-from fraud_assets.contracts.events import Activity, Decision, Event, Label, LabelFact, Profile, Transaction
+from fraud_assets.contracts.events import (
+    Activity,
+    Decision,
+    Event,
+    Explanation,
+    FeatureVector,
+    Label,
+    LabelFact,
+    Profile,
+    Transaction,
+)
 from fraud_assets.contracts.shapes import check_compatible
 
 DAY_MS = 86_400_000
@@ -55,6 +65,9 @@ PROFILES = Topic(name="profiles.v1", key="account_id", contract=Profile)
 LABELS = Topic(name="labels.v1", key="account_id", contract=Label)
 LABEL_FACTS = Topic(name="label_facts.v1", key="account_id", contract=LabelFact)
 DECISIONS = Topic(name="decisions.v1", key="account_id", contract=Decision)
+EXPLANATIONS = Topic(name="explanations.v1", key="account_id", contract=Explanation)
+# For consumers outside; nothing of ours reads it, since the lake's decisions hold the same vectors.
+FEATURE_VECTORS = Topic(name="feature_vectors.v1", key="account_id", contract=FeatureVector)
 DEAD_LETTERS = Topic(
     name="dead_letters.v1",
     key="",
@@ -70,6 +83,8 @@ DEAD_LETTER_REPLAYS = Topic(
 )
 
 RAW_TOPICS = (TRANSACTIONS, ACTIVITY, PROFILES, LABELS, LABEL_FACTS)
+# What is decided, and what the worker makes of that.
+DECIDED_TOPICS = (DECISIONS, EXPLANATIONS, FEATURE_VECTORS)
 
 
 def entity_topic(group: str) -> Topic:

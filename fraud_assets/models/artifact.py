@@ -117,6 +117,18 @@ def open_artifact(model_dir: Path, champion: Champion) -> Artifact:
     return Artifact(folder, manifest, _read(folder / MODEL_FILE, manifest.files[MODEL_FILE]))
 
 
+def open_decided(model_dir: Path, version: str, model_sha256: str) -> bytes:
+    """The model file that a decision names by version and hash; its manifest is not asked. Raises RefusedModel.
+
+    The log may hold any text as a version, and a version is a folder's name.
+    """
+    try:
+        folder = model_dir / msgspec.convert(version, VersionName)
+    except msgspec.ValidationError as error:
+        raise RefusedModel("bad_version", f"{version[:64]!r}: {error}") from None
+    return _read(folder / MODEL_FILE, model_sha256)
+
+
 def load_champion(
     model_dir: Path, champion: Champion, definitions: Definitions, verifier: Verifier | None = None
 ) -> ServedModel:

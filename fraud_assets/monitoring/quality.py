@@ -26,6 +26,7 @@ RANGES = {
     "profiles": "created_at_ms < 0 OR address_changed_at_ms < 0",
     "labels": "revision NOT BETWEEN 0 AND 1000000",
     "decisions": "fraud_score NOT BETWEEN 0 AND 1 OR latency_ms < 0",
+    "explanations": "NOT isfinite(margin) OR NOT isfinite(base_value)",
 }
 IDS = {
     "transactions": "transaction_id",
@@ -33,6 +34,7 @@ IDS = {
     "profiles": "profile_id",
     "labels": "label_id",
     "decisions": "decision_id",
+    "explanations": "decision_id",
 }
 OWNERS = {
     "transactions": "account_id",
@@ -40,6 +42,7 @@ OWNERS = {
     "profiles": "account_id",
     "labels": "account_id",
     "decisions": "account_id",
+    "explanations": "account_id",
 }
 MAY_BE_AHEAD = frozenset({"profiles"})
 NAMED = 3  # days that a refusal names; whoever mends those finds the others

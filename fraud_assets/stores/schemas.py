@@ -20,7 +20,7 @@ from fraud_assets.contracts.domains.handbook import (
     HandbookTransaction,
 )
 from fraud_assets.contracts.domains.sparkov import SparkovLabelFact, SparkovTransaction
-from fraud_assets.contracts.events import Activity, Decision, Event, Label, LabelFact, Profile, Transaction
+from fraud_assets.contracts.events import Activity, Decision, Event, Explanation, Label, LabelFact, Profile, Transaction
 
 TABLES: Mapping[str, type[Event]] = {
     "transactions": Transaction,
@@ -29,6 +29,7 @@ TABLES: Mapping[str, type[Event]] = {
     "labels": Label,
     "label_facts": LabelFact,
     "decisions": Decision,
+    "explanations": Explanation,
     "handbook_transactions": HandbookTransaction,
     "handbook_labels": HandbookLabelFact,
     "handbook_customers": HandbookCustomer,

@@ -100,6 +100,8 @@ def why_not(letter: Letter, now_ms: int) -> str | None:
             "an event with its id was accepted. Within the dedupe horizon it would be refused again, after it counted"
             " beside the first. Send it under an id of its own."
         )
+    if letter.reason in (Refusal.OTHER_SCORE, Refusal.OTHER_VECTOR):
+        return "its decision is in the lake, and its model explains it no better the second time."
     again = Record(letter.source_topic, 0, 0, now_ms, letter.key, letter.value)
     judged = accept(source, again, now_ms, _ANY_KEY)
     if isinstance(judged, DeadLetter):

@@ -28,6 +28,9 @@ class Refusal(StrEnum):
     FUTURE_DATED = "future_dated"
     CONFLICTING_DUPLICATE = "conflicting_duplicate"
     FOREIGN_ENTITY_RECORD = "foreign_entity_record"
+    UNKNOWN_MODEL = "unknown_model"
+    OTHER_VECTOR = "other_vector"
+    OTHER_SCORE = "other_score"
 
 
 class DeadLetter(NamedTuple):

@@ -50,5 +50,6 @@ SOURCES: dict[str, RawSource] = {
         _source(topics.LABELS, "labels", "label_id"),
         _source(topics.LABEL_FACTS, "label_facts", "fact_id"),
         _source(topics.DECISIONS, "decisions", "decision_id", max_bytes=MAX_DECISION_BYTES),
+        _source(topics.EXPLANATIONS, "explanations", "decision_id", max_bytes=MAX_DECISION_BYTES),
     )
 }

@@ -84,16 +84,20 @@ class WorkerApp(Application):
         self._dataframe_registry.register_periodic_task(task)
 
 
-def application(settings: WorkerSettings, role: str, group: str, commit_interval_s: float) -> WorkerApp:
-    """One consumer group member. role: router, folder or labels; part of the static member id.
+def application(
+    settings: WorkerSettings, role: str, group: str, commit_interval_s: float, commit_every: int = 0
+) -> WorkerApp:
+    """One consumer group member. role: as `supervise.ROLES` has it; part of the static member id.
 
-    commit_interval_s: between checkpoints; never but at a stop or a rebalance, if it is infinite.
+    commit_interval_s: between checkpoints; never but at a stop or a rebalance, if it is infinite. commit_every:
+    records after which a checkpoint comes sooner; 0 for any number.
     """
     return WorkerApp(
         broker_address=settings.kafka_bootstrap_servers,
         consumer_group=group,
         auto_offset_reset="earliest",
         commit_interval=commit_interval_s,
+        commit_every=commit_every,
         consumer_poll_timeout=POLL_S,
         consumer_extra_config={
             "session.timeout.ms": SESSION_TIMEOUT_MS,

@@ -16,9 +16,9 @@ from fraud_assets.contracts.shapes import (
     recorded,
     shape_of,
 )
-from fraud_assets.contracts.topics import DECISIONS, RAW_TOPICS, Topic
+from fraud_assets.contracts.topics import DECIDED_TOPICS, RAW_TOPICS, Topic
 
-CONTRACTS = (*RAW_TOPICS, DECISIONS)
+CONTRACTS = (*RAW_TOPICS, *DECIDED_TOPICS)
 
 
 class Colour(StrEnum):

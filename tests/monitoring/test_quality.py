@@ -1,5 +1,6 @@
 """Each data-quality check fails on what it is for and passes at its bound, alone and as the check of a raw table's asset."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from fraud_assets.contracts.events import Decision
+from fraud_assets.contracts.events import Decision, Explanation
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.defs.ingestion.assets import CHECKS, RAW, raw_asset
 from fraud_assets.defs.resources import resources_of
@@ -27,7 +28,7 @@ from tests.history import END_MS, FIRST_DAY, START_MS, Past
 from tests.monitoring.decisions import decided_at
 
 N = 5
-TABLES = ("transactions", "activity", "profiles", "labels", "decisions")
+TABLES = ("transactions", "activity", "profiles", "labels", "decisions", "explanations")
 Rows = Callable[[str], pa.Table]
 
 
@@ -40,9 +41,31 @@ def rows(past: Past) -> Rows:
         if table == "decisions":
             at = [LogPosition(decision.event_time_ms, "decisions.v1", 0, n) for n, decision in enumerate(made)]
             return from_events(Decision, made, at)
+        if table == "explanations":
+            told = [explanation_of(decision) for decision in made]
+            at = [LogPosition(one.event_time_ms, "explanations.v1", 0, n) for n, one in enumerate(told)]
+            return from_events(Explanation, told, at)
         return past.lake.scan(table).slice(0, N)
 
     return good
+
+
+def explanation_of(decision: Decision) -> Explanation:
+    """One that says nothing moved the score."""
+    return Explanation(
+        event_time_ms=decision.event_time_ms,
+        decision_id=decision.decision_id,
+        transaction_id=decision.transaction_id,
+        account_id=decision.account_id,
+        service=decision.service,
+        service_digest=decision.service_digest,
+        model_version=decision.model_version,
+        model_sha256=decision.model_sha256,
+        base_value=-2.0,
+        contributions=[0.0] * len(decision.features),
+        margin=-2.0,
+        top_features={},
+    )
 
 
 @pytest.fixture
@@ -87,6 +110,8 @@ def test_good_rows_pass_every_check(lake: Lake, rows: Rows, table: str) -> None:
         ("labels", "account_id"),
         ("decisions", "decision_id"),
         ("decisions", "account_id"),
+        ("explanations", "decision_id"),
+        ("explanations", "account_id"),
     ],
 )
 def test_an_event_without_its_own_name_or_its_keys_is_found(lake: Lake, rows: Rows, table: str, column: str) -> None:
@@ -131,6 +156,13 @@ def test_a_value_outside_the_contract_is_found_and_its_bounds_are_inside(
 
     assert problems(lake, table, within) == {}
     assert problems(lake, table, below) == {"values_in_range": 1 if most is None else 2}
+
+
+@pytest.mark.parametrize("column", ["margin", "base_value"])
+def test_an_explanation_that_adds_up_to_no_number_is_found(lake: Lake, rows: Rows, column: str) -> None:
+    doctored = changed(changed(rows("explanations"), 0, **{column: math.inf}), 1, **{column: math.nan})
+
+    assert problems(lake, "explanations", doctored) == {"values_in_range": 2}
 
 
 def test_an_identity_or_a_position_that_occurs_twice_is_found_and_a_marked_copy_is_not(lake: Lake, rows: Rows) -> None:

@@ -84,7 +84,7 @@ def _made(contract: type[Made], values: dict[str, Any]) -> Made:
     return msgspec.convert(values, contract)
 
 
-TOPIC_OF = {topic.contract: topic for topic in (*topics.RAW_TOPICS, topics.DECISIONS)}
+TOPIC_OF = {topic.contract: topic for topic in (*topics.RAW_TOPICS, *topics.DECIDED_TOPICS)}
 
 
 def record(event: Event | bytes, offset: int = 0, arrival_ms: int = T0 + 1000, **changed: Any) -> Record:

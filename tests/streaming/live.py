@@ -25,9 +25,10 @@ from fraud_assets.contracts import topics
 from fraud_assets.contracts.topics import entity_topic
 from fraud_assets.features.catalogue.ticketing import registry
 from streaming.core.records import Record
+from streaming.core.sources import SOURCES
 
 PATIENCE_S = 90.0
-RAW = [topic.name for topic in (*topics.RAW_TOPICS, topics.DECISIONS)]
+RAW = list(SOURCES)
 ENTITY = [entity_topic(group.name).name for group in registry().groups]
 
 
@@ -44,7 +45,7 @@ TOLD_LINES = 120
 
 
 class Worker:
-    """`python -m streaming` with its three processes. A `with` block starts and drains it, and prints its log if it fails."""
+    """`python -m streaming` with all its processes. A `with` block starts and drains it, and prints its log if it fails."""
 
     def __init__(self, env: Mapping[str, str], log: Path) -> None:
         self.env = {**os.environ, **env}

@@ -7,6 +7,7 @@ import sys
 import uuid
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -29,6 +30,8 @@ from streaming.core.records import DeadLetter, Record, Refusal, dead_letter_reco
 from streaming.dlq import app
 from streaming.edges.broker import Sender
 from streaming.edges.dead_letters import Letters
+from tests.models.made import train
+from tests.streaming.decided import decisions, records
 from tests.streaming.events import T0, record, transaction
 from tests.streaming.live import Log
 
@@ -84,6 +87,15 @@ def test_what_would_be_refused_again_is_told_before_it_is_sent() -> None:
 def test_a_conflicting_duplicate_is_never_replayed() -> None:
     """After the horizon it would be accepted, and its purchase counted a second time."""
     assert "id of its own" in str(why_not(letter(record(transaction()), Refusal.CONFLICTING_DUPLICATE), T0))
+
+
+@pytest.mark.parametrize("reason", [Refusal.OTHER_SCORE, Refusal.OTHER_VECTOR])
+def test_a_decision_that_its_model_does_not_explain_is_not_replayed(reason: Refusal) -> None:
+    """One whose model was not there is: it may be there now."""
+    (decided,) = records(decisions(train(("a",), trees=1).booster_json, np.ones((1, 1))))
+
+    assert "no better" in str(why_not(letter(decided, reason), T0))
+    assert why_not(letter(decided, Refusal.UNKNOWN_MODEL), T0) is None
 
 
 def test_an_entity_record_is_not_replayed_into_a_state_that_would_ignore_it() -> None:

@@ -25,7 +25,15 @@ NEXT = [sys.executable, str(Path(__file__).with_name("next_version.py"))]
 
 
 @pytest.mark.parametrize(
-    "module", ["streaming.router", "streaming.folder", "streaming.label_stage", "api.app", "simulator.cli"]
+    "module",
+    [
+        "streaming.router",
+        "streaming.folder",
+        "streaming.label_stage",
+        "streaming.explainer",
+        "api.app",
+        "simulator.cli",
+    ],
 )
 def test_no_process_starts_with_a_contract_that_breaks(module: str) -> None:
     """Neither a producer nor a consumer: it ends at once and says which field is why."""

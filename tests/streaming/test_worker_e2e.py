@@ -129,7 +129,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             stack.env["KAFKA_BOOTSTRAP_SERVERS"],
             [
                 *topics.RAW_TOPICS,
-                topics.DECISIONS,
+                *topics.DECIDED_TOPICS,
                 topics.DEAD_LETTERS,
                 *(entity_topic(g.name) for g in registry().groups),
             ],

@@ -23,6 +23,7 @@ RAW = {
     "profiles": (topics.PROFILES, "Versions of accounts' slowly changing attributes."),
     "labels": (topics.LABELS, "What banks, reviewers and operators said about transactions."),
     "decisions": (topics.DECISIONS, "Every decision with all that is needed to recompute it."),
+    "explanations": (topics.EXPLANATIONS, "What moved each decision's score: exact TreeSHAP values of its model."),
 }
 # What features are made of. Who reads them judges them again.
 EVENTS = ("transactions", "activity", "profiles", "labels")
@@ -44,6 +45,14 @@ def raw_of(tables: Iterable[str]) -> list[str]:
 def topic_key(name: str) -> dg.AssetKey:
     """`transactions.v1` is kafka/transactions_v1: a dot would end the key in Dagster's selections."""
     return dg.AssetKey(["kafka", name.replace(".", "_")])
+
+
+# Whose work a topic carries, where it is not a source's: the scorer's, and the explainer's of that.
+MADE_OF = {
+    topics.DECISIONS.name: dg.AssetKey("fraud_scorer"),
+    topics.EXPLANATIONS.name: topic_key(topics.DECISIONS.name),
+    topics.FEATURE_VECTORS.name: topic_key(topics.DECISIONS.name),
+}
 
 
 def raw_asset(table: str, topic: topics.Topic, description: str) -> dg.AssetsDefinition:
@@ -101,9 +110,9 @@ def live_path() -> list[dg.AssetSpec]:
             kinds={"kafka"},
             owners=[OWNER],
             description=f"Topic {topic.name}, keyed by {topic.key}, stamped by the broker's clock.",
-            deps=[dg.AssetKey("fraud_scorer")] if topic is topics.DECISIONS else [],
+            deps=[MADE_OF[topic.name]] if topic.name in MADE_OF else [],
         )
-        for topic in (*topics.RAW_TOPICS, topics.DECISIONS)
+        for topic in (*topics.RAW_TOPICS, *topics.DECIDED_TOPICS)
     ]
     feeds = {
         group.name: [topic_key(source.topic) for source in group.sources if source.topic] for group in registry().groups

@@ -1,0 +1,74 @@
+"""Decisions of a real model for tests: each with the vector it was made from and the score that vector has."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from fraud_assets.contracts.codec import encode
+from fraud_assets.contracts.events import Decision
+from fraud_assets.contracts.topics import DECISIONS
+from fraud_assets.models.manifest import sha256
+from fraud_assets.models.trees import Trees
+from streaming.core.records import Record
+from streaming.core.sources import MAX_DECISION_BYTES
+from tests.streaming.events import T0
+
+
+def decisions(booster_json: bytes, rows: np.ndarray, version: str = "v1", **changed: Any) -> list[Decision]:
+    """One for each of rows (n, n_features) float32, NaN for null; ids dec-0, …, of ten accounts."""
+    trees, digest = Trees.parse(booster_json), sha256(booster_json)
+    usual = Decision(
+        event_time_ms=T0,
+        decision_id="dec-0",
+        transaction_id="t0",
+        account_id="a0",
+        request={"transaction_id": "t0", "amount_minor": 4200},
+        decided_at_ms=T0 + 5,
+        service="fraud_scoring",
+        service_digest="d" * 64,
+        policy_digest="p" * 64,
+        model_version=version,
+        model_sha256=digest,
+        epoch="e1",
+        features=[],
+        view_status={"account_amounts": "PRESENT"},  # type: ignore[dict-item]  # decoded again below
+        states=[],
+        fraud_score=0.0,
+        action="approve",
+        reason_codes=[],
+        degraded_reasons=[],
+        latency_ms=1.25,
+    )
+    made = [
+        msgspec.structs.replace(
+            usual,
+            event_time_ms=T0 + place,
+            decision_id=f"dec-{place}",
+            transaction_id=f"t{place}",
+            account_id=f"a{place % 10}",
+            features=nulls(row),
+            fraud_score=trees.score(row),
+            **changed,
+        )
+        for place, row in enumerate(rows.astype(np.float32))
+    ]
+    return [msgspec.json.decode(raw(one), type=Decision) for one in made]
+
+
+def nulls(row: np.ndarray) -> list[float | None]:
+    return [None if math.isnan(value) else value for value in row.tolist()]
+
+
+def raw(decision: Decision) -> bytes:
+    return encode(decision, max_bytes=MAX_DECISION_BYTES)
+
+
+def records(made: Sequence[Decision], first_offset: int = 0, arrival_ms: int = T0 + 1000) -> list[Record]:
+    """Records of the decisions' topic, in partition 0."""
+    return [
+        Record(DECISIONS.name, 0, first_offset + place, arrival_ms, one.account_id.encode(), raw(one))
+        for place, one in enumerate(made)
+    ]

@@ -1,0 +1,168 @@
+"""Router and explainer on a real broker: killed in between, and every decision is explained once, with the same bytes."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from deploy.local.stack import running
+from deploy.local.topics import ensure_platform_topics
+from fraud_assets.contracts import topics
+from fraud_assets.contracts.events import Decision, Explanation
+from fraud_assets.models.artifact import write_artifact
+from fraud_assets.stores.lake import Lake
+from streaming import explainer, router
+from streaming.core.dead_letters import letter_of
+from tests.models.made import Trained
+from tests.streaming.decided import decisions, raw
+from tests.streaming.live import RAW, Log, wait_for
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+
+N = 90
+LOST = 3  # decisions of a model that no folder holds
+
+
+@dataclass
+class World:
+    env: dict[str, str]
+    log: Log
+    made: list[Decision]
+    lost: list[Decision]
+
+    @property
+    def lake(self) -> Lake:
+        return Lake(self.env["FRAUD_LAKE_URI"])
+
+    def send(self, some: list[Decision]) -> None:
+        for one in some:
+            self.log.send(topics.DECISIONS.name, one.account_id.encode(), raw(one))
+        self.log.flush()
+
+
+@contextmanager
+def process(role: str, env: Mapping[str, str], out: Path) -> "Iterator[subprocess.Popen[bytes]]":
+    """One process of the worker; ended with the block, by SIGTERM if it still runs."""
+    with out.open("ab") as sink:
+        running_one = subprocess.Popen(
+            [sys.executable, "-m", "streaming", role], env={**os.environ, **env}, stdout=sink, stderr=sink
+        )
+        try:
+            yield running_one
+        finally:
+            running_one.terminate()
+            running_one.wait(60)
+
+
+def kill(running_one: "subprocess.Popen[bytes]") -> None:
+    running_one.send_signal(signal.SIGKILL)
+    running_one.wait(30)
+
+
+def forget_commits(log: Log, group: str, topic: str) -> None:
+    """As if the group had died before its first commit, with all its work delivered."""
+    consumer = Consumer({**log.address, "group.id": group})
+    start = [TopicPartition(*at, 0) for at in log.ends([topic])]
+
+    def is_committed() -> bool:
+        """Not before the group is empty: a static member is missed only when its session ends."""
+        try:
+            consumer.commit(offsets=start, asynchronous=False)
+        except KafkaException:
+            return False
+        return True
+
+    try:
+        wait_for(is_committed, "the group has no member any more")
+    finally:
+        consumer.close()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, trained: Trained) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("explainer")
+    settings = {"FRAUD_LAKE_FLUSH_S": "0.3", "FRAUD_EXPLAIN_FLUSH_S": "0.2", "FRAUD_MODEL_PATIENCE_S": "0.5"}
+    with running(["valkey", "broker"], folder, settings) as stack:
+        ensure_platform_topics(stack.env["KAFKA_BOOTSTRAP_SERVERS"])
+        write_artifact(Path(stack.env["FRAUD_MODEL_DIR"]) / "v1", trained.booster_json, trained.manifest())
+        made = decisions(trained.booster_json, trained.rows[: N + LOST])
+        lost = [msgspec.structs.replace(one, model_version="lost") for one in made[N:]]
+        world = World(stack.env, Log(stack.env["KAFKA_BOOTSTRAP_SERVERS"]), made[:N], lost)
+        log = folder / "worker.log"
+        try:
+            live_through(world, log)
+        finally:
+            print("\n".join(line for line in log.read_text().splitlines()[-60:] if '"level": "info"' not in line))
+        yield world
+
+
+def live_through(world: World, log: Path) -> None:
+    decided = [topics.DECISIONS.name]
+    with process("router", world.env, log):
+        with process("explainer", world.env, log) as first:
+            world.send(world.made[: N // 2])
+            wait_for(lambda: sum(world.log.ends([topics.EXPLANATIONS.name]).values()) > 0, "some are explained")
+            kill(first)
+        world.send([*world.made[N // 2 :], *world.lost])
+        with process("explainer", world.env, log):
+            wait_for(lambda: world.log.has_caught_up(explainer.GROUP, decided), "the second explains the rest")
+        # All of it again: what a crash between delivery and commit repeats.
+        forget_commits(world.log, explainer.GROUP, topics.DECISIONS.name)
+        with process("explainer", world.env, log):
+            wait_for(lambda: world.log.has_caught_up(explainer.GROUP, decided), "the third explains all of it again")
+        wait_for(lambda: world.log.has_caught_up(router.GROUP, RAW), "the lake has it")
+
+
+def test_every_decision_is_explained_and_a_repetition_has_the_same_bytes(world: World) -> None:
+    found: dict[bytes, Counter[bytes]] = defaultdict(Counter)
+    for one in world.log.read(topics.EXPLANATIONS.name):
+        assert one.value
+        found[msgspec.json.decode(one.value, type=Explanation).decision_id.encode()][one.value] += 1
+
+    assert set(found) == {one.decision_id.encode() for one in world.made}
+    assert all(len(values) == 1 and values.total() >= 2 for values in found.values())
+
+
+def test_the_lake_has_each_explanation_once_beside_its_decision(world: World, trained: Trained) -> None:
+    """As XGBoost gives it, on the day of its decision; the repetitions are marked."""
+    import xgboost as xgb
+
+    rows = world.lake.scan("explanations")
+    matrix = xgb.DMatrix(trained.rows[:N], feature_names=list(trained.names))
+    wanted = xgb.Booster(model_file=bytearray(trained.booster_json)).predict(matrix, pred_contribs=True)
+
+    ids = rows["decision_id"].to_pylist()
+    assert sorted(ids) == sorted(one.decision_id for one in world.made)
+    place = [int(name.removeprefix("dec-")) for name in ids]
+    assert np.array_equal(np.array(rows["contributions"].to_pylist(), np.float32), wanted[place, :-1])
+    assert np.array_equal(rows["base_value"].to_numpy().astype(np.float32), wanted[place, -1])
+    assert world.lake.days("explanations") == world.lake.days("decisions")
+    assert world.lake.scan("explanations", duplicates=True).num_rows >= 2 * N
+
+
+def test_decisions_of_a_model_that_nobody_has_are_dead_letters_with_their_bytes(world: World) -> None:
+    """In the lake they are decisions like any other."""
+    letters = [letter_of(one) for one in world.log.read(topics.DEAD_LETTERS.name)]
+
+    assert {one.reason for one in letters} == {"unknown_model"}
+    assert {one.value for one in letters} == {raw(one) for one in world.lost}
+    assert {one.decision_id for one in world.lost} <= set(world.lake.scan("decisions")["decision_id"].to_pylist())
+
+
+def test_vectors_of_all_decisions_are_in_their_topic(world: World) -> None:
+    found = {
+        made["decision_id"]: made["features"]
+        for made in (msgspec.json.decode(one.value or b"") for one in world.log.read(topics.FEATURE_VECTORS.name))
+    }
+
+    assert found == {one.decision_id: one.features for one in (*world.made, *world.lost)}

@@ -1,7 +1,7 @@
 """The stream worker.
 
-python -m streaming                     all of it: router, folder, label stage and explainer
-python -m streaming router|folder|labels|explainer    one of its processes
+python -m streaming                     all of it: router, folder, label stage, explainer; and database where DATABASE_URL is set
+python -m streaming router|folder|labels|explainer|database    one of its processes
 python -m streaming init-epoch          publish the first epoch of an empty world
 python -m streaming rebuild-online      fill an emptied online store from the newest snapshot and the log
 python -m streaming dlq --help          dead letters: list, show, replay
@@ -14,7 +14,7 @@ import sys
 import structlog
 
 from streaming.settings import WorkerSettings
-from streaming.supervise import ROLES, TETHERED, die_with_parent, supervise
+from streaming.supervise import DATABASE, ROLES, TETHERED, die_with_parent, roles, supervise
 
 
 def _configure_logs() -> None:
@@ -38,7 +38,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m streaming", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", nargs="?", choices=[*ROLES, "init-epoch", "rebuild-online"])
+    parser.add_argument("command", nargs="?", choices=[*ROLES, DATABASE, "init-epoch", "rebuild-online"])
     parser.add_argument("--force", action="store_true", help="rebuild-online: replace an epoch that is still valid")
     parser.add_argument(TETHERED, action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -46,7 +46,7 @@ def main() -> int:
     _configure_logs()
     settings = WorkerSettings()
     if command is None:
-        return supervise()
+        return supervise(roles(settings.database_url.get_secret_value()))
     if given.tethered:
         die_with_parent()
     return _run(command, settings, is_forced=given.force)
@@ -71,10 +71,22 @@ def _run(command: str, settings: WorkerSettings, *, is_forced: bool) -> int:
             from streaming import explainer
 
             explainer.run(settings)
+        case "database":
+            return _store(settings)
         case "init-epoch":
             return _init_epoch(settings)
         case "rebuild-online":
             return _rebuild(settings, is_forced=is_forced)
+    return 0
+
+
+def _store(settings: WorkerSettings) -> int:
+    if not settings.database_url.get_secret_value():
+        print("refused: no DATABASE_URL; set postgresql://user:password@host/name", file=sys.stderr)
+        return 1
+    from streaming import database_sink
+
+    database_sink.run(settings)
     return 0
 
 

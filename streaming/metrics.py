@@ -41,6 +41,13 @@ EXPLANATION_LAG = Histogram(
 WAITING_FOR_MODEL = Gauge(
     "fraud_worker_waiting_for_model", "1 while decisions wait for a model that the model folder does not hold."
 )
+DATABASE_ROWS = Counter("fraud_worker_database_rows_total", "Rows committed to PostgreSQL.", ["table"])
+DATABASE_UP = Gauge("fraud_worker_database_up", "1 while PostgreSQL takes rows; 0 while they wait in the log.")
+DATABASE_LAG = Histogram(
+    "fraud_worker_database_lag_seconds",
+    "From a decision's or an explanation's arrival in the log to its row being committed.",
+    buckets=(0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1_800),
+)
 
 # DESIGN: the least lateness to expect of a view; beyond it an event misses the tiles that have expired.
 EXPECTED_LATENESS_MS = 10 * 60_000

@@ -1,6 +1,7 @@
 """What differs between two workers that run the same code; the rest is in fraud_assets/settings.py."""
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import SettingsConfigDict
 
 from fraud_assets.settings import Settings
 
@@ -10,11 +11,14 @@ HOUR_MS = 3_600_000
 class WorkerSettings(Settings):
     """Settings of one worker process. Raises ValidationError, naming the variable."""
 
+    # An error at start is logged, and a database's URL carries a password.
+    model_config = SettingsConfigDict(hide_input_in_errors=True)
+
     worker_id: str = Field("worker-0", pattern="^[A-Za-z0-9._-]{1,64}$", validation_alias="FRAUD_WORKER_ID")
     """Static group membership: a worker that restarts within the session keeps its partitions. One per worker."""
 
     worker_metrics_port: int = Field(0, ge=0, le=65_000, validation_alias="FRAUD_WORKER_METRICS_PORT")
-    """First of four consecutive ports (router, folder, labels, explainer) with /metrics; 0 for none. Better below those that the
+    """First of five consecutive ports (router, folder, labels, explainer, database) with /metrics; 0 for none. Better below those that the
     system gives to outgoing connections (32768 and up on Linux): a process whose port is taken works without, and waits for it."""
 
     lake_flush_s: float = Field(5.0, gt=0, validation_alias="FRAUD_LAKE_FLUSH_S")
@@ -29,11 +33,24 @@ class WorkerSettings(Settings):
     explain_flush_s: float = Field(1.0, gt=0, validation_alias="FRAUD_EXPLAIN_FLUSH_S")
     """Seconds that a decision waits at most for its batch in the explainer: a batch costs a tenth of its rows alone."""
 
+    database_url: SecretStr = Field(SecretStr(""), validation_alias="DATABASE_URL")
+    """PostgreSQL that decisions and explanations also go to, `postgresql://user:password@host/name`; empty for none."""
+
+    database_flush_s: float = Field(1.0, gt=0, validation_alias="FRAUD_DATABASE_FLUSH_S")
+    """Seconds between batches of rows, and so between commits of the database's consumer group."""
+
     model_patience_s: float = Field(60.0, ge=0, validation_alias="FRAUD_MODEL_PATIENCE_S")
     """Seconds that decisions of a model which is not in the model folder wait for it before they are dead letters."""
 
     replication_factor: int = Field(1, ge=1, validation_alias="FRAUD_REPLICATION_FACTOR")
     """Of topics the worker has to create; 3 in production."""
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgres(cls, url: SecretStr) -> SecretStr:
+        if url.get_secret_value() and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("must begin with postgresql:// and name no driver")
+        return url
 
     @property
     def label_delay_ms(self) -> int:

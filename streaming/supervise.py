@@ -1,4 +1,4 @@
-"""`python -m streaming`: router, folder, label stage and explainer as four processes that live and die together.
+"""`python -m streaming`: router, folder, label stage, explainer and, with a database, its sink as processes that live and die together.
 
 A process that ends is started again after a growing pause: after a long broker loss, a lost
 delivery or a new epoch the right thing is a fresh start from the last commit.
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -17,6 +18,7 @@ import structlog
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 ROLES = ("router", "folder", "labels", "explainer")
+DATABASE = "database"  # one role more where `DATABASE_URL` is set
 TETHERED = "--tethered"  # standard input is the supervisor's pipe, not a terminal
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 HEALTHY_AFTER_S = 60.0
@@ -36,14 +38,19 @@ class Child:
     start_at_s: float = field(default_factory=time.monotonic)
 
 
-def supervise() -> int:
-    """Run all roles until SIGTERM or SIGINT; 0 once they have drained."""
+def roles(database_url: str) -> tuple[str, ...]:
+    """What runs here."""
+    return (*ROLES, DATABASE) if database_url else ROLES
+
+
+def supervise(chosen: Sequence[str]) -> int:
+    """Run these roles until SIGTERM or SIGINT; 0 once they have drained."""
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     # Children read the other end: it closes when this process is gone, even by SIGKILL.
     lifeline, _held = os.pipe()
-    children = [Child(role) for role in ROLES]
+    children = [Child(role) for role in chosen]
     while not stopping.wait(LOOK_S):
         for child in children:
             _look_after(child, lifeline)

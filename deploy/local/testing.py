@@ -7,8 +7,12 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from deploy.local.postgres import Postgres
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +73,23 @@ def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     with running_kafka(tmp_path_factory.mktemp("kafka")) as bootstrap_servers:
         yield bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Any]:
+    """A PostgreSQL of this session's own; tests take a database of it, see `postgres`."""
+    from deploy.local.postgres import running_server
+
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(postgres_server: Any) -> "Postgres":
+    """An empty database; a test that stops its server starts it again."""
+    from deploy.local.postgres import empty_database
+
+    return empty_database(postgres_server)
 
 
 @pytest.fixture(scope="session", params=["broker", pytest.param("kafka_server", marks=pytest.mark.kafka)])

@@ -1,2 +1,3 @@
 -- Runs once, on an empty volume.
 CREATE DATABASE mlflow;
+CREATE DATABASE decisions;

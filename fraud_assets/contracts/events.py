@@ -240,12 +240,10 @@ class Decision(Event, frozen=True, kw_only=True, omit_defaults=True):
     sha256: str = ""
 
 
-class Explanation(Event, frozen=True, kw_only=True):
-    """What moved one decision's score: exact TreeSHAP values of the model that made it, in log odds.
+class OfDecision(Event, frozen=True, kw_only=True):
+    """What is said of one decision names it, and the model and the definitions that made it.
 
-    contributions: one for each of the decision's features, in its order; base_value and all of them add up to
-    margin, the log odds of the logged score. top_features: the largest of them by name, largest first.
-    `event_time_ms` is the decision's, so both lie on one day of the lake.
+    `event_time_ms` is the decision's, so that both lie on one day of the lake.
     """
 
     decision_id: Id
@@ -255,23 +253,25 @@ class Explanation(Event, frozen=True, kw_only=True):
     service_digest: str
     model_version: str
     model_sha256: str
+
+
+class Explanation(OfDecision, frozen=True, kw_only=True):
+    """What moved one decision's score: exact TreeSHAP values of the model that made it, in log odds.
+
+    contributions: one for each of the decision's features, in its order; base_value and all of them add up to
+    margin, the log odds of the logged score. top_features: the largest of them by name, largest first.
+    """
+
     base_value: float
     contributions: list[float]
     margin: float
     top_features: dict[str, float]
 
 
-class FeatureVector(Event, frozen=True, kw_only=True):
+class FeatureVector(OfDecision, frozen=True, kw_only=True):
     """The vector that a decision was made from, for consumers that need neither its states nor its request.
 
     features: float32 values in the service's order, null where unknown.
     """
 
-    decision_id: Id
-    transaction_id: Id
-    account_id: Id
-    service: str
-    service_digest: str
-    model_version: str
-    model_sha256: str
     features: list[float | None]

@@ -102,6 +102,8 @@ def why_not(letter: Letter, now_ms: int) -> str | None:
         )
     if letter.reason in (Refusal.OTHER_SCORE, Refusal.OTHER_VECTOR):
         return "its decision is in the lake, and its model explains it no better the second time."
+    if letter.reason == Refusal.DATABASE:
+        return "its event is in the lake; a value of it fits no column, the second time neither."
     again = Record(letter.source_topic, 0, 0, now_ms, letter.key, letter.value)
     judged = accept(source, again, now_ms, _ANY_KEY)
     if isinstance(judged, DeadLetter):

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from fraud_assets.contracts.events import Decision, Explanation, FeatureVector
+from fraud_assets.contracts.events import Decision, Explanation, FeatureVector, OfDecision
 from fraud_assets.models.trees import sigmoid
 from streaming.core.records import Refusal
 
@@ -68,14 +68,7 @@ def _explained(names: Sequence[str], decision: Decision, shares: Floats) -> Expl
             f"contributions add up to a score of {sigmoid(margin)!r}, the logged one is {decision.fraud_score!r}",
         )
     return Explanation(
-        event_time_ms=decision.event_time_ms,
-        decision_id=decision.decision_id,
-        transaction_id=decision.transaction_id,
-        account_id=decision.account_id,
-        service=decision.service,
-        service_digest=decision.service_digest,
-        model_version=decision.model_version,
-        model_sha256=decision.model_sha256,
+        **_names(decision),
         base_value=float(values[-1]),
         contributions=values[:-1].tolist(),
         margin=margin,
@@ -106,14 +99,9 @@ def _top(names: Sequence[str], values: npt.NDArray[np.float64]) -> dict[str, flo
 
 def vector_of(decision: Decision) -> FeatureVector:
     """The served vector alone."""
-    return FeatureVector(
-        event_time_ms=decision.event_time_ms,
-        decision_id=decision.decision_id,
-        transaction_id=decision.transaction_id,
-        account_id=decision.account_id,
-        service=decision.service,
-        service_digest=decision.service_digest,
-        model_version=decision.model_version,
-        model_sha256=decision.model_sha256,
-        features=decision.features,
-    )
+    return FeatureVector(**_names(decision), features=decision.features)
+
+
+def _names(decision: Decision) -> dict[str, Any]:
+    """Which decision, and what made it."""
+    return {name: getattr(decision, name) for name in OfDecision.__struct_fields__}

@@ -31,6 +31,7 @@ class Refusal(StrEnum):
     UNKNOWN_MODEL = "unknown_model"
     OTHER_VECTOR = "other_vector"
     OTHER_SCORE = "other_score"
+    DATABASE = "refused_by_database"
 
 
 class DeadLetter(NamedTuple):

@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from fraud_assets.contracts.events import Decision, Explanation
+from fraud_assets.contracts.events import Decision, Explanation, OfDecision
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.defs.ingestion.assets import CHECKS, RAW, raw_asset
 from fraud_assets.defs.resources import resources_of
@@ -53,14 +53,7 @@ def rows(past: Past) -> Rows:
 def explanation_of(decision: Decision) -> Explanation:
     """One that says nothing moved the score."""
     return Explanation(
-        event_time_ms=decision.event_time_ms,
-        decision_id=decision.decision_id,
-        transaction_id=decision.transaction_id,
-        account_id=decision.account_id,
-        service=decision.service,
-        service_digest=decision.service_digest,
-        model_version=decision.model_version,
-        model_sha256=decision.model_sha256,
+        **{name: getattr(decision, name) for name in OfDecision.__struct_fields__},
         base_value=-2.0,
         contributions=[0.0] * len(decision.features),
         margin=-2.0,

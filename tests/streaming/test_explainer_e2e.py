@@ -1,4 +1,4 @@
-"""Router and explainer on a real broker: killed in between, and every decision is explained once, with the same bytes."""
+"""Router, explainer and database sink on real servers: killed in between, and every decision is explained and stored once."""
 
 import os
 import signal
@@ -9,19 +9,22 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
+import psycopg
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from deploy.local.postgres import Postgres, empty_database
 from deploy.local.stack import running
 from deploy.local.topics import ensure_platform_topics
 from fraud_assets.contracts import topics
 from fraud_assets.contracts.events import Decision, Explanation
 from fraud_assets.models.artifact import write_artifact
 from fraud_assets.stores.lake import Lake
-from streaming import explainer, router
+from streaming import database_sink, explainer, router
 from streaming.core.dead_letters import letter_of
 from tests.models.made import Trained
 from tests.streaming.decided import decisions, raw
@@ -30,6 +33,7 @@ from tests.streaming.live import RAW, Log, wait_for
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
 N = 90
+STORED = [topics.DECISIONS.name, topics.EXPLANATIONS.name]
 LOST = 3  # decisions of a model that no folder holds
 
 
@@ -39,6 +43,7 @@ class World:
     log: Log
     made: list[Decision]
     lost: list[Decision]
+    postgres: Postgres
 
     @property
     def lake(self) -> Lake:
@@ -69,10 +74,20 @@ def kill(running_one: "subprocess.Popen[bytes]") -> None:
     running_one.wait(30)
 
 
-def forget_commits(log: Log, group: str, topic: str) -> None:
+def stored_rows(world: World, table: str) -> int:
+    """0 also before the first migration."""
+    with psycopg.connect(world.postgres.url) as connection:
+        try:
+            (count,) = connection.execute(f"SELECT count(*) FROM fraud.{table}".encode()).fetchone() or (0,)
+        except psycopg.errors.UndefinedTable:
+            return 0
+    return int(count)
+
+
+def forget_commits(log: Log, group: str, names: list[str]) -> None:
     """As if the group had died before its first commit, with all its work delivered."""
     consumer = Consumer({**log.address, "group.id": group})
-    start = [TopicPartition(*at, 0) for at in log.ends([topic])]
+    start = [TopicPartition(*at, 0) for at in log.ends(names)]
 
     def is_committed() -> bool:
         """Not before the group is empty: a static member is missed only when its session ends."""
@@ -89,15 +104,21 @@ def forget_commits(log: Log, group: str, topic: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, trained: Trained) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("explainer")
-    settings = {"FRAUD_LAKE_FLUSH_S": "0.3", "FRAUD_EXPLAIN_FLUSH_S": "0.2", "FRAUD_MODEL_PATIENCE_S": "0.5"}
+def world(tmp_path_factory: pytest.TempPathFactory, trained: Trained, postgres_server: Any) -> Iterator[World]:
+    folder, postgres = tmp_path_factory.mktemp("explainer"), empty_database(postgres_server)
+    settings = {
+        "FRAUD_LAKE_FLUSH_S": "0.3",
+        "FRAUD_EXPLAIN_FLUSH_S": "0.2",
+        "FRAUD_DATABASE_FLUSH_S": "0.2",
+        "FRAUD_MODEL_PATIENCE_S": "0.5",
+        "DATABASE_URL": postgres.url,
+    }
     with running(["valkey", "broker"], folder, settings) as stack:
         ensure_platform_topics(stack.env["KAFKA_BOOTSTRAP_SERVERS"])
         write_artifact(Path(stack.env["FRAUD_MODEL_DIR"]) / "v1", trained.booster_json, trained.manifest())
         made = decisions(trained.booster_json, trained.rows[: N + LOST])
         lost = [msgspec.structs.replace(one, model_version="lost") for one in made[N:]]
-        world = World(stack.env, Log(stack.env["KAFKA_BOOTSTRAP_SERVERS"]), made[:N], lost)
+        world = World(stack.env, Log(stack.env["KAFKA_BOOTSTRAP_SERVERS"]), made[:N], lost, postgres)
         log = folder / "worker.log"
         try:
             live_through(world, log)
@@ -109,17 +130,24 @@ def world(tmp_path_factory: pytest.TempPathFactory, trained: Trained) -> Iterato
 def live_through(world: World, log: Path) -> None:
     decided = [topics.DECISIONS.name]
     with process("router", world.env, log):
-        with process("explainer", world.env, log) as first:
+        with process("explainer", world.env, log) as first, process("database", world.env, log) as stored:
             world.send(world.made[: N // 2])
             wait_for(lambda: sum(world.log.ends([topics.EXPLANATIONS.name]).values()) > 0, "some are explained")
             kill(first)
+            wait_for(lambda: stored_rows(world, "decisions") > 0, "some are stored")
+            kill(stored)
         world.send([*world.made[N // 2 :], *world.lost])
         with process("explainer", world.env, log):
             wait_for(lambda: world.log.has_caught_up(explainer.GROUP, decided), "the second explains the rest")
         # All of it again: what a crash between delivery and commit repeats.
-        forget_commits(world.log, explainer.GROUP, topics.DECISIONS.name)
-        with process("explainer", world.env, log):
+        forget_commits(world.log, explainer.GROUP, decided)
+        forget_commits(world.log, database_sink.GROUP, STORED)
+        world.postgres.stop()
+        with process("explainer", world.env, log), process("database", world.env, log):
             wait_for(lambda: world.log.has_caught_up(explainer.GROUP, decided), "the third explains all of it again")
+            wait_for(lambda: "database_unavailable" in log.read_text(), "the sink found no database")
+            world.postgres.start()
+            wait_for(lambda: world.log.has_caught_up(database_sink.GROUP, STORED), "all rows are stored again")
         wait_for(lambda: world.log.has_caught_up(router.GROUP, RAW), "the lake has it")
 
 
@@ -148,6 +176,18 @@ def test_the_lake_has_each_explanation_once_beside_its_decision(world: World, tr
     assert np.array_equal(rows["base_value"].to_numpy().astype(np.float32), wanted[place, -1])
     assert world.lake.days("explanations") == world.lake.days("decisions")
     assert world.lake.scan("explanations", duplicates=True).num_rows >= 2 * N
+
+
+@pytest.mark.parametrize("table", ["decisions", "explanations"])
+def test_the_database_has_exactly_the_rows_of_the_lake(world: World, table: str) -> None:
+    """Each once, of the same position, whatever was killed, repeated or away."""
+    query = f"SELECT account_id, decision_id, source_partition, source_offset FROM fraud.{table}"
+    with psycopg.connect(world.postgres.url) as connection:
+        stored = connection.execute(query.encode()).fetchall()
+
+    kept = world.lake.scan(table).select(["account_id", "decision_id", "source_partition", "source_offset"])
+    assert sorted(stored) == sorted(tuple(row.values()) for row in kept.to_pylist())
+    assert len(stored) == (N + LOST if table == "decisions" else N)
 
 
 def test_decisions_of_a_model_that_nobody_has_are_dead_letters_with_their_bytes(world: World) -> None:

@@ -125,7 +125,7 @@ def test_a_worker_waits_for_the_first_epoch() -> None:
 HEAVY = ("dagster", "duckdb", "mlflow", "polars", "pandas", "pyspark", "xgboost")
 
 
-@pytest.mark.parametrize("role", ["router", "folder", "label_stage", "explainer", "epoch"])
+@pytest.mark.parametrize("role", ["router", "folder", "label_stage", "explainer", "database_sink", "epoch"])
 def test_the_worker_loads_no_batch_engine(role: str) -> None:
     """They cost seconds of start and hundreds of megabytes, and none of them belongs beside a stream."""
     code = f"import streaming.{role}, sys; print([name for name in {HEAVY!r} if name in sys.modules])"

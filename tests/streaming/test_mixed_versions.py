@@ -31,6 +31,7 @@ NEXT = [sys.executable, str(Path(__file__).with_name("next_version.py"))]
         "streaming.folder",
         "streaming.label_stage",
         "streaming.explainer",
+        "streaming.database_sink",
         "api.app",
         "simulator.cli",
     ],

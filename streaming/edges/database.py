@@ -1,0 +1,156 @@
+"""PostgreSQL as the worker uses it: rows by their identity, the first position of the log wins."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from itertools import groupby
+from typing import Any, get_args, get_origin, get_type_hints
+
+import msgspec
+import psycopg
+import structlog
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from fraud_assets.contracts.events import Decision, Event, Explanation
+from fraud_assets.contracts.topics import DECISIONS, EXPLANATIONS
+from streaming.core.records import Accepted, DeadLetter, Refusal
+from streaming.edges.migrations import Migration, migrate, shipped
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+TABLES: Mapping[str, tuple[str, type[Event]]] = {
+    DECISIONS.name: ("decisions", Decision),
+    EXPLANATIONS.name: ("explanations", Explanation),
+}
+POSITION = ("source_partition", "source_offset", "appended_at_ms")
+IDENTITY = ("account_id", "decision_id")
+
+# What a hung server or a broken route costs at most, well within the five minutes that a poll may take.
+_PATIENCE: Mapping[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+    "options": "-c statement_timeout=30s -c lock_timeout=10s",
+    "application_name": "fraud-worker",
+}
+
+
+class DatabaseUnavailable(RuntimeError):
+    """It does not answer, or takes no writes for now: whatever was asked is asked again."""
+
+
+class Database:
+    """Writes accepted events into the table of their topic; connects, and migrates, when it is first needed."""
+
+    def __init__(self, url: str, migrations: Sequence[Migration] | None = None) -> None:
+        self._url = url
+        self._migrations = shipped() if migrations is None else migrations
+        self._connection: psycopg.Connection[Any] | None = None
+        self._upserts = {topic: _upsert(*table) for topic, table in TABLES.items()}
+
+    def open(self) -> None:
+        """Connect and migrate now. Raises DatabaseUnavailable, ChangedMigration."""
+        with self._available():
+            self._opened()
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def write(self, accepted: Sequence[Accepted]) -> list[DeadLetter]:
+        """Write all rows and commit them; those whose values the database does not take are returned.
+
+        Idempotent. Raises DatabaseUnavailable, with some rows written perhaps.
+        """
+        refused: list[DeadLetter] = []
+        with self._available():
+            connection = self._opened()
+            for topic, group in groupby(accepted, lambda one: one.record.topic):
+                refused += _write(connection, self._upserts[topic], list(group))
+        return refused
+
+    def _opened(self) -> "psycopg.Connection[Any]":
+        if self._connection is None:
+            connection = psycopg.connect(self._url, autocommit=True, **_PATIENCE)
+            try:
+                for name in migrate(connection, self._migrations):
+                    log.info("migration_applied", name=name)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    @contextmanager
+    def _available(self) -> Iterator[None]:
+        """What passes by itself (a server away, full, starting or read-only) is told from what is a defect."""
+        try:
+            yield
+        except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as error:
+            self.close()
+            raise DatabaseUnavailable(f"{type(error).__name__}: {str(error).strip()}") from error
+        except psycopg.Error:
+            self.close()
+            raise
+
+
+def _write(connection: "psycopg.Connection[Any]", upsert: sql.Composed, rows: list[Accepted]) -> list[DeadLetter]:
+    """One transaction for all. If one of them is refused, one for each: its neighbours must not wait for it."""
+    try:
+        with connection.transaction(), connection.cursor() as cursor:
+            cursor.executemany(upsert, [_values(one) for one in rows])
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        if len(rows) == 1:
+            detail = f"{type(error).__name__}: {error.diag.message_primary or ''}"
+            return [DeadLetter(rows[0].record, Refusal.DATABASE, detail=detail)]
+        return [letter for one in rows for letter in _write(connection, upsert, [one])]
+    return []
+
+
+def _columns(contract: type[Event]) -> tuple[str, ...]:
+    return (*contract.__struct_fields__, *POSITION)
+
+
+def _values(one: Accepted) -> list[Any]:
+    """In the order of the columns. The stamp is the record's own, so that a replay writes the same row."""
+    event, at, as_json = one.event, one.record, _json_fields(type(one.event))
+    values = [
+        Jsonb(getattr(event, name), dumps=msgspec.json.encode) if name in as_json else getattr(event, name)
+        for name in event.__struct_fields__
+    ]
+    return [*values, at.partition, at.offset, at.timestamp_ms]
+
+
+@cache
+def _json_fields(contract: type[Event]) -> frozenset[str]:
+    """Maps, and lists of structs; whatever else a contract holds psycopg knows."""
+    hints = get_type_hints(contract)
+    return frozenset(name for name, hint in hints.items() if get_origin(hint) is dict or _is_of_structs(hint))
+
+
+def _is_of_structs(hint: object) -> bool:
+    (part, *_) = get_args(hint) or (None,)
+    return get_origin(hint) is list and isinstance(part, type) and issubclass(part, msgspec.Struct)
+
+
+def _upsert(table: str, contract: type[Event]) -> sql.Composed:
+    """DESIGN §2: the first position of an identity wins, whichever is written first; a replay changes nothing."""
+    names = _columns(contract)
+    return sql.SQL(
+        "INSERT INTO {table} AS kept ({names}) VALUES ({values}) ON CONFLICT ({identity}) DO UPDATE SET {sets}"
+        " WHERE excluded.source_offset < kept.source_offset"
+    ).format(
+        table=sql.Identifier("fraud", table),
+        names=sql.SQL(", ").join(map(sql.Identifier, names)),
+        values=sql.SQL(", ").join([sql.Placeholder()] * len(names)),
+        identity=sql.SQL(", ").join(map(sql.Identifier, IDENTITY)),
+        sets=sql.SQL(", ").join(
+            sql.SQL("{name} = excluded.{name}").format(name=sql.Identifier(name))
+            for name in names
+            if name not in IDENTITY
+        ),
+    )

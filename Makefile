@@ -17,7 +17,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DAGSTER_DISABLE_TELEMETRY := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down rebuild-online test test-demo test-kafka test-redis test-torch check lint format types imports kernels bench chaos handbook screenshots lock clean java redis torch chromium
+.PHONY: help install demo up down rebuild-online test test-demo test-kafka test-redis test-torch check lint format types imports kernels bench chaos fuzz handbook screenshots lock clean java redis torch chromium
 
 help: ## list everything
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -137,6 +137,9 @@ kernels: $(STAMP) ## compile the engine's kernels, or find them compiled
 
 chaos: $(READY) kernels ## break it for real and say what held, one JSON line each (ONLY="R4 R12")
 	$(RUN) -m tests.chaos $(ONLY)
+
+fuzz: $(READY) kernels ## throw 20,000 requests and byte strings at a running scorer; one JSON line (ARGS="--seed N" repeats)
+	$(RUN) -m tests.fuzz $(ARGS)
 
 bench: $(STAMP) ## ours beside its peers, one JSON line each (ONLY=engine for one part)
 	$(RUN) -m benchmarks $(ONLY)

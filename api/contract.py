@@ -1,7 +1,7 @@
 """What `POST /predict` takes and gives.
 
 A request is the transaction's contract before its outcome, with the raw card number, e-mail and IP
-address that become tokens here at the edge. Strict: a field we do not know is refused, since a typo
+address that become tokens here at the edge (`contracts/tokens.py` refuses what is none; the schema only tells). Strict: a field we do not know is refused, since a typo
 would otherwise be a feature silently missing.
 """
 
@@ -38,9 +38,30 @@ class ScoringRequest(Event, frozen=True, kw_only=True):
     event_id: Id
     promoter_id: Id
     device_id: Id
-    ip: Annotated[str, Meta(min_length=2, max_length=64, description="IPv4 or IPv6 address of the buyer")]
-    card_number: Annotated[str, Meta(min_length=12, max_length=40, description="12 to 19 digits")] | None = None
-    email: Annotated[str, Meta(min_length=3, max_length=320)] | None = None
+    ip: Annotated[
+        str,
+        Meta(
+            min_length=2,
+            max_length=64,
+            description="IPv4 or IPv6 address of the buyer",
+            extra_json_schema={"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]},
+        ),
+    ]
+    card_number: (
+        Annotated[
+            str,
+            Meta(
+                min_length=12,
+                max_length=40,
+                description="12 to 19 digits, grouped by spaces or '-' if at all",
+                extra_json_schema={"pattern": "^[0-9]([ -]*[0-9]){11,18}$"},
+            ),
+        ]
+        | None
+    ) = None
+    email: (
+        Annotated[str, Meta(min_length=3, max_length=320, extra_json_schema={"pattern": r"^[^@\s]+@[^@\s]+$"})] | None
+    ) = None
     payment_method: PaymentMethod
     amount_minor: AmountMinor
     currency: Currency

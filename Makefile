@@ -77,7 +77,7 @@ test: $(READY) kernels ## all tests but those that need Java, Redis, PyTorch or 
 test-demo: $(READY) kernels ## the whole demo, small, as a test; about three minutes
 	$(RUN) -m pytest -m demo tests/e2e $(ARGS)
 
-test-kafka: $(READY) $(if $(KAFKA_BOOTSTRAP_SERVERS),,java) ## the integration tests on Apache Kafka 4, or on KAFKA_BOOTSTRAP_SERVERS
+test-kafka: $(READY) java ## the integration tests on Apache Kafka 4, or on KAFKA_BOOTSTRAP_SERVERS; and on a schema registry
 	$(RUN) -m pytest -m kafka $(ARGS)
 
 test-redis: $(READY) redis ## the online store's tests on Redis too; make test runs them on Valkey

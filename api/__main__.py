@@ -8,6 +8,8 @@ from api import audit_cli, keys_cli, logs
 from api.app import create_app
 from api.runtime import Runtime
 from api.settings import ApiSettings
+from fraud_assets.contracts.subjects import agree_or_exit
+from fraud_assets.contracts.topics import DECISIONS, LABELS
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
 
 # Longer than callers keep a connection that they do not use (a minute, in most pools). The other way
@@ -34,7 +36,9 @@ def main() -> None:
 def serve(host: str, port: int) -> None:
     """Until it is told to stop."""
     logs.configure()
-    app = create_app(Runtime(ApiSettings(), registry(), FRAUD_SCORING))
+    settings = ApiSettings()
+    agree_or_exit(settings.schema_registry_url, (DECISIONS, LABELS))
+    app = create_app(Runtime(settings, registry(), FRAUD_SCORING))
     uvicorn.run(
         app,
         host=host,

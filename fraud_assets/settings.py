@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     kafka_bootstrap_servers: str = Field("127.0.0.1:9092", validation_alias="KAFKA_BOOTSTRAP_SERVERS")
     """Comma-separated host:port of the brokers; `make demo` starts its own where this is unset."""
 
+    schema_registry_url: str | None = Field(None, min_length=1, validation_alias="SCHEMA_REGISTRY_URL", repr=False)
+    """A Confluent-compatible schema registry, whose word on contracts binds too; unset: the recorded files alone."""
+
     redis_url: str = Field("redis://127.0.0.1:6379/0", validation_alias="REDIS_URL", repr=False)
     """The online store; kept out of the repr because a URL may carry a password."""
 

@@ -13,6 +13,8 @@ import sys
 
 import structlog
 
+from fraud_assets.contracts.subjects import agree_or_exit
+from fraud_assets.contracts.topics import DECISIONS, RAW_TOPICS
 from streaming.settings import WorkerSettings
 from streaming.supervise import DATABASE, ROLES, TETHERED, die_with_parent, roles, supervise
 
@@ -49,6 +51,8 @@ def main() -> int:
         return supervise(roles(settings.database_url.get_secret_value()))
     if given.tethered:
         die_with_parent()
+    if command in ROLES:
+        agree_or_exit(settings.schema_registry_url, (*RAW_TOPICS, DECISIONS))
     return _run(command, settings, is_forced=given.force)
 
 

@@ -2,14 +2,11 @@
 
     with running_kafka(tmp_path) as bootstrap_servers: ...
 
-Needs Java 17 and Maven. Maven fetches the jars that java/pom.xml names, once, into var/kafka.
+Needs Java 17 and Maven. Maven fetches the jars that java/pom.xml names, once, into var/java.
 """
 
 import contextlib
-import fcntl
-import hashlib
 import os
-import shutil
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
@@ -17,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deploy.local import probes
+from deploy.local.maven import JavaUnavailable, fetched, program
 from deploy.local.ports import LOOPBACK, free_port
-from deploy.local.services import ROOT, Context, Service
+from deploy.local.services import Context, Service
 from deploy.local.stack import running
 
 POM = Path(__file__).parent / "java" / "pom.xml"
-_DOWNLOAD_WITHIN_S = 600
 _FORMAT_WITHIN_S = 60
 _JVM = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")  # started often, busy never
 
@@ -51,55 +48,20 @@ group.initial.rebalance.delay.ms=300
 """
 
 
-class KafkaUnavailable(RuntimeError):
-    """Java, Maven or the jars are missing; the message says which and what to do."""
-
-
 @contextlib.contextmanager
 def running_kafka(var_dir: Path) -> Iterator[str]:
-    """A fresh Kafka until the block ends; yields its bootstrap address. Raises KafkaUnavailable, ServiceFailed."""
+    """A fresh Kafka until the block ends; yields its bootstrap address. Raises JavaUnavailable, ServiceFailed."""
     with running([KAFKA], var_dir) as stack:
         yield stack.env["KAFKA_BOOTSTRAP_SERVERS"]
 
 
 def jars() -> Path:
-    """The folder of Kafka's jars, downloaded on first use. Raises KafkaUnavailable."""
-    version = hashlib.sha256(POM.read_bytes()).hexdigest()[:12]
-    folder = ROOT / "var" / "kafka" / version
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two test workers must not download into one folder
-        if not folder.exists():
-            _download(folder)
-    return folder
-
-
-def _download(folder: Path) -> None:
-    maven = _program("mvn", "maven")
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    command = [maven, "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={partial}"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=_DOWNLOAD_WITHIN_S, stdin=subprocess.DEVNULL, check=False
-    )
-    if done.returncode:
-        raise KafkaUnavailable(
-            f"Maven could not fetch Kafka ({' '.join(command)}):\n{(done.stdout + done.stderr)[-2000:]}"
-        )
-    partial.rename(folder)
-
-
-def _program(name: str, package: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        raise KafkaUnavailable(
-            f"{name} is not on this machine: install {package} (`make java`), or set KAFKA_BOOTSTRAP_SERVERS"
-        )
-    return found
+    """The folder of Kafka's jars, downloaded on first use. Raises JavaUnavailable."""
+    return fetched(POM, "dependency:copy-dependencies")
 
 
 def _java(main_class: str, *arguments: str) -> list[str]:
-    return [_program("java", "openjdk-17-jre-headless"), *_JVM, "-cp", f"{jars()}/*", main_class, *arguments]
+    return [program("java", "openjdk-17-jre-headless"), *_JVM, "-cp", f"{jars()}/*", main_class, *arguments]
 
 
 def _properties(context: Context) -> Path:
@@ -126,7 +88,7 @@ def _format(context: Context) -> None:
         env={**os.environ, "LC_ALL": "C.UTF-8"},
     )
     if done.returncode:
-        raise KafkaUnavailable(f"StorageTool could not format {log_dir}:\n{(done.stdout + done.stderr)[-2000:]}")
+        raise JavaUnavailable(f"StorageTool could not format {log_dir}:\n{(done.stdout + done.stderr)[-2000:]}")
 
 
 KAFKA = Service(

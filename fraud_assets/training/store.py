@@ -34,8 +34,12 @@ def load(root: str, as_of: str) -> TrainingSet:
 
 def schema(root: str, as_of: str) -> pa.Schema:
     """Columns of the set that `save` wrote, as its file has them."""
-    files = open_files(root)
-    return pq.read_schema(f"{files.root}/{SETS}/as_of={as_of}/{FILE}", filesystem=files.filesystem)
+    return _footer(root, as_of).schema.to_arrow_schema()
+
+
+def row_count(root: str, as_of: str) -> int:
+    """Rows of the set that `save` wrote, as its file says."""
+    return int(_footer(root, as_of).num_rows)
 
 
 def days(root: str, table: str = SETS) -> list[str]:
@@ -66,6 +70,11 @@ def _put(root: str, table: str, as_of: str, rows: pa.Table) -> str:
     folder = f"{files.root}/{table}/as_of={as_of}"
     files.replace_folder(folder, FILE, rows)
     return f"{files.scheme}{folder}/{FILE}"
+
+
+def _footer(root: str, as_of: str) -> pq.FileMetaData:
+    files = open_files(root)
+    return pq.read_metadata(f"{files.root}/{SETS}/as_of={as_of}/{FILE}", filesystem=files.filesystem)
 
 
 def _get(root: str, table: str, as_of: str) -> pa.Table:

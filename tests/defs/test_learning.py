@@ -210,10 +210,11 @@ def columns_of(metadata: Mapping[str, Any]) -> list[str]:
     return [column.name for column in metadata["dagster/column_schema"].schema.columns]
 
 
-def test_every_asset_says_what_its_columns_are_and_shows_a_plot_where_it_is_materialized(
+def test_every_asset_says_its_rows_and_columns_and_shows_a_plot_where_it_is_materialized(
     shown: dict[str, Mapping[str, Any]],
 ) -> None:
     for name, metadata in shown.items():
+        assert "dagster/row_count" in metadata, f"{name} was materialized without a row count"
         assert "dagster/column_schema" in metadata, f"{name} was materialized without a column schema"
         assert columns_of(metadata), f"{name} has no columns"
         plots = [value for value in metadata.values() if isinstance(value, dg.MarkdownMetadataValue)]
@@ -230,6 +231,18 @@ def test_columns_are_those_of_the_rows(learnt: Learnt, shown: dict[str, Mapping[
     assert columns_of(shown["fraud_model"]) == columns_of(shown["champion_model"]) == list(trained.names)
     assert set(columns_of(shown["drift_report"])) == set(shown["drift_report"]["moved"].records[0].data)
     assert set(columns_of(shown["skew_report"])) >= {"checked", "mismatches", "by_feature"}
+
+
+def test_rows_are_those_that_were_learnt_from_published_or_compared(
+    learnt: Learnt, shown: dict[str, Mapping[str, Any]]
+) -> None:
+    rows = {name: metadata["dagster/row_count"].value for name, metadata in shown.items()}
+
+    trained = len(store.load(learnt.resources["lake"].training_uri, AS_OF))
+    assert trained > 0
+    assert rows["training_set"] == rows["fraud_model"] == rows["champion_model"] == trained
+    assert rows["online_store_snapshot"] == shown["online_store_snapshot"]["entities"].value > 0
+    assert rows["drift_report"] == shown["drift_report"]["rows"].value > 0
 
 
 def test_a_set_that_was_made_has_the_columns_its_definition_foretold(shown: dict[str, Mapping[str, Any]]) -> None:

@@ -70,6 +70,7 @@ def skew_report(context: dg.AssetExecutionContext, lake: LakeResource) -> Result
     counts = {name: value for name, value in vars(found).items() if isinstance(value, int)}
     return dg.MaterializeResult(
         metadata={
+            "dagster/row_count": found.decisions,
             **counts,
             **_named(found),
             "dagster/column_schema": COLUMNS,

@@ -99,6 +99,7 @@ def _measured(found: Drift) -> dict[str, Any]:
         "psi_by_chance": found.chance,
     }
     shown: dict[str, Any] = {
+        "dagster/row_count": found.rows,
         "rows": found.rows,
         "reference_rows": found.reference_rows,
         "judged": found.judged,

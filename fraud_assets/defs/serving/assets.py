@@ -30,8 +30,10 @@ ONLINE_STORE = dg.AssetKey("online_store")
 
 def _report(groups: dict[str, GroupReport]) -> dict[str, Any]:
     """Totals, and the entities of each group as bars."""
+    entities = sum(group.entities for group in groups.values())
     return {
-        "entities": sum(group.entities for group in groups.values()),
+        "dagster/row_count": entities,
+        "entities": entities,
         "states_written": sum(group.changed for group in groups.values()),
         "rows_folded": sum(group.rows for group in groups.values()),
         "rows_applied": sum(group.applied for group in groups.values()),

@@ -41,6 +41,11 @@ def _scores(scores: npt.NDArray[np.float64]) -> dict[str, dg.MarkdownMetadataVal
     return {"scores": lines({"share": (at.tolist(), above.tolist())}, "share of payments scored at or above")}
 
 
+def _rows(root: str, as_of: str) -> dict[str, int]:
+    """Of the set that a model learnt from; nothing where it is no longer kept, for promoting needs the model alone."""
+    return {"dagster/row_count": store.row_count(root, as_of)} if as_of in store.days(root) else {}
+
+
 @dg.asset(
     group_name=GROUP,
     kinds={"parquet", "numba"},
@@ -114,6 +119,7 @@ def fraud_model(context: dg.AssetExecutionContext) -> Result:
     number = log_model(context.resources.mlflow, context.resources.model_registry, trained, settings.model_dir)
     return dg.MaterializeResult(
         metadata={
+            "dagster/row_count": len(found),
             "model_version": trained.manifest.model_version,
             "mlflow_version": number,
             "training_set_digest": trained.manifest.training_set_digest,
@@ -152,6 +158,7 @@ def champion_model(
     champion = publish_champion(settings.model_dir, version)
     return dg.MaterializeResult(
         metadata={
+            **_rows(lake.training_uri, context.partition_key),
             "model_version": version,
             "mlflow_version": registered.number,
             "manifest_sha256": champion.manifest_sha256,

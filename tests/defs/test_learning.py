@@ -245,6 +245,13 @@ def test_rows_are_those_that_were_learnt_from_published_or_compared(
     assert rows["drift_report"] == shown["drift_report"]["rows"].value > 0
 
 
+def test_a_drift_report_made_again_says_the_same(learnt: Learnt, shown: dict[str, Mapping[str, Any]]) -> None:
+    again = dg.materialize([drift_report], resources=learnt.resources, instance=learnt.instance, partition_key=LAST_DAY)
+
+    assert shown["drift_report"]["judged"].value is True  # of a day with rows
+    assert metadata_of(again, "drift_report") == shown["drift_report"]
+
+
 def test_a_set_that_was_made_has_the_columns_its_definition_foretold(shown: dict[str, Mapping[str, Any]]) -> None:
     for spec in defs().resolve_all_asset_specs():
         name = spec.key.to_user_string()
@@ -320,3 +327,27 @@ def test_a_candidate_that_passes_is_promoted_by_a_run_of_its_own(learnt: Learnt)
     judged = metadata_of(result, "champion_model")["gates"].value
     assert result.success
     assert set(judged) == set(failing(learnt)) == {check.name for gate in GATES for check in gate.check_specs}
+
+
+def test_a_day_trained_again_is_the_same_set_the_same_version_and_the_same_champion(learnt: Learnt) -> None:
+    client = MlflowClient(learnt.settings.mlflow_tracking_uri)
+    registry = ModelRegistry(learnt.settings.mlflow_tracking_uri)
+    champions = read_champion(learnt.settings.model_dir), registry.champion()
+    versions = len(client.search_model_versions(f"name='{MODEL_NAME}'"))
+
+    again = dg.materialize(
+        [training_set, fraud_model, champion_model, *GATES],
+        resources=learnt.resources,
+        instance=learnt.instance,
+        partition_key=AS_OF,
+    )
+
+    for asset, said in (
+        ("training_set", ("digest", "dagster/row_count")),
+        ("fraud_model", ("training_set_digest", "model_version", "mlflow_version")),
+        ("champion_model", ("model_version", "mlflow_version", "manifest_sha256")),
+    ):
+        before, after = metadata_of(learnt.result, asset), metadata_of(again, asset)
+        assert {name: after[name] for name in said} == {name: before[name] for name in said}
+    assert (read_champion(learnt.settings.model_dir), registry.champion()) == champions
+    assert len(client.search_model_versions(f"name='{MODEL_NAME}'")) == versions

@@ -84,6 +84,16 @@ def test_one_value_that_the_log_does_not_give_is_an_error_that_names_feature_and
         assert shown["mismatched_decisions"].value == [decisions[3].decision_id]
 
 
+def test_a_report_made_again_says_the_same(past: Past, decisions: list[Decision], report: Report) -> None:
+    doctored = [other_value(past, decisions[0], FEATURE), *decisions[1:]]
+
+    first, again = report(doctored)[0], report(doctored)[0]
+
+    assert first["mismatches"].value == 1
+    assert first["dagster/row_count"].value == N
+    assert again == first
+
+
 def test_a_stale_read_warns_and_is_no_mismatch(decisions: list[Decision], report: Report) -> None:
     late = [msgspec.structs.replace(decision, decided_at_ms=END_MS) for decision in decisions]
 

@@ -19,6 +19,7 @@ from fraud_assets.defs.ingestion.assets import RAW, raw_asset
 from fraud_assets.defs.labels.assets import label_facts
 from fraud_assets.defs.monitoring.assets import skew_report
 from fraud_assets.defs.monitoring.drift import drift_report
+from fraud_assets.defs.partitions import start_ms
 from fraud_assets.defs.resources import resources_of
 from fraud_assets.defs.serving.assets import hourly_online_views, online_store_snapshot
 from fraud_assets.defs.training.assets import champion_model, fraud_model, training_set
@@ -351,3 +352,22 @@ def test_a_day_trained_again_is_the_same_set_the_same_version_and_the_same_champ
         assert {name: after[name] for name in said} == {name: before[name] for name in said}
     assert (read_champion(learnt.settings.model_dir), registry.champion()) == champions
     assert len(client.search_model_versions(f"name='{MODEL_NAME}'")) == versions
+
+
+def test_the_window_of_a_training_set_is_as_long_as_the_environment_says(
+    learnt: Learnt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_of, days = "2026-10-13", 5
+    monkeypatch.setenv("FRAUD_TRAINING_WINDOW_DAYS", str(days))
+    settings = Settings(var_dir=learnt.past.folder, label_delay_days=LABEL_DELAY_DAYS)
+
+    result = dg.materialize(
+        [training_set], resources=resources_of(settings), instance=learnt.instance, partition_key=as_of
+    )
+
+    assert result.success
+    times = store.load(learnt.resources["lake"].training_uri, as_of).rows["event_time_ms"].to_numpy()
+    to_ms = start_ms(as_of) - LABEL_DELAY_DAYS * DAY_MS
+    every = learnt.past.lake.scan("transactions", 0, to_ms, columns=["event_time_ms"])["event_time_ms"].to_numpy()
+    assert every.min() < to_ms - days * DAY_MS  # an older one would have been there to take
+    assert set((to_ms - 1 - times) // DAY_MS) == set(range(days))

@@ -232,8 +232,9 @@ class DecisionLog:
 class BrokerClock:
     """Broker's clock minus ours, from the delivery that was fastest: its stamp lies between send and report."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_s: Callable[[], float] = time.time) -> None:
         self.offset_ms = 0
+        self._now_s = now_s
         self._best_s = float("inf")
 
     def observe(self, message: Any) -> None:
@@ -244,4 +245,4 @@ class BrokerClock:
         if kind != confluent_kafka.TIMESTAMP_LOG_APPEND_TIME or took_s is None or took_s > self._best_s:
             return
         self._best_s = took_s
-        self.offset_ms = round(stamp_ms - (time.time() * 1_000 - took_s * 500))
+        self.offset_ms = round(stamp_ms - (self._now_s() * 1_000 - took_s * 500))

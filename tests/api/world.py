@@ -49,7 +49,9 @@ def bearer(role: str) -> dict[str, str]:
 
 
 class Producer:
-    """Keeps what is produced; `full` is librdkafka's full queue, `silent` a broker that is gone, `error` what it says."""
+    """Keeps what is produced; `full` is librdkafka's full queue, `silent` a broker that is gone, `error` what it says,
+    `message` what it reports as delivered.
+    """
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, bytes, bytes]] = []
@@ -62,6 +64,7 @@ class Producer:
         self.headers.clear()
         self.full = self.silent = False
         self.error: object = None
+        self.message = Delivered()
 
     def produce(
         self,
@@ -83,7 +86,7 @@ class Producer:
             return 0
         waiting, self._waiting = self._waiting, []
         for report in waiting:
-            report(self.error, Delivered())
+            report(self.error, self.message)
         return len(waiting)
 
     def flush(self, timeout: float) -> int:

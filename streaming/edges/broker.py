@@ -5,9 +5,10 @@ stands for has been written before it is committed, and a crash anywhere repeats
 router commits by itself while it runs, in the same order, since a checkpoint stops the poll loop.
 """
 
+import contextlib
 import functools
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import structlog
@@ -178,7 +179,7 @@ class Sender:
 
     def send(self, records: Iterable[Send]) -> None:
         """Enqueue in order. Raises DeliveryFailed if an earlier one was not delivered."""
-        with self._lock:
+        with self._alone():
             for record in records:
                 self._enqueue(record)
             self._producer.poll(0)
@@ -208,17 +209,27 @@ class Sender:
 
     def is_delivered(self, mark: Mark) -> bool:
         """Whether all of it is in the log; waits for nothing. Raises DeliveryFailed."""
-        with self._lock:
+        with self._alone():
             self._producer.poll(0)
             self._check()
             return mark.undelivered == 0
 
     def flush(self) -> None:
         """Return when everything sent is in the log. Raises DeliveryFailed."""
-        with self._lock:
+        with self._alone():
             while self._producer.flush(1.0):
                 self._check()
             self._check()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """With the producer. The gap that it refuses to leave is fatal to it, and whichever call is next raises that."""
+        with self._lock:
+            try:
+                yield
+            except KafkaException as error:
+                self._failed = self._failed or error.args[0]
+                self._check()
 
     def _delivered(self, mark: Mark, error: KafkaError | None, _: Message) -> None:
         mark.undelivered -= 1

@@ -1,13 +1,15 @@
 """The edge to Kafka: what was sent can be asked for without waiting, and what was lost is not committed."""
 
+import random
 import uuid
 
+import pytest
 from confluent_kafka import TopicPartition
 
 from deploy.local.topics import ensure_topics
 from fraud_assets.contracts.topics import entity_topic
 from streaming.core.records import Record, Send
-from streaming.edges.broker import RecordSink, Sender, application
+from streaming.edges.broker import DeliveryFailed, Mark, RecordSink, Sender, application
 from streaming.settings import WorkerSettings
 from tests.streaming.live import Log, wait_for
 
@@ -47,6 +49,52 @@ def test_a_mark_does_not_wait_for_what_is_sent_after_it(bootstrap_servers: str) 
     sender._mark.undelivered += 1
 
     assert sender.is_delivered(mark)
+
+
+def gave_up(sender: Sender, mark: Mark) -> bool:
+    try:
+        sender.is_delivered(mark)
+    except DeliveryFailed:
+        return True
+    return False
+
+
+def sends_nothing_more(sender: Sender, mark: Mark, topic: str) -> bool:
+    """Every call raises, and what was to follow the lost record is not even in the producer's queue."""
+    for call in (
+        lambda: sender.send([Send(topic, b"key", b"next", [])]),
+        sender.flush,
+        lambda: sender.is_delivered(mark),
+    ):
+        with pytest.raises(DeliveryFailed, match="replays from its last commit"):
+            call()
+    return sender.mark().undelivered == len(sender._producer) == 0
+
+
+def test_nothing_is_sent_after_a_record_that_the_broker_refused(bootstrap_servers: str) -> None:
+    topic = entity_topic(f"test_{uuid.uuid4().hex[:8]}")
+    ensure_topics(bootstrap_servers, [topic])
+    sender = Sender(bootstrap_servers)
+    sender.send([Send(topic.name, b"key", b"before", [])])
+    sender.flush()
+
+    sender.send([Send(topic.name, b"key", random.Random(1).randbytes(topic.max_bytes + 1), [])])
+    mark = sender.mark()
+    wait_for(lambda: gave_up(sender, mark), "the refusal is known")
+
+    assert sends_nothing_more(sender, mark, topic.name)
+    assert sum(Log(bootstrap_servers).ends([topic.name]).values()) == 1
+
+
+def test_nothing_is_sent_after_a_record_for_which_patience_ended(free_port: int) -> None:
+    sender = Sender(f"127.0.0.1:{free_port}", patience_s=0.5)
+    sender.send([Send("entity.test.v1", b"key", b"lost", [])])
+    mark = sender.mark()
+    assert mark.undelivered == 1
+
+    wait_for(lambda: gave_up(sender, mark), "patience ends")
+
+    assert sends_nothing_more(sender, mark, "entity.test.v1")
 
 
 def test_offsets_of_what_was_dropped_with_lost_partitions_are_not_committed() -> None:

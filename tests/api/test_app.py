@@ -1,6 +1,7 @@
 """The process around the decision: what it loads, says and shows."""
 
 import json
+import re
 import subprocess
 import sys
 import urllib.request
@@ -109,11 +110,19 @@ def test_no_payment_waits_for_a_kernel(
     assert [list(kernel.signatures) for kernel in kernels] == warm
 
 
+def mapped_packages(pid: int) -> set[str]:
+    """Packages of which a process has mapped a file, such as a shared object; the compiled core of one starts with `_`."""
+    maps = Path(f"/proc/{pid}/maps").read_text()
+    return {name.lstrip("_") for name in re.findall(r"/site-packages/([a-zA-Z0-9_]+)", maps)}
+
+
 @pytest.mark.e2e
 def test_the_command_serves_and_drains(
     store: OnlineStore, valkey_server: str, broker: str, tmp_path: Path, trained: Trained, free_port: int
 ) -> None:
-    """`python -m api` against real servers: ready, decides, publishes its decision, ends cleanly on SIGTERM."""
+    """`python -m api` against real servers: ready, decides, publishes its decision, reloads, ends cleanly on SIGTERM;
+    and no work of it maps what it does not serve with.
+    """
     from confluent_kafka import Consumer
 
     from deploy.local.topics import ensure_platform_topics
@@ -141,6 +150,10 @@ def test_the_command_serves_and_drains(
         )
         with urllib.request.urlopen(call, timeout=5) as response:
             answer = json.load(response)
+        reload = urllib.request.Request(f"http://127.0.0.1:{free_port}/admin/reload", b"", bearer(ALL))
+        with urllib.request.urlopen(reload, timeout=60) as response:
+            reloaded = json.load(response)
+        mapped = mapped_packages(process.pid)
         process.terminate()
         process.wait(20)
     finally:
@@ -149,6 +162,9 @@ def test_the_command_serves_and_drains(
     said = log.read_text()
 
     assert process.returncode in (0, -15)
+    assert reloaded["model_version"] == "v1"
+    assert {"numba", "msgspec"} <= mapped  # what it serves with is seen
+    assert not [name for name in mapped if name.startswith(tuple(FORBIDDEN))]
     assert '"event":"request"' in said and not [card for card in CARDS if card in said]
     consumer = Consumer({"bootstrap.servers": broker, "group.id": "test-api", "auto.offset.reset": "earliest"})
     consumer.subscribe(["decisions.v1"])

@@ -10,6 +10,10 @@ from rich.table import Table
 from simulator.metrics import Percentiles, RunMetrics, listed
 from simulator.report import Skew as SkewFound
 
+# The scorer decides all that the client saw decided; a few records may be lost with a process, and a proof about
+# less than this share of them is one about other decisions.
+CHECKED_SHARE = 0.9
+
 
 class Attack(msgspec.Struct, frozen=True, kw_only=True):
     """null where nothing was decided of it."""
@@ -73,8 +77,15 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         found = []
         if not self.decisions:
             found.append("the platform decided nothing")
+        if self.attack.recall is None:
+            found.append("nothing of the attack was decided, so nobody knows whether it is caught")
+        readable = self.decisions - self.degraded.count - self.pending
         if not self.skew.checked:
             found.append("no served vector was checked against the log")
+        elif self.skew.checked < CHECKED_SHARE * readable:
+            found.append(f"{self.skew.checked} vectors were checked of {readable} decisions that read history")
+        if self.pending:
+            found.append(f"{self.pending} decisions are not in the lake yet, so their vectors are unchecked")
         if self.skew.mismatches:
             found.append(
                 f"{self.skew.mismatches} of {self.skew.checked} served vectors differ from their recomputation"

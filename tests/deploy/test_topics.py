@@ -1,5 +1,6 @@
 """deploy/local/topics.py makes the contract's topics, or says why a topic that is there will not do."""
 
+import dagster as dg
 import pytest
 
 from deploy.local.topics import PLATFORM_TOPICS, TopicMismatch, ensure_platform_topics, ensure_topics, entity_groups
@@ -19,6 +20,19 @@ def test_every_topic_of_the_contract_exists_afterwards_with_its_settings(kafka: 
         assert len(found[topic.name].partitions) == topic.partitions
         for name, value in topic.config().items():
             assert kafka.setting(topic.name, name) == value
+
+
+def test_entity_topics_are_kept_for_two_snapshots() -> None:
+    """The worker resumes behind the newest snapshot; where a night failed, behind the one before."""
+    from fraud_assets.defs.serving.assets import online_store_snapshot
+
+    days = online_store_snapshot.partitions_def
+    assert isinstance(days, dg.DailyPartitionsDefinition)
+    window = days.time_window_for_partition_key("2026-10-14")
+    period_ms = (window.end - window.start).total_seconds() * 1_000
+
+    for group in entity_groups():
+        assert entity_topic(group).retention_ms >= 2 * period_ms > 0
 
 
 def test_doing_it_again_changes_nothing(kafka: Kafka) -> None:

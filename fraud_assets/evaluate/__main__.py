@@ -58,6 +58,11 @@ def _evaluate(
 ) -> None:
     if history.rejected:
         console.print(f"{history.rejected:,} rows were rejected; `python -m fraud_assets.ingest` says which and why")
+    if history.unread:
+        service = history.service.service.name
+        console.print(
+            f"{service} reads no {', '.join(history.unread)}: those profiles change no figure", soft_wrap=True
+        )
     if not len(history.time_ms):
         raise NoRows(f"NoRows: {options.data} holds no transaction that can be used.")
     first, last = (_day(int(time_ms)) for time_ms in (history.time_ms.min(), history.time_ms.max()))
@@ -94,7 +99,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--mapping", required=True, help="a TOML file, or handbook or sparkov")
     parser.add_argument("--data", required=True, type=Path, metavar="FILE", help="CSV or Parquet file of transactions")
-    parser.add_argument("--profiles", type=Path, metavar="DIR", help="folder with the mapping's profile files")
+    parser.add_argument(
+        "--profiles",
+        type=Path,
+        metavar="DIR",
+        help="folder with the mapping's profile files, for its `service_with_profiles`",
+    )
     parser.add_argument(
         "--train-start",
         required=True,

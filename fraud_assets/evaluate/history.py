@@ -17,6 +17,7 @@ from fraud_assets.features.registry import Registry, UnknownFeature
 from fraud_assets.ingest.mapping import BadMapping, Mapping
 from fraud_assets.ingest.prepare import prepare, prepare_profile
 from fraud_assets.stores.frames import columns_from_arrow
+from fraud_assets.stores.history import sources_of
 
 CATALOGUE = "fraud_assets.features.catalogue"
 
@@ -29,7 +30,8 @@ class History:
     """rows: the scored transactions in log order; all below is (n,) in that order.
 
     is_fraud is the truth the protocol measures by, and False without a verdict. Features never read
-    it: they see label facts, each from the instant it became known.
+    it: they see label facts, each from the instant it became known. unread: profile tables that were given
+    and that no feature of the service reads. rejected: rows of all files.
     """
 
     service: ServicePlan
@@ -40,6 +42,7 @@ class History:
     is_fraud: Bools
     verdicts: pl.DataFrame
     rejected: int
+    unread: tuple[str, ...] = ()
 
 
 def load_history(mapping: Mapping, data: Path, profiles: Path | None, delay_days: int, key: TokenKey) -> History:
@@ -48,12 +51,15 @@ def load_history(mapping: Mapping, data: Path, profiles: Path | None, delay_days
         raise BadMapping(
             "BadMapping: an evaluation needs [labels] and [evaluation] in the mapping; see the built-in handbook.toml."
         )
-    service = service_of(mapping)
+    service = service_of(mapping, with_profiles=profiles is not None)
     prepared = prepare(mapping, data, key, delay_days)
-    tables = dict(prepared.tables)
+    tables, rejected, given = dict(prepared.tables), len(prepared.rejected), set[str]()
     for profile in mapping.profiles if profiles is not None else ():
         assert profiles is not None
-        tables |= prepare_profile(mapping, profile, profiles / profile.file, key).tables
+        versions = prepare_profile(mapping, profile, profiles / profile.file, key)
+        tables |= versions.tables
+        given |= versions.tables.keys()
+        rejected += len(versions.rejected)
     rows, facts = tables[mapping.transactions.table], tables[mapping.labels.table]
     verdicts = _verdicts(rows, facts)
     return History(
@@ -64,16 +70,18 @@ def load_history(mapping: Mapping, data: Path, profiles: Path | None, delay_days
         card=_codes(rows[mapping.evaluation.card]),
         is_fraud=verdicts["is_fraud"].fill_null(value=False).to_numpy(),
         verdicts=verdicts,
-        rejected=len(prepared.rejected),
+        rejected=rejected,
+        unread=tuple(sorted(given - {source.table for source in sources_of(service)})),
     )
 
 
-def service_of(mapping: Mapping) -> ServicePlan:
+def service_of(mapping: Mapping, *, with_profiles: bool = False) -> ServicePlan:
     """The mapping's feature service, compiled. Raises BadMapping if there is none that scores its transactions."""
+    asked = (with_profiles and mapping.service_with_profiles) or mapping.service
     name = mapping.catalogue if "." in mapping.catalogue else f"{CATALOGUE}.{mapping.catalogue}"
     try:
         registry: Registry = importlib.import_module(name).registry()
-        service = registry.service(mapping.service)
+        service = registry.service(asked)
     except ModuleNotFoundError as error:
         raise BadMapping(f"BadMapping: catalogue {mapping.catalogue!r}: no module {error.name}.") from error
     except AttributeError as error:
@@ -90,9 +98,7 @@ def service_of(mapping: Mapping) -> ServicePlan:
 
 def _log(service: ServicePlan, tables: AbstractMapping[str, pa.Table]) -> Log:
     """Sources that the file has no rows of are left out: their features are null, as before a first event."""
-    sources = {service.service.scored.name: service.service.scored}
-    sources |= {source.name: source for _, _, unit in service.units for source in unit.sources}
-    given = [source for source in sources.values() if source.table in tables]
+    given = [source for source in sources_of(service) if source.table in tables]
     return Log(service.engine, [columns_from_arrow(service.engine, source, tables[source.table]) for source in given])
 
 

@@ -24,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     registry: Registry = importlib.import_module(f"fraud_assets.features.catalogue.{options.catalogue}").registry()
     try:
-        found = [info for name in options.service or registry.services for info in _features(registry, name)]
+        listed = (info for name in options.service or registry.services for info in _features(registry, name))
+        found = list(dict.fromkeys(listed))  # services share features
     except UnknownFeature as unknown:
         print(unknown, file=sys.stderr)
         return 2

@@ -91,7 +91,8 @@ class Csv(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A whole mapping file.
 
-    service: the feature service that scores these transactions. catalogue: the module whose
+    service: the feature service that scores these transactions. service_with_profiles: the one that does when the
+    profile files are given, if that is another. catalogue: the module whose
     `registry()` declares it, by its name under features/catalogue or in full.
     """
 
@@ -100,5 +101,6 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     profiles: tuple[Profile, ...] = ()
     evaluation: Evaluation | None = None
     service: str = "fraud_scoring"
+    service_with_profiles: str | None = None
     catalogue: str = "ticketing"
     csv: Csv = Csv()

@@ -164,6 +164,61 @@ def test_a_sparkov_vector_has_the_values_worked_out_by_hand(tmp_path: Path) -> N
     assert {name: served[name] for name in expected} == pytest.approx(expected, rel=1e-6, nan_ok=True)
 
 
+@pytest.fixture(scope="module")
+def profiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Places of the world's customers and terminals as the book has them, but for terminal 19, which nobody knows."""
+    folder = tmp_path_factory.mktemp("profiles")
+    for name, places in {
+        "customer": {n: (float(n), 10.5) for n in range(40)},
+        "terminal": {n: (n + 3.0, 14.5) for n in range(19)},
+    }.items():
+        frame = pl.DataFrame(
+            {f"{name.upper()}_ID": list(places)}, schema={f"{name.upper()}_ID": pl.Int64}
+        ).with_columns(
+            pl.Series(f"{axis}_{name}_id", [place[n] for place in places.values()]) for n, axis in enumerate("xy")
+        )
+        frame.write_parquet(folder / f"{name}s.parquet")
+    return folder
+
+
+def test_profiles_add_the_distance_to_the_terminal_and_change_nothing_else(
+    data: Path, profiles: Path, handbook: Mapping
+) -> None:
+    """Customer n lives at (n, 10.5) and terminal m stands at (m + 3, 14.5): from 0 to 0 it is 5, as 3² + 4² = 5²."""
+    plain, placed = (load_history(handbook, data, folder, 7, KEY) for folder in (None, profiles))
+
+    rows = np.ones(len(plain.time_ms), bool)
+    before, after = (features_of(history, rows, print, None) for history in (plain, placed))
+
+    assert placed.service.names == (*plain.service.names, "distance_customer_to_terminal")
+    assert np.array_equal(before, after[:, :-1], equal_nan=True)
+    customer, terminal = (placed.rows[name].to_numpy().astype(int) for name in ("customer_id", "terminal_id"))
+    expected = np.where(terminal == 19, np.nan, np.hypot(terminal + 3 - customer, 4))
+    assert after[:, -1] == pytest.approx(expected, rel=1e-6, nan_ok=True)
+    assert set(after[(customer == 0) & (terminal == 0), -1]) == {5}
+    assert placed.unread == ()
+
+
+@pytest.mark.usefixtures("var_dir")
+def test_profiles_that_no_feature_reads_are_named(
+    data: Path, profiles: Path, tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mapping without `service_with_profiles` measures the same with and without them, and says so."""
+    built_in = (root / "fraud_assets" / "ingest" / "mappings" / "handbook.toml").read_text()
+    lines = [line for line in built_in.splitlines() if not line.startswith("service_with_profiles")]
+    (tmp_path / "mine.toml").write_text("\n".join(lines))
+    command = ["--mapping", str(tmp_path / "mine.toml"), "--data", str(data), *DATES]
+
+    assert main(command) == 0
+    plain = capsys.readouterr()
+    assert main([*command, "--profiles", str(profiles)]) == 0
+    given = capsys.readouterr()
+
+    assert given.out == plain.out
+    assert "handbook_scoring reads no handbook_customers, handbook_terminals" in given.err
+    assert "reads no" not in plain.err
+
+
 @pytest.mark.usefixtures("var_dir")
 def test_same_file_gives_the_same_numbers(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two runs agree to the last bit: nothing depends on threads, time or the order of hashes."""

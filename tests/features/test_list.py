@@ -30,6 +30,8 @@ def test_json_has_whole_digests_and_ttl_in_milliseconds(capsys: pytest.CaptureFi
     found = json.loads(capsys.readouterr().out)
     assert {len(row["digest"]) for row in found} == {64}
     assert not any(row["hidden"] for row in found)
+    names = [row["name"] for row in found]
+    assert len(set(names)) == len(names)  # two services share most of them
 
 
 def test_a_terminal_gets_a_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

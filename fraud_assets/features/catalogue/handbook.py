@@ -7,7 +7,12 @@ counts the frauds that were known by then and no others.
 import math
 from functools import cache
 
-from fraud_assets.contracts.domains.handbook import HandbookLabelFact, HandbookTransaction
+from fraud_assets.contracts.domains.handbook import (
+    HandbookCustomer,
+    HandbookLabelFact,
+    HandbookTerminal,
+    HandbookTransaction,
+)
 from fraud_assets.features.expressions import col
 from fraud_assets.features.language import (
     Aggregate,
@@ -20,12 +25,13 @@ from fraud_assets.features.language import (
     least,
     mean,
     most,
+    profile,
     since_last,
     std,
     total,
 )
 from fraud_assets.features.registry import Registry
-from fraud_assets.features.sources import BatchSource, Entity, LabelFactSource
+from fraud_assets.features.sources import BatchSource, Entity, LabelFactSource, ProfileSource
 from fraud_assets.features.windows import LIFETIME, Window, days, hours
 
 CUSTOMER = Entity("customer", ("customer_id",))
@@ -46,6 +52,21 @@ LABELS = LabelFactSource(
     id_field="fact_id",
     table="handbook_labels",
     sign_field=None,
+)
+# Places come in files of their own, which not everybody has: only the service with places reads them.
+CUSTOMERS = ProfileSource(
+    name="handbook_customers",
+    noun="profile",
+    contract=HandbookCustomer,
+    id_field="profile_id",
+    table="handbook_customers",
+)
+TERMINALS = ProfileSource(
+    name="handbook_terminals",
+    noun="profile",
+    contract=HandbookTerminal,
+    id_field="profile_id",
+    table="handbook_terminals",
 )
 
 AMOUNT = col("amount_minor")
@@ -108,6 +129,24 @@ CUSTOMER_RISK = FeatureView(
 )
 
 VIEWS = (CUSTOMER_SPENDING, TERMINAL_TRAFFIC, TERMINAL_RISK, CUSTOMER_RISK)
+
+CUSTOMER_PLACE = FeatureView(
+    name="customer_place",
+    entity=CUSTOMER,
+    source=CUSTOMERS,
+    aggregates=(profile(col("x_e6")).as_hidden(), profile(col("y_e6")).as_hidden()),
+    description="Where the customer lives on the book's map.",
+)
+
+TERMINAL_PLACE = FeatureView(
+    name="terminal_place",
+    entity=TERMINAL,
+    source=TERMINALS,
+    aggregates=(profile(col("x_e6")).as_hidden(), profile(col("y_e6")).as_hidden()),
+    description="Where the terminal stands on the book's map.",
+)
+
+PLACES = (CUSTOMER_PLACE, TERMINAL_PLACE)
 
 MS_PER_HOUR = 3_600_000.0
 MS_PER_DAY = 24.0 * MS_PER_HOUR
@@ -181,6 +220,18 @@ REQUEST = (
     ),
 )  # fmt: skip
 
+
+def _distance(x_e6: float, y_e6: float, other_x_e6: float, other_y_e6: float) -> float:
+    """In the unit of the book's map, which is a plane: its customers pay within a radius of 5."""
+    return math.hypot(x_e6 - other_x_e6, y_e6 - other_y_e6) / 1e6
+
+
+DISTANCE = RequestFeature(
+    name="distance_customer_to_terminal",
+    compute=_distance,
+    inputs=("customer_x_e6", "customer_y_e6", "terminal_x_e6", "terminal_y_e6"),
+)
+
 HANDBOOK_SCORING = FeatureService(
     name="handbook_scoring",
     scored=TRANSACTIONS,
@@ -189,8 +240,17 @@ HANDBOOK_SCORING = FeatureService(
     description="What the fraud model sees of one of the Handbook's payments.",
 )
 
+# A service of its own, so that nobody's figures without the profile files change.
+HANDBOOK_SCORING_WITH_PLACES = FeatureService(
+    name="handbook_scoring_with_places",
+    scored=TRANSACTIONS,
+    views=(*VIEWS, *PLACES),
+    request=(*REQUEST, DISTANCE),
+    description="The same, for whoever has the files of customers and terminals too.",
+)
+
 
 @cache
 def registry() -> Registry:
     """The Handbook's registry; made once a process."""
-    return Registry(VIEWS, (HANDBOOK_SCORING,))
+    return Registry((*VIEWS, *PLACES), (HANDBOOK_SCORING, HANDBOOK_SCORING_WITH_PLACES))

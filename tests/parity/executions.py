@@ -168,6 +168,11 @@ def bits(value: float | None) -> bytes:
     return b"null" if value is None or value != value else struct.pack("<d", value)
 
 
+def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal float32 bits; every NaN is one null."""
+    return bool(np.all((a.view(np.int32) == b.view(np.int32)) | (np.isnan(a) & np.isnan(b))))
+
+
 def assert_equal(values: dict[str, float], expected: dict[str, float | None], where: object) -> None:
     """Every value equals the oracle's bit for bit; counts them."""
     wrong = {name: (values[name], value) for name, value in expected.items() if bits(values[name]) != bits(value)}

@@ -1,19 +1,25 @@
 """Parity (a): the state at rest depends on which events arrived, never on their order or partitions."""
 
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import replace
 
+import msgspec
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fraud_assets.engine.batch import Spine, vectors
+from fraud_assets.engine.prepare import columns_from_events
 from fraud_assets.engine.state import UnitState
 from fraud_assets.features.layout import Unit
 from fraud_assets.features.registry import Registry
 from fraud_assets.features.windows import Window
+from tests.domains.deals import DEALS
 from tests.parity import oracle, tally
-from tests.parity.executions import Stream, batches, interleaved
-from tests.parity.strategies import Logged, worlds
+from tests.parity.executions import ANY_DEAL, Reader, Stream, batch_log, batches, interleaved, same_bits
+from tests.parity.strategies import ARRIVAL_START_MS, Logged, worlds
 
 AtRest = dict[tuple[str, str], tuple[UnitState, ...]]
 
@@ -54,6 +60,32 @@ def test_any_arrival_order_and_partitioning_gives_the_same_state_at_rest(
         again = at_rest(folded(registry, rearranged(log, rng, partitions), rng))
         assert again == expected
         tally.count("states at rest", len(expected))
+
+
+@tally.examples(40)
+@given(world=worlds(), rng=st.randoms(use_true_random=True))
+def test_states_of_any_arrival_order_read_as_the_batch_over_the_log_as_it_was(
+    world: tuple[Registry, list[Logged]], rng: random.Random
+) -> None:
+    """After the last arrival, for every entity, then and at times around its events: the same bits."""
+    registry, log = world
+    stream = folded(registry, rearranged(log, rng, 3), rng)
+    reader, whole = Reader(stream.plan), batch_log(stream.plan, log)
+    entities = itertools.product(("a0", "a1"), (None, "p0", "p1"))
+    rows = [msgspec.structs.replace(ANY_DEAL, actor_id=actor, place_id=place) for actor, place in entities]
+    after = max((item.arrival_ms for item in log), default=ARRIVAL_START_MS) + 1
+    around = [item.event.event_time_ms + rng.choice([0, 1, 600_000]) for item in rng.sample(log, min(3, len(log)))]
+
+    asked = [(row, t) for row in rows for t in (after, *around)]
+    scored = columns_from_events(
+        stream.plan, DEALS, [row for row, _ in asked], [(DEALS.topic or "", 0, n) for n in range(len(asked))], [after] * len(asked)
+    )  # fmt: skip
+    everything = Spine.at_times(whole, scored, np.full(len(asked), after, np.int64))
+    found = vectors(reader.service, whole, replace(everything, time=np.array([t for _, t in asked], np.int64)))
+
+    for (row, t), features in zip(asked, found.features, strict=True):
+        assert same_bits(reader.read(stream.states_of(row), t).features, features), (row, t)
+        tally.count("rearranged states read as the batch")
 
 
 @tally.examples(40)

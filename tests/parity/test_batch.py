@@ -1,6 +1,7 @@
 """Three executions of one declaration: oracle = batch = fold-then-read, at every position of the log."""
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -13,11 +14,12 @@ from fraud_assets.engine import batch, batch_blocks
 from fraud_assets.engine.batch import Spine, Vectors, vector_chunks, vectors
 from fraud_assets.engine.prepare import columns_from_events
 from fraud_assets.engine.request import STATUS_NAMES
+from fraud_assets.features.language import Op
 from fraud_assets.features.registry import Registry
 from tests.domains.deals import DEALS
 from tests.parity import oracle, tally
-from tests.parity.executions import ANY_DEAL, Reader, Stream, batch_log, batches, in_log_order, interleaved
-from tests.parity.strategies import Logged, worlds
+from tests.parity.executions import ANY_DEAL, Reader, Stream, batch_log, batches, in_log_order, interleaved, same_bits
+from tests.parity.strategies import Logged, some_log, worlds
 
 World = tuple[Registry, list[Logged]]
 
@@ -62,22 +64,22 @@ def float_of(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
-def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
-    """Equal float32 bits; every NaN is one null."""
-    return bool(np.all((a.view(np.int32) == b.view(np.int32)) | (np.isnan(a) & np.isnan(b))))
-
-
 @tally.examples(60)
 @given(world=worlds())
 def test_every_position_of_the_log_gives_the_same_vector_in_all_executions(world: World) -> None:
     """Each deal is read before it is folded, from the state and from the batch, and asked of the oracle."""
-    registry, log = world
+    compare_at_every_position(*world)
+
+
+def compare_at_every_position(registry: Registry, log: Sequence[Logged]) -> Counter[str]:
+    """How often a feature had a value, by its name, where all three executions agreed."""
     stream = Stream(registry, log)
     reader, whole = Reader(stream.plan), batch_log(stream.plan, log)
     spine = Spine.of_events(whole, DEALS.name)
     found = vectors(reader.service, whole, spine, freshness=True)
     rows = {id(item): row for row, item in enumerate(deals_of(log))}
 
+    valued: Counter[str] = Counter()
     known: list[oracle.Known] = []
     for index in in_log_order(stream.plan, log):
         item = log[index]
@@ -87,8 +89,30 @@ def test_every_position_of_the_log_gives_the_same_vector_in_all_executions(world
             assert same_bits(found.features[row], read.features)
             tally.count("state vectors equal to batch")
             assert_row(found, row, reader, item.event, known, t)
+            values = zip(reader.service.names, read.features.tolist(), strict=True)
+            valued.update(name for name, value in values if value == value)
         stream.fold([index])
         known.append(oracle.Known(item.source, item.event))
+    return valued
+
+
+def test_every_operation_there_is_was_compared_with_values(every_op: Registry) -> None:
+    """Random registries may miss one; here each `Op` of the language had a value that all executions agreed on."""
+    declared = {
+        item.feature_name(window): item.op
+        for view in every_op.views.values()
+        for item in view.resolved
+        for window in item.windows
+    }
+    log = some_log(every_op.sources, 60, random.Random(1))
+
+    compared: Counter[Op] = Counter()
+    for name, times in compare_at_every_position(every_op, log).items():
+        compared[declared[name]] += times
+
+    for op in Op:
+        assert compared[op] > 0, f"no value of {op} was compared"
+        tally.count(f"values of {op}", compared[op])
 
 
 @tally.examples(60)

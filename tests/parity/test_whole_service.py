@@ -8,6 +8,7 @@ from collections import defaultdict
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from fraud_assets.engine.batch import Log, Spine, vectors
@@ -18,17 +19,21 @@ from fraud_assets.engine.state import StateEngine
 from fraud_assets.features.sources import Source
 from fraud_assets.stores.history import HistoryReader, sources_of
 from fraud_assets.stores.lake import Lake
-from tests.history import make_past
+from tests.history import Past, make_past
 from tests.parity import tally
-from tests.parity.test_batch import same_bits
+from tests.parity.executions import same_bits
 
 Event = tuple[int, Source, int, msgspec.Struct]
 
 
 @pytest.fixture(scope="module")
-def past(tmp_path_factory: pytest.TempPathFactory) -> tuple[ServicePlan, Log, list[Event]]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Past:
+    return make_past(tmp_path_factory.mktemp("past"), rate_per_day=60)
+
+
+@pytest.fixture(scope="module")
+def past(made: Past) -> tuple[ServicePlan, Log, list[Event]]:
     """The service, the log, and every event as a struct: (rank, source, place in its columns, event)."""
-    made = make_past(tmp_path_factory.mktemp("past"), rate_per_day=60)
     log = HistoryReader(made.lake, made.plan).log(sources_of(made.service))
     events: list[Event] = []
     for name, columns in log.columns.items():
@@ -103,3 +108,35 @@ def assert_same(read: np.ndarray, batch: np.ndarray, names: tuple[str, ...]) -> 
     } if not same_bits(read, batch) else {}  # fmt: skip
     assert not wrong, f"(state, batch) differ: {wrong}"
     tally.count("served values of fraud_scoring", len(names))
+
+
+def test_copies_that_the_worker_marked_change_no_vector(made: Past, past: tuple[ServicePlan, Log, list[Event]]) -> None:
+    """Every third event of every source was delivered again, later in its log; the lake keeps both, the batch one."""
+    service, log, _ = past
+    before = vectors(service, log, Spine.of_events(log, service.service.scored.name)).features
+    copies = {source.table: marked_copies(made.lake.scan(source.table)) for source in sources_of(service)}
+
+    for table, rows in copies.items():
+        made.lake.append(table, rows, "copies")
+
+    again = HistoryReader(made.lake, made.plan).log(sources_of(service))
+    after = vectors(service, again, Spine.of_events(again, service.service.scored.name)).features
+    for table, rows in copies.items():
+        kept, whole = made.lake.scan(table), made.lake.scan(table, duplicates=True)
+        assert rows.num_rows and whole.num_rows == kept.num_rows + rows.num_rows
+    assert after.shape == before.shape
+    assert same_bits(after, before)
+    tally.count("values beside marked copies", before.size)
+
+
+def marked_copies(rows: pa.Table) -> pa.Table:
+    """A third of the rows as the router writes what it has seen before: at other offsets, a minute later."""
+    some = rows.take(np.arange(0, rows.num_rows, 3))
+    changed = {
+        "source_offset": pa.array(some["source_offset"].to_numpy() + rows.num_rows),
+        "ingested_at_ms": pa.array(some["ingested_at_ms"].to_numpy() + 60_000),
+        "is_duplicate": pa.array(np.ones(some.num_rows, bool)),
+    }
+    for name, column in changed.items():
+        some = some.set_column(some.schema.get_field_index(name), name, column)
+    return some

@@ -4,11 +4,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from fraud_assets.stores.conversions import to_pandas, to_polars
+from fraud_assets.stores.frames import to_arrow
 
 NAMES = ("a", "b", "c")
 
@@ -18,6 +21,26 @@ def features() -> np.ndarray:
     made = np.random.default_rng(1).normal(size=(50, 3)).astype(np.float32)
     made[::5, 1] = np.nan
     return made
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arrow_has_every_bit(features: np.ndarray, order: Literal["C", "F"]) -> None:
+    """Rows or columns side by side; NaN stays NaN, for a null would be another answer to whoever reads the table."""
+    table = to_arrow(NAMES, np.asarray(features, order=order))
+
+    assert table.schema == pa.schema([(name, pa.float32()) for name in NAMES])
+    assert [table[name].null_count for name in NAMES] == [0, 0, 0]
+    assert [table[name].to_numpy().tobytes() for name in NAMES] == [column.tobytes() for column in features.T]
+
+
+def test_arrow_shares_the_memory_of_a_chunk(features: np.ndarray) -> None:
+    """`vector_chunks` gives each feature's values side by side; those are the columns, uncopied."""
+    chunk = np.asfortranarray(features)
+    table = to_arrow(NAMES, chunk)
+
+    for place, name in enumerate(NAMES):
+        column = table[name].chunk(0).to_numpy(zero_copy_only=True)
+        assert np.shares_memory(column, chunk[:, place])
 
 
 def test_polars_has_every_bit(features: np.ndarray) -> None:

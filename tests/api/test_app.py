@@ -118,16 +118,18 @@ def mapped_packages(pid: int) -> set[str]:
 
 @pytest.mark.e2e
 def test_the_command_serves_and_drains(
-    store: OnlineStore, valkey_server: str, broker: str, tmp_path: Path, trained: Trained, free_port: int
+    store: OnlineStore, valkey_server: str, bootstrap_servers: str, tmp_path: Path, trained: Trained, free_port: int
 ) -> None:
     """`python -m api` against real servers: ready, decides, publishes its decision, reloads, ends cleanly on SIGTERM;
     and no work of it maps what it does not serve with.
+
+    On the development broker, and with -m kafka on Apache Kafka 4.
     """
     from confluent_kafka import Consumer
 
     from deploy.local.topics import ensure_platform_topics
 
-    ensure_platform_topics(broker)
+    ensure_platform_topics(bootstrap_servers)
     with_champion(tmp_path, trained)
     write_keys(tmp_path / "keys.json", [MADE[ALL].key])
     env = {
@@ -135,7 +137,7 @@ def test_the_command_serves_and_drains(
         "FRAUD_API_KEYS_FILE": str(tmp_path / "keys.json"),
         "FRAUD_DECISION_JOURNAL_DIR": str(tmp_path / "decisions"),
         "REDIS_URL": valkey_server,
-        "KAFKA_BOOTSTRAP_SERVERS": broker,
+        "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
     }
     command = [sys.executable, "-m", "api", "--port", str(free_port)]
     log = tmp_path / "log"
@@ -166,7 +168,9 @@ def test_the_command_serves_and_drains(
     assert {"numba", "msgspec"} <= mapped  # what it serves with is seen
     assert not [name for name in mapped if name.startswith(tuple(FORBIDDEN))]
     assert '"event":"request"' in said and not [card for card in CARDS if card in said]
-    consumer = Consumer({"bootstrap.servers": broker, "group.id": "test-api", "auto.offset.reset": "earliest"})
+    consumer = Consumer(
+        {"bootstrap.servers": bootstrap_servers, "group.id": "test-api", "auto.offset.reset": "earliest"}
+    )
     consumer.subscribe(["decisions.v1"])
 
     def published() -> bool:

@@ -1,5 +1,10 @@
-"""The worker on a real broker and a real Redis: killed twice, and nothing lost, doubled or reordered."""
+"""The worker on a real broker and a real Redis: killed twice, and nothing lost, doubled or reordered.
 
+On the development broker, and with -m kafka on Apache Kafka 4.
+"""
+
+import os
+import shutil
 import socket
 import time
 from collections import Counter, defaultdict
@@ -12,7 +17,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from deploy.local.kafka import KAFKA
 from deploy.local.ports import held_ports
+from deploy.local.services import BROKER
 from deploy.local.stack import running
 from deploy.local.topics import ensure_topics
 from fraud_assets.contracts import topics
@@ -111,19 +118,22 @@ def ports_of_others() -> Iterator[int]:
         yield ports[0]
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+@pytest.fixture(scope="module", params=[BROKER, pytest.param(KAFKA, marks=pytest.mark.kafka)], ids=lambda log: log.name)
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """600 transactions and what surrounds them, through a worker that is killed twice on the way.
 
-    Somebody has its metrics ports, and it works all the same.
+    Somebody has its metrics ports, and it works all the same. The broker is its own, also where
+    KAFKA_BOOTSTRAP_SERVERS names another: every record of the platform's topics is counted.
     """
+    if request.param is KAFKA and os.environ.get("KAFKA_BOOTSTRAP_SERVERS") and not shutil.which("java"):
+        pytest.skip("a worker's whole world needs a Kafka of its own, and there is no Java to start one")
     folder_of_test = tmp_path_factory.mktemp("worker")
     with ExitStack() as services:
         settings = {
             "FRAUD_LAKE_FLUSH_S": "0.5",
             "FRAUD_WORKER_METRICS_PORT": str(services.enter_context(ports_of_others())),
         }
-        stack = services.enter_context(running(["valkey", "broker"], folder_of_test, settings))
+        stack = services.enter_context(running(["valkey", request.param], folder_of_test, settings))
         log = Log(stack.env["KAFKA_BOOTSTRAP_SERVERS"])
         ensure_topics(
             stack.env["KAFKA_BOOTSTRAP_SERVERS"],

@@ -7,8 +7,8 @@ import argparse
 import time
 from collections.abc import Iterable
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from fraud_assets.contracts.topics import DEAD_LETTERS, DECIDED_TOPICS, RAW_TOPICS, Topic, entity_topic
 
@@ -22,7 +22,21 @@ class TopicMismatch(RuntimeError):
 
 def ensure_platform_topics(bootstrap_servers: str) -> None:
     """Every topic of the contract and one for each entity type of the feature registry."""
-    ensure_topics(bootstrap_servers, [*PLATFORM_TOPICS, *map(entity_topic, entity_groups())])
+    ensure_topics(bootstrap_servers, _platform_topics())
+
+
+def _platform_topics() -> list[Topic]:
+    return [*PLATFORM_TOPICS, *map(entity_topic, entity_groups())]
+
+
+def used_topics(bootstrap_servers: str) -> list[str]:
+    """Names of the platform's topics that have ever had a record; also of those whose records have expired."""
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    known = admin.list_topics(timeout=_ANSWER_WITHIN_S).topics
+    names = [topic.name for topic in _platform_topics() if topic.name in known]
+    asked = {TopicPartition(name, number): OffsetSpec.latest() for name in names for number in known[name].partitions}
+    ends = admin.list_offsets(asked, request_timeout=_ANSWER_WITHIN_S) if asked else {}
+    return sorted({at.topic for at, end in ends.items() if end.result(_ANSWER_WITHIN_S).offset > 0})
 
 
 def entity_groups() -> list[str]:

@@ -34,7 +34,7 @@ $(STAMP): requirements.lock
 	@awk '/^uv==/ {on=1; print; next} on && /^ +--hash/ {print; next} {on=0}' requirements.lock > $(VENV)/uv.txt
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.txt
 	@echo "installing the locked packages (about 200; a few minutes on a slow line)"
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --require-hashes --compile-bytecode requirements.lock
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) sh deploy/brief.sh $(BIN)/uv pip sync --require-hashes --compile-bytecode requirements.lock
 	@touch $@
 
 # Dagster reads its instance settings from DAGSTER_HOME, and that folder holds its database too.

@@ -113,7 +113,7 @@ def run(settings: WorkerSettings) -> None:
         log.warning("database_unavailable", detail=str(error), way_out="rows wait in the log until it answers")
     sender = Sender(settings.kafka_bootstrap_servers)
     app = application(settings, "database", GROUP, settings.database_flush_s, MAX_BATCH)
-    sink = DatabaseSink(database, sender, settings.key_of_tokens)
+    sink = DatabaseSink(database, sender, TokenKey.of_settings(settings))
     consume(app, sink, [DECISIONS, EXPLANATIONS], settings.replication_factor)
     declare(app, [DEAD_LETTERS], settings.replication_factor)
     log.info("database_sink_started", group=GROUP)

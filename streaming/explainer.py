@@ -183,7 +183,7 @@ def run(settings: WorkerSettings) -> None:
     sender = Sender(settings.kafka_bootstrap_servers)
     app = application(settings, "explainer", GROUP, settings.explain_flush_s, MAX_BATCH)
     explainer = Explainer(Boosters(settings.model_dir), sender, settings.model_patience_s, time.monotonic)
-    sink = ExplainSink(explainer, settings.key_of_tokens)
+    sink = ExplainSink(explainer, TokenKey.of_settings(settings))
     consume(app, sink, [DECISIONS], settings.replication_factor)
     declare(app, [EXPLANATIONS, FEATURE_VECTORS, DEAD_LETTERS], settings.replication_factor)
     log.info("explainer_started", group=GROUP, model_dir=str(settings.model_dir))

@@ -4,7 +4,7 @@ A consumer group of its own: a database that is away delays nobody else, and los
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import structlog
@@ -13,11 +13,10 @@ from quixstreams.sinks.base import SinkBackpressureError
 from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.contracts.topics import DEAD_LETTERS, DECISIONS, EXPLANATIONS
 from streaming import metrics
-from streaming.core.accept import ArrivalClock, accept_all
-from streaming.core.records import Accepted, DeadLetter, Record, Send, dead_letter_record
-from streaming.core.sources import SOURCES
-from streaming.edges.broker import RecordSink, Sender, application, consume, declare
+from streaming.core.records import Accepted, DeadLetter, dead_letter_record
+from streaming.edges.broker import Sender, application, consume, declare
 from streaming.edges.database import Database, DatabaseUnavailable
+from streaming.edges.event_sink import Deliveries, EventSink
 from streaming.settings import WorkerSettings
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -34,71 +33,37 @@ class Tables(Protocol):
     def write(self, accepted: Sequence[Accepted]) -> list[DeadLetter]: ...
 
 
-class Deliveries(Protocol):
-    """See Sender."""
+class DatabaseSink(EventSink):
+    """Stores what each checkpoint brings of both topics."""
 
-    def send(self, records: Iterable[Send]) -> None: ...
-    def flush(self) -> None: ...
-
-
-class DatabaseSink(RecordSink):
-    """Buffers both topics until the checkpoint. What is no event of theirs is the router's business."""
-
-    def __init__(
-        self,
-        tables: Tables,
-        sender: Deliveries,
-        key: TokenKey,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-    ) -> None:
-        super().__init__()
+    def __init__(self, tables: Tables, sender: Deliveries, key: TokenKey) -> None:
+        super().__init__(key)
         self._tables = tables
         self._sender = sender
-        self._key = key
-        self._now_ms = now_ms
-        self._clock = ArrivalClock()
-        self._buffer: list[Record] = []
-
-    def take(self, record: Record) -> None:
-        self._buffer.append(record)
 
     def flush(self) -> None:
         """Ordered steps: rows are committed; what the database refused is in the log; then Quix commits offsets.
 
         Raises SinkBackpressureError while the database is away: Quix then seeks back and tries again.
         """
-        started = time.perf_counter()
-        outcomes = accept_all(SOURCES, self._buffer, self._clock, self._key)
-        rows = [one for one in outcomes if isinstance(one, Accepted)]
+        started, events = time.perf_counter(), self.events()
         try:
-            letters = self._tables.write(rows)
+            letters = self._tables.write(events)
         except DatabaseUnavailable as error:
             metrics.DATABASE_UP.set(0)
-            log.warning("database_unavailable", detail=str(error), waiting=len(rows))
+            log.warning("database_unavailable", detail=str(error), waiting=len(events))
             raise SinkBackpressureError(RETRY_S) from error
-        finally:
-            self.on_paused()
         self._sender.send(dead_letter_record(DEAD_LETTERS.name, letter) for letter in letters)
         self._sender.flush()
         metrics.DATABASE_UP.set(1)
-        self._count(rows, letters)
+        metrics.DATABASE_ROWS.inc(len(events) - len(letters))
+        self.count(events, letters, metrics.DATABASE_LAG)
         log.info(
             "rows_stored",
-            n=len(rows),
+            n=len(events),
             dead_letters=len(letters),
             latency_ms=round(1000 * (time.perf_counter() - started), 2),
         )
-
-    def _count(self, rows: list[Accepted], letters: list[DeadLetter]) -> None:
-        now_ms = self._now_ms()
-        for one in rows:
-            metrics.DATABASE_ROWS.labels(SOURCES[one.record.topic].table).inc()
-            metrics.DATABASE_LAG.observe(max(0, now_ms - one.arrival_ms) / 1000)
-        for letter in letters:
-            metrics.DEAD_LETTERS.labels(letter.record.topic, letter.reason).inc()
-
-    def on_paused(self) -> None:
-        self._buffer.clear()
 
 
 def run(settings: WorkerSettings) -> None:

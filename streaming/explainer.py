@@ -6,7 +6,7 @@ the lake like any event: a crash repeats it with the same bytes, and the dedupe 
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -18,12 +18,12 @@ from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.contracts.topics import DEAD_LETTERS, DECISIONS, EXPLANATIONS, FEATURE_VECTORS, Topic
 from fraud_assets.models.manifest import RefusedModel
 from streaming import metrics
-from streaming.core.accept import ArrivalClock, accept_all
 from streaming.core.explain import Explainable, Unexplained, explain, vector_of
-from streaming.core.records import Accepted, DeadLetter, Record, Refusal, Send, dead_letter_record
-from streaming.core.sources import MAX_DECISION_BYTES, SOURCES
+from streaming.core.records import Accepted, DeadLetter, Refusal, Send, dead_letter_record
+from streaming.core.sources import MAX_DECISION_BYTES
 from streaming.edges.boosters import Boosters, ModelName, without_sklearn
-from streaming.edges.broker import RecordSink, Sender, application, consume, declare
+from streaming.edges.broker import Sender, application, consume, declare
+from streaming.edges.event_sink import Deliveries, EventSink
 from streaming.settings import WorkerSettings
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -40,13 +40,6 @@ class Models(Protocol):
     """Models by name; see Boosters."""
 
     def get(self, name: ModelName) -> Explainable: ...
-
-
-class Deliveries(Protocol):
-    """See Sender."""
-
-    def send(self, records: Iterable[Send]) -> None: ...
-    def flush(self) -> None: ...
 
 
 class ModelMissing(RuntimeError):
@@ -122,57 +115,31 @@ def _send(topic: Topic, event: Event, decision: Decision) -> Send:
     return Send(topic.name, decision.account_id.encode(), encode(event, max_bytes=MAX_DECISION_BYTES), [])
 
 
-class ExplainSink(RecordSink):
-    """Buffers decisions until the checkpoint. What is no decision is the router's business."""
+class ExplainSink(EventSink):
+    """Explains what each checkpoint brings."""
 
-    def __init__(
-        self,
-        explainer: Explainer,
-        key: TokenKey,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-    ) -> None:
-        super().__init__()
+    def __init__(self, explainer: Explainer, key: TokenKey) -> None:
+        super().__init__(key)
         self._explainer = explainer
-        self._key = key
-        self._now_ms = now_ms
-        self._clock = ArrivalClock()
-        self._buffer: list[Record] = []
-
-    def take(self, record: Record) -> None:
-        self._buffer.append(record)
 
     def flush(self) -> None:
         """Explain everything buffered, or raise SinkBackpressureError: Quix then seeks back and tries again."""
-        started = time.perf_counter()
-        outcomes = accept_all(SOURCES, self._buffer, self._clock, self._key)
-        decisions = [one for one in outcomes if isinstance(one, Accepted)]
+        started, decisions = time.perf_counter(), self.events()
         try:
             letters = self._explainer.apply(decisions)
         except ModelMissing as missing:
             metrics.WAITING_FOR_MODEL.set(1)
             log.warning("model_missing", detail=str(missing), waiting=len(decisions))
             raise SinkBackpressureError(RETRY_S) from missing
-        finally:
-            self.on_paused()
         metrics.WAITING_FOR_MODEL.set(0)
-        self._count(decisions, letters)
+        metrics.EXPLAINED.inc(len(decisions) - len(letters))
+        self.count(decisions, letters, metrics.EXPLANATION_LAG)
         log.info(
             "decisions_explained",
             n=len(decisions),
             dead_letters=len(letters),
             latency_ms=round(1000 * (time.perf_counter() - started), 2),
         )
-
-    def _count(self, decisions: list[Accepted], letters: list[DeadLetter]) -> None:
-        for letter in letters:
-            metrics.DEAD_LETTERS.labels(letter.record.topic, letter.reason).inc()
-        metrics.EXPLAINED.inc(len(decisions) - len(letters))
-        now_ms = self._now_ms()
-        for one in decisions:
-            metrics.EXPLANATION_LAG.observe(max(0, now_ms - one.arrival_ms) / 1000)
-
-    def on_paused(self) -> None:
-        self._buffer.clear()
 
 
 def run(settings: WorkerSettings) -> None:

@@ -19,11 +19,10 @@ from fraud_assets.contracts.topics import LABEL_FACTS, LABELS, TRANSACTIONS
 from fraud_assets.labels.facts import Case, owing, paid, settle, subject_of, with_label, with_subject
 from fraud_assets.stores.lake import Lake
 from streaming import metrics
-from streaming.core.accept import ArrivalClock, accept_all
-from streaming.core.records import Accepted, Record, Send
-from streaming.core.sources import SOURCES
-from streaming.edges.broker import RecordSink, Sender, application, consume, declare
+from streaming.core.records import Accepted, Send
+from streaming.edges.broker import Sender, application, consume, declare
 from streaming.edges.cases import Identity, LakeCases, RedisCases
+from streaming.edges.event_sink import EventSink
 from streaming.edges.seen import connect
 from streaming.settings import WorkerSettings
 
@@ -135,32 +134,23 @@ def _with_event(case: Case, one: Accepted) -> Case:
     return with_label(case, one.event)
 
 
-class LabelSink(RecordSink):
-    """Buffers both topics until the checkpoint. What is no event is the router's business."""
+class LabelSink(EventSink):
+    """Applies what each checkpoint brings of both topics."""
 
     def __init__(self, stage: LabelStage, owned: Callable[[], set[tuple[str, int]]], key: TokenKey) -> None:
-        super().__init__()
+        super().__init__(key)
         self._stage = stage
-        self._key = key
         self._owned = owned
-        self._clock = ArrivalClock()
-        self._buffer: list[Record] = []
         self._swept_s = 0.0
 
-    def take(self, record: Record) -> None:
-        self._buffer.append(record)
-
     def flush(self) -> None:
-        outcomes = accept_all(SOURCES, self._buffer, self._clock, self._key)
-        events = [one for one in outcomes if isinstance(one, Accepted)]
+        events = self.events()
         try:
             facts = self._stage.apply(events)
         except (redis.ConnectionError, redis.TimeoutError) as error:
             log.warning("redis_unavailable", stage="labels", error=type(error).__name__)
             raise SinkBackpressureError(RETRY_S) from error
-        finally:
-            self.on_paused()
-        log.info("labels_applied", n=len(outcomes), events=len(events), facts=len(facts))
+        log.info("labels_applied", n=len(events), facts=len(facts))
 
     def tick(self) -> None:
         """Called after every poll; a checkpoint without records is never flushed, and time passes in it."""
@@ -174,9 +164,6 @@ class LabelSink(RecordSink):
             return
         if facts:
             log.info("labels_matured", facts=len(facts))
-
-    def on_paused(self) -> None:
-        self._buffer.clear()
 
 
 def emitter(sender: Sender) -> Callable[[list[LabelFact]], None]:

@@ -41,7 +41,7 @@ EXPLANATION_LAG = Histogram(
 WAITING_FOR_MODEL = Gauge(
     "fraud_worker_waiting_for_model", "1 while decisions wait for a model that the model folder does not hold."
 )
-DATABASE_ROWS = Counter("fraud_worker_database_rows_total", "Rows committed to PostgreSQL.", ["table"])
+DATABASE_ROWS = Counter("fraud_worker_database_rows_total", "Rows committed to PostgreSQL, repeated ones too.")
 DATABASE_UP = Gauge("fraud_worker_database_up", "1 while PostgreSQL takes rows; 0 while they wait in the log.")
 DATABASE_LAG = Histogram(
     "fraud_worker_database_lag_seconds",

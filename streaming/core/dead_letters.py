@@ -87,8 +87,11 @@ class Wanted(NamedTuple):
 _ANY_KEY = TokenKey("any", bytes(MIN_SECRET_BYTES))
 
 
-def why_not(letter: Letter, now_ms: int) -> str | None:
-    """Why a replay would do nothing good, judged by this version of the contracts; None if it may go."""
+def why_not(letter: Letter, now_ms: int, horizon_ms: int) -> str | None:
+    """Why a replay would do nothing good, judged by this version of the contracts; None if it may go.
+
+    horizon_ms: the dedupe stage's.
+    """
     source = SOURCES.get(letter.source_topic)
     if source is None:
         return (
@@ -102,6 +105,8 @@ def why_not(letter: Letter, now_ms: int) -> str | None:
         )
     if letter.reason in (Refusal.OTHER_SCORE, Refusal.OTHER_VECTOR):
         return "its decision is in the lake, and its model explains it no better the second time."
+    if letter.reason == Refusal.UNKNOWN_MODEL and now_ms - letter.source_timestamp_ms > horizon_ms:
+        return "its decision is in the lake, and past the dedupe horizon the lake would hold it as another one."
     if letter.reason == Refusal.DATABASE:
         return "its event is in the lake; a value of it fits no column, the second time neither."
     again = Record(letter.source_topic, 0, 0, now_ms, letter.key, letter.value)

@@ -32,7 +32,7 @@ from streaming.edges.broker import Sender
 from streaming.edges.dead_letters import Letters
 from tests.models.made import train
 from tests.streaming.decided import decisions, records
-from tests.streaming.events import T0, record, transaction
+from tests.streaming.events import DAY, T0, record, transaction
 from tests.streaming.live import Log
 
 
@@ -78,15 +78,15 @@ def test_a_replay_keeps_key_bytes_and_headers_and_says_what_it_is() -> None:
 
 def test_what_would_be_refused_again_is_told_before_it_is_sent() -> None:
     """Judged as an arrival of now: a payment that was ahead of the clock is not any more."""
-    assert why_not(letter(record(transaction())), T0) is None
-    assert "malformed_json" in str(why_not(letter(record(b"{")), T0))
-    assert "wrong_key" in str(why_not(letter(record(transaction(), key=b"other")), T0))
-    assert "future_dated" in str(why_not(letter(record(transaction(event_time_ms=T0 + 10**7))), T0))
+    assert why_not(letter(record(transaction())), T0, DAY) is None
+    assert "malformed_json" in str(why_not(letter(record(b"{")), T0, DAY))
+    assert "wrong_key" in str(why_not(letter(record(transaction(), key=b"other")), T0, DAY))
+    assert "future_dated" in str(why_not(letter(record(transaction(event_time_ms=T0 + 10**7))), T0, DAY))
 
 
 def test_a_conflicting_duplicate_is_never_replayed() -> None:
     """After the horizon it would be accepted, and its purchase counted a second time."""
-    assert "id of its own" in str(why_not(letter(record(transaction()), Refusal.CONFLICTING_DUPLICATE), T0))
+    assert "id of its own" in str(why_not(letter(record(transaction()), Refusal.CONFLICTING_DUPLICATE), T0, DAY))
 
 
 @pytest.mark.parametrize("reason", [Refusal.OTHER_SCORE, Refusal.OTHER_VECTOR])
@@ -94,14 +94,22 @@ def test_a_decision_that_its_model_does_not_explain_is_not_replayed(reason: Refu
     """One whose model was not there is: it may be there now."""
     (decided,) = records(decisions(train(("a",), trees=1).booster_json, np.ones((1, 1))))
 
-    assert "no better" in str(why_not(letter(decided, reason), T0))
-    assert why_not(letter(decided, Refusal.UNKNOWN_MODEL), T0) is None
+    assert "no better" in str(why_not(letter(decided, reason), T0, DAY))
+    assert why_not(letter(decided, Refusal.UNKNOWN_MODEL), T0, DAY) is None
+
+
+def test_a_decision_is_not_replayed_after_the_dedupe_horizon() -> None:
+    """Its model came late: the lake, which has the decision, would take the replay for another one."""
+    (decided,) = records(decisions(train(("a",), trees=1).booster_json, np.ones((1, 1))), arrival_ms=T0)
+
+    assert why_not(letter(decided, Refusal.UNKNOWN_MODEL), T0 + DAY, DAY) is None
+    assert "another one" in str(why_not(letter(decided, Refusal.UNKNOWN_MODEL), T0 + DAY + 1, DAY))
 
 
 def test_an_entity_record_is_not_replayed_into_a_state_that_would_ignore_it() -> None:
     at = record(transaction(), topic=entity_topic("account").name)
 
-    assert "online_store_snapshot" in str(why_not(letter(at, Refusal.FOREIGN_ENTITY_RECORD), T0))
+    assert "online_store_snapshot" in str(why_not(letter(at, Refusal.FOREIGN_ENTITY_RECORD), T0, DAY))
 
 
 def receipt(source: str, run: str, step: Step) -> Receipt:

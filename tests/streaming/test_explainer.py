@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from prometheus_client import REGISTRY
 from quixstreams.sinks.base import SinkBackpressureError
 
 from fraud_assets.contracts.codec import decode
@@ -55,7 +56,7 @@ class Clock:
 
 def sink_of(model_dir: Path, sent: Sent, clock: Clock) -> ExplainSink:
     explainer = Explainer(Boosters(model_dir), sent, PATIENCE_S, clock)
-    return ExplainSink(explainer, KEY, now_ms=lambda: T0 + 2_000)
+    return ExplainSink(explainer, KEY)
 
 
 def flushed(sink: ExplainSink, taken: Iterable[Record]) -> None:
@@ -204,3 +205,23 @@ def test_what_the_router_refuses_is_not_explained_and_refused_once(model_dir: Pa
 
     assert len(sent.of(EXPLANATIONS.name)) == 1
     assert sent.of(DEAD_LETTERS.name) == []
+
+
+def metric(name: str) -> float:
+    return REGISTRY.get_sample_value(name) or 0.0
+
+
+def test_metrics_say_how_many_are_explained_how_late_and_whether_they_wait(model_dir: Path, trained: Trained) -> None:
+    right, wrong, lost = decisions(trained.booster_json, trained.rows[:3])
+    wrong = msgspec.structs.replace(wrong, fraud_score=0.123)
+    explained, late = metric("fraud_worker_explained_total"), metric("fraud_worker_explanation_lag_seconds_count")
+    sink = sink_of(model_dir, Sent(), Clock())
+
+    with pytest.raises(SinkBackpressureError):
+        flushed(sink, records([msgspec.structs.replace(lost, model_version="lost")]))
+    assert metric("fraud_worker_waiting_for_model") == 1
+    flushed(sink, records([right, wrong]))
+
+    assert metric("fraud_worker_waiting_for_model") == 0
+    assert metric("fraud_worker_explained_total") == explained + 1
+    assert metric("fraud_worker_explanation_lag_seconds_count") == late + 2

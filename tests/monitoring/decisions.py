@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from fraud_assets.contracts.events import Decision, StateRead, Transaction
+from fraud_assets.contracts.events import Decision, Explanation, OfDecision, StateRead, Transaction
 from fraud_assets.engine.prepare import entity_key
 from fraud_assets.engine.request import RequestReader
 from fraud_assets.engine.state import StateEngine
@@ -83,3 +83,14 @@ def decide(past: Past, store: OnlineStates, events: Sequence[Transaction], decid
             )
         )
     return made
+
+
+def explanation_of(decision: Decision) -> Explanation:
+    """One that says nothing moved the score."""
+    return Explanation(
+        **{name: getattr(decision, name) for name in OfDecision.__struct_fields__},
+        base_value=-2.0,
+        contributions=[0.0] * len(decision.features),
+        margin=-2.0,
+        top_features={},
+    )

@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from fraud_assets.contracts.events import Decision, Explanation, OfDecision
+from fraud_assets.contracts.events import Decision, Explanation
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.defs.ingestion.assets import CHECKS, RAW, raw_asset
 from fraud_assets.defs.resources import resources_of
@@ -25,7 +25,7 @@ from fraud_assets.settings import Settings
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.schemas import LogPosition, from_events
 from tests.history import END_MS, FIRST_DAY, START_MS, Past
-from tests.monitoring.decisions import decided_at
+from tests.monitoring.decisions import decided_at, explanation_of
 
 N = 5
 TABLES = ("transactions", "activity", "profiles", "labels", "decisions", "explanations")
@@ -48,17 +48,6 @@ def rows(past: Past) -> Rows:
         return past.lake.scan(table).slice(0, N)
 
     return good
-
-
-def explanation_of(decision: Decision) -> Explanation:
-    """One that says nothing moved the score."""
-    return Explanation(
-        **{name: getattr(decision, name) for name in OfDecision.__struct_fields__},
-        base_value=-2.0,
-        contributions=[0.0] * len(decision.features),
-        margin=-2.0,
-        top_features={},
-    )
 
 
 @pytest.fixture

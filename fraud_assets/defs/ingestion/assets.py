@@ -11,8 +11,10 @@ from fraud_assets.defs.partitions import daily, days_of, end_ms, fresh_within, o
 from fraud_assets.defs.resources import LakeResource
 from fraud_assets.defs.results import Result
 from fraud_assets.features.catalogue.ticketing import registry
+from fraud_assets.monitoring.explained import unexplained
 from fraud_assets.monitoring.quality import quality_of
 from fraud_assets.settings import Settings
+from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.schemas import TABLES, arrow_schema
 
 GROUP = "ingestion"
@@ -35,6 +37,13 @@ CHECKS = {
     "no_future_events": "No event is dated more than five minutes after its arrival.",
     "values_in_range": "Amounts and counts are within the contract's bounds.",
 }
+EXPLAINED = "explanations"
+EVERY_DECISION = dg.AssetCheckSpec(
+    "every_decision_explained",
+    asset=EXPLAINED,
+    description="Every decision of the day, but for the newest ten minutes, has its explanation.",
+)
+NAMED = 10  # decisions that the check names
 
 
 def raw_of(tables: Iterable[str]) -> list[str]:
@@ -64,13 +73,14 @@ def raw_asset(table: str, topic: topics.Topic, description: str) -> dg.AssetsDef
         kinds={"parquet", "duckdb"},
         owners=[OWNER],
         description=description,
-        deps=[topic_key(topic.name)],
+        deps=[topic_key(topic.name), *(["decisions"] if table == EXPLAINED else [])],
         partitions_def=daily,
         backfill_policy=one_run,
         freshness_policy=fresh_within(36),
         metadata={"dagster/column_schema": column_schema(arrow_schema(TABLES[table]))},
         check_specs=[
-            dg.AssetCheckSpec(name, asset=table, description=text, blocking=True) for name, text in CHECKS.items()
+            *(dg.AssetCheckSpec(name, asset=table, description=text, blocking=True) for name, text in CHECKS.items()),
+            *([EVERY_DECISION] if table == EXPLAINED else []),
         ],
     )
     def raw(
@@ -95,10 +105,21 @@ def raw_asset(table: str, topic: topics.Topic, description: str) -> dg.AssetsDef
             check_results=[
                 dg.AssetCheckResult(check_name=name, passed=count == 0, metadata={"bad_rows": count})
                 for name, count in found.problems().items()
-            ],
+            ]
+            + ([_every_decision(lake.lake, from_ms, to_ms)] if table == EXPLAINED else []),
         )
 
     return raw
+
+
+def _every_decision(lake: Lake, from_ms: int, to_ms: int) -> dg.AssetCheckResult:
+    missing = unexplained(lake, from_ms, to_ms)
+    return dg.AssetCheckResult(
+        check_name=EVERY_DECISION.name,
+        passed=not missing,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"unexplained": len(missing), "decisions": missing[:NAMED]},
+    )
 
 
 def live_path() -> list[dg.AssetSpec]:

@@ -17,7 +17,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DAGSTER_DISABLE_TELEMETRY := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down rebuild-online test test-demo test-kafka test-redis test-torch check lint format types imports kernels bench chaos fuzz handbook screenshots lock clean java redis torch chromium
+.PHONY: help install demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser check lint format types imports kernels bench chaos fuzz handbook screenshots lock clean java redis torch chromium
 
 help: ## list everything
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,7 +70,7 @@ rebuild-online: $(STAMP) ## fill an emptied online store from the newest snapsho
 # -------------------------------------------------------------------------------------------- check
 
 # Kernels first: workers that start cold would each compile them, inside some test's time limit.
-test: $(READY) kernels ## all tests but those that need Java, Redis, PyTorch or a whole demo (ARGS= is passed to pytest)
+test: $(READY) kernels ## all tests but those that need Java, Redis, PyTorch, Chromium or a whole demo (ARGS= is passed to pytest)
 	$(RUN) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 # Alone, never beside other tests: it is a platform of eight processes.
@@ -85,6 +85,9 @@ test-redis: $(READY) redis ## the online store's tests on Redis too; make test r
 
 test-torch: $(READY) torch ## the hand-over of vectors to PyTorch, without a copy
 	$(RUN) -m pytest -m torch tests/stores/test_conversions.py $(ARGS)
+
+test-browser: $(READY) chromium ## the Dagster UI in headless Chromium
+	$(RUN) -m pytest -m browser tests/deploy/test_screenshots.py $(ARGS)
 
 check: lint types imports test ## what CI runs: ruff, mypy, import-linter, tests
 

@@ -1,0 +1,43 @@
+"""The Dagster UI in a real browser: what the docs' picture of the asset graph is taken of."""
+
+import os
+import shutil
+import struct
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from deploy.local.screenshots import browser, lineage
+from deploy.local.stack import running
+from fraud_assets.definitions import defs as definitions
+
+pytestmark = [pytest.mark.browser, pytest.mark.e2e, pytest.mark.timeout(420)]
+
+# The boxes of the graph are foreign objects in its SVG; the list beside it, which has the same names, is not.
+BOXES = "[...document.querySelectorAll('foreignObject')].map(box => box.textContent)"
+
+
+@pytest.fixture
+def chromium() -> None:
+    """Skips without Chromium, and fails with CI=true."""
+    if shutil.which("chromium") is None:
+        in_ci = os.environ.get("CI", "").lower() == "true"
+        (pytest.fail if in_ci else pytest.skip)("no Chromium on this machine (make test-browser installs it)")
+
+
+@pytest.mark.usefixtures("chromium")
+def test_a_browser_shows_the_asset_graph_by_its_groups(tmp_path: Path) -> None:
+    """A box for each group, with the number of its assets, as the definitions have them; and the picture of that page."""
+    expected = Counter(spec.group_name for spec in definitions().resolve_all_asset_specs())
+    picture = tmp_path / "lineage.png"
+
+    with browser() as page, running(["dagster-code", "dagster-webserver"], tmp_path / "var") as stack:
+        lineage(page, stack.env["FRAUD_DAGSTER_URL"], picture)
+        page.wait_for(f"{BOXES}.every(text => /[0-9]$/.test(text))", within_s=60)
+        boxes = page.evaluate(BOXES)
+
+    assert sorted(boxes) == sorted(f"{group}{assets}" for group, assets in expected.items())
+    png = picture.read_bytes()
+    assert png.startswith(b"\x89PNG\r\n")
+    assert struct.unpack(">II", png[16:24]) == (2400, 1350)

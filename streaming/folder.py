@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 import structlog
-from confluent_kafka import Consumer, TopicPartition
 from quixstreams.sinks.base import SinkBackpressureError
 
 from fraud_assets.contracts.topics import DEAD_LETTERS, entity_topic
@@ -21,7 +20,8 @@ from streaming import metrics
 from streaming.core.batch import EventBatch, Update
 from streaming.core.fold import FoldReport, GroupFolder
 from streaming.core.records import DeadLetter, Record, dead_letter_record
-from streaming.edges.broker import ANSWER_WITHIN_S, RecordSink, Sender, application, consume, declare
+from streaming.edges.broker import RecordSink, Sender, application, consume, declare
+from streaming.edges.claim import At, claim
 from streaming.settings import WorkerSettings
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -31,6 +31,8 @@ GROUP = "fraud-worker-fold"
 RETRY_S = 0.5
 # How often a folder without records looks whether the store is still the one it folds into.
 LOOK_S = 1.0
+# The log of a marker whose snapshot was taken without a broker; see stores/publish.py.
+LAKE_ALONE = "lake"
 
 
 class EpochChanged(RuntimeError):
@@ -66,7 +68,8 @@ class FoldSink(RecordSink):
     def flush(self) -> None:
         """Fold everything buffered, or raise SinkBackpressureError: Quix then seeks back and tries again.
 
-        Raises EpochChanged if the store holds another epoch: its states end at other offsets.
+        Ordered steps: the states are written; dead letters are delivered; the store knows how far it goes. Then Quix commits.
+        Raises EpochChanged if the store holds another epoch: its states end at other offsets. Raises WentBack.
         """
         try:
             self._bind()
@@ -75,6 +78,9 @@ class FoldSink(RecordSink):
             for topic, records in added.items():
                 self._fold(topic, batch, records)
             self._sender.flush()
+            self._states.advance(
+                {f"{one.topic}/{one.partition}": one.offset + 1 for records in self._buffer.values() for one in records}
+            )
         except (NoEpoch, StoreUnavailable) as error:
             self._is_bound = False
             metrics.EPOCH_VALID.set(0)
@@ -87,7 +93,7 @@ class FoldSink(RecordSink):
     def tick(self) -> None:
         """Called after every poll: a loss and a rebuilt store are noticed without a record too.
 
-        Raises EpochChanged: what lies between a snapshot and the loss must not wait for the next event.
+        Raises EpochChanged and WentBack: what lies between a snapshot and the loss must not wait for the next event.
         """
         if time.monotonic() - self._looked_s < LOOK_S:
             return
@@ -95,6 +101,7 @@ class FoldSink(RecordSink):
         was_bound, self._is_bound = self._is_bound, False
         try:
             self._bind()
+            self._states.advance({})
             metrics.EPOCH_VALID.set(1)
         except (NoEpoch, StoreUnavailable) as error:
             metrics.EPOCH_VALID.set(0)
@@ -157,24 +164,17 @@ def wait_for_epoch(states: OnlineStates, sleep: Callable[[float], None] = time.s
             sleep(RETRY_S)
 
 
-def resume_at(settings: WorkerSettings, group: str, marker: EpochMarker) -> None:
-    """Give the epoch's consumer group the offsets of its snapshot, unless it has some already."""
-    consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap_servers, "group.id": group})
-    try:
-        wanted = [_parsed(name, offset) for name, offset in marker.resume.items()]
-        found = consumer.committed([TopicPartition(at.topic, at.partition) for at in wanted], timeout=ANSWER_WITHIN_S)
-        known = {(at.topic, at.partition) for at in found if at.offset >= 0}
-        missing = [at for at in wanted if (at.topic, at.partition) not in known]
-        if missing:
-            consumer.commit(offsets=missing, asynchronous=False)
-            log.info("resuming_from_snapshot", epoch=marker.epoch, partitions=len(missing))
-    finally:
-        consumer.close()
+def held_by(states: OnlineStates, marker: EpochMarker) -> Callable[[At], int | None]:
+    """How far the states go of each partition of an entity topic, as the store says; None where nobody knows.
 
-
-def _parsed(name: str, offset: int) -> TopicPartition:
-    topic, _, partition = name.rpartition("/")
-    return TopicPartition(topic, int(partition), offset)
+    Offsets of the group may be ahead of it: a store that failed over or was restored has lost what was folded last.
+    """
+    positions = states.positions()
+    if positions is None:
+        return lambda at: marker.resume.get(f"{at[0]}/{at[1]}")
+    # A snapshot that was taken without a broker does not know where its states end, and takes all that is kept.
+    nothing = None if marker.log == LAKE_ALONE else 0
+    return lambda at: positions.get(f"{at[0]}/{at[1]}", nothing)
 
 
 def run(settings: WorkerSettings) -> None:
@@ -191,7 +191,10 @@ def run(settings: WorkerSettings) -> None:
     sink = FoldSink(plan, states, marker.epoch, folders, Sender(settings.kafka_bootstrap_servers))
     consume(app, sink, topics, settings.replication_factor)
     declare(app, [DEAD_LETTERS], settings.replication_factor)
-    resume_at(settings, group, marker)
+    starts = claim(settings, group, topics, held=held_by(states, marker))
+    states.hold(
+        f"{settings.worker_id}-folder", {f"{topic}/{partition}": at for (topic, partition), at in starts.items()}
+    )
     metrics.EPOCH_VALID.set(1)
     app.every_poll(sink.tick)
     log.info("folder_started", group=group, topics=len(topics))

@@ -22,6 +22,7 @@ from streaming import metrics
 from streaming.core.records import Accepted, Send
 from streaming.edges.broker import Sender, application, consume, declare
 from streaming.edges.cases import Identity, LakeCases, RedisCases
+from streaming.edges.claim import claim
 from streaming.edges.event_sink import EventSink
 from streaming.edges.seen import connect
 from streaming.settings import WorkerSettings
@@ -208,6 +209,7 @@ def run(settings: WorkerSettings) -> None:
     )
     consume(app, sink, [TRANSACTIONS, LABELS], settings.replication_factor)
     declare(app, [LABEL_FACTS], settings.replication_factor)
+    claim(settings, GROUP, [TRANSACTIONS, LABELS])
     app.every_poll(sink.tick)
     log.info("label_stage_started", group=GROUP, label_delay_days=settings.label_delay_days)
     app.run()

@@ -22,7 +22,8 @@ from streaming.core.rekey import ReKeyer
 from streaming.core.route import Routed, Router
 from streaming.core.sources import SOURCES
 from streaming.edges.broker import POLL_S, RecordSink, Sender, application, check_arrival_stamps, consume, declare
-from streaming.edges.lake import LakeHistory, append_accepted
+from streaming.edges.claim import claim
+from streaming.edges.lake import LakeHistory, append_accepted, read_until
 from streaming.edges.seen import RedisSeen, connect
 from streaming.edges.writer import LakeWriter
 from streaming.settings import WorkerSettings
@@ -148,6 +149,7 @@ def run(settings: WorkerSettings) -> None:
     consume(app, sink, raw, settings.replication_factor)
     declare(app, [DEAD_LETTERS, *(entity_topic(g.name) for g in features.groups)], settings.replication_factor)
     check_arrival_stamps(settings, raw)
+    claim(settings, GROUP, raw, seen=lambda: read_until(lake, SOURCES.values()))
     app.every_poll(sink.tick)
     log.info("router_started", group=GROUP, topics=len(raw))
     app.run()

@@ -5,7 +5,8 @@ retries: redis-py's default of ten retries turns a hung server into half a minut
 worker has its own loop that re-reads and folds again.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
@@ -20,7 +21,10 @@ from fraud_assets.features.registry import Registry
 from fraud_assets.stores.online_port import (
     ABSENT,
     DIGEST_CHARS,
+    HOLDER,
     MARKER_KEY,
+    POSITIONS_KEY,
+    PUBLISHER,
     VERSION_BYTES,
     EpochMarker,
     KeySpace,
@@ -28,6 +32,7 @@ from fraud_assets.stores.online_port import (
     StoreUnavailable,
     UnfitStore,
     Versioned,
+    WentBack,
     Write,
     check_epoch_name,
     envelope,
@@ -42,28 +47,50 @@ KEYS_PER_SCRIPT = 256
 KEYS_PER_DROP = 1_000
 KEYS_PER_LOAD = 500  # answers wait in the socket while we write: a few kilobytes, which every system buffers
 
-# KEYS: marker, states… ARGV: marker prefix, expiry ms or '', then (version bytes or '', envelope) of
-# each. The marker is compared in the same atomic step, so a writer of a former epoch changes nothing.
-COMPARE_AND_SET = """
+# Both scripts begin so. KEYS: marker, positions. ARGV: marker prefix, holder, its last word or ''. The comparison is part of
+# the same atomic step, so neither a writer of a former epoch nor one whose last writes were lost changes anything.
+_CHECKS = """
 if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then
   return redis.error_reply('NOEPOCH the marker names another epoch')
 end
+if ARGV[3] ~= '' and redis.call('HGET', KEYS[2], ARGV[2]) ~= ARGV[3] then
+  return redis.error_reply('WENTBACK the last word of this writer is not there')
+end
+"""
+
+# Then states… and expiry ms or '', then (version bytes or '', envelope) of each.
+COMPARE_AND_SET = (
+    _CHECKS
+    + """
 local made = {}
-for i = 2, #KEYS do
+for i = 3, #KEYS do
   local at = 2 * i - 1
   if redis.call('GETRANGE', KEYS[i], 0, 7) == ARGV[at] then
-    if ARGV[2] == '' then
+    if ARGV[4] == '' then
       redis.call('SET', KEYS[i], ARGV[at + 1])
     else
-      redis.call('SET', KEYS[i], ARGV[at + 1], 'PX', ARGV[2])
+      redis.call('SET', KEYS[i], ARGV[at + 1], 'PX', ARGV[4])
     end
-    made[i - 1] = 1
+    made[i - 2] = 1
   else
-    made[i - 1] = 0
+    made[i - 2] = 0
   end
 end
 return made
 """
+)
+
+# Then HSET or HSETNX, the new word, and (position's name, offset) of each.
+ADVANCE = (
+    _CHECKS
+    + """
+for i = 6, #ARGV, 2 do
+  redis.call(ARGV[4], KEYS[2], ARGV[i], ARGV[i + 1])
+end
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[5])
+return {}
+"""
+)
 
 T = TypeVar("T")
 
@@ -88,7 +115,8 @@ class OnlineStore:
         self._client: Any = client  # redis-py types every answer as a union with awaitables
         self.keys = KeySpace(registry)
         self._epoch: EpochMarker | None = None
-        self._script = ""
+        self._scripts: dict[str, str] = {}
+        self._holder, self._word = "", ""
 
     @classmethod
     def connect(cls, url: str, registry: Registry, timeout_s: float = TIMEOUT_S) -> Self:
@@ -142,9 +170,31 @@ class OnlineStore:
         expiry = self.keys.expiry_ms(group)
         calls = [self._call(prefix, expiry, chunk) for chunk in _chunks(writes, KEYS_PER_SCRIPT)]
         made: list[bool] = []
-        for answer in self._run(calls):
+        for answer in self._run(COMPARE_AND_SET, calls):
             made.extend(flag == 1 for flag in answer)
         return made
+
+    @_errors_named()
+    def positions(self) -> dict[str, int] | None:
+        found = self._client.hgetall(POSITIONS_KEY + self._bound())
+        if not found:
+            return None
+        return {name.decode(): int(at) for name, at in found.items() if not name.startswith(HOLDER.encode())}
+
+    def hold(self, owner: str, starts: Mapping[str, int]) -> None:
+        self._holder, self._word = HOLDER + owner, ""
+        self._say("HSETNX", starts)
+
+    def advance(self, positions: Mapping[str, int]) -> None:
+        """Replication and files keep the order of writes: a store that has this has every write before it."""
+        self._say("HSET", positions)
+
+    @_errors_named()
+    def _say(self, how: str, positions: Mapping[str, int]) -> None:
+        word = uuid.uuid4().hex
+        said = [item for name, at in positions.items() for item in (name, at)]
+        self._run(ADVANCE, [[2, *self._head_keys(), *self._head_words(), how, word, *said]])
+        self._word = word
 
     @_errors_named()
     def load(self, epoch: str, group: str, states: Sequence[tuple[str, bytes]]) -> None:
@@ -176,6 +226,7 @@ class OnlineStore:
         """One SET: readers see the former world or the new one, whole."""
         check_epoch_name(epoch)
         marker = EpochMarker(epoch=epoch, log=log, groups=self.keys.digests, resume=resume, published_at_ms=now_ms)
+        self._client.hset(POSITIONS_KEY + epoch, mapping={PUBLISHER: "", **resume})
         self._client.set(MARKER_KEY, msgspec.json.encode(marker))
         self._epoch = marker
         return marker
@@ -191,6 +242,7 @@ class OnlineStore:
         found = self._client.scan_iter(match=f"fs:{'?' * DIGEST_CHARS}:{epoch}:*", count=KEYS_PER_DROP)
         for keys in _chunks(found, KEYS_PER_DROP):
             dropped += self._client.unlink(*keys)
+        self._client.unlink(POSITIONS_KEY + epoch)
         return dropped
 
     def close(self) -> None:
@@ -205,37 +257,47 @@ class OnlineStore:
             f"{why}: it was flushed, replaced or republished. Call current_epoch() and resume from its offsets."
         )
 
+    def _head_keys(self) -> list[Any]:
+        return [MARKER_KEY, POSITIONS_KEY + self._bound()]
+
+    def _head_words(self) -> list[Any]:
+        return [marker_prefix(self._bound()), self._holder, self._word]
+
     def _call(self, prefix: str, expiry: int | None, writes: Sequence[Write]) -> list[Any]:
-        keys: list[Any] = [MARKER_KEY]
-        words: list[Any] = [marker_prefix(self._bound()), "" if expiry is None else expiry]
+        keys, words = self._head_keys(), [*self._head_words(), "" if expiry is None else expiry]
         for key, expected, packed in writes:
             keys.append(prefix + key)
             words.append(b"" if expected == ABSENT else expected.to_bytes(VERSION_BYTES, "little"))
             words.append(envelope(expected + 1, packed))
         return [len(keys), *keys, *words]
 
-    def _run(self, calls: list[list[Any]]) -> list[list[int]]:
+    def _run(self, script: str, calls: list[list[Any]]) -> list[list[int]]:
         """Answers of the script; a server that does not know it yet (restart, failover) is taught it once."""
-        answers = self._send(calls)
+        answers = self._send(script, calls)
         unknown = [place for place, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
-            self._script = self._client.script_load(COMPARE_AND_SET)
-            again = self._send([calls[place] for place in unknown])
+            self._scripts[script] = self._client.script_load(script)
+            again = self._send(script, [calls[place] for place in unknown])
             for place, answer in zip(unknown, again, strict=True):
                 answers[place] = answer
         return [self._checked(answer) for answer in answers]
 
-    def _send(self, calls: list[list[Any]]) -> list[Any]:
-        if not self._script:
-            self._script = self._client.script_load(COMPARE_AND_SET)
+    def _send(self, script: str, calls: list[list[Any]]) -> list[Any]:
+        if script not in self._scripts:
+            self._scripts[script] = self._client.script_load(script)
         with self._client.pipeline(transaction=False) as pipe:
             for call in calls:
-                pipe.execute_command("EVALSHA", self._script, *call)
+                pipe.execute_command("EVALSHA", self._scripts[script], *call)
             return list(pipe.execute(raise_on_error=False))
 
     def _checked(self, answer: Any) -> list[int]:
         if isinstance(answer, ResponseError) and "NOEPOCH" in str(answer):
             raise self._lost(f"epoch {self._bound()} is no longer the store's")
+        if isinstance(answer, ResponseError) and "WENTBACK" in str(answer):
+            raise WentBack(
+                "the online store does not have what was written to it last: a replica was promoted too early, or an older"
+                " copy restored. Start again from the store's own positions."
+            )
         if isinstance(answer, Exception):
             raise answer
         return list(answer)

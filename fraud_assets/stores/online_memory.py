@@ -3,18 +3,23 @@
 It passes the same contract tests as the one on Redis (tests/stores/test_online.py).
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from fraud_assets.features.registry import Registry
 from fraud_assets.stores.online_port import (
     ABSENT,
+    HOLDER,
     MARKER_KEY,
+    POSITIONS_KEY,
+    PUBLISHER,
     EpochMarker,
     KeySpace,
     NoEpoch,
     Versioned,
+    WentBack,
     Write,
     check_epoch_name,
     envelope,
@@ -33,6 +38,7 @@ class MemoryStore:
         self.server: dict[str, bytes] = {} if server is None else server
         self.keys = KeySpace(registry)
         self._epoch: str | None = None
+        self._holder, self._word = "", 0
 
     def check(self) -> None:
         """A dict never evicts."""
@@ -53,7 +59,20 @@ class MemoryStore:
         if not writes:
             return []
         prefix = self.keys.prefix(group, self._bound())
+        self._check_held()
         return [self._write(prefix + key, expected, packed) for key, expected, packed in writes]
+
+    def positions(self) -> dict[str, int] | None:
+        held = self._held()
+        return {name: at for name, at in held.items() if not name.startswith(HOLDER)} if held else None
+
+    def hold(self, owner: str, starts: Mapping[str, int]) -> None:
+        self._holder, self._word = HOLDER + owner, 0
+        self._say({**starts, **self._held()})
+
+    def advance(self, positions: Mapping[str, int]) -> None:
+        self._check_held()
+        self._say({**self._held(), **positions})
 
     def load(self, epoch: str, group: str, states: Sequence[tuple[str, bytes]]) -> None:
         check_epoch_name(epoch)
@@ -64,6 +83,7 @@ class MemoryStore:
     def publish_epoch(self, epoch: str, *, log: str, resume: dict[str, int], now_ms: int) -> EpochMarker:
         check_epoch_name(epoch)
         marker = EpochMarker(epoch=epoch, log=log, groups=self.keys.digests, resume=resume, published_at_ms=now_ms)
+        self.server[POSITIONS_KEY + epoch] = msgspec.json.encode({PUBLISHER: 0, **resume})
         self.server[MARKER_KEY] = msgspec.json.encode(marker)
         self._epoch = epoch
         return marker
@@ -72,6 +92,7 @@ class MemoryStore:
         check_epoch_name(epoch)
         if self.server.get(MARKER_KEY, b"").startswith(marker_prefix(epoch)):
             raise ValueError(f"epoch {epoch} is the published one; publish another before dropping it")
+        self.server.pop(POSITIONS_KEY + epoch, None)
         stale = [key for key in self.server if key.startswith("fs:") and key.split(":")[2:3] == [epoch]]
         for key in stale:
             del self.server[key]
@@ -86,6 +107,17 @@ class MemoryStore:
             self._epoch = None
             raise NoEpoch(f"epoch {epoch} is no longer the store's. Call current_epoch() and resume from its offsets.")
         return epoch
+
+    def _held(self) -> dict[str, int]:
+        return msgspec.json.decode(self.server.get(POSITIONS_KEY + self._bound(), b"{}"), type=dict[str, int])
+
+    def _check_held(self) -> None:
+        if self._word and self._held().get(self._holder) != self._word:
+            raise WentBack("the online store does not have what was written to it last")
+
+    def _say(self, held: dict[str, int]) -> None:
+        self._word = time.time_ns()
+        self.server[POSITIONS_KEY + self._bound()] = msgspec.json.encode({**held, self._holder: self._word})
 
     def _write(self, key: str, expected: int, packed: bytes) -> bool:
         held = opened(self.server.get(key))

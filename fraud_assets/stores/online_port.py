@@ -5,7 +5,7 @@ that holds the world from one that was flushed, failed over or belongs to somebo
 valid marker nobody reads an entity as new and nobody folds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
@@ -13,6 +13,9 @@ import msgspec
 from fraud_assets.features.registry import Group, Registry
 
 MARKER_KEY = "fs:epoch"
+POSITIONS_KEY = "fs:at:"  # and the epoch: a hash of positions and of the holders' last words
+HOLDER = "holder:"
+PUBLISHER = f"{HOLDER}publisher"  # says nothing, and that positions are kept
 DIGEST_CHARS = 12  # 48 bits tell apart the definitions one store will ever hold, and keys stay short
 VERSION_BYTES = 8
 ABSENT = 0  # the version of a key that is not there; a stored version starts at 1
@@ -34,6 +37,13 @@ class NoEpoch(RuntimeError):
     """The store holds no valid epoch, or another than the one this process was bound to.
 
     Stop folding, and call `current_epoch()` again: it gives the offsets to resume from.
+    """
+
+
+class WentBack(RuntimeError):
+    """The store no longer holds what this process wrote: a replica without the last writes was promoted, or an older copy restored.
+
+    What it lost must be folded again before anything is written after it; see `positions`.
     """
 
 
@@ -85,7 +95,22 @@ class OnlineStates(Protocol):
         """The state of each key, None for an unknown entity. Raises NoEpoch."""
 
     def compare_and_set(self, group: str, writes: Sequence[Write]) -> list[bool]:
-        """Which writes were made; False where the key no longer has the version read. Raises NoEpoch."""
+        """Which writes were made; False where the key no longer has the version read. Raises NoEpoch, WentBack."""
+
+    def positions(self) -> dict[str, int] | None:
+        """How far the states of the epoch go, as the store itself says: `<entity topic>/<partition>` to the next offset.
+
+        None for an epoch of a version that did not keep them.
+        """
+
+    def hold(self, owner: str, starts: Mapping[str, int]) -> None:
+        """From now on write only while the store has all that was written through this object. Raises NoEpoch.
+
+        owner: one name per writing process. starts: positions to set where there are none yet.
+        """
+
+    def advance(self, positions: Mapping[str, int]) -> None:
+        """Say how far the states go now, after writing them. Raises NoEpoch, WentBack."""
 
     def load(self, epoch: str, group: str, states: Sequence[tuple[str, bytes]]) -> None:
         """Write whole states at version 1 under an epoch that is not published yet (the snapshot's way)."""

@@ -96,7 +96,7 @@ def application(
     return WorkerApp(
         broker_address=settings.kafka_bootstrap_servers,
         consumer_group=group,
-        auto_offset_reset="earliest",
+        auto_offset_reset="error",  # a place that is not there is no place to go on from; see edges/claim.py
         commit_interval=commit_interval_s,
         commit_every=commit_every,
         consumer_poll_timeout=POLL_S,

@@ -10,7 +10,7 @@ from fraud_assets.stores.schemas import LogPosition, from_events, to_events
 from streaming.core.accept import TopicPartition
 from streaming.core.dedupe import First, identity_hash, payload_hash
 from streaming.core.records import Accepted
-from streaming.core.sources import SOURCES
+from streaming.core.sources import SOURCES, RawSource
 
 
 def append_accepted(lake: Lake, accepted: Iterable[Accepted], is_wanted: Callable[[], bool] = lambda: True) -> int:
@@ -35,6 +35,18 @@ def append_accepted(lake: Lake, accepted: Iterable[Accepted], is_wanted: Callabl
         lake.append(source.table, table, append_name(topic, partition, rows[0].record.offset))
         appended += len(rows)
     return appended
+
+
+def read_until(lake: Lake, sources: Iterable[RawSource]) -> dict[TopicPartition, int]:
+    """The offset after the last row of each raw partition that the lake has rows of."""
+    found = {}
+    for source in sources:
+        rows = lake.scan(source.table, columns=["source_topic", "source_partition", "source_offset"], duplicates=True)
+        last = rows.group_by(["source_topic", "source_partition"]).aggregate([("source_offset", "max")])
+        for row in last.to_pylist():
+            if row["source_topic"] == source.topic.name:
+                found[row["source_topic"], row["source_partition"]] = row["source_offset_max"] + 1
+    return found
 
 
 class LakeHistory:

@@ -1,11 +1,12 @@
 """Events and records for tests: one valid transaction, and what is changed of it."""
 
+import json
 from typing import Any, TypeVar
 
 import msgspec
 
 from fraud_assets.contracts import topics
-from fraud_assets.contracts.codec import encode
+from fraud_assets.contracts.codec import MAX_EVENT_BYTES, encode
 from fraud_assets.contracts.events import Activity, Event, Label, LabelSource, Profile, Transaction
 from fraud_assets.contracts.tokens import TokenKey
 from streaming.core.dedupe import First, Firsts, Mark, pack_firsts, unpack_firsts
@@ -123,3 +124,21 @@ class FakeHistory:
     def firsts(self, at: Any, before_offset: int, horizon_ms: int) -> tuple[dict[bytes, First], int | None]:
         self.asked.append(at)
         return self.found.get(at, ({}, None))
+
+
+def as_json(**changed: object) -> bytes:
+    return json.dumps(json.loads(encode(transaction())) | changed).encode()
+
+
+# Bytes that are no transaction, by the reason that their dead letter gives.
+POISON = {
+    "oversized": b" " * (MAX_EVENT_BYTES + 1),
+    "malformed_json": b'{"event_time_ms": 1',
+    "invalid_utf8": as_json().replace(b"a1", b"\xff\xfe"),
+    "too_deep": b"[" * 40 + b"]" * 40,
+    "nul_character": as_json().replace(b"t1", b"t\\u00001"),
+    "unknown_schema_version": as_json(schema_version=2),
+    "unknown_field": as_json(loyalty_points=3),
+    "missing_field": json.dumps({"event_time_ms": T0}).encode(),
+    "invalid_value": as_json(amount_minor=-1),
+}

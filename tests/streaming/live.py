@@ -47,14 +47,17 @@ TOLD_LINES = 120
 class Worker:
     """`python -m streaming` with all its processes. A `with` block starts and drains it, and prints its log if it fails."""
 
-    def __init__(self, env: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, env: Mapping[str, str], log: Path, command: Sequence[str] = (sys.executable, "-m", "streaming")
+    ) -> None:
         self.env = {**os.environ, **env}
         self.log = log
+        self.command = command
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with self.log.open("ab") as out:
-            self.process = subprocess.Popen([sys.executable, "-m", "streaming"], env=self.env, stderr=out, stdout=out)
+            self.process = subprocess.Popen(self.command, env=self.env, stderr=out, stdout=out)
 
     def __enter__(self) -> Self:
         self.start()
@@ -126,7 +129,7 @@ class Log:
         # One client for all questions. A client for each leaves thousands of connections in TIME_WAIT, each on a port.
         self.admin = AdminClient(quiet)
 
-    def send(self, topic: str, key: bytes, value: bytes) -> None:
+    def send(self, topic: str, key: bytes, value: bytes | None) -> None:
         self.producer.produce(topic, key=key, value=value, on_delivery=_delivered)
         self.producer.poll(0)
 

@@ -1,9 +1,5 @@
 """A Redis that is emptied under a live worker: noticed, degraded meanwhile, rebuilt, and equal to history."""
 
-import subprocess
-import sys
-import urllib.request
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,53 +11,19 @@ from deploy.local.ports import held_ports
 from deploy.local.stack import running
 from deploy.local.topics import ensure_platform_topics
 from fraud_assets.engine.plan import EnginePlan
-from fraud_assets.engine.state import StateEngine
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.online import OnlineStore
-from fraud_assets.stores.online_memory import MemoryStore
 from fraud_assets.stores.online_port import NoEpoch
 from fraud_assets.stores.publish import snapshot
-from fraud_assets.stores.snapshot import entity_rows, events_until, publish_snapshot
 from streaming import folder
 from tests.streaming.events import DAY
 from tests.streaming.live import ENTITY, RAW, Log, Worker, wait_for
-from tests.streaming.test_worker_e2e import World, caught_up, feed
+from tests.streaming.world import World, assert_equal_to_batch, caught_up, feed, is_folding, rebuild
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
 FAR_MS = 4_000_000_000_000
-
-
-def rebuild(worker: Worker, *options: str) -> subprocess.CompletedProcess[str]:
-    """As `make rebuild-online` calls it."""
-    command = [sys.executable, "-m", "streaming", "rebuild-online", *options]
-    return subprocess.run(command, env=worker.env, capture_output=True, text=True, check=False, timeout=120)
-
-
-def is_folding(port: int) -> bool:
-    """What the folder tells its scraper."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-        return "fraud_worker_epoch_valid 1.0" in answer.read().decode()
-
-
-def assert_equal_to_batch(lake: Lake, plan: EnginePlan, live: OnlineStore) -> Counter[str]:
-    """Every state of every group: tiles, newest and position as the lake's events give them. Entities by group."""
-    batch, events = MemoryStore(registry()), events_until(lake, plan, as_known_at_ms=None)
-    publish_snapshot(batch, plan, events, epoch="e0", log="test", resume={}, now_ms=0)
-    live.current_epoch()
-    compared: Counter[str] = Counter()
-    for group in plan.groups:
-        engine, keys = StateEngine(plan, group), entity_rows(plan, group, events).keys
-        for key, want, found in zip(
-            keys, batch.read_many(group.name, keys), live.read_many(group.name, keys), strict=True
-        ):
-            assert want is not None
-            assert found is not None, f"{group.name} {key}"
-            assert engine.at_rest(found.packed) == engine.at_rest(want.packed), f"{group.name} {key}"
-            assert engine.position(found.packed) == engine.position(want.packed), f"{group.name} {key}"
-            compared[group.name] += 1
-    return compared
 
 
 @pytest.fixture

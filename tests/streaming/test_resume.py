@@ -1,4 +1,4 @@
-"""Where a folder starts: at the offsets of the epoch's snapshot, once, and then where it stopped."""
+"""Where a group goes on: after what it has read, and nowhere if that is not there any more."""
 
 import uuid
 
@@ -6,11 +6,14 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from deploy.local.topics import ensure_topics
-from fraud_assets.contracts.topics import entity_topic
+from fraud_assets.contracts.topics import Topic, entity_topic
+from fraud_assets.features.catalogue.ticketing import registry
+from fraud_assets.stores.online_memory import MemoryStore
 from fraud_assets.stores.online_port import EpochMarker
 from streaming.core.records import Send
 from streaming.edges.broker import Sender, WrongTopic, check_arrival_stamps
-from streaming.folder import resume_at
+from streaming.edges.claim import LostLog, claim
+from streaming.folder import held_by
 from streaming.settings import WorkerSettings
 from tests.streaming.live import Log
 
@@ -21,44 +24,117 @@ def settings(bootstrap_servers: str) -> WorkerSettings:
 
 
 @pytest.fixture
-def topic(bootstrap_servers: str) -> str:
+def topic(bootstrap_servers: str) -> Topic:
     """An entity topic of this test's own, with ten records in partition 0 of 8."""
     made = entity_topic(f"test_{uuid.uuid4().hex[:8]}")
     ensure_topics(bootstrap_servers, [made])
     sender = Sender(bootstrap_servers)
     sender.send(Send(made.name, b"one key", b"value", []) for _ in range(10))
     sender.flush()
-    return made.name
+    return made
 
 
-def marker(epoch: str, resume: dict[str, int]) -> EpochMarker:
-    return EpochMarker(epoch=epoch, log="log", groups={}, resume=resume)
+def marker() -> EpochMarker:
+    return EpochMarker(epoch="one", log="log", groups={})
 
 
-def test_a_new_epochs_group_starts_at_the_offsets_of_its_snapshot(settings: WorkerSettings, topic: str) -> None:
-    log, group = Log(settings.kafka_bootstrap_servers), f"fold.{topic}"
-    ((_, partition), _) = next(item for item in log.ends([topic]).items() if item[1] == 10)
-
-    resume_at(settings, group, marker("one", {f"{topic}/{partition}": 7}))
-
-    assert log.committed(group, [(topic, partition)]) == {(topic, partition): 7}
+def store(resume: dict[str, int]) -> MemoryStore:
+    made = MemoryStore(registry())
+    made.publish_epoch("one", log="log", resume=resume, now_ms=0)
+    return made
 
 
-def test_a_worker_that_joins_later_does_not_start_over(settings: WorkerSettings, topic: str) -> None:
-    """The snapshot's offsets are for whoever is first; afterwards the group's own count."""
-    log, group = Log(settings.kafka_bootstrap_servers), f"fold.{topic}"
-    resume_at(settings, group, marker("one", {f"{topic}/0": 2}))
+def filled(log: Log, topic: Topic) -> tuple[str, int]:
+    """The partition with the ten records."""
+    return next(at for at, end in log.ends([topic.name]).items() if end == 10)
+
+
+def commit(log: Log, group: str, at: tuple[str, int], offset: int) -> None:
     consumer = Consumer({**log.address, "group.id": group})
-    consumer.commit(offsets=[TopicPartition(topic, 0, 5)], asynchronous=False)
+    consumer.commit(offsets=[TopicPartition(*at, offset)], asynchronous=False)
     consumer.close()
 
-    resume_at(settings, group, marker("one", {f"{topic}/0": 2}))
 
-    assert log.committed(group, [(topic, 0)]) == {(topic, 0): 5}
+def test_a_new_epochs_group_starts_at_the_offsets_of_its_snapshot(settings: WorkerSettings, topic: Topic) -> None:
+    log, group = Log(settings.kafka_bootstrap_servers), f"fold.{topic.name}"
+    at = filled(log, topic)
+
+    claim(settings, group, [topic], held=held_by(store({f"{at[0]}/{at[1]}": 7}), marker()))
+
+    assert log.committed(group, [at]) == {at: 7}
 
 
-def test_records_of_one_key_lie_in_one_partition(settings: WorkerSettings, topic: str) -> None:
-    assert sorted(Log(settings.kafka_bootstrap_servers).ends([topic]).values()) == [0] * 7 + [10]
+def test_a_worker_that_joins_later_does_not_start_over(settings: WorkerSettings, topic: Topic) -> None:
+    """The store says how far it goes, and it has gone on since its snapshot."""
+    log, group = Log(settings.kafka_bootstrap_servers), f"fold.{topic.name}"
+    at = filled(log, topic)
+    states = store({f"{at[0]}/{at[1]}": 2})
+    claim(settings, group, [topic], held=held_by(states, marker()))
+    states.hold("one", {})
+    states.advance({f"{at[0]}/{at[1]}": 5})
+    commit(log, group, at, 5)
+
+    assert claim(settings, group, [topic], held=held_by(states, marker()))[at] == 5
+    assert log.committed(group, [at]) == {at: 5}
+
+
+def test_a_store_that_lost_its_last_writes_is_folded_again_from_where_it_ends(
+    settings: WorkerSettings, topic: Topic
+) -> None:
+    log, group = Log(settings.kafka_bootstrap_servers), f"fold.{topic.name}"
+    at = filled(log, topic)
+    commit(log, group, at, 9)
+
+    assert claim(settings, group, [topic], held=held_by(store({f"{at[0]}/{at[1]}": 4}), marker()))[at] == 4
+    assert log.committed(group, [at]) == {at: 4}
+
+
+def test_an_epoch_of_a_version_without_positions_goes_on_from_its_groups_offsets(
+    settings: WorkerSettings, topic: Topic
+) -> None:
+    log, group, states = Log(settings.kafka_bootstrap_servers), f"fold.{topic.name}", store({})
+    at = filled(log, topic)
+    commit(log, group, at, 6)
+    del states.server["fs:at:one"]
+
+    assert claim(settings, group, [topic], held=held_by(states, marker()))[at] == 6
+
+
+def test_a_group_without_offsets_begins_where_the_log_does(settings: WorkerSettings, topic: Topic) -> None:
+    log, group = Log(settings.kafka_bootstrap_servers), f"route.{topic.name}"
+    at = filled(log, topic)
+
+    assert set(claim(settings, group, [topic], seen=lambda: {at: 3}).values()) == {0}
+
+
+def test_records_that_expired_unread_are_no_place_to_go_on_from(settings: WorkerSettings, topic: Topic) -> None:
+    """Kafka's way out, the earliest that is left, would leave out events without a word."""
+    log, group = Log(settings.kafka_bootstrap_servers), f"route.{topic.name}"
+    at = filled(log, topic)
+    log.admin.delete_records([TopicPartition(*at, 8)])[TopicPartition(*at)].result(15)
+    commit(log, group, at, 5)
+
+    with pytest.raises(LostLog, match="begins at 8, and it was read up to 5"):
+        claim(settings, group, [topic])
+    with pytest.raises(LostLog, match="read up to 6"):  # the group's offsets have expired too, and somebody knows
+        claim(settings, f"new.{group}", [topic], seen=lambda: {at: 6})
+    assert claim(settings, f"new.{group}", [topic], seen=dict)[at] == 8  # nobody ever read it: a source with a past
+    assert log.committed(group, [at]) == {at: 5}
+
+
+def test_a_topic_made_anew_is_not_taken_for_the_old_one(settings: WorkerSettings, topic: Topic) -> None:
+    log, group = Log(settings.kafka_bootstrap_servers), f"route.{topic.name}"
+    at = filled(log, topic)
+    commit(log, group, at, 11)
+
+    with pytest.raises(LostLog, match="ends at 10, and 11 records of it were read"):
+        claim(settings, group, [topic])
+    with pytest.raises(LostLog, match="ends at 10"):
+        claim(settings, f"new.{group}", [topic], seen=lambda: {at: 12})
+
+
+def test_records_of_one_key_lie_in_one_partition(settings: WorkerSettings, topic: Topic) -> None:
+    assert sorted(Log(settings.kafka_bootstrap_servers).ends([topic.name]).values()) == [0] * 7 + [10]
 
 
 def test_a_topic_stamped_by_producers_is_refused(settings: WorkerSettings) -> None:

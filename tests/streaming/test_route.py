@@ -1,10 +1,8 @@
 """Every kind of record has one outcome: accepted, marked a duplicate, or a dead letter with its bytes."""
 
-import json
-
 import pytest
 
-from fraud_assets.contracts.codec import MAX_EVENT_BYTES, encode
+from fraud_assets.contracts.codec import encode
 from fraud_assets.contracts.events import Transaction
 from fraud_assets.contracts.tokens import tokenise
 from fraud_assets.contracts.topics import DEAD_LETTERS
@@ -17,6 +15,7 @@ from tests.streaming.events import (
     DAY,
     KEY,
     MINUTE,
+    POISON,
     T0,
     FakeHistory,
     FakeSeen,
@@ -43,23 +42,6 @@ def history() -> FakeHistory:
 @pytest.fixture
 def router(seen: FakeSeen, history: FakeHistory) -> Router:
     return Router(ReKeyer(registry()), seen, history, HORIZON, KEY)
-
-
-def as_json(**changed: object) -> bytes:
-    return json.dumps(json.loads(encode(transaction())) | changed).encode()
-
-
-POISON = {
-    "oversized": b" " * (MAX_EVENT_BYTES + 1),
-    "malformed_json": b'{"event_time_ms": 1',
-    "invalid_utf8": as_json().replace(b"a1", b"\xff\xfe"),
-    "too_deep": b"[" * 40 + b"]" * 40,
-    "nul_character": as_json().replace(b"t1", b"t\\u00001"),
-    "unknown_schema_version": as_json(schema_version=2),
-    "unknown_field": as_json(loyalty_points=3),
-    "missing_field": json.dumps({"event_time_ms": T0}).encode(),
-    "invalid_value": as_json(amount_minor=-1),
-}
 
 
 @pytest.mark.parametrize("reason", POISON)

@@ -6,11 +6,9 @@ On the development broker, and with -m kafka on Apache Kafka 4.
 import os
 import shutil
 import socket
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +21,6 @@ from deploy.local.services import BROKER
 from deploy.local.stack import running
 from deploy.local.topics import ensure_topics
 from fraud_assets.contracts import topics
-from fraud_assets.contracts.codec import encode
-from fraud_assets.contracts.events import Event, LabelFact
 from fraud_assets.contracts.topics import entity_topic
 from fraud_assets.engine.plan import EnginePlan
 from fraud_assets.engine.prepare import columns_from_events, entity_key, rows_of
@@ -35,78 +31,14 @@ from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_memory import MemoryStore
 from fraud_assets.stores.publish import catch_up
 from fraud_assets.stores.snapshot import entity_rows, events_until, publish_snapshot
-from streaming import folder, label_stage, router
 from streaming.core.records import Record
 from streaming.core.sources import SOURCES
-from tests.streaming.events import DAY, MINUTE, TOPIC_OF, activity, label, profile, transaction
-from tests.streaming.live import ENTITY, RAW, Log, Worker, wait_for
+from tests.streaming.live import RAW, Log, Worker, wait_for
+from tests.streaming.world import ACCOUNTS, World, caught_up, dead_letters, facts, feed, folded, lake_rows
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
 N = 600
-ACCOUNTS = 40
-
-
-@dataclass
-class World:
-    """What was sent, and what the worker made of it."""
-
-    env: dict[str, str]
-    log: Log
-    epoch: str = ""
-    poison: Counter[bytes] = field(default_factory=Counter)
-    conflicts: Counter[bytes] = field(default_factory=Counter)
-    future: Counter[bytes] = field(default_factory=Counter)
-    matured: set[str] = field(default_factory=set)
-    frauds: dict[str, int] = field(default_factory=dict)
-    copies: int = 0
-    accepted: int = 0
-
-    def send(self, event: Event) -> bytes:
-        topic, raw = TOPIC_OF[type(event)], encode(event)
-        self.log.send(topic.name, getattr(event, topic.key).encode(), raw)
-        return raw
-
-
-def feed(world: World, numbers: range) -> None:
-    """Half of the transactions are older than the label delay; every kind of trouble is among them."""
-    now = time.time_ns() // 1_000_000
-    for i in numbers:
-        account, at = f"a{i % ACCOUNTS}", now - (8 * DAY if i % 2 else 60 * MINUTE) + i
-        paid = transaction(
-            transaction_id=f"t{i}",
-            account_id=account,
-            event_time_ms=at,
-            device_id=f"d{i % 25}",
-            card_token=f"dev:c{i % 30}" if i % 7 else None,
-            event_id=f"e{i % 5}",
-            amount_minor=1000 + i,
-        )
-        world.send(paid)
-        world.send(activity(activity_id=f"v{i}", event_id=f"e{i % 5}", account_id=account, event_time_ms=at))
-        world.accepted += 2
-        if i % 10 == 0:
-            world.send(profile(profile_id=f"f{i}", account_id=account, event_time_ms=at))
-            world.accepted += 1
-        if i % 20 == 4:
-            known = now - MINUTE
-            world.send(label(label_id=f"l{i}", transaction_id=f"t{i}", account_id=account, event_time_ms=known))
-            world.frauds[f"t{i}"] = known
-            world.accepted += 1
-        elif i % 2:
-            world.matured.add(f"t{i}")
-        if i % 15 == 0:
-            world.send(paid)
-            world.copies += 1
-            world.conflicts[world.send(msgspec.structs.replace(paid, amount_minor=1))] += 1
-        if i % 25 == 0:
-            junk = b'{"transaction_id": "t%d", ' % i + b"\xff"
-            world.log.send(topics.TRANSACTIONS.name, account.encode(), junk)
-            world.poison[junk] += 1
-            world.future[
-                world.send(msgspec.structs.replace(paid, transaction_id=f"x{i}", event_time_ms=now + 60 * MINUTE))
-            ] += 1
-    world.log.flush()
 
 
 @contextmanager
@@ -179,49 +111,12 @@ def live_through(world: World, worker: Worker) -> None:
     assert worker.stop() == 0
 
 
-def folded(world: World) -> int:
-    return sum(world.log.committed(f"{folder.GROUP}.{world.epoch}", list(world.log.ends(ENTITY))).values())
-
-
-def caught_up(world: World) -> bool:
-    groups = [
-        (router.GROUP, RAW),
-        (label_stage.GROUP, [topics.TRANSACTIONS.name, topics.LABELS.name]),
-        (f"{folder.GROUP}.{world.epoch}", ENTITY),
-    ]
-    return all(world.log.has_caught_up(group, names) for group, names in groups) and all(
-        world.log.has_caught_up(group, names) for group, names in groups
-    )
-
-
-def facts(world: World) -> list[LabelFact]:
-    """Distinct facts by id; a crash may have appended some twice."""
-    raw = [msgspec.json.decode(one.value or b"", type=LabelFact) for one in world.log.read(topics.LABEL_FACTS.name)]
-    return list({fact.fact_id: fact for fact in raw}.values())
-
-
-def dead_letters(world: World) -> dict[str, Counter[bytes]]:
-    """Bytes by reason; a source position that was refused again after a crash counts once."""
-    found: dict[str, dict[tuple[Any, ...], bytes]] = defaultdict(dict)
-    for one in world.log.read(topics.DEAD_LETTERS.name):
-        headers = dict(one.headers)
-        at = tuple(headers[name] for name in ("source_topic", "source_partition", "source_offset"))
-        found[(headers["reason"] or b"").decode()][at] = one.value or b""
-    return {reason: Counter(values.values()) for reason, values in found.items()}
-
-
 def test_dead_letters_hold_exactly_the_refused_bytes(world: World) -> None:
     assert dead_letters(world) == {
         "malformed_json": world.poison,
         "conflicting_duplicate": world.conflicts,
         "future_dated": world.future,
     }
-
-
-def lake_rows(world: World) -> dict[str, list[dict[str, Any]]]:
-    lake = Lake(world.env["FRAUD_LAKE_URI"])
-    tables = ("transactions", "activity", "profiles", "labels", "label_facts")
-    return {name: lake.scan(name, duplicates=True).to_pylist() for name in tables}
 
 
 def test_the_lake_has_each_accepted_event_once_with_its_verdict(world: World) -> None:

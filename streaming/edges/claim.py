@@ -1,0 +1,101 @@
+"""Where a consumer group goes on: after what it has read, if that is still where the log ends for it.
+
+A log that begins behind that place has lost records that nobody read; one that ends before it is not the log that was read.
+Going on from either would leave out events without a word, so the process ends and says so.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from fraud_assets.contracts.topics import Topic
+from streaming.edges.broker import ANSWER_WITHIN_S, SESSION_TIMEOUT_MS
+from streaming.settings import WorkerSettings
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+At = tuple[str, int]
+# Only members commit while there are any, and a static member that died is one until its session ends.
+EMPTY_WITHIN_S = 2 * SESSION_TIMEOUT_MS / 1_000
+RETRY_S = 0.5
+
+
+class LostLog(RuntimeError):
+    """The log is not, or no longer whole, the one that was read; the message says where."""
+
+
+def claim(
+    settings: WorkerSettings,
+    group: str,
+    topics: Iterable[Topic],
+    *,
+    held: Callable[[At], int | None] = lambda _: None,
+    seen: Callable[[], Mapping[At, int]] = dict,
+) -> dict[At, int]:
+    """The next offset of each partition, committed for the group. Raises LostLog.
+
+    held: how far its owner's work goes, as the place says that holds it; the group goes back to there if that place lost
+    something. seen: how far a partition was read by somebody, for a group that has no offset of it (any more): it begins where the log does.
+    """
+    consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap_servers, "group.id": group})
+    try:
+        there = consumer.list_topics(timeout=ANSWER_WITHIN_S).topics
+        asked = [
+            TopicPartition(topic.name, partition)
+            for topic in topics
+            for partition in sorted(there[topic.name].partitions)
+        ]
+        committed = {
+            (one.topic, one.partition): one.offset for one in consumer.committed(asked, timeout=ANSWER_WITHIN_S)
+        }
+        others = seen() if min(committed.values()) < 0 else {}
+        starts = {at: _start(consumer, at, offset, held(at), others.get(at)) for at, offset in committed.items()}
+        moved = {at: start for at, start in starts.items() if start != committed[at]}
+        if moved:
+            _commit(consumer, moved)
+            gone_back = sum(committed[at] > start for at, start in moved.items())
+            log.info("group_starts", group=group, partitions=len(moved), gone_back=gone_back)
+        return starts
+    except LostLog as lost:
+        log.error("log_lost", group=group, detail=str(lost))
+        raise
+    finally:
+        consumer.close()
+
+
+def _start(consumer: Consumer, at: At, committed: int, held: int | None, seen: int | None) -> int:
+    low, high = consumer.get_watermark_offsets(TopicPartition(*at), timeout=ANSWER_WITHIN_S)
+    own = [offset for offset in (committed, held) if offset is not None and offset >= 0]
+    told = [*own, seen] if committed < 0 and seen is not None else own
+    _check(at, told, low, high)
+    return min(own, default=low)
+
+
+def _check(at: At, read: list[int], low: int, high: int) -> None:
+    """Every word about what was read must lie in what there is."""
+    if read and max(read) > high:
+        raise LostLog(
+            f"{at[0]}/{at[1]} ends at {high}, and {max(read)} records of it were read: it was made anew or cut off."
+            " Bring the old topic back; or begin a new world: new topics, lake and online store."
+        )
+    if read and min(read) < low:
+        raise LostLog(
+            f"{at[0]}/{at[1]} begins at {low}, and it was read up to {min(read)}: records are gone that nobody read. If a backup has"
+            " them, send them again; then set the offsets of the group to the beginning. States are made of the lake by"
+            " `python -m streaming rebuild-online --force`."
+        )
+
+
+def _commit(consumer: Consumer, starts: Mapping[At, int]) -> None:
+    wanted = [TopicPartition(*at, start) for at, start in starts.items()]
+    deadline = time.monotonic() + EMPTY_WITHIN_S
+    while True:
+        try:
+            consumer.commit(offsets=wanted, asynchronous=False)
+            return
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_MEMBER_ID or time.monotonic() > deadline:
+                raise
+            time.sleep(RETRY_S)

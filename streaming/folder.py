@@ -191,7 +191,7 @@ def run(settings: WorkerSettings) -> None:
     sink = FoldSink(plan, states, marker.epoch, folders, Sender(settings.kafka_bootstrap_servers))
     consume(app, sink, topics, settings.replication_factor)
     declare(app, [DEAD_LETTERS], settings.replication_factor)
-    starts = claim(settings, group, topics, held=held_by(states, marker))
+    starts = claim(settings, group, topics, held=lambda: held_by(states, marker))
     states.hold(
         f"{settings.worker_id}-folder", {f"{topic}/{partition}": at for (topic, partition), at in starts.items()}
     )

@@ -63,6 +63,10 @@ class FaultProxy:
         """From now on. delay_s: of SLOW, one way. after_bytes: of CUT."""
         self._call(self._apply(fault, delay_s, after_bytes))
 
+    def point_to(self, host: str, port: int) -> None:
+        """As a name that fails over: open connections are reset, new ones go there."""
+        self._call(self._repoint(host, port))
+
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
@@ -74,6 +78,11 @@ class FaultProxy:
         else:
             self._flowing.set()
         await (self._refuse() if fault is Fault.REFUSED else self._listen())
+
+    async def _repoint(self, host: str, port: int) -> None:
+        self._upstream = host, port
+        for writer in list(self._open):
+            writer.transport.abort()
 
     async def _listen(self) -> None:
         if self._server is None:

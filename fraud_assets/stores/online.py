@@ -80,14 +80,16 @@ return made
 """
 )
 
-# Then HSET or HSETNX, the new word, and (position's name, offset) of each.
+# Then the new word, and (position's name, offset) of each. A former owner that wakes late takes nothing back.
 ADVANCE = (
     _CHECKS
     + """
-for i = 6, #ARGV, 2 do
-  redis.call(ARGV[4], KEYS[2], ARGV[i], ARGV[i + 1])
+for i = 5, #ARGV, 2 do
+  if tonumber(redis.call('HGET', KEYS[2], ARGV[i]) or -1) < tonumber(ARGV[i + 1]) then
+    redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
+  end
 end
-redis.call('HSET', KEYS[2], ARGV[2], ARGV[5])
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
 return {}
 """
 )
@@ -183,17 +185,17 @@ class OnlineStore:
 
     def hold(self, owner: str, starts: Mapping[str, int]) -> None:
         self._holder, self._word = HOLDER + owner, ""
-        self._say("HSETNX", starts)
+        self._say(starts)
 
     def advance(self, positions: Mapping[str, int]) -> None:
         """Replication and files keep the order of writes: a store that has this has every write before it."""
-        self._say("HSET", positions)
+        self._say(positions)
 
     @_errors_named()
-    def _say(self, how: str, positions: Mapping[str, int]) -> None:
+    def _say(self, positions: Mapping[str, int]) -> None:
         word = uuid.uuid4().hex
         said = [item for name, at in positions.items() for item in (name, at)]
-        self._run(ADVANCE, [[2, *self._head_keys(), *self._head_words(), how, word, *said]])
+        self._run(ADVANCE, [[2, *self._head_keys(), *self._head_words(), word, *said]])
         self._word = word
 
     @_errors_named()

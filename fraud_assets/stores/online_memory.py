@@ -68,11 +68,11 @@ class MemoryStore:
 
     def hold(self, owner: str, starts: Mapping[str, int]) -> None:
         self._holder, self._word = HOLDER + owner, 0
-        self._say({**starts, **self._held()})
+        self._say(starts)
 
     def advance(self, positions: Mapping[str, int]) -> None:
         self._check_held()
-        self._say({**self._held(), **positions})
+        self._say(positions)
 
     def load(self, epoch: str, group: str, states: Sequence[tuple[str, bytes]]) -> None:
         check_epoch_name(epoch)
@@ -115,9 +115,10 @@ class MemoryStore:
         if self._word and self._held().get(self._holder) != self._word:
             raise WentBack("the online store does not have what was written to it last")
 
-    def _say(self, held: dict[str, int]) -> None:
-        self._word = time.time_ns()
-        self.server[POSITIONS_KEY + self._bound()] = msgspec.json.encode({**held, self._holder: self._word})
+    def _say(self, positions: Mapping[str, int]) -> None:
+        held, self._word = self._held(), time.time_ns()
+        further = {name: max(at, held.get(name, -1)) for name, at in positions.items()}
+        self.server[POSITIONS_KEY + self._bound()] = msgspec.json.encode({**held, **further, self._holder: self._word})
 
     def _write(self, key: str, expected: int, packed: bytes) -> bool:
         held = opened(self.server.get(key))

@@ -106,11 +106,11 @@ class OnlineStates(Protocol):
     def hold(self, owner: str, starts: Mapping[str, int]) -> None:
         """From now on write only while the store has all that was written through this object. Raises NoEpoch.
 
-        owner: one name per writing process. starts: positions to set where there are none yet.
+        owner: one name per writing process. starts: as for `advance`.
         """
 
     def advance(self, positions: Mapping[str, int]) -> None:
-        """Say how far the states go now, after writing them. Raises NoEpoch, WentBack."""
+        """Say how far the states go now, after writing them; never less than was said. Raises NoEpoch, WentBack."""
 
     def load(self, epoch: str, group: str, states: Sequence[tuple[str, bytes]]) -> None:
         """Write whole states at version 1 under an epoch that is not published yet (the snapshot's way)."""

@@ -31,31 +31,32 @@ def claim(
     group: str,
     topics: Iterable[Topic],
     *,
-    held: Callable[[At], int | None] = lambda _: None,
+    held: Callable[[], Callable[[At], int | None]] = lambda: lambda _: None,
     seen: Callable[[], Mapping[At, int]] = dict,
 ) -> dict[At, int]:
     """The next offset of each partition, committed for the group. Raises LostLog.
 
-    held: how far its owner's work goes, as the place says that holds it; the group goes back to there if that place lost
-    something. seen: how far a partition was read by somebody, for a group that has no offset of it (any more): it begins where the log does.
+    held: asks how far the group's work goes, of the place that holds it; the group goes back to there if that place lost something.
+    seen: asks how far a partition was read by somebody, for a group that has no offset of it (any more): it begins where the log does.
     """
     consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap_servers, "group.id": group})
     try:
         there = consumer.list_topics(timeout=ANSWER_WITHIN_S).topics
         asked = [
-            TopicPartition(topic.name, partition)
-            for topic in topics
-            for partition in sorted(there[topic.name].partitions)
+            TopicPartition(one.name, partition) for one in topics for partition in sorted(there[one.name].partitions)
         ]
-        committed = {
-            (one.topic, one.partition): one.offset for one in consumer.committed(asked, timeout=ANSWER_WITHIN_S)
-        }
-        others = seen() if min(committed.values()) < 0 else {}
-        starts = {at: _start(consumer, at, offset, held(at), others.get(at)) for at, offset in committed.items()}
-        moved = {at: start for at, start in starts.items() if start != committed[at]}
+        deadline = time.monotonic() + EMPTY_WITHIN_S
+        while True:
+            found = {(at.topic, at.partition): at.offset for at in consumer.committed(asked, timeout=ANSWER_WITHIN_S)}
+            # Asked after the offsets, which follow it: else another worker that goes on would look like a loss.
+            holds, others = held(), seen() if min(found.values()) < 0 else {}
+            starts = {at: _start(consumer, at, offset, holds(at), others.get(at)) for at, offset in found.items()}
+            moved = {at: start for at, start in starts.items() if start != found[at]}
+            if not moved or _is_committed(consumer, moved, deadline):
+                break
+            time.sleep(RETRY_S)  # another worker may do it meanwhile
         if moved:
-            _commit(consumer, moved)
-            gone_back = sum(committed[at] > start for at, start in moved.items())
+            gone_back = sum(found[at] > start for at, start in moved.items())
             log.info("group_starts", group=group, partitions=len(moved), gone_back=gone_back)
         return starts
     except LostLog as lost:
@@ -88,14 +89,12 @@ def _check(at: At, read: list[int], low: int, high: int) -> None:
         )
 
 
-def _commit(consumer: Consumer, starts: Mapping[At, int]) -> None:
-    wanted = [TopicPartition(*at, start) for at, start in starts.items()]
-    deadline = time.monotonic() + EMPTY_WITHIN_S
-    while True:
-        try:
-            consumer.commit(offsets=wanted, asynchronous=False)
-            return
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.UNKNOWN_MEMBER_ID or time.monotonic() > deadline:
-                raise
-            time.sleep(RETRY_S)
+def _is_committed(consumer: Consumer, starts: Mapping[At, int], deadline: float) -> bool:
+    """False if the group has members, and there is time to wait for the end of their sessions."""
+    try:
+        consumer.commit(offsets=[TopicPartition(*at, start) for at, start in starts.items()], asynchronous=False)
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.UNKNOWN_MEMBER_ID or time.monotonic() > deadline:
+            raise
+        return False
+    return True

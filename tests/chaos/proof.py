@@ -16,9 +16,10 @@ class Outcome(NamedTuple):
 class Scale:
     """How hard to try.
 
-    rate: requests a second. fault_s: how long each fault lasts. reloads, mutations: how many.
-    broker_s: how long the broker is gone. p99_ms: what an answer may take under a fault; CI shares its cores with other tests, so its bound only
-    tells an answer from a wait.
+    rate: requests, or payments, a second. fault_s: how long each fault lasts. broker_s: how long the broker is gone.
+    reloads, mutations: how many. p99_ms: what an answer may take under a fault; CI shares its cores with other tests, so its
+    bound only tells an answer from a wait. kills, pauses, changes: of a worker. events: among which is poison; other proofs take a
+    hundredth of it. slack: how many times longer than promised a change may take. soak_s: how long load lasts.
     """
 
     rate: float
@@ -27,16 +28,51 @@ class Scale:
     reloads: int
     mutations: int
     p99_ms: float
+    kills: int
+    pauses: int
+    changes: int
+    events: int
+    slack: float
+    soak_s: float
+    is_long: bool = False
 
 
-LONG = Scale(rate=100, fault_s=10, broker_s=60, reloads=100, mutations=1_000, p99_ms=50)
-SHORT = Scale(rate=40, fault_s=2, broker_s=4, reloads=4, mutations=60, p99_ms=500)
+LONG = Scale(
+    rate=100,
+    fault_s=10,
+    broker_s=60,
+    reloads=100,
+    mutations=1_000,
+    p99_ms=50,
+    kills=20,
+    pauses=6,
+    changes=10,
+    events=100_000,
+    slack=1,
+    soak_s=600,
+    is_long=True,
+)
+SHORT = Scale(
+    rate=40,
+    fault_s=2,
+    broker_s=4,
+    reloads=4,
+    mutations=60,
+    p99_ms=500,
+    kills=3,
+    pauses=1,
+    changes=1,
+    events=2_000,
+    slack=4,
+    soak_s=20,
+)
 
 
 @dataclass(frozen=True)
 class Proof:
-    """One line of `make chaos`. name: as in docs/reliability.md."""
+    """One line of `make chaos`. name: as in docs/reliability.md. in_ci: the test that is its short form, "" for this proof itself."""
 
     name: str
     promise: str
     run: Callable[[Scale], Outcome]
+    in_ci: str = ""

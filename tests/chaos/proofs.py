@@ -1,14 +1,78 @@
 """Every proof there is, by the name it has in docs/reliability.md."""
 
-from tests.chaos import broker, scorer
+from tests.chaos import broker, elsewhere, losses, registry, scorer, worker
 from tests.chaos.proof import Proof
 
 PROOFS = {
     proof.name: proof
     for proof in (
+        Proof(
+            "R1",
+            "worker killed after each step and at any instant: 0 lost, 0 twice, states equal recomputation",
+            worker.killed,
+            in_ci="tests/streaming/test_worker_e2e.py::test_every_state_in_redis_equals_the_log_folded_in_memory",
+        ),
+        Proof(
+            "R3a",
+            "store emptied: noticed, readers degrade, rebuilt, equal",
+            losses.flushed,
+            in_ci="tests/streaming/test_rebuild_e2e.py::test_a_flushed_store_is_noticed_rebuilt_and_equal_to_batch",
+        ),
+        Proof("R3b", "a replica without the last writes promoted: noticed, folded again, equal", losses.failed_over),
+        Proof(
+            "R3c",
+            "a topic made anew: said within 30 s, nothing of it taken for the old",
+            losses.made_anew,
+            in_ci="tests/streaming/test_resume.py::test_a_topic_made_anew_is_not_taken_for_the_old_one",
+        ),
         Proof("R4", "store stopped, refused or slow: 0 failures, in time, back within 2 s", scorer.store_faults),
+        Proof(
+            "R5", "MLflow silent, also at a cold start: verified files serve, a reload says what it did", registry.gone
+        ),
         Proof("R6", "broker gone, scorer killed: every decision answered, kept and delivered", broker.gone),
+        Proof(
+            "R8",
+            "1 % poison: dead letters hold exactly those bytes, 0 restarts",
+            worker.poisoned,
+            in_ci="tests/streaming/test_worker_e2e.py::test_dead_letters_hold_exactly_the_refused_bytes",
+        ),
+        Proof(
+            "R9",
+            "any order, any repetition: the same state at rest",
+            elsewhere.any_arrival_order,
+            in_ci="tests/parity/test_at_rest.py::test_any_arrival_order_and_partitioning_gives_the_same_state_at_rest",
+        ),
+        Proof(
+            "R10",
+            "clocks a day ahead quarantined, a day behind counted late, nobody's windows moved",
+            worker.wrong_clocks,
+            in_ci="tests/streaming/test_route.py::test_events_from_the_future_are_quarantined_before_any_state",
+        ),
+        Proof(
+            "R11",
+            "neighbouring versions on one log: nothing lost",
+            elsewhere.mixed_versions,
+            in_ci="tests/streaming/test_mixed_versions.py::test_nothing_is_lost_between_versions",
+        ),
         Proof("R12", "champions swapped under load: 0 failures, every score its version's own", scorer.reloads),
         Proof("R13", "broken or lying model files: 0 accepted, the process lives", scorer.broken_models),
+        Proof(
+            "R14",
+            "three times capacity: 503 and 429, what is admitted in time",
+            elsewhere.overload,
+            in_ci="tests/api/test_load.py::test_three_times_what_it_can_do",
+        ),
+        Proof(
+            "R15",
+            "a hundred retries of one key at once: one decision",
+            elsewhere.retries,
+            in_ci="tests/api/test_idempotency.py::test_a_hundred_at_once_over_two_processes_are_one_decision",
+        ),
+        Proof(
+            "R20",
+            "offsets gone: read again, equal; records expired unread: said within 30 s",
+            losses.forgotten,
+            in_ci="tests/streaming/test_resume.py::test_records_that_expired_unread_are_no_place_to_go_on_from",
+        ),
     )
 }

@@ -49,9 +49,12 @@ class Rig:
 
     def reload(self) -> str:
         """The version served after `POST /admin/reload`; raises if nobody answers any more."""
+        return str(self.reload_answer()["model_version"])
+
+    def reload_answer(self) -> dict[str, Any]:
         call = urllib.request.Request(f"{self.scorer.url}/admin/reload", method="POST", headers=bearer(ALL))
         with urllib.request.urlopen(call, timeout=60) as response:
-            return str(json.load(response)["model_version"])
+            return dict(json.load(response))
 
     @contextmanager
     def store_stopped(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -146,7 +147,7 @@ def broken_models(scale: Scale) -> Outcome:
                 mutation(made.model_dir, chance)
                 made.reload()
             if turn % 20 == 19:
-                changed += asyncio.run(_ask_once(made, body)) != wanted
+                changed += float(ask_once(made, body)["fraud_score"]) != wanted
         accepted = int(made.scorer.metric(LOADED) - before)
         made.reload()
         counts = made.scorer.metric(LOADED) - before - accepted == 1  # else the counter proves nothing
@@ -154,9 +155,14 @@ def broken_models(scale: Scale) -> Outcome:
     return Outcome(accepted == 0 and changed == 0 and counts, figure)
 
 
-async def _ask_once(made: Rig, body: bytes) -> float:
-    async with made.client() as client:
-        return float(msgspec.json.decode(await client.post("/predict", body))["fraud_score"])
+def ask_once(made: Rig, body: bytes) -> dict[str, Any]:
+    """The answer to a payment."""
+
+    async def ask() -> dict[str, Any]:
+        async with made.client() as client:
+            return dict(msgspec.json.decode(await client.post("/predict", body)))
+
+    return asyncio.run(ask())
 
 
 @contextlib.contextmanager

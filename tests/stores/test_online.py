@@ -313,9 +313,7 @@ def test_only_groups_that_may_be_forgotten_expire(valkey_server: str) -> None:
     store.close()
 
 
-def test_positions_are_what_was_said_last_and_a_start_says_only_what_nobody_did(
-    server: Server, store: OnlineStates
-) -> None:
+def test_positions_only_grow(server: Server, store: OnlineStates) -> None:
     store.hold("one", {"entity.account.v1/0": 3, "entity.account.v1/1": 0})
     assert store.positions() == {"entity.account.v1/0": 7, "entity.account.v1/1": 0}
     store.advance({"entity.account.v1/0": 9})
@@ -324,7 +322,8 @@ def test_positions_are_what_was_said_last_and_a_start_says_only_what_nobody_did(
     other.hold("two", {"entity.account.v1/0": 7, "entity.account.v1/2": 3})
 
     assert other.positions() == {"entity.account.v1/0": 9, "entity.account.v1/1": 0, "entity.account.v1/2": 3}
-    store.advance({})  # and the other's word is not ours
+    store.advance({"entity.account.v1/0": 8})  # a former owner that wakes late; and the other's word is not its own
+    assert other.positions() == {"entity.account.v1/0": 9, "entity.account.v1/1": 0, "entity.account.v1/2": 3}
 
 
 def test_a_store_that_lost_our_last_word_takes_nothing_from_us(server: Server, store: OnlineStates) -> None:

@@ -59,7 +59,7 @@ def test_a_new_epochs_group_starts_at_the_offsets_of_its_snapshot(settings: Work
     log, group = Log(settings.kafka_bootstrap_servers), f"fold.{topic.name}"
     at = filled(log, topic)
 
-    claim(settings, group, [topic], held=held_by(store({f"{at[0]}/{at[1]}": 7}), marker()))
+    claim(settings, group, [topic], held=lambda: held_by(store({f"{at[0]}/{at[1]}": 7}), marker()))
 
     assert log.committed(group, [at]) == {at: 7}
 
@@ -69,12 +69,12 @@ def test_a_worker_that_joins_later_does_not_start_over(settings: WorkerSettings,
     log, group = Log(settings.kafka_bootstrap_servers), f"fold.{topic.name}"
     at = filled(log, topic)
     states = store({f"{at[0]}/{at[1]}": 2})
-    claim(settings, group, [topic], held=held_by(states, marker()))
+    claim(settings, group, [topic], held=lambda: held_by(states, marker()))
     states.hold("one", {})
     states.advance({f"{at[0]}/{at[1]}": 5})
     commit(log, group, at, 5)
 
-    assert claim(settings, group, [topic], held=held_by(states, marker()))[at] == 5
+    assert claim(settings, group, [topic], held=lambda: held_by(states, marker()))[at] == 5
     assert log.committed(group, [at]) == {at: 5}
 
 
@@ -85,7 +85,7 @@ def test_a_store_that_lost_its_last_writes_is_folded_again_from_where_it_ends(
     at = filled(log, topic)
     commit(log, group, at, 9)
 
-    assert claim(settings, group, [topic], held=held_by(store({f"{at[0]}/{at[1]}": 4}), marker()))[at] == 4
+    assert claim(settings, group, [topic], held=lambda: held_by(store({f"{at[0]}/{at[1]}": 4}), marker()))[at] == 4
     assert log.committed(group, [at]) == {at: 4}
 
 
@@ -97,7 +97,7 @@ def test_an_epoch_of_a_version_without_positions_goes_on_from_its_groups_offsets
     commit(log, group, at, 6)
     del states.server["fs:at:one"]
 
-    assert claim(settings, group, [topic], held=held_by(states, marker()))[at] == 6
+    assert claim(settings, group, [topic], held=lambda: held_by(states, marker()))[at] == 6
 
 
 def test_a_group_without_offsets_begins_where_the_log_does(settings: WorkerSettings, topic: Topic) -> None:

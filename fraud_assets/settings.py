@@ -82,6 +82,12 @@ class Settings(BaseSettings):
     label_delay_days: int = Field(7, ge=0, validation_alias="FRAUD_LABEL_DELAY_DAYS")
     """Days after which a transaction that nobody called fraud counts as legitimate."""
 
+    warm_up_days: int = Field(7, ge=0, validation_alias="FRAUD_WARM_UP_DAYS")
+    """First days of the log that train nothing: nobody has a past there, and every device is a new one."""
+
+    exchange_rates: dict[str, float] = Field(default_factory=dict, validation_alias="FRAUD_EXCHANGE_RATES")
+    """JSON, minor units of a currency per euro cent, for those that training/money.py lacks or has wrong."""
+
     tuning_trials: int = Field(6, ge=0, le=1000, validation_alias="FRAUD_TUNING_TRIALS")
     """Candidates compared by a training, the declared default being the first; 0 searches nothing."""
 

@@ -17,7 +17,9 @@ from simulator.spec import WorldSpec
 FIRST_DAY = "2026-10-01"
 LAST_DAY = "2026-10-14"
 DAYS = 14
-LABEL_DELAY_DAYS = 2  # two weeks must hold a training part, a gap and a validation part
+# Two weeks must hold a warm-up, a training part, a gap and a validation part.
+LABEL_DELAY_DAYS = 2
+WARM_UP_DAYS = 1
 START_MS = int(datetime(2026, 10, 1, tzinfo=UTC).timestamp()) * 1000
 END_MS = START_MS + DAYS * DAY_MS
 

@@ -7,7 +7,7 @@ the same digest.
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 # What a training row carries beside its features; enough to split, to cost a mistake, and to trace.
-ROW_COLUMNS = ("transaction_id", "account_id", "event_time_ms", "amount_minor")
+ROW_COLUMNS = ("transaction_id", "account_id", "event_time_ms", "amount_minor", "currency")
 ROW_PREFIX = "row_"
 DECISION_COLUMNS = ("account_id", "transaction_id", "service_digest", "states", "self_included")
 
@@ -51,6 +51,21 @@ def window_as_of(as_of_ms: int, window_days: int, label_delay_days: int) -> Wind
     """The newest `window_days` whose verdicts are in: younger transactions would only show frauds noticed early."""
     to_ms = as_of_ms - label_delay_days * DAY_MS
     return Window(as_of_ms, to_ms - window_days * DAY_MS, to_ms)
+
+
+def after_warm_up(window: Window, first_day: str, warm_up_days: int) -> Window:
+    """Without the first days of the log, in which everybody is a stranger: as normal there as it is suspect later.
+
+    first_day: of the scored table, as the lake names it. Raises NoLabels where nothing is left.
+    """
+    first_ms = int(np.datetime64(first_day, "ms").astype(np.int64))
+    from_ms = max(window.from_ms, first_ms + warm_up_days * DAY_MS)
+    if from_ms >= window.to_ms:
+        raise NoLabels(
+            f"NoLabels: the log begins on {first_day}; its first {warm_up_days} days train nothing, and verdicts are in"
+            f" until {_day(window.to_ms)}. Give it more history, or less FRAUD_WARM_UP_DAYS."
+        )
+    return replace(window, from_ms=from_ms)
 
 
 @dataclass(frozen=True)
@@ -195,8 +210,11 @@ def _vectors(
 
 
 def _explained(window: Window, count: int) -> str:
-    first, last = (str(np.datetime64(at, "ms"))[:10] for at in (window.from_ms, window.to_ms))
     return (
-        f"NoLabels: none of the {count} transactions of {first} to {last} has a verdict known at "
+        f"NoLabels: none of the {count} transactions of {_day(window.from_ms)} to {_day(window.to_ms)} has a verdict known at "
         f"{str(np.datetime64(window.as_of_ms, 'ms'))[:16]}. Materialize label_facts first, or choose a later as-of day."
     )
+
+
+def _day(time_ms: int) -> str:
+    return str(np.datetime64(time_ms, "ms"))[:10]

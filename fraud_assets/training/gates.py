@@ -32,7 +32,7 @@ def ranks_better_than_chance(metrics: Mapping[str, float]) -> Verdict:
 
 
 def spares_good_customers(metrics: Mapping[str, float]) -> Verdict:
-    """False positive rate at the chosen threshold on the held-out days."""
+    """False positive rate at the chosen threshold, of models on rows that they had not seen."""
     return Verdict(metrics["fpr"] <= MAX_FPR, {"fpr": metrics["fpr"], "at_most": MAX_FPR, "recall": metrics["recall"]})
 
 

@@ -1,6 +1,7 @@
 """A training run: split, fit, package, and a note of which model an as-of day gave (see as_of.py)."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from fraud_assets.models.manifest import Manifest
 from fraud_assets.training.as_of import note_model
 from fraud_assets.training.dataset import TrainingSet
 from fraud_assets.training.fit import Fitted, fit
+from fraud_assets.training.money import euro_cents
 from fraud_assets.training.package import package
-from fraud_assets.training.split import temporal_split
+from fraud_assets.training.split import folds, temporal_split
 from fraud_assets.training.tune import Budget
 
 
@@ -27,12 +29,24 @@ def train(
     as_of: str,
     label_delay_days: int,
     budget: Budget | None = None,
+    exchange_rates: Mapping[str, float] | None = None,
 ) -> Trained:
-    """Search within the budget, fit, and write `<model_dir>/<version>/`. Raises TooShort, NoTrialCompleted."""
+    """Search within the budget, fit, and write `<model_dir>/<version>/`.
+
+    Raises TooShort, UnknownCurrency, NoTrialCompleted.
+    """
     time_ms = found.rows["event_time_ms"].to_numpy()
     split = temporal_split(time_ms, found.is_fraud, found.window.from_ms, found.window.to_ms, label_delay_days)
-    amount_minor = found.rows["amount_minor"].to_numpy()
-    fitted = fit(found.features, found.is_fraud, amount_minor, split, found.names, budget=budget)
+    amount = euro_cents(found.rows["amount_minor"].to_numpy(), found.rows["currency"].to_pylist(), exchange_rates)
+    fitted = fit(
+        found.features,
+        found.is_fraud,
+        amount,
+        split,
+        found.names,
+        folds=folds(time_ms, found.is_fraud),
+        budget=budget,
+    )
     manifest = package(
         model_dir,
         service,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.history import LABEL_DELAY_DAYS, Past, make_past
+from tests.history import LABEL_DELAY_DAYS, WARM_UP_DAYS, Past, make_past
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ def make_place(folder: Path, root: Path, *, rate_per_day: int = 60, **env: str) 
     shutil.copy(root / "dagster.yaml", home)
     own = {
         "DAGSTER_HOME": str(home), "FRAUD_VAR_DIR": str(past.folder), "PYTHONPATH": str(root),
-        "FRAUD_LABEL_DELAY_DAYS": str(LABEL_DELAY_DAYS), "DAGSTER_DISABLE_TELEMETRY": "yes", "DO_NOT_TRACK": "1",
+        "FRAUD_LABEL_DELAY_DAYS": str(LABEL_DELAY_DAYS), "FRAUD_WARM_UP_DAYS": str(WARM_UP_DAYS),
+        "DAGSTER_DISABLE_TELEMETRY": "yes", "DO_NOT_TRACK": "1",
     }  # fmt: skip
     elsewhere = {"FRAUD_LAKE_URI", "FRAUD_MODEL_DIR", "MLFLOW_TRACKING_URI"}
     inherited = {name: value for name, value in os.environ.items() if name not in elsewhere}

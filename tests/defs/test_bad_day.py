@@ -23,7 +23,7 @@ from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_port import EpochMarker
 from fraud_assets.stores.state_files import StateFiles
 from fraud_assets.training import store
-from tests.history import FIRST_DAY, LABEL_DELAY_DAYS, LAST_DAY, Past, make_past
+from tests.history import FIRST_DAY, LABEL_DELAY_DAYS, LAST_DAY, WARM_UP_DAYS, Past, make_past
 
 pytestmark = pytest.mark.timeout(600)  # kernels may have to be compiled first
 
@@ -45,6 +45,7 @@ def resources(past: Past, valkey_server: str) -> dict[str, Any]:
             var_dir=past.folder,
             redis_url=valkey_server,
             label_delay_days=LABEL_DELAY_DAYS,
+            warm_up_days=WARM_UP_DAYS,
             kafka_bootstrap_servers="127.0.0.1:1",
         )
     )

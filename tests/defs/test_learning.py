@@ -33,7 +33,7 @@ from fraud_assets.training import store
 from fraud_assets.training.as_of import manifest_of, note_model
 from fraud_assets.training.gates import FailedGates
 from fraud_assets.training.tune import SPACE
-from tests.history import END_MS, FIRST_DAY, LABEL_DELAY_DAYS, LAST_DAY, Past, make_past
+from tests.history import END_MS, FIRST_DAY, LABEL_DELAY_DAYS, LAST_DAY, WARM_UP_DAYS, Past, make_past
 
 pytestmark = [
     # dagster-mlflow reads a deprecated attribute of its context; mlflow's own migrations.
@@ -77,6 +77,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory, valkey_server: str) -> Lear
         var_dir=past.folder,
         redis_url=valkey_server,
         label_delay_days=LABEL_DELAY_DAYS,
+        warm_up_days=WARM_UP_DAYS,
         tuning_trials=3,
         kafka_bootstrap_servers="127.0.0.1:1",
     )

@@ -14,7 +14,15 @@ from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.labels.imported import write_imported_facts
 from fraud_assets.stores.lake import Lake
 from fraud_assets.training import store
-from fraud_assets.training.dataset import NoLabels, TrainingSet, Window, table_schema, training_set, window_as_of
+from fraud_assets.training.dataset import (
+    NoLabels,
+    TrainingSet,
+    Window,
+    after_warm_up,
+    table_schema,
+    training_set,
+    window_as_of,
+)
 from fraud_assets.training.verdicts import verdicts
 from tests.history import DAYS, LABEL_DELAY_DAYS, START_MS, Past, make_past
 
@@ -192,3 +200,23 @@ def _decision(past: Past, row: pa.Table, *, self_included: bool, offset: int = 0
         action="approve", reason_codes=[], degraded_reasons=[], self_included=self_included, latency_ms=0.0,
     )  # fmt: skip
     return from_events(Decision, [msgspec.structs.replace(decision)], [LogPosition(at, "decisions.v1", 0, offset)])
+
+
+def test_the_first_days_of_the_log_train_nothing() -> None:
+    """Where the window reaches back to them; one that begins later is as it was."""
+    window = window_as_of(START_MS + 30 * DAY_MS, 90, 7)
+    first_day = str(np.datetime64(START_MS, "ms"))[:10]
+
+    warm = after_warm_up(window, first_day, 7)
+
+    assert (warm.from_ms, warm.to_ms) == (START_MS + 7 * DAY_MS, START_MS + 23 * DAY_MS)
+    assert after_warm_up(dataclasses.replace(window, from_ms=START_MS + 9 * DAY_MS), first_day, 7).from_ms == (
+        START_MS + 9 * DAY_MS
+    )
+
+
+def test_a_log_that_is_all_warm_up_says_so_and_names_the_way_out() -> None:
+    first_day = str(np.datetime64(START_MS, "ms"))[:10]
+
+    with pytest.raises(NoLabels, match=rf"begins on {first_day}; its first 7 days .*FRAUD_WARM_UP_DAYS"):
+        after_warm_up(window_as_of(START_MS + 14 * DAY_MS, 90, 7), first_day, 7)

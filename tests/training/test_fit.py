@@ -1,6 +1,7 @@
-"""Split, threshold and fit: no label leaps the gap, thresholds follow costs, the same rows give the same bytes."""
+"""Splits, threshold and fit: no label leaps the gap, thresholds follow costs, the same rows give the same bytes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,13 @@ from fraud_assets.training.as_of import latest_model
 from fraud_assets.training.dataset import TrainingSet, training_set, window_as_of
 from fraud_assets.training.fit import fit, thinned
 from fraud_assets.training.gates import loads_and_agrees, ranks_better_than_chance, spares_good_customers
+from fraud_assets.training.money import UnknownCurrency, euro_cents
 from fraud_assets.training.run import Trained, train
-from fraud_assets.training.split import TooShort, temporal_split
+from fraud_assets.training.split import TooShort, folds, temporal_split
 from fraud_assets.training.threshold import CostTable, cheapest_threshold
 from fraud_assets.training.tune import Budget, Range, SearchSpace
 from tests.history import END_MS, LABEL_DELAY_DAYS, Past
-from tests.training.toy import toy
+from tests.training.toy import halves, toy
 
 SMALL = SearchSpace((Range(name="max_depth", low=3, high=3, default=3, whole=True, reason="a test"),))
 ONE = Budget(trials=0)
@@ -39,23 +41,77 @@ def test_a_window_too_short_for_the_gap_is_refused_with_its_length() -> None:
         temporal_split(np.arange(4, dtype=np.int64) * DAY_MS, np.array([True, False] * 2), 0, 4 * DAY_MS, 7)
 
 
+def test_folds_score_every_row_once_and_learn_from_none_within_a_day_of_it() -> None:
+    time = np.random.default_rng(5).integers(0, 40 * DAY_MS, 3_000)
+    is_fraud = np.arange(3_000) % 10 == 0
+
+    found = folds(time, is_fraud)
+
+    assert sorted(np.concatenate([one.validate for one in found]).tolist()) == list(range(3_000))
+    for one in found:
+        scored = time[one.validate]
+        near = (time[one.train] >= scored.min() - DAY_MS) & (time[one.train] < scored.max() + DAY_MS)
+        assert not near.any()
+        assert len(one.train) > 2_000
+
+
+def test_folds_of_a_world_with_one_burst_are_refused() -> None:
+    """Whoever scores the burst has then seen no fraud."""
+    time = np.arange(40, dtype=np.int64) * DAY_MS
+
+    with pytest.raises(TooShort, match="rest of a fold has 30 rows and 0 frauds"):
+        folds(time, (time >= 24 * DAY_MS) & (time < 30 * DAY_MS))
+
+
+# Without doubt: the least of all.
+PLAIN = CostTable(chargeback_fee_minor=0, false_decline_minor=30, max_fpr=1.0, doubt=0.0)
+
+
 def test_the_threshold_is_where_the_cost_table_says_by_hand() -> None:
     # Catching .9 saves 100, reaching .6 costs 30 and saves 50, reaching .3 costs 30 and saves 20.
     score = np.array([0.9, 0.7, 0.6, 0.4, 0.3])
     is_fraud = np.array([True, False, True, False, True])
     amount = np.array([100, 1, 50, 1, 20])
-    costs = CostTable(chargeback_fee_minor=0, false_decline_minor=30, max_fpr=1.0)
 
-    found = cheapest_threshold(score, is_fraud, amount, costs)
+    found = cheapest_threshold(score, is_fraud, amount, PLAIN)
 
     assert found.value == pytest.approx(0.5)
     assert found.recall == pytest.approx(2 / 3)
     assert (found.cost_minor, found.fpr) == (50.0, 0.5)
 
 
+def test_of_thresholds_that_cannot_be_told_apart_the_highest_is_taken_by_hand() -> None:
+    """Going from .8 down to .5 saves 50 and costs 30: 20 less, with a standard error of √(50² + 30²) = 58."""
+    score = np.array([0.9, 0.7, 0.6, 0.4])
+    is_fraud = np.array([True, False, True, False])
+    amount = np.array([1_000, 1, 50, 1])
+
+    doubting = cheapest_threshold(score, is_fraud, amount, replace(PLAIN, doubt=0.35))
+    sure = cheapest_threshold(score, is_fraud, amount, replace(PLAIN, doubt=0.34))
+
+    assert doubting.value == pytest.approx(0.8)
+    assert doubting.cost_minor == 50.0
+    assert sure.value == pytest.approx(0.5)
+    assert sure.cost_minor == 30.0
+
+
+def test_one_dear_fraud_does_not_move_the_threshold_below_a_crowd_of_good_customers() -> None:
+    """It alone pays for refusing ninety of them, and it is there or not by chance."""
+    score = np.concatenate([np.linspace(0.9, 0.8, 50), np.linspace(0.3, 0.2, 90), [0.1], np.linspace(0.05, 0.0, 900)])
+    is_fraud = np.concatenate([np.ones(50, bool), np.zeros(90, bool), [True], np.zeros(900, bool)])
+    amount = np.concatenate([np.full(50, 20_000), np.zeros(90), [400_000], np.zeros(900)])
+    costs = CostTable(max_fpr=0.2)
+
+    found = cheapest_threshold(score, is_fraud, amount, costs)
+    least = cheapest_threshold(score, is_fraud, amount, replace(costs, doubt=0.0))
+
+    assert 0.25 < found.value < 0.81 and found.fpr == 0.0
+    assert least.value < 0.1
+
+
 def test_no_threshold_refuses_more_good_customers_than_allowed() -> None:
     score = np.array([0.9, 0.8, 0.7, 0.1])
-    costs = CostTable(max_fpr=0.0)
+    costs = CostTable(max_fpr=0.0, doubt=0.0)
 
     found = cheapest_threshold(score, np.array([True, False, True, False]), np.full(4, 10**6), costs)
 
@@ -65,11 +121,23 @@ def test_no_threshold_refuses_more_good_customers_than_allowed() -> None:
 
 def test_equal_scores_stand_or_fall_together() -> None:
     found = cheapest_threshold(
-        np.array([0.5, 0.5, 0.2]), np.array([True, False, False]), np.array([10_000, 1, 1]), CostTable(max_fpr=1.0)
+        np.array([0.5, 0.5, 0.2]), np.array([True, False, False]), np.array([10_000, 1, 1]), replace(PLAIN, doubt=0.9)
     )
 
     assert found.recall == 1.0
     assert found.fpr == 0.5
+
+
+def test_amounts_of_all_currencies_weigh_what_they_are_worth() -> None:
+    amount, currency = np.array([10_000, 1_010_000, 870]), ["EUR", "INR", "GBP"]
+
+    assert euro_cents(amount, currency).tolist() == pytest.approx([10_000, 10_000, 1_000])
+    assert euro_cents(amount, currency, {"INR": 50.5}).tolist() == pytest.approx([10_000, 20_000, 1_000])
+
+
+def test_an_unknown_currency_is_named_with_the_way_out() -> None:
+    with pytest.raises(UnknownCurrency, match=r"XAU\..*FRAUD_EXCHANGE_RATES='\{\"XAU\": 1\.0\}'"):
+        euro_cents(np.array([1, 2]), ["EUR", "XAU"])
 
 
 def test_thinning_keeps_every_fraud_and_the_base_rate() -> None:
@@ -86,7 +154,8 @@ def test_the_same_rows_and_seed_give_the_same_bytes() -> None:
     features, is_fraud, amount, split = toy()
 
     one, other = (
-        fit(features, is_fraud, amount, split, ["a", "b"], budget=ONE, space=SMALL).model_json() for _ in range(2)
+        fit(features, is_fraud, amount, split, ["a", "b"], folds=halves(), budget=ONE, space=SMALL).model_json()
+        for _ in range(2)
     )
 
     assert one == other
@@ -98,11 +167,25 @@ def test_metrics_are_of_rows_that_the_model_had_not_seen() -> None:
     shuffled = is_fraud.copy()
     shuffled[split.validate] = np.random.default_rng(3).permutation(is_fraud[split.validate])
 
-    honest = fit(features, is_fraud, amount, split, ["a", "b"], budget=ONE, space=SMALL)
-    chance = fit(features, shuffled, amount, split, ["a", "b"], budget=ONE, space=SMALL)
+    honest = fit(features, is_fraud, amount, split, ["a", "b"], folds=halves(), budget=ONE, space=SMALL)
+    chance = fit(features, shuffled, amount, split, ["a", "b"], folds=halves(), budget=ONE, space=SMALL)
 
     assert ranks_better_than_chance(honest.metrics).passed
     assert not ranks_better_than_chance(chance.metrics).passed
+
+
+def test_the_threshold_rests_on_every_row_each_scored_by_a_model_of_the_others() -> None:
+    """Labels of one half, shuffled, spoil the other half's scores and nothing of their own."""
+    features, is_fraud, amount, split = toy()
+    shuffled = is_fraud.copy()
+    shuffled[1_000:] = np.random.default_rng(3).permutation(is_fraud[1_000:])
+
+    honest = fit(features, is_fraud, amount, split, ["a", "b"], folds=halves(), budget=ONE, space=SMALL)
+    half_known = fit(features, shuffled, amount, split, ["a", "b"], folds=halves(), budget=ONE, space=SMALL)
+
+    assert honest.metrics["threshold_frauds"] == is_fraud.sum()
+    assert honest.metrics["recall"] > 0.5
+    assert half_known.metrics["recall"] < 0.3
 
 
 def test_a_gate_says_what_it_measured() -> None:

@@ -14,7 +14,9 @@ from fraud_assets.training.dataset import ROW_COLUMNS, TrainingSet, Window
 @pytest.fixture
 def place(tmp_path: Path) -> tuple[str, Path]:
     """Training sets of three days, the models of two of them, and a model folder."""
-    rows = pa.table({"transaction_id": ["t"], "account_id": ["a"], "event_time_ms": [1], "amount_minor": [1]})
+    rows = pa.table(
+        {"transaction_id": ["t"], "account_id": ["a"], "event_time_ms": [1], "amount_minor": [1], "currency": ["EUR"]}
+    )
     found = TrainingSet(
         Window(1, 0, 1), ("x",), rows.select(ROW_COLUMNS), np.ones((1, 1), np.float32), np.ones(1, bool), 0
     )

@@ -25,7 +25,7 @@ from fraud_assets.training.tune import (
     TrialFailed,
     tune,
 )
-from tests.training.toy import toy
+from tests.training.toy import halves, toy
 
 # One parameter whose best value is 2.
 LINE = SearchSpace((Range(name="x", low=0.0, high=10.0, default=5.0, reason="a test"),))
@@ -186,7 +186,9 @@ def test_every_range_of_the_space_says_why() -> None:
 def test_a_fit_within_a_budget_is_reproducible_and_keeps_the_scores_of_its_winner() -> None:
     features, is_fraud, amount, split = toy()
 
-    one, again = (fit(features, is_fraud, amount, split, ["a", "b"], budget=Budget(trials=4)) for _ in range(2))
+    one, again = (
+        fit(features, is_fraud, amount, split, ["a", "b"], folds=halves(), budget=Budget(trials=4)) for _ in range(2)
+    )
 
     assert one.study == again.study
     assert one.model_json() == again.model_json()
@@ -201,7 +203,8 @@ def test_labels_of_the_gap_between_the_parts_change_no_trial() -> None:
     changed[1_000:1_200] = ~changed[1_000:1_200]
 
     one, other = (
-        fit(features, labels, amount, split, ["a", "b"], budget=Budget(trials=3)) for labels in (is_fraud, changed)
+        fit(features, labels, amount, split, ["a", "b"], folds=halves(), budget=Budget(trials=3))
+        for labels in (is_fraud, changed)
     )
 
     assert one.study == other.study
@@ -213,7 +216,9 @@ def test_parameters_that_xgboost_refuses_are_a_failed_trial() -> None:
         (Range(name="subsample", low=0.5, high=9.0, default=0.8, reason="a test"),), ({"subsample": 9.0},)
     )
 
-    study = fit(features, is_fraud, amount, split, ["a", "b"], budget=Budget(trials=2), space=space).study
+    study = fit(
+        features, is_fraud, amount, split, ["a", "b"], folds=halves(), budget=Budget(trials=2), space=space
+    ).study
 
     assert [trial.state for trial in study.trials] == [State.COMPLETE, State.FAILED]
     assert "subsample" in study.trials[1].reason

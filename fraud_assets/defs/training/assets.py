@@ -20,7 +20,7 @@ from fraud_assets.stores.registry import ModelRegistry
 from fraud_assets.stores.schemas import arrow_schema
 from fraud_assets.training import store
 from fraud_assets.training.as_of import latest_model, manifest_of
-from fraud_assets.training.dataset import table_schema, vector_schema, window_as_of
+from fraud_assets.training.dataset import after_warm_up, table_schema, vector_schema, window_as_of
 from fraud_assets.training.dataset import training_set as training_set_as_of
 from fraud_assets.training.gates import require_gates
 
@@ -71,8 +71,12 @@ def training_set(
             connection, lake.lake, settings.dedupe_horizon_ms, (*EVENTS, "decisions"), as_known_at_ms=start_ms(day)
         )
     window = window_as_of(start_ms(day), settings.training_window_days, settings.label_delay_days)
+    days = lake.lake.days(lake.service.service.scored.table)
+    if days:  # without any the set says so itself
+        window = after_warm_up(window, days[0], settings.warm_up_days)
     found = training_set_as_of(lake.lake, lake.service, window)
     path = store.save(lake.training_uri, day, found)
+    shares = found.fraud_share_by_day().tolist()
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(found),
@@ -83,7 +87,7 @@ def training_set(
             "path": dg.MetadataValue.path(path),
             "dagster/column_schema": column_schema(store.schema(lake.training_uri, day)),
             "fraud_share_by_day": lines(
-                {"share": (range(settings.training_window_days), found.fraud_share_by_day().tolist())},
+                {"share": (range(len(shares)), shares)},
                 "share of fraud by day of the window",
             ),
         },
@@ -114,7 +118,15 @@ def fraud_model(context: dg.AssetExecutionContext) -> Result:
     lake, settings = context.resources.lake, context.resources.settings
     found = store.load(lake.training_uri, context.partition_key)
     budget = Budget(settings.tuning_trials, settings.tuning_timeout_s)
-    trained = train(found, lake.service, settings.model_dir, context.partition_key, settings.label_delay_days, budget)
+    trained = train(
+        found,
+        lake.service,
+        settings.model_dir,
+        context.partition_key,
+        settings.label_delay_days,
+        budget,
+        settings.exchange_rates,
+    )
     store.save_scores(lake.training_uri, context.partition_key, trained.fitted.validation_scores)
     number = log_model(context.resources.mlflow, context.resources.model_registry, trained, settings.model_dir)
     return dg.MaterializeResult(

@@ -1,6 +1,6 @@
 """PostgreSQL as the worker uses it: rows by their identity, the first position of the log wins."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from itertools import groupby
@@ -117,24 +117,28 @@ def _columns(contract: type[Event]) -> tuple[str, ...]:
 
 def _values(one: Accepted) -> list[Any]:
     """In the order of the columns. The stamp is the record's own, so that a replay writes the same row."""
-    event, at, as_json = one.event, one.record, _json_fields(type(one.event))
-    values = [
-        Jsonb(getattr(event, name), dumps=msgspec.json.encode) if name in as_json else getattr(event, name)
-        for name in event.__struct_fields__
-    ]
+    event, at = one.event, one.record
+    values = [adapted(getattr(event, name)) for name, adapted in _adapters(type(event))]
     return [*values, at.partition, at.offset, at.timestamp_ms]
 
 
 @cache
-def _json_fields(contract: type[Event]) -> frozenset[str]:
-    """Maps, and lists of structs; whatever else a contract holds psycopg knows."""
+def _adapters(contract: type[Event]) -> tuple[tuple[str, Callable[[Any], object]], ...]:
     hints = get_type_hints(contract)
-    return frozenset(name for name, hint in hints.items() if get_origin(hint) is dict or _is_of_structs(hint))
+    return tuple((name, _adapter(hints[name])) for name in contract.__struct_fields__)
 
 
-def _is_of_structs(hint: object) -> bool:
+def _adapter(hint: object) -> Callable[[Any], object]:
+    """Maps, and lists of structs, are JSON; vectors are array literals; whatever else there is psycopg knows."""
     (part, *_) = get_args(hint) or (None,)
-    return get_origin(hint) is list and isinstance(part, type) and issubclass(part, msgspec.Struct)
+    if get_origin(hint) is dict or (isinstance(part, type) and issubclass(part, msgspec.Struct)):
+        return lambda value: Jsonb(value, dumps=msgspec.json.encode)
+    return _vector if part in (float, float | None) else lambda value: value
+
+
+def _vector(values: list[float | None]) -> str:
+    """`{1.5,null}`: 400 numbers written at once take a fraction of what psycopg needs for one after the other."""
+    return f"{{{msgspec.json.encode(values)[1:-1].decode()}}}"
 
 
 def _upsert(table: str, contract: type[Event]) -> sql.Composed:

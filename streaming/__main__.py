@@ -1,7 +1,8 @@
 """The stream worker.
 
-python -m streaming                     all of it: router, folder, label stage, explainer; and database where DATABASE_URL is set
-python -m streaming router|folder|labels|explainer|database    one of its processes
+python -m streaming                     all of it: router, folder, label stage, explainer; database where DATABASE_URL is set,
+                                        notifier where FRAUD_NOTIFICATIONS_FILE is
+python -m streaming router|folder|labels|explainer|database|notifier    one of its processes
 python -m streaming init-epoch          publish the first epoch of an empty world
 python -m streaming rebuild-online      fill an emptied online store from the newest snapshot and the log
 python -m streaming dlq --help          dead letters: list, show, replay
@@ -14,9 +15,9 @@ import sys
 import structlog
 
 from fraud_assets.contracts.subjects import agree_or_exit
-from fraud_assets.contracts.topics import DECISIONS, RAW_TOPICS
+from fraud_assets.contracts.topics import DECIDED_TOPICS, RAW_TOPICS
 from streaming.settings import WorkerSettings
-from streaming.supervise import DATABASE, ROLES, TETHERED, die_with_parent, roles, supervise
+from streaming.supervise import DATABASE, NOTIFIER, ROLES, TETHERED, die_with_parent, roles, supervise
 
 
 def _configure_logs() -> None:
@@ -40,7 +41,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m streaming", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", nargs="?", choices=[*ROLES, DATABASE, "init-epoch", "rebuild-online"])
+    parser.add_argument("command", nargs="?", choices=[*ROLES, DATABASE, NOTIFIER, "init-epoch", "rebuild-online"])
     parser.add_argument("--force", action="store_true", help="rebuild-online: replace an epoch that is still valid")
     parser.add_argument(TETHERED, action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -48,11 +49,11 @@ def main() -> int:
     _configure_logs()
     settings = WorkerSettings()
     if command is None:
-        return supervise(roles(settings.database_url.get_secret_value()))
+        return supervise(roles(settings.database_url.get_secret_value(), settings.notifications_file))
     if given.tethered:
         die_with_parent()
-    if command in ROLES:
-        agree_or_exit(settings.schema_registry_url, (*RAW_TOPICS, DECISIONS))
+    if command in (*ROLES, DATABASE, NOTIFIER):
+        agree_or_exit(settings.schema_registry_url, (*RAW_TOPICS, *DECIDED_TOPICS))
     return _run(command, settings, is_forced=given.force)
 
 
@@ -77,6 +78,10 @@ def _run(command: str, settings: WorkerSettings, *, is_forced: bool) -> int:
             explainer.run(settings)
         case "database":
             return _store(settings)
+        case "notifier":
+            from streaming import notifier
+
+            notifier.run(settings)
         case "init-epoch":
             return _init_epoch(settings)
         case "rebuild-online":

@@ -48,6 +48,9 @@ DATABASE_LAG = Histogram(
     "From a decision's or an explanation's arrival in the log to its row being committed.",
     buckets=(0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1_800),
 )
+NOTICES = Counter(
+    "fraud_worker_notifications_total", "Notices sent, failed (dead letters) and stale.", ["rule", "result"]
+)
 
 # DESIGN: the least lateness to expect of a view; beyond it an event misses the tiles that have expired.
 EXPECTED_LATENESS_MS = 10 * 60_000

@@ -1,5 +1,7 @@
 """What differs between two workers that run the same code; the rest is in fraud_assets/settings.py."""
 
+from pathlib import Path
+
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
@@ -18,7 +20,7 @@ class WorkerSettings(Settings):
     """Static group membership: a worker that restarts within the session keeps its partitions. One per worker."""
 
     worker_metrics_port: int = Field(0, ge=0, le=65_000, validation_alias="FRAUD_WORKER_METRICS_PORT")
-    """First of five consecutive ports (router, folder, labels, explainer, database) with /metrics; 0 for none. Better below those that the
+    """First of six consecutive ports (router, folder, labels, explainer, database, notifier) with /metrics; 0 for none. Better below those that the
     system gives to outgoing connections (32768 and up on Linux): a process whose port is taken works without, and waits for it."""
 
     lake_flush_s: float = Field(5.0, gt=0, validation_alias="FRAUD_LAKE_FLUSH_S")
@@ -41,6 +43,21 @@ class WorkerSettings(Settings):
 
     model_patience_s: float = Field(60.0, ge=0, validation_alias="FRAUD_MODEL_PATIENCE_S")
     """Seconds that decisions of a model which is not in the model folder wait for it before they are dead letters."""
+
+    notifications_file: Path | None = Field(None, validation_alias="FRAUD_NOTIFICATIONS_FILE")
+    """Who is told of which decisions (TOML, a secret: URLs carry passwords); unset: nobody, and no notifier runs."""
+
+    notify_attempts: int = Field(5, ge=1, le=20, validation_alias="FRAUD_NOTIFY_ATTEMPTS")
+    """How often a target is asked to take a notice before it becomes a dead letter."""
+
+    notify_first_pause_s: float = Field(0.5, gt=0, le=10, validation_alias="FRAUD_NOTIFY_FIRST_PAUSE_S")
+    """Between the first two attempts; doubled each time, to 10 s."""
+
+    notify_flush_s: float = Field(1.0, gt=0, validation_alias="FRAUD_NOTIFY_FLUSH_S")
+    """Seconds that a decision waits at most for its batch of notices."""
+
+    notify_max_age_hours: int = Field(24, ge=1, validation_alias="FRAUD_NOTIFY_MAX_AGE_HOURS")
+    """Nobody is told of older decisions: a notifier that is switched on begins with all that the topic holds."""
 
     replication_factor: int = Field(1, ge=1, validation_alias="FRAUD_REPLICATION_FACTOR")
     """Of topics the worker has to create; 3 in production."""

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import structlog
 
@@ -19,6 +20,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 ROLES = ("router", "folder", "labels", "explainer")
 DATABASE = "database"  # one role more where `DATABASE_URL` is set
+NOTIFIER = "notifier"  # and one where `FRAUD_NOTIFICATIONS_FILE` is
 TETHERED = "--tethered"  # standard input is the supervisor's pipe, not a terminal
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 HEALTHY_AFTER_S = 60.0
@@ -38,9 +40,10 @@ class Child:
     start_at_s: float = field(default_factory=time.monotonic)
 
 
-def roles(database_url: str) -> tuple[str, ...]:
+def roles(database_url: str, notifications_file: Path | None = None) -> tuple[str, ...]:
     """What runs here."""
-    return (*ROLES, DATABASE) if database_url else ROLES
+    more = ((DATABASE, database_url), (NOTIFIER, notifications_file))
+    return (*ROLES, *(role for role, is_set in more if is_set))
 
 
 def supervise(chosen: Sequence[str]) -> int:

@@ -32,6 +32,7 @@ class Refusal(StrEnum):
     OTHER_VECTOR = "other_vector"
     OTHER_SCORE = "other_score"
     DATABASE = "refused_by_database"
+    NOT_NOTIFIED = "not_notified"
 
 
 class DeadLetter(NamedTuple):

@@ -80,6 +80,11 @@ ATTACKS = {
     "own key in the header": jwt.encode(
         claims(), THEIRS, "RS256", headers={"jwk": json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(THEIRS.public_key()))}
     ),
+    "own key's address in the header": jwt.encode(
+        claims(), THEIRS, "RS256", headers={"jku": "https://theirs.example/keys"}
+    ),
+    "a key's name that is a file": jwt.encode(claims(), "\0" * 32, "HS256", headers={"kid": "../../../../dev/zero"}),
+    "own certificate in the header": jwt.encode(claims(), THEIRS, "RS256", headers={"x5c": ["MIIB"]}),
     "unsigned": signed().rpartition(".")[0] + ".",
     "other claims under our signature": ".".join(
         (signed().split(".")[0], by_hand({}, claims(scope="admin")).split(".")[1], signed().split(".")[2])

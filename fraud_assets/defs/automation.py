@@ -35,6 +35,9 @@ drift = dg.define_asset_job(
     partitions_def=daily,
     description="The day against its training set.",
 )
+compaction = dg.define_asset_job(
+    "compaction", dg.AssetSelection.assets("compacted_days"), partitions_def=daily, description="Small files into few."
+)
 hourly_online_views_job = dg.define_asset_job(
     "hourly_online_views_job", dg.AssetSelection.assets("hourly_online_views"), description="Catch up with the lake."
 )
@@ -74,3 +77,5 @@ nightly_monitoring = _nightly(monitoring, "30 1 * * *", 1)
 nightly_learning = _nightly(learning, "0 2 * * *", 0)
 nightly_publish = _nightly(publish, "30 3 * * *", 1)
 nightly_drift = _nightly(drift, "0 4 * * *", 1)
+# Two days back: what comes late has mostly come.
+nightly_compaction = _nightly(compaction, "30 4 * * *", 2)

@@ -17,13 +17,18 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from fraud_assets.contracts.topics import DAY_MS
-from fraud_assets.stores.files import Files, open_files, read_parquet
+from fraud_assets.stores.files import Files, open_files
+from fraud_assets.stores.parquet import read_parquet
 from fraud_assets.stores.schemas import LOG_ORDER, TABLES, arrow_schema
 
 if TYPE_CHECKING:  # its import takes a second and loads pandas, which no worker wants
     import pyarrow.dataset as ds
 
+# Which rows of a table: (n,) of bool.
+Right = Callable[[pa.Table], npt.NDArray[np.bool_]]
+
 PARTITION_FILE = "data.parquet"
+MENDED = "mended"
 # A reader that listed a file which was then replaced lists again; thrice means somebody rewrites
 # faster than it reads, and that is worth an error.
 READ_ATTEMPTS = 3
@@ -34,6 +39,10 @@ _PARTITION = re.compile(r"event_date=(\d{4}-\d{2}-\d{2})")
 
 class UnknownTable(KeyError):
     """A table that no schema is declared for."""
+
+
+class BusyDay(RuntimeError):
+    """Somebody has written the same files; nothing was changed."""
 
 
 class BadRows(ValueError):
@@ -108,13 +117,55 @@ class Lake:
             raise BadRows(
                 f"BadRows: file name {name!r} must start with a letter or digit (readers skip '_' and '.') and hold no '/'."
             )
-        days, parts = zip(*_by_day(self._conform(table, rows)), strict=True) if rows.num_rows else ((), ())
+        parts = dict(_by_day(self._conform(table, rows)))
         with ThreadPoolExecutor(THREADS) as pool:
-            replaced = list(pool.map(self._files.put, (self._path(table, day, name) for day in days), parts))
+            replaced = list(pool.map(self._files.put, (self._path(table, day, name) for day in parts), parts.values()))
         if rewrite or any(replaced):
-            stale = [day for day in self.days(table) if day not in days]
+            stale = [day for day in self.days(table) if day not in parts]
             self._files.delete([self._path(table, day, name) for day in stale])
-        return list(days)
+        return list(parts)
+
+    def files(self, table: str) -> list[tuple[str, pafs.FileInfo]]:
+        """(event date, file) of every file a reader may open, ascending."""
+        self.schema(table)
+        selector = pafs.FileSelector(self._folder(table), recursive=True, allow_not_found=True)
+        found = []
+        for info in self._files.filesystem.get_file_info(selector):
+            partition = _PARTITION.fullmatch(info.path.rpartition("/")[0].rpartition("/")[2])
+            if partition and info.base_name.endswith(".parquet") and info.base_name[0] not in "._":
+                found.append((partition[1], info))
+        return sorted(found, key=lambda one: (one[0], one[1].path))
+
+    def merge(
+        self, table: str, day: str, files: Sequence[pafs.FileInfo], name: str, right: Right | None = None
+    ) -> int | None:
+        """One file called `name` in the place of others of a day, with each of their rows once; how many.
+
+        right: which rows to keep; all by default. None, and nothing has changed, if one of the files was replaced or is
+        gone by now. Raises NewerFile.
+        """
+        try:
+            parts = [read_parquet(self._files.filesystem, info.path, self.schema(table), whole=True) for info in files]
+        except FileNotFoundError:
+            return None
+        rows = _without_replayed(_in_log_order(pa.concat_tables(parts)))
+        if right is not None:
+            rows = _where(rows, right(rows))
+        is_merged = self._files.merge(f"{self._folder(table)}/event_date={day}", files, f"{name}.parquet", rows)
+        return rows.num_rows if is_merged else None
+
+    def mend(self, table: str, day: str, right: Right) -> int:
+        """Write a day again with the rows, copies among them, that are `right`; how many. What the sink adds meanwhile stays.
+
+        Raises BusyDay if one of its files was replaced meanwhile.
+        """
+        files = [info for of, info in self.files(table) if of == day]
+        kept = self.merge(table, day, files, MENDED, right) if files else 0
+        if kept is None:
+            raise BusyDay(
+                f"BusyDay: a file of {table} of {day} was replaced meanwhile; nothing has changed. Mend it again."
+            )
+        return kept
 
     def days(self, table: str) -> list[str]:
         """Event dates that have files, ascending."""
@@ -161,16 +212,7 @@ class Lake:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _listed(self, table: str) -> list[tuple[str, str]]:
-        """(event date, path) of every file a reader may open."""
-        self.schema(table)
-        selector = pafs.FileSelector(self._folder(table), recursive=True, allow_not_found=True)
-        found = []
-        for info in self._files.filesystem.get_file_info(selector):
-            folder, _, name = info.path.rpartition("/")
-            partition = _PARTITION.fullmatch(folder.rpartition("/")[2])
-            if partition and name.endswith(".parquet") and name[0] not in "._":
-                found.append((partition[1], info.path))
-        return sorted(found)
+        return [(day, info.path) for day, info in self.files(table)]
 
     def _folder(self, table: str) -> str:
         return f"{self._files.root}/{table}"
@@ -226,6 +268,8 @@ def _day_of(time_ms: int | None) -> str | None:
 
 def _by_day(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
     """(event date, its rows in log order), ascending by date."""
+    if not rows.num_rows:
+        return
     days = rows["event_time_ms"].to_numpy() // DAY_MS
     order = _log_order(rows)
     order = order[np.argsort(days[order], kind="stable")]

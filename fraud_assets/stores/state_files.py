@@ -10,8 +10,9 @@ import msgspec
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from fraud_assets.stores.files import Files, open_files, read_parquet
+from fraud_assets.stores.files import Files, open_files
 from fraud_assets.stores.online_port import EpochMarker
+from fraud_assets.stores.parquet import read_parquet
 
 FOLDER = "_states"
 WHOLE = "whole.parquet"

@@ -16,6 +16,7 @@ from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.definitions import defs
 from fraud_assets.defs.features.assets import view_asset
 from fraud_assets.defs.ingestion.assets import RAW, raw_asset
+from fraud_assets.defs.ingestion.compaction import compacted_days
 from fraud_assets.defs.labels.assets import label_facts
 from fraud_assets.defs.monitoring.assets import skew_report
 from fraud_assets.defs.monitoring.drift import drift_report
@@ -197,7 +198,13 @@ def shown(learnt: Learnt) -> dict[str, Mapping[str, Any]]:
     root = learnt.resources["lake"].training_uri
     store.save(root, LAST_DAY, store.load(root, AS_OF))  # for the drift report of a day that has transactions
     views = [view_asset(learnt.past.plan, view) for view in learnt.past.plan.registry.views.values()]
-    for assets, day in ((views, LAST_DAY), ([skew_report, drift_report], LAST_DAY), ([hourly_online_views], None)):
+    reports = [skew_report, drift_report]
+    for assets, day in (
+        (views, LAST_DAY),
+        (reports, LAST_DAY),
+        ([compacted_days], LAST_DAY),
+        ([hourly_online_views], None),
+    ):
         assert dg.materialize(assets, resources=learnt.resources, instance=learnt.instance, partition_key=day).success
     found = {}
     for key in defs().resolve_asset_graph().materializable_asset_keys:

@@ -173,6 +173,15 @@ def test_write_partition_replaces_the_whole_day_and_no_other(lake: Lake) -> None
     assert _offsets(lake.scan(TABLE)) == [5, 9]
 
 
+def test_write_partition_of_no_rows_empties_the_day(lake: Lake) -> None:
+    """A day without a transaction has features too: none."""
+    lake.append(TABLE, _rows((MONDAY, 0), (MONDAY + DAY_MS, 9)), "old")
+
+    lake.write_partition(TABLE, "2018-08-06", _rows())
+
+    assert _offsets(lake.scan(TABLE)) == _by_glob(lake) == [9]
+
+
 def test_write_partition_refuses_rows_of_another_day(lake: Lake) -> None:
     """A row in the wrong folder would be invisible to every time range that asks for it."""
     with pytest.raises(BadRows, match="2018-08-07"):
@@ -273,10 +282,10 @@ def _die(*_args: object, **_kwargs: object) -> None:
 @pytest.mark.parametrize(
     ("operation", "step"),
     [
-        ("append", "fraud_assets.stores.files.pq.write_table"),
+        ("append", "fraud_assets.stores.parquet.pq.write_table"),
         ("append", "fraud_assets.stores.files.os.fsync"),
         ("append", "pathlib.Path.replace"),
-        ("write_partition", "fraud_assets.stores.files.pq.write_table"),
+        ("write_partition", "fraud_assets.stores.parquet.pq.write_table"),
         ("write_partition", "fraud_assets.stores.files.os.fsync"),
         ("write_partition", "fraud_assets.stores.files.swap_in"),
     ],
@@ -367,7 +376,7 @@ def test_a_writer_that_dies_while_it_encodes_leaves_the_old_object(
         raise Crash
 
     with monkeypatch.context() as patch:
-        patch.setattr("fraud_assets.stores.files.pq.write_table", half)
+        patch.setattr("fraud_assets.stores.parquet.pq.write_table", half)
         with pytest.raises(Crash):
             lake.append(TABLE, _rows((MONDAY, 1)), "data")
 

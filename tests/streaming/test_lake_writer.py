@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraud_assets.features.catalogue.ticketing import registry
+from fraud_assets.stores.compaction import compact
 from fraud_assets.stores.lake import Lake
 from streaming.core.accept import TopicPartition
 from streaming.core.records import Accepted, Record, Send
@@ -226,6 +227,26 @@ def test_whatever_lives_and_deaths_each_row_is_in_one_file(
     resume_and_end(world)
 
     assert world.rows_in_files() == EVERY_ROW_ONCE
+
+
+@settings(max_examples=20)
+@given(lives=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 8), st.sampled_from(STEPS)), min_size=1, max_size=5))
+def test_compaction_between_lives_and_deaths_neither_loses_nor_doubles_a_row(
+    tmp_path_factory: pytest.TempPathFactory, lives: list[tuple[int, int, str]]
+) -> None:
+    """Whatever it merged was committed: no replay comes back to its name, and no replay is needed for its rows."""
+    world, merged = World(tmp_path_factory.mktemp("lake")), 0
+    for reads, each, step in [*lives, (len(LOG), 3, "")]:
+        with contextlib.suppress(Crash):
+            Process(world, dies=step).live(world.unread(LOG)[:reads], each)
+        for day in world.lake.days("transactions"):
+            merged += compact(world.lake, "transactions", day).merged
+
+    resume_and_end(world)
+
+    assert world.rows_in_files() == EVERY_ROW_ONCE
+    assert world.lake.scan("transactions", duplicates=True).num_rows == len(LOG)
+    assert merged > 0
 
 
 def test_routing_goes_on_while_the_lake_is_slow(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from fraud_assets.features.registry import Group, Registry
 
 MARKER_KEY = "fs:epoch"
-POSITIONS_KEY = "fs:at:"  # and the epoch: a hash of positions and of the holders' last words
+POSITIONS_KEY = "fs-at:"  # and the epoch: a hash of positions and of the holders' last words
 HOLDER = "holder:"
 PUBLISHER = f"{HOLDER}publisher"  # says nothing, and that positions are kept
 DIGEST_CHARS = 12  # 48 bits tell apart the definitions one store will ever hold, and keys stay short

@@ -125,7 +125,7 @@ def _last_start(made: Line) -> str:
 
 def _position(client: redis.Redis) -> int:
     """Entity records that the states of a server hold."""
-    (name,) = client.scan_iter(match="fs:at:*")
+    (name,) = client.scan_iter(match="fs-at:*")
     found: dict[bytes, bytes] = client.hgetall(name)  # type: ignore[assignment]  # redis-py adds an awaitable
     return sum(int(at) for place, at in found.items() if not place.startswith(b"holder:"))
 

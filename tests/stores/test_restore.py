@@ -41,7 +41,7 @@ def lake(past: Past, tmp_path: Path) -> Lake:
 def contents(url: str) -> dict[tuple[bytes, ...], bytes]:
     """Values by group and entity, whatever the epoch, versions included."""
     client: Any = redis.Redis.from_url(url)
-    keys = [key for key in client.scan_iter(count=1000) if key != b"fs:epoch"]
+    keys = [key for key in client.scan_iter(count=1000) if key.startswith(b"fs:") and key != b"fs:epoch"]
     values = client.mget(keys)
     client.close()
     return {tuple(key.split(b":", 4)[3:]): value for key, value in zip(keys, values, strict=True)}

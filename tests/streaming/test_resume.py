@@ -95,7 +95,7 @@ def test_an_epoch_of_a_version_without_positions_goes_on_from_its_groups_offsets
     log, group, states = Log(settings.kafka_bootstrap_servers), f"fold.{topic.name}", store({})
     at = filled(log, topic)
     commit(log, group, at, 6)
-    del states.server["fs:at:one"]
+    del states.server["fs-at:one"]
 
     assert claim(settings, group, [topic], held=lambda: held_by(states, marker()))[at] == 6
 

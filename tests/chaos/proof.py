@@ -64,15 +64,18 @@ SHORT = Scale(
     changes=1,
     events=2_000,
     slack=4,
-    soak_s=20,
+    soak_s=8,
 )
 
 
 @dataclass(frozen=True)
 class Proof:
-    """One line of `make chaos`. name: as in docs/reliability.md. in_ci: the test that is its short form, "" for this proof itself."""
+    """One line of `make chaos`. name: as in docs/reliability.md. in_ci: the test that is its short form, "" for this proof itself. broken: why it does
+    not hold yet; it runs in `make chaos`, and fails there.
+    """
 
     name: str
     promise: str
     run: Callable[[Scale], Outcome]
     in_ci: str = ""
+    broken: str = ""

@@ -1,6 +1,6 @@
 """Every proof there is, by the name it has in docs/reliability.md."""
 
-from tests.chaos import broker, elsewhere, losses, registry, scorer, worker
+from tests.chaos import broker, elsewhere, group, losses, registry, scorer, soak, worker
 from tests.chaos.proof import Proof
 
 PROOFS = {
@@ -11,6 +11,13 @@ PROOFS = {
             "worker killed after each step and at any instant: 0 lost, 0 twice, states equal recomputation",
             worker.killed,
             in_ci="tests/streaming/test_worker_e2e.py::test_every_state_in_redis_equals_the_log_folded_in_memory",
+        ),
+        Proof("R2", "an owner paused past its session wakes: 0 regressions, its writes refused", group.paused),
+        Proof(
+            "R2b",
+            "a router paused in a file of the lake, past its session, wakes: 0 lost",
+            group.paused_in_a_file,
+            broken="rows are missing from the lake, not from the states (docs/adr/0005-stream-worker.md)",
         ),
         Proof(
             "R3a",
@@ -30,6 +37,12 @@ PROOFS = {
             "R5", "MLflow silent, also at a cold start: verified files serve, a reload says what it did", registry.gone
         ),
         Proof("R6", "broker gone, scorer killed: every decision answered, kept and delivered", broker.gone),
+        Proof(
+            "R7",
+            "1 worker, 2, 1 under load: 0 lost, 0 twice, no payment waits long",
+            group.comes_and_goes,
+            in_ci="tests/chaos/test_chaos.py::test_the_promise_holds",  # R2's: two workers, one falls out and comes back
+        ),
         Proof(
             "R8",
             "1 % poison: dead letters hold exactly those bytes, 0 restarts",
@@ -68,6 +81,7 @@ PROOFS = {
             elsewhere.retries,
             in_ci="tests/api/test_idempotency.py::test_a_hundred_at_once_over_two_processes_are_one_decision",
         ),
+        Proof("R16", "load for ten minutes: memory and descriptors flat", soak.flat),
         Proof(
             "R20",
             "offsets gone: read again, equal; records expired unread: said within 30 s",

@@ -55,8 +55,11 @@ class Line:
         return Lake(self.env["FRAUD_LAKE_URI"])
 
     def another(self, name: str) -> Worker:
-        """A second worker of the same groups, not started."""
-        return Worker({**self.worker.env, "FRAUD_WORKER_ID": name}, self.folder / f"{name}.log", self.worker.command)
+        """A second worker of the same groups, not started; no blow that is meant for the first finds it."""
+        spared = self.folder / f"{name}-strikes"
+        spared.mkdir()
+        env = {**self.worker.env, "FRAUD_WORKER_ID": name, "CHAOS_STRIKES": str(spared)}
+        return Worker(env, self.folder / f"{name}.log", self.worker.command)
 
     def feed(self, count: int) -> None:
         feed(self.world, range(self.fed, self.fed + count))

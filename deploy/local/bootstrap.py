@@ -1,20 +1,20 @@
 """From an empty folder to a platform that can decide: history, the asset graph over it, the online store.
 
-The graph is materialized as an operator would do it, with `dagster asset materialize`, on the
-Dagster instance of DAGSTER_HOME: every run is in the UI afterwards.
+The graph is materialized as an operator would do it with `dagster asset materialize`, in a process that has
+loaded it once, on the Dagster instance of DAGSTER_HOME: every run is in the UI afterwards.
 """
 
 import re
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from rich.console import Console
 
-from deploy.local.demo_steps import Step, Steps
-from deploy.local.services import DEFINITIONS, prepare_dagster
+from deploy.local.demo_steps import Steps
+from deploy.local.graph import Graph, loaded_graph
+from deploy.local.services import prepare_home
 from deploy.local.stack import Stack
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.models.artifact import read_champion
@@ -24,19 +24,25 @@ from fraud_assets.stores.online_port import NoEpoch
 
 RAW = ("transactions", "activity", "profiles", "labels", "decisions")
 TRAINING = ("training_set", "fraud_model", "champion_model")
-_STEP_STARTED = re.compile(r'STEP_START - Started execution of step "([^"]+)"')
+SNAPSHOT = "online_store_snapshot"
 _HISTORY_WITHIN_S = 300.0
-_RUN_WITHIN_S = 900.0
 
 
 @dataclass(frozen=True)
 class World:
-    """How much history. Its last day is today, up to this minute."""
+    """How much history. Its last day is today, up to this minute.
 
-    days: int = 30
+    days: a month to learn from, between a week in which everybody is new and one whose verdicts are not in.
+    """
+
+    days: int = 45
     per_day: int = 2_000
     seed: int = 7
     last_day: date = field(default_factory=lambda: datetime.now(UTC).date())
+
+    def resized(self, days: int | None, per_day: int | None) -> "World":
+        """With what was asked for; None asks for nothing."""
+        return replace(self, days=days or self.days, per_day=per_day or self.per_day)
 
     @property
     def first_day(self) -> date:
@@ -51,13 +57,6 @@ def history_argv(world: World) -> list[str]:
     ]
 
 
-def materialize_argv(selection: Sequence[str], *, first: date | None = None, last: date) -> list[str]:
-    """The command that materializes assets for a day, or in one run for a range of days."""
-    days = ["--partition", f"{last}"] if first is None else ["--partition-range", f"{first}...{last}"]
-    select = ["--select", ",".join(selection)]
-    return [sys.executable, "-m", "dagster", "asset", "materialize", "-m", DEFINITIONS, *select, *days]
-
-
 def make_history(steps: Steps, world: World) -> None:
     with steps.step(f"{world.days} days of history, with fraud in them") as step:
         said = steps.run(step, "history", history_argv(world), lambda line: line, _HISTORY_WITHIN_S)
@@ -65,35 +64,28 @@ def make_history(steps: Steps, world: World) -> None:
         step.result = f"{found[0]} in the lake" if found else ""
 
 
-def materialize(
-    steps: Steps, step: Step, name: str, selection: Sequence[str], *, first: date | None = None, last: date
-) -> None:
-    """One run of the graph; the asset at work is shown."""
-    log = steps.log_path(name)
-    current = ""
-
-    def at_work(_: str) -> str:
-        nonlocal current
-        started = _STEP_STARTED.findall(log.read_text(errors="replace")) if log.exists() else []
-        current = started[-1].replace("__", "/") if started else current
-        return current
-
-    steps.run(step, name, materialize_argv(selection, first=first, last=last), at_work, _RUN_WITHIN_S)
-
-
-def build_graph(steps: Steps, world: World) -> None:
-    """Two runs: every day's raw tables and verdicts; then today's features, a model and the online store."""
+def build_tables(steps: Steps, graph: Graph, world: World) -> None:
+    """Every day's raw tables and verdicts, in one run."""
     with steps.step("asset graph: raw tables and labels, each day") as step:
-        materialize(steps, step, "dagster-history", [*RAW, "label_facts"], first=world.first_day, last=world.last_day)
+        graph.materialize(step, [*RAW, "label_facts"], first=world.first_day, last=world.last_day)
         step.result = f"{world.days} partitions, checked"
-    with steps.step("asset graph: features, training set, model, online store") as step:
-        materialize(
-            steps, step, "dagster-model", ["group:features", *TRAINING, "online_store_snapshot"], last=world.last_day
-        )
-        step.result = "champion promoted, epoch published"
 
 
-def make_ready(stack: Stack) -> None:
+def build_states(steps: Steps, graph: Graph, world: World) -> None:
+    """Today's feature views, and every entity's state in the online store: from then on the worker can fold."""
+    with steps.step("asset graph: features, online store") as step:
+        numbers = graph.materialize(step, ["group:features", SNAPSHOT], last=world.last_day)
+        step.result = f"{numbers[SNAPSHOT]['entities']:,} entities, epoch published"
+
+
+def build_model(steps: Steps, graph: Graph, world: World) -> None:
+    """A training set, a model that has to pass its gates, and its promotion."""
+    with steps.step("asset graph: training set, model") as step:
+        numbers = graph.materialize(step, TRAINING, last=world.last_day)
+        step.result = f"champion promoted, trained on {numbers['training_set']['dagster/row_count']:,} purchases"
+
+
+def make_ready(stack: Stack, world: World) -> None:
     """What worker and scorer need to start: made if it is missing, left alone if it is there.
 
     History only into an empty lake: data of one's own is never mixed with ours. Raises StepFailed.
@@ -101,18 +93,20 @@ def make_ready(stack: Stack) -> None:
     has_history, has_model, has_states = _present(stack)
     if has_history and has_model and has_states:
         return
-    world = World()
-    prepare_dagster(stack.context)
+    prepare_home(stack.context)
     steps = Steps(
-        Console(highlight=False), (not has_history) + (1 if has_model else 2), stack.context.dir("logs"), stack.env
+        Console(highlight=False), (not has_history) + (1 if has_model else 3), stack.context.dir("logs"), stack.env
     )
-    if not has_history:
-        make_history(steps, world)
-    if not has_model:
-        build_graph(steps, world)
-    else:
-        with steps.step("online store from the lake") as step:
-            materialize(steps, step, "dagster-snapshot", ["online_store_snapshot"], last=world.last_day)
+    with loaded_graph(stack.env, stack.context.dir("logs")) as graph:
+        if not has_history:
+            make_history(steps, world)
+        if has_model:
+            with steps.step("online store from the lake") as step:
+                graph.materialize(step, [SNAPSHOT], last=world.last_day)
+        else:
+            build_tables(steps, graph, world)
+            build_states(steps, graph, world)
+            build_model(steps, graph, world)
 
 
 def _present(stack: Stack) -> tuple[bool, bool, bool]:

@@ -19,7 +19,7 @@ def main() -> None:
     var_dir: Path = arguments.var
     try:
         if arguments.command == "up":
-            _up(var_dir, arguments.services)
+            _up(var_dir, arguments)
         elif arguments.command == "down":
             print("stopped; data stays in" if stacks.down(var_dir) else "nothing was running in", var_dir)
         else:
@@ -42,22 +42,29 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--services", type=lambda text: text.split(","), default=list(CATALOGUE), help=f"of {', '.join(CATALOGUE)}"
     )
+    parser.add_argument("--days", type=int, help="of history, where `up` has to make one")
+    parser.add_argument("--per-day", type=int, help="purchases per day of it")
     arguments = parser.parse_args()
     if unknown := set(arguments.services) - set(CATALOGUE):
         parser.error(f"no service {', '.join(sorted(unknown))}; there are {', '.join(CATALOGUE)}")
     return arguments
 
 
-def _up(var_dir: Path, names: list[str]) -> None:
+def _up(var_dir: Path, arguments: argparse.Namespace) -> None:
     theirs = {name: variable for name, variable in ADDRESSES.items() if os.environ.get(variable)}
     given = {variable: os.environ[variable] for variable in theirs.values()}
     for name, variable in theirs.items():
         print(f"{name:<18} given  {variable}={given[variable]}")
-    chosen = [name for name in names if name not in theirs]
-    from deploy.local.bootstrap import make_ready  # it loads the feature catalogue, which `down` has no use for
+    chosen = [name for name in arguments.services if name not in theirs]
+    from deploy.local.bootstrap import World, make_ready  # it loads the feature catalogue, which `down` has no use for
 
-    # A scorer without a model or without history's states would never be ready to serve.
-    prepare = make_ready if "scorer" in chosen else lambda _: None
+    world = World().resized(arguments.days, arguments.per_day)
+
+    def prepare(stack: stacks.Stack) -> None:
+        """A scorer without a model or without history's states would never be ready to serve."""
+        if "scorer" in chosen:
+            make_ready(stack, world)
+
     stack = stacks.up(chosen, var_dir, given, tell=print, prepare=prepare)
     for service in stack.services:
         _say_if_moved(service, stack.context.ports[service.name])

@@ -1,6 +1,6 @@
 """The whole platform once through, on one machine, from an empty folder to its own verdict on itself.
 
-    python -m deploy.local.demo [--seconds 120] [--rate 50] [--days 30] [--per-day 2000] [--var var/demo] [--quick]
+    python -m deploy.local.demo [--seconds 120] [--rate 50] [--days 45] [--per-day 2000] [--var var/demo] [--quick]
 
 History with fraud in it, the asset graph over that history, a model and its promotion, then live
 traffic with an attack against worker and scorer; in the end every served vector is recomputed from
@@ -24,8 +24,9 @@ from deploy.local.demo_run import Demo, Traffic, run
 from deploy.local.demo_steps import StepFailed
 from deploy.local.demo_summary import Summary
 
-# A model needs more than two label delays of history: one for verdicts to come in, one between training and validation.
-QUICK_WORLD = World(days=24, per_day=800)
+# A model needs more history than the warm-up and two label delays: one for verdicts to come in, one between training
+# and validation.
+QUICK_WORLD = World(days=32, per_day=600)
 QUICK_TRAFFIC = Traffic(seconds=10, rate_per_s=30)
 
 
@@ -75,7 +76,7 @@ def _parse_arguments(arguments: list[str]) -> Demo:
     world, traffic = (QUICK_WORLD, QUICK_TRAFFIC) if chosen.quick else (World(), Traffic())
     return Demo(
         chosen.var,
-        World(days=chosen.days or world.days, per_day=chosen.per_day or world.per_day),
+        world.resized(chosen.days, chosen.per_day),
         Traffic(seconds=chosen.seconds or traffic.seconds, rate_per_s=chosen.rate or traffic.rate_per_s),
     )
 

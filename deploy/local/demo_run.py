@@ -11,24 +11,25 @@ from pathlib import Path
 
 from rich.console import Console
 
-from deploy.local.bootstrap import World, build_graph, make_history, materialize
-from deploy.local.demo_skew import read_skew
+from deploy.local.bootstrap import World, build_model, build_states, build_tables, make_history
 from deploy.local.demo_steps import StepFailed, Steps
 from deploy.local.demo_summary import Summary, print_summary, write_summary
 from deploy.local.demo_traffic import NotDrained, drain, watch_scorer
+from deploy.local.graph import Graph, loaded_graph
 from deploy.local.ports import held_ports
 from deploy.local.scorer_key import ensure_key, key_path
-from deploy.local.services import ADDRESSES, CATALOGUE
+from deploy.local.services import ADDRESSES, CATALOGUE, prepare_home
 from deploy.local.stack import ServiceFailed, Stack, shut_down, start_supervisor
 from deploy.local.topics import ensure_platform_topics, used_topics
 from simulator.metrics import listed, metrics_of
 from simulator.report import Skew, write_report
 from simulator.results import RunResult, read_result
 
-STEPS = 8
+STEPS = 9
 SERVERS = ("valkey", "broker")
-GRAPH = ("dagster-code", "dagster-webserver")
-PLATFORM = ("worker", "scorer", "dagster-daemon")
+UI = ("dagster-code", "dagster-webserver")
+LIVE = ("worker", "scorer")
+DAEMON = "dagster-daemon"
 _DRAIN_WITHIN_S = 180.0
 # Beyond the traffic itself: preparing the plan, and the last answers.
 _TRAFFIC_SPARE_S = 90.0
@@ -54,15 +55,20 @@ class Demo:
 
 def run(demo: Demo, console: Console, began_s: float) -> Summary:
     """All steps. Raises StepFailed; whatever happens, everything it started is stopped."""
-    with supervised(demo) as stack:
+    with supervised(demo) as stack, loaded_graph(stack.env, demo.var_dir / "logs") as graph:
         steps = Steps(console, STEPS, demo.var_dir / "logs", stack.env)
         start_servers(steps, stack)
         make_history(steps, demo.world)
-        build_graph(steps, demo.world)
-        start_platform(steps, stack)
+        build_tables(steps, graph, demo.world)
+        # They load while the model is made. Not earlier: the label stage begins with the verdicts of the lake.
+        launch(stack, *LIVE, *UI)
+        build_states(steps, graph, demo.world)
+        start_daemon(stack)
+        build_model(steps, graph, demo.world)
+        await_platform(steps, stack)
         drive(steps, stack, demo)
         drain_into_lake(steps, stack)
-        skew = check_skew(steps, demo)
+        skew = check_skew(steps, graph, demo)
         return conclude(console, demo, skew, began_s)
 
 
@@ -78,6 +84,7 @@ def supervised(demo: Demo) -> Iterator[Stack]:
     with held_ports(len(services)) as ports:
         stack = start_supervisor(services, demo.var_dir, ports, env, is_tethered=True)
         try:
+            prepare_home(stack.context)
             yield stack
         finally:
             shut_down(stack.process, stack.control_socket)
@@ -97,23 +104,30 @@ def refuse_used_log(given: Mapping[str, str]) -> None:
 def start_servers(steps: Steps, stack: Stack) -> None:
     with steps.step("online store and event log") as step, failing_as_step():
         mine = [service.name for service in stack.services if service.name in SERVERS]
-        # Dagster loads the graph while history is made, so that the runs can be watched in it.
-        for name in (*mine, *GRAPH):
-            stack.launch(name)
+        launch(stack, *mine)
         for name in mine:
             stack.wait_ready(name)
         ensure_platform_topics(stack.env["KAFKA_BOOTSTRAP_SERVERS"])
         step.result = f"Dagster will be at {stack.env['FRAUD_DAGSTER_URL']}"
 
 
-def start_platform(steps: Steps, stack: Stack) -> None:
-    with steps.step("worker, scorer and Dagster's daemon") as step, failing_as_step():
-        for name in GRAPH:
+def launch(stack: Stack, *names: str) -> None:
+    for name in names:
+        stack.launch(name)
+
+
+def start_daemon(stack: Stack) -> None:
+    """It asks the code server at once, so that has to be there."""
+    with failing_as_step():
+        for name in UI:
             stack.wait_ready(name)
-        for name in PLATFORM:
-            stack.launch(name)
+        stack.launch(DAEMON)
+
+
+def await_platform(steps: Steps, stack: Stack) -> None:
+    with steps.step("worker, scorer and Dagster's daemon") as step, failing_as_step():
         # Each at rest before the first purchase: what still loads then would be measured as the scorer's latency.
-        for name in PLATFORM:
+        for name in (*LIVE, DAEMON):
             step.note(f"waiting for {name}")
             stack.wait_ready(name)
         step.result = f"scorer {stack.env['FRAUD_SCORER_URL']}  Dagster {stack.env['FRAUD_DAGSTER_URL']}"
@@ -149,15 +163,15 @@ def drain_into_lake(steps: Steps, stack: Stack) -> None:
         step.result = f"{records:,} records"
 
 
-def check_skew(steps: Steps, demo: Demo) -> Skew:
+def check_skew(steps: Steps, graph: Graph, demo: Demo) -> Skew:
     """Recompute what was served from the lake, up to the positions that each decision logged."""
     with steps.step("every served vector recomputed from the log") as step:
-        found = []
-        for day in days_of(read_result(result_path(demo))):
-            # A mismatch fails the asset's check, not its run: the figures are read either way.
-            materialize(steps, step, "dagster-skew", ["skew_report"], last=day)
-            found.append(read_skew(Path(steps.env["DAGSTER_HOME"]), day))
-        skew = Skew(**{one.name: sum(getattr(day, one.name) for day in found) for one in fields(Skew)})
+        # A mismatch fails the asset's check, not its run: the figures are read either way.
+        found = [
+            graph.materialize(step, ["skew_report"], last=day)["skew_report"]
+            for day in days_of(read_result(result_path(demo)))
+        ]
+        skew = Skew(**{one.name: sum(int(day[one.name]) for day in found) for one in fields(Skew)})
         step.result = (
             f"{skew.mismatches} mismatches of {skew.checked:,}, {skew.stale_reads} stale reads, {skew.pending} pending"
         )

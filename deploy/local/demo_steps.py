@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -100,16 +101,7 @@ class Steps:
         log = self.log_path(name)
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as out:
-            # Tethered: it dies with this process, however that ends.
-            process = subprocess.Popen(
-                tethered(list(argv)),
-                cwd=ROOT,
-                env={**os.environ, **self.env},
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for us; we stop it in order
-            )
+            process = start(argv, self.env, stdout=out, stderr=subprocess.STDOUT)
         try:
             deadline = time.monotonic() + within_s
             while process.poll() is None:
@@ -122,6 +114,17 @@ class Steps:
         if process.returncode:
             raise StepFailed(f"{' '.join(argv[1:])} ended with {process.returncode}\n{log_tail(log)}")
         return log.read_text(errors="replace")
+
+
+def start(argv: Sequence[str], env: Mapping[str, str], **streams: Any) -> "subprocess.Popen[bytes]":
+    """A command of ours, in the stack's environment. Tethered: it dies with this process, however that ends."""
+    return subprocess.Popen(
+        tethered(list(argv)),
+        cwd=ROOT,
+        env={**os.environ, **env},
+        start_new_session=True,  # Ctrl-C is for us; we stop it in order
+        **{"stdin": subprocess.DEVNULL, **streams},
+    )
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:

@@ -100,11 +100,17 @@ def _local(port: int, path: str = "") -> str:
     return f"http://{LOOPBACK}:{port}{path}"
 
 
-def prepare_dagster(context: Context) -> None:
+def prepare_home(context: Context) -> Path:
     """Dagster reads its settings from DAGSTER_HOME; the repository's file is the truth, so it is copied each time."""
     context.dir("mlflow")
     home = context.dir("dagster")
     shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
+    return home
+
+
+def prepare_dagster(context: Context) -> None:
+    """DAGSTER_HOME with the databases in it, and what webserver and daemon load."""
+    home = prepare_home(context)
     if not (home / "schedules" / "schedules.db").exists():
         _create_storage(home)
     if "dagster-code" in context.ports:

@@ -15,6 +15,7 @@ from fraud_assets.contracts.topics import DEAD_LETTERS, DECISIONS, EXPLANATIONS
 from streaming import metrics
 from streaming.core.records import Accepted, DeadLetter, dead_letter_record
 from streaming.edges.broker import Sender, application, consume, declare
+from streaming.edges.claim import claim
 from streaming.edges.database import Database, DatabaseUnavailable
 from streaming.edges.event_sink import Deliveries, EventSink
 from streaming.settings import WorkerSettings
@@ -81,6 +82,7 @@ def run(settings: WorkerSettings) -> None:
     sink = DatabaseSink(database, sender, TokenKey.of_settings(settings))
     consume(app, sink, [DECISIONS, EXPLANATIONS], settings.replication_factor)
     declare(app, [DEAD_LETTERS], settings.replication_factor)
+    claim(settings, GROUP, [DECISIONS, EXPLANATIONS])
     log.info("database_sink_started", group=GROUP)
     app.run()
     database.close()

@@ -23,6 +23,7 @@ from streaming.core.records import Accepted, DeadLetter, Refusal, Send, dead_let
 from streaming.core.sources import MAX_DECISION_BYTES
 from streaming.edges.boosters import Boosters, ModelName, without_sklearn
 from streaming.edges.broker import Sender, application, consume, declare
+from streaming.edges.claim import claim
 from streaming.edges.event_sink import Deliveries, EventSink
 from streaming.settings import WorkerSettings
 
@@ -153,5 +154,6 @@ def run(settings: WorkerSettings) -> None:
     sink = ExplainSink(explainer, TokenKey.of_settings(settings))
     consume(app, sink, [DECISIONS], settings.replication_factor)
     declare(app, [EXPLANATIONS, FEATURE_VECTORS, DEAD_LETTERS], settings.replication_factor)
+    claim(settings, GROUP, [DECISIONS])
     log.info("explainer_started", group=GROUP, model_dir=str(settings.model_dir))
     app.run()

@@ -22,6 +22,7 @@ from streaming.core.notices import Notice, Rules, Target, notices, read_rules
 from streaming.core.records import DeadLetter, Record, Refusal, Send, dead_letter_record
 from streaming.core.sources import MAX_DECISION_BYTES
 from streaming.edges.broker import RecordSink, Sender, application, consume, declare
+from streaming.edges.claim import claim
 from streaming.edges.targets import Targets, Undeliverable
 from streaming.settings import HOUR_MS, WorkerSettings
 
@@ -146,5 +147,6 @@ def run(settings: WorkerSettings) -> None:
     sink = NotifySink(rules, targets, sender, settings.notify_max_age_hours * HOUR_MS)
     consume(app, sink, [DECISIONS], settings.replication_factor)
     declare(app, [DEAD_LETTERS], settings.replication_factor)
+    claim(settings, GROUP, [DECISIONS])
     log.info("notifier_started", group=GROUP, rules=[rule.name for rule in rules.notify])
     app.run()

@@ -367,7 +367,7 @@ def test_the_window_of_a_training_set_is_as_long_as_the_environment_says(
 ) -> None:
     as_of, days = "2026-10-13", 5
     monkeypatch.setenv("FRAUD_TRAINING_WINDOW_DAYS", str(days))
-    settings = Settings(var_dir=learnt.past.folder, label_delay_days=LABEL_DELAY_DAYS)
+    settings = Settings(var_dir=learnt.past.folder, label_delay_days=LABEL_DELAY_DAYS, warm_up_days=WARM_UP_DAYS)
 
     result = dg.materialize(
         [training_set], resources=resources_of(settings), instance=learnt.instance, partition_key=as_of

@@ -35,7 +35,7 @@ def compacted_days(context: dg.AssetExecutionContext, lake: LakeResource) -> Res
             "files_before": sum(one.files_before for one in done),
             "files_after": sum(left.values()),
             "merged": sum(one.merged for one in done),
-            "rows": sum(one.rows for one in done),
+            "dagster/row_count": sum(one.rows for one in done),
             "by_table": dg.MetadataValue.table([dg.TableRecord(asdict(one)) for one in done]),
             "dagster/column_schema": COLUMNS,
             "files": bars(left, "files of each table"),

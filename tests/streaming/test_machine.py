@@ -277,5 +277,5 @@ class Shifting(list[Record]):
 def test_the_judge_sees_a_worker_that_errs(broken: type[Days]) -> None:
     with pytest.raises(AssertionError):
         run_state_machine_as_test(
-            broken, settings=settings(HARD, max_examples=100, phases=(Phase.generate,), print_blob=False)
+            broken, settings=settings(HARD, max_examples=1_000, phases=(Phase.generate,), print_blob=False)
         )

@@ -28,6 +28,12 @@ def seaweed_executable() -> Path:
     return Path(found)
 
 
+def _sockets(folder: Path) -> list[tuple[str, Path]]:
+    """Where two of its parts meet; by default in /tmp, where one of them stays. A socket's path may have about 100 bytes."""
+    found = [(part, folder / f"{part}.sock") for part in ("s3", "filer")]
+    return [(part, path) for part, path in found if len(str(path)) < 100]
+
+
 def s3_command(port: int, folder: Path) -> list[str]:
     """The command line of a server with one empty bucket and one identity, whose state is `folder`."""
     identity = {
@@ -47,5 +53,6 @@ def s3_command(port: int, folder: Path) -> list[str]:
         *("mini", f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}", f"-dir={data}"),
         *(f"-s3.port={port}", f"-s3.config={config}", f"-bucket={BUCKET}"),
         *(f"-{name}={other}" for name, other in others),
+        *(f"-{part}.localSocket={path}" for part, path in _sockets(folder)),
         *("-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"),
     ]

@@ -41,8 +41,6 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str,
 
     with running([S3], tmp_path_factory.mktemp("s3")) as stack:
         yield {name: value for name, value in stack.env.items() if name.startswith("AWS_")}
-        socket = Path(f"/tmp/seaweedfs-s3-{stack.context.port('s3')}.sock")  # noqa: S108  # where it puts it
-    socket.unlink(missing_ok=True)  # the one thing it leaves behind
 
 
 @pytest.fixture

@@ -81,7 +81,12 @@ PROOFS = {
             elsewhere.retries,
             in_ci="tests/api/test_idempotency.py::test_a_hundred_at_once_over_two_processes_are_one_decision",
         ),
-        Proof("R16", "load for ten minutes: memory and descriptors flat", soak.flat),
+        Proof(
+            "R16",
+            "load for ten minutes: memory and descriptors flat",
+            soak.flat,
+            broken="the label stage grew by 27 MiB in four minutes; and eight seconds, in which kernels load, show nothing",
+        ),
         Proof(
             "R20",
             "offsets gone: read again, equal; records expired unread: said within 30 s",

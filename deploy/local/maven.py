@@ -31,7 +31,9 @@ def _fetch(pom: Path, goal: str, folder: Path) -> None:
     maven = program("mvn", "maven")
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    command = [maven, "-q", "-B", "-f", str(pom), goal, f"-DoutputDirectory={partial}"]
+    # Its markers beside what it unpacked: else it remembers that in `target`, and a deleted var/ is never filled again.
+    where = [f"-DoutputDirectory={partial}", f"-DmarkersDirectory={partial}/markers"]
+    command = [maven, "-q", "-B", "-f", str(pom), goal, *where]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=_DOWNLOAD_WITHIN_S, stdin=subprocess.DEVNULL, check=False
     )

@@ -135,7 +135,7 @@ def run(settings: WorkerSettings) -> None:
     # The writer commits, so that no checkpoint stops the poll loop; but for the last one of an assignment.
     app = application(settings, "router", GROUP, commit_interval_s=math.inf)
     sender = Sender(settings.kafka_bootstrap_servers)
-    append = functools.partial(append_accepted, lake)
+    append = functools.partial(append_accepted, lake, settings.worker_id)
     writer = LakeWriter(append, sender, app.commit, settings.lake_flush_s)
     router = Router(
         ReKeyer(features),

@@ -1,7 +1,8 @@
 """Small files of closed days become few: the worker's sink leaves one every few seconds for each partition.
 
 The rule. A file of the sink is *closed* once its partition has a later one, on any day: the sink begins a batch when the one
-before it is committed, so no replay comes back to that name. Only closed files are merged, and files that an earlier compaction
+before it is committed, so no replay comes back to that offset. An owner that was stopped may still wake up and write its file
+again, or a second one of rows that its successor has written: then the next run finds it, and each row becomes one again. Only closed files are merged, and files that an earlier compaction
 made; those of imports, and a day that was written by hand, are somebody else's, who replaces them by their name.
 
 A merged file's name is a digest of what it was made of. So two compactions at once never write over each other, and a log
@@ -21,8 +22,8 @@ from fraud_assets.stores.lake import Lake
 PREFIX = "compacted-"
 # Of a file on the disk: decisions are five times as large in memory, and one batch is held there at a time.
 TARGET_BYTES = 128 * 1024 * 1024
-# `append_name`: topic, partition, first offset.
-_SINK = re.compile(r"(.+-\d{5})-(\d{20})\.parquet")
+# `append_name`: topic, partition, first offset, writer.
+_SINK = re.compile(r"(.+?-\d{5})-(\d{20})-.+\.parquet")
 
 
 @dataclass(frozen=True)

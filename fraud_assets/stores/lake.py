@@ -49,9 +49,12 @@ class BadRows(ValueError):
     """Rows that do not fit their table; the message names the column."""
 
 
-def append_name(topic: str, partition: int, first_offset: int) -> str:
-    """The file name of a sink's batch: a replay starts at the same offset and overwrites it."""
-    return f"{topic}-{partition:05d}-{first_offset:020d}"
+def append_name(topic: str, partition: int, first_offset: int, writer: str) -> str:
+    """The file name of a sink's batch. A replay starts at the same offset, so a writer replaces its own file, and never another's.
+
+    Another's may hold more: of an owner whose successor went further, or of the successor while the first one wakes up.
+    """
+    return f"{topic}-{partition:05d}-{first_offset:020d}-{writer}"
 
 
 class Lake:

@@ -1,6 +1,9 @@
 """From bytes to an accepted event, or to the reason why not. Pure; no verdict on duplicates yet."""
 
+from bisect import insort
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from fraud_assets.contracts.codec import BadEvent, Reason, decode
 from fraud_assets.contracts.tokens import BadTokenField, TokenKey, tokenised
@@ -13,26 +16,62 @@ MAX_AHEAD_MS = 5 * 60_000
 TopicPartition = tuple[str, int]
 
 
+class Peak(NamedTuple):
+    """A record that is newer than all before it in its partition."""
+
+    offset: int
+    append_ms: int
+
+
+# Of peaks that had an older record behind them: one for each step back of a broker's clock.
+MAX_PEAKS = 64
+
+
 class ArrivalClock:
     """Arrival of each record: the running maximum of append times in its partition.
 
-    A broker's clock may step back, and log order may not.
+    A broker's clock may step back, and log order may not. It is a function of the log before the record and of nothing else,
+    though partitions come and go and are read again from earlier: a maximum of all that was *read* would date a record by
+    those behind it. So what is kept are peaks, facts of the log that hold whatever is read next. Only those with an older
+    record behind them can ever be needed again, and the newest one, for the record that follows.
     """
 
     def __init__(self) -> None:
-        self._newest: dict[TopicPartition, int] = {}
+        self._peaks: dict[TopicPartition, list[Peak]] = defaultdict(list)
+        self._newest: dict[TopicPartition, Peak] = {}
+        self._next: dict[TopicPartition, int] = {}
 
-    def restore(self, at: TopicPartition, newest_ms: int) -> None:
-        """What an earlier process had seen of this partition."""
-        self._newest[at] = max(newest_ms, self._newest.get(at, newest_ms))
+    def is_at(self, at: TopicPartition, offset: int) -> bool:
+        """Whether the record before was the last one seen of the partition."""
+        return self._next.get(at) == offset
+
+    def restore(self, at: TopicPartition, peaks: Iterable[Peak]) -> None:
+        """What an earlier process, or another owner, had seen of this partition."""
+        for peak in peaks:
+            self._keep(at, peak)
 
     def arrival_ms(self, record: Record) -> int:
         at = (record.topic, record.partition)
-        self._newest[at] = max(record.timestamp_ms, self._newest.get(at, record.timestamp_ms))
-        return self._newest[at]
+        newest = Peak(record.offset, record.timestamp_ms)
+        before = self._newest[at] if self.is_at(at, record.offset) else self._before(at, record.offset)
+        if before is not None and before.append_ms > record.timestamp_ms:
+            self._keep(at, before)
+            newest = before
+        self._newest[at], self._next[at] = newest, record.offset + 1
+        return newest.append_ms
 
-    def newest_ms(self, at: TopicPartition) -> int:
-        return self._newest[at]
+    def peaks(self, at: TopicPartition) -> tuple[Peak, ...]:
+        """All that is needed to go on from here, or from any earlier offset that was read; ascending."""
+        return tuple(sorted({*self._peaks[at], self._newest[at]}))
+
+    def _before(self, at: TopicPartition, offset: int) -> Peak | None:
+        known = [peak for peak in (*self._peaks[at], *filter(None, [self._newest.get(at)])) if peak.offset < offset]
+        return max(known, key=lambda peak: peak.append_ms, default=None)
+
+    def _keep(self, at: TopicPartition, peak: Peak) -> None:
+        if peak not in self._peaks[at]:
+            insort(self._peaks[at], peak)
+            del self._peaks[at][:-MAX_PEAKS]
 
 
 def accept(source: RawSource, record: Record, arrival_ms: int, key: TokenKey) -> Accepted | DeadLetter:

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from fraud_assets.contracts.events import Event
-from streaming.core.accept import TopicPartition
+from streaming.core.accept import Peak, TopicPartition
 
 # Each kept first is a horizon younger than the one before; eight outlast every raw topic's retention.
 MAX_FIRSTS = 8
@@ -35,10 +35,10 @@ class First(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """How far a partition has been judged: the next offset, and its newest arrival."""
+    """How far a partition has been judged: the next offset, and what the arrivals of its records were made from."""
 
     next_offset: int
-    newest_ms: int
+    peaks: tuple[Peak, ...]
 
 
 class Verdict(Enum):

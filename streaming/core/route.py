@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.contracts.topics import DEAD_LETTERS
-from streaming.core.accept import ArrivalClock, TopicPartition, accept_all
+from streaming.core.accept import ArrivalClock, Peak, TopicPartition, accept_all
 from streaming.core.dedupe import (
     First,
     Firsts,
@@ -65,13 +65,14 @@ class Router:
     def _recall(self, at: TopicPartition, first_offset: int, mark: Mark | None) -> None:
         """Trust the store if it has judged everything before this batch; else refill it from the lake."""
         if mark is not None and mark.next_offset >= first_offset:
-            self._clock.restore(at, mark.newest_ms)
+            if not self._clock.is_at(at, first_offset):
+                self._clock.restore(at, mark.peaks)
             return
         if first_offset == 0:
             return
         firsts, newest_ms = self._history.firsts(at, first_offset, self._horizon_ms)
         if newest_ms is not None:
-            self._clock.restore(at, newest_ms)
+            self._clock.restore(at, [Peak(first_offset - 1, newest_ms)])
         _, kept = self._seen.read([], list(firsts))
         merged = {
             identity: judge(past, first, self._horizon_ms)[1]
@@ -98,7 +99,7 @@ class Router:
                 outcome = _outcome(outcome, verdict)
             judged.append(outcome)
         ends = {(record.topic, record.partition): record.offset + 1 for record in records}
-        marks = {at: Mark(end, self._clock.newest_ms(at)) for at, end in ends.items()}
+        marks = {at: Mark(end, self._clock.peaks(at)) for at, end in ends.items()}
         self._seen.write(marks, {key: firsts for key, firsts in known.items() if firsts != before[key]})
         return judged
 

@@ -13,14 +13,21 @@ from streaming.core.records import Accepted
 from streaming.core.sources import SOURCES, RawSource
 
 
-def append_accepted(lake: Lake, accepted: Iterable[Accepted], is_wanted: Callable[[], bool] = lambda: True) -> int:
-    """One file per partition and event date, named by its first row's offset; how many rows.
+def append_accepted(
+    lake: Lake, writer: str, accepted: Iterable[Accepted], is_wanted: Callable[[], bool] = lambda: True
+) -> int:
+    """One file per partition and event date, named by its first row's offset and by who writes it; how many rows.
 
-    is_wanted: asked before each file. Partitions that were lost have an owner who writes the same names.
+    writer: the worker, which is one process at a time. is_wanted: asked before each file. Partitions that were lost have
+    another owner, who writes the same rows.
 
     A replay starts at the committed offset, so the first row accepted after it is the same, and so
     is the name: the file is replaced. By the first *record*, a refused one, a replay that ends
     before its first row would leave that row in two files.
+
+    Nobody replaces the file of another worker. An owner that is stopped in the middle of a file and wakes up behind its
+    successor would put its shorter one in place of the longer. So a failover may leave rows in two files; a reader takes a log
+    position once, and compaction leaves each in one.
     """
     by_partition: dict[TopicPartition, list[Accepted]] = defaultdict(list)
     for one in accepted:
@@ -32,7 +39,7 @@ def append_accepted(lake: Lake, accepted: Iterable[Accepted], is_wanted: Callabl
         source = SOURCES[topic]
         positions = [LogPosition(a.arrival_ms, topic, partition, a.record.offset, a.is_duplicate) for a in rows]
         table = from_events(source.contract, [a.event for a in rows], positions)
-        lake.append(source.table, table, append_name(topic, partition, rows[0].record.offset))
+        lake.append(source.table, table, append_name(topic, partition, rows[0].record.offset, writer))
         appended += len(rows)
     return appended
 

@@ -10,7 +10,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from streaming.core.accept import TopicPartition
+from streaming.core.accept import Peak, TopicPartition
 from streaming.core.dedupe import Firsts, Mark, pack_firsts, unpack_firsts
 
 TIMEOUT_S = 2.0
@@ -33,7 +33,7 @@ class RedisSeen:
     def read(self, at: Sequence[TopicPartition], identities: Sequence[bytes]) -> tuple[list[Mark | None], list[Firsts]]:
         keys = [*map(_mark_key, at), *(b"dd:" + identity for identity in identities)]
         found = self._client.mget(keys) if keys else []
-        marks = [Mark(*map(int, raw.split(b" "))) if raw else None for raw in found[: len(at)]]
+        marks = [_unpack_mark(raw) if raw else None for raw in found[: len(at)]]
         return marks, [unpack_firsts(raw) for raw in found[len(at) :]]
 
     def write(self, marks: Mapping[TopicPartition, Mark], firsts: Mapping[bytes, Firsts]) -> None:
@@ -42,9 +42,18 @@ class RedisSeen:
             for identity, kept in firsts.items():
                 pipe.set(b"dd:" + identity, pack_firsts(kept), px=2 * self._horizon_ms)
             for at, mark in marks.items():
-                pipe.set(_mark_key(at), f"{mark.next_offset} {mark.newest_ms}", px=self._horizon_ms)
+                pipe.set(_mark_key(at), _pack_mark(mark), px=self._horizon_ms)
             pipe.execute()
 
 
 def _mark_key(at: TopicPartition) -> bytes:
-    return f"dd-at:{at[0]}/{at[1]}".encode()
+    return f"dd-mark:{at[0]}/{at[1]}".encode()
+
+
+def _pack_mark(mark: Mark) -> str:
+    return " ".join([str(mark.next_offset), *(f"{peak.offset}:{peak.append_ms}" for peak in mark.peaks)])
+
+
+def _unpack_mark(raw: bytes) -> Mark:
+    next_offset, *peaks = raw.decode().split(" ")
+    return Mark(int(next_offset), tuple(Peak(*map(int, peak.split(":"))) for peak in peaks))

@@ -36,7 +36,9 @@ def past(tmp_path: Path) -> Past:
     ours = rows.filter(live)
     for start, end in pairwise(np.linspace(0, ours.num_rows, SINKS + 1).astype(int).tolist()):
         part = ours.slice(start, end - start)
-        made.lake.append("transactions", part, append_name("transactions.v1", 0, part["source_offset"][0].as_py()))
+        made.lake.append(
+            "transactions", part, append_name("transactions.v1", 0, part["source_offset"][0].as_py(), "worker-0")
+        )
     return made
 
 

@@ -39,9 +39,9 @@ def rows_of(partition: int, offsets: range, day: int = 0) -> pa.Table:
     return from_events(HandbookTransaction, events, positions)
 
 
-def sink(lake: Lake, partition: int, offsets: range, day: int = 0) -> None:
+def sink(lake: Lake, partition: int, offsets: range, day: int = 0, writer: str = "worker-0") -> None:
     """What the worker leaves of a batch."""
-    lake.append(TABLE, rows_of(partition, offsets, day), append_name(TOPIC, partition, offsets[0]))
+    lake.append(TABLE, rows_of(partition, offsets, day), append_name(TOPIC, partition, offsets[0], writer))
 
 
 def scanned(lake: Lake) -> list[Row]:
@@ -76,7 +76,7 @@ def monday(lake: Lake) -> Lake:
 
 
 ALL = sorted([(0, n) for n in range(9)] + [(1, n) for n in (10, 11, 12)])
-OPEN = [append_name(TOPIC, 0, 5), append_name(TOPIC, 1, 12)]
+OPEN = [append_name(TOPIC, 0, 5, "worker-0"), append_name(TOPIC, 1, 12, "worker-0")]
 
 
 def test_closed_files_become_one_and_the_newest_of_each_partition_stays(monday: Lake) -> None:
@@ -115,6 +115,20 @@ def test_what_came_late_is_taken_in_and_then_nothing_changes(monday: Lake) -> No
     assert nothing == Compacted(TABLE, MONDAY, 3, 3, 0, 0, 0)
     assert listed(monday) == files
     assert monday.scan(TABLE).equals(before)
+
+
+def test_what_a_failover_left_in_two_files_is_in_one_afterwards(monday: Lake) -> None:
+    """A stopped owner woke up behind its successor, which had written the same rows, more of them, and gone on."""
+    sink(monday, 0, range(9, 12), writer="worker-1")
+    sink(monday, 0, range(9, 10))
+    sink(monday, 0, range(12, 13), writer="worker-1")
+    before = monday.scan(TABLE)
+
+    compact(monday, TABLE, MONDAY)
+
+    assert before.num_rows == 16
+    assert monday.scan(TABLE).equals(before)
+    assert by_glob(monday) == sorted([*ALL, *((0, n) for n in range(9, 13))])
 
 
 def test_imports_and_days_written_by_hand_are_left_alone(monday: Lake) -> None:
@@ -298,7 +312,7 @@ def test_on_a_folder_no_step_leaves_a_row_twice_or_missing(
 
     sink(monday, 0, range(9, 10))
     compact(monday, TABLE, MONDAY)
-    assert names(monday) == [PREFIX, append_name(TOPIC, 0, 9), OPEN[1]]
+    assert names(monday) == [PREFIX, append_name(TOPIC, 0, 9, "worker-0"), OPEN[1]]
     assert by_glob(monday) == sorted([*ALL, (0, 9)])
 
 
@@ -334,7 +348,7 @@ def test_behind_s3_no_step_leaves_a_row_twice_or_missing(
 
     sink(monday, 0, range(9, 10))
     compact(monday, TABLE, MONDAY)
-    assert names(monday) == [PREFIX, append_name(TOPIC, 0, 9), OPEN[1]]
+    assert names(monday) == [PREFIX, append_name(TOPIC, 0, 9, "worker-0"), OPEN[1]]
     assert by_glob(monday) == sorted([*ALL, (0, 9)])
 
 

@@ -128,7 +128,7 @@ def test_duplicates_are_kept_and_left_out_unless_asked_for(lake: Lake) -> None:
 
 def test_replayed_batch_replaces_itself(lake: Lake) -> None:
     """A sink that dies before its offsets commit writes the same name again: no row twice."""
-    name = append_name("topic.v1", 0, 0)
+    name = append_name("topic.v1", 0, 0, "worker-0")
     for _ in range(2):
         lake.append(TABLE, _rows((MONDAY, 0), (MONDAY + 1, 1)), name)
 
@@ -137,7 +137,7 @@ def test_replayed_batch_replaces_itself(lake: Lake) -> None:
 
 def test_shorter_replay_leaves_no_stale_rows_on_other_dates(lake: Lake) -> None:
     """The first attempt reached into the next day; the replay stopped before it and went on in a new file."""
-    name, next_name = append_name("topic.v1", 0, 0), append_name("topic.v1", 0, 1)
+    name, next_name = append_name("topic.v1", 0, 0, "worker-0"), append_name("topic.v1", 0, 1, "worker-0")
     lake.append(TABLE, _rows((MONDAY, 0), (MONDAY + DAY_MS, 1)), name)
 
     lake.append(TABLE, _rows((MONDAY, 0)), name)

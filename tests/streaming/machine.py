@@ -101,10 +101,14 @@ class Worker:
     def start(self) -> None:
         """A new process: it knows what is committed, and nothing else."""
         self.fuse = Fuse()
-        self.read_to = defaultdict(int, self.committed)
-        self.uncommitted = Uncommitted()
+        self.read_again()
         self.router = Router(ReKeyer(self.registry), FusedSeen(self.seen, self.fuse), self, DAY, KEY)
         self.bind()
+
+    def read_again(self) -> None:
+        """From the last commit: what a process does, old or new, when it is given partitions."""
+        self.read_to = defaultdict(int, self.committed)
+        self.uncommitted = Uncommitted()
 
     def bind(self) -> None:
         self.store = FusedStore(self.registry, self.server, self.fuse)

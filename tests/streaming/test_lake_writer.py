@@ -84,7 +84,7 @@ class World:
 class Process:
     """One life of a router that writes a batch at each tick.
 
-    dies: at which step of its lake or its commit. before_files: what the lake's thread does first.
+    dies: at which step of its lake or its commit. before_files: what the lake's thread does first. worker: whose life it is.
     """
 
     def __init__(
@@ -94,8 +94,9 @@ class Process:
         executor: Executor | None = None,
         every_s: float = 0.0,
         before_files: Callable[[], object] = lambda: None,
+        worker: str = "worker-0",
     ) -> None:
-        self.world, self.dies, self.before_files = world, dies, before_files
+        self.world, self.dies, self.before_files, self.worker = world, dies, before_files, worker
         self.in_flight = Mark()
         self.writer = LakeWriter(self.append, self, self.commit, every_s, executor or AtOnce())
         history = LakeHistory(world.lake, self.writer.recent)
@@ -129,9 +130,9 @@ class Process:
         self._die_at("before the files")
         if self.dies == "between the files":
             asked = iter([True])  # one file, and then the process is gone
-            append_accepted(self.world.lake, rows, lambda: next(asked, False))
+            append_accepted(self.world.lake, self.worker, rows, lambda: next(asked, False))
             raise Crash
-        return append_accepted(self.world.lake, rows, is_wanted)
+        return append_accepted(self.world.lake, self.worker, rows, is_wanted)
 
     def commit(self, ends: Mapping[TopicPartition, int]) -> None:
         self._die_at("before the commit")
@@ -352,7 +353,7 @@ def test_what_the_lake_raises_ends_the_process_before_anything_is_committed(tmp_
 
 
 def test_a_lost_partitions_batch_is_given_up_and_never_committed(tmp_path: Path) -> None:
-    """Its new owner writes the same names."""
+    """Its new owner writes the same rows."""
     world, thread = World(tmp_path), Later()
     process = Process(world, executor=thread)
     process.live(LOG[:8], 8)
@@ -364,6 +365,26 @@ def test_a_lost_partitions_batch_is_given_up_and_never_committed(tmp_path: Path)
     assert not world.committed
     assert not list(tmp_path.rglob("*.parquet"))
     assert not process.writer.recent()
+
+
+@pytest.mark.parametrize("further", [12, 8, 5])
+def test_an_owner_that_wakes_up_behind_its_successor_takes_no_row_away(tmp_path: Path, further: int) -> None:
+    """Stopped with its file in hand, past its session; its file holds less than the successor's, as much, or more."""
+    world, thread = World(tmp_path), Later()
+    stopped = Process(world, executor=thread)
+    stopped.live(LOG[:8], 8)
+    successor = Process(world, worker="worker-1")
+    successor.live(LOG[:further], further)
+    successor.live(LOG[further : further + 12], 12)
+    successor.sink.flush()
+    routed = LOG[: further + 12]
+
+    thread.run()
+
+    rows = world.lake.scan("transactions", duplicates=True).to_pylist()
+    arrivals = {(row["source_partition"], row["source_offset"]): row["ingested_at_ms"] for row in rows}
+    assert len(rows) == len(routed)
+    assert arrivals == {(one.partition, one.offset): one.timestamp_ms for one in routed}
 
 
 def test_a_flush_that_was_given_up_takes_nothing_of_what_came_after_it(tmp_path: Path) -> None:

@@ -58,10 +58,10 @@ fuses = st.none() | st.integers(0, 25)
 
 
 class Judged:
-    """What the log says: for each position a duplicate or not, or the reason of its refusal."""
+    """What the log says: for each position when it arrived and whether it is a duplicate, or the reason of its refusal."""
 
     def __init__(self, raw: dict[tuple[str, int], list[Record]], events: dict[Place, Event | str]) -> None:
-        self.rows: dict[Place, bool] = {}
+        self.rows: dict[Place, tuple[int, bool]] = {}
         self.letters: dict[Place, str] = {}
         self.firsts: list[tuple[Record, Event]] = []
         for log in raw.values():
@@ -83,7 +83,7 @@ class Judged:
         if within and within[-1] != event:
             self.letters[record[:3]] = Refusal.CONFLICTING_DUPLICATE
             return
-        self.rows[record[:3]] = bool(within)
+        self.rows[record[:3]] = (arrival, bool(within))
         if not within:
             earlier.append((arrival, event))
             self.firsts.append((record, event))
@@ -162,6 +162,10 @@ class Days(RuleBasedStateMachine):
     def die(self) -> None:
         self.worker.start()
 
+    @rule()
+    def lose_the_partitions_and_get_them_back(self) -> None:
+        self.worker.read_again()
+
     @precondition(lambda self: not self.is_clock_back)
     @rule()
     def lose_the_dedupe_store(self) -> None:
@@ -194,7 +198,7 @@ class Days(RuleBasedStateMachine):
         self.worker.write_lake()
         self.worker.fold(sum(map(len, self.worker.entity.values())))
         said = Judged(self.worker.raw, self.events)
-        assert {place: row.is_duplicate for place, row in self.worker.lake.items()} == said.rows
+        assert {place: (row.arrival_ms, row.is_duplicate) for place, row in self.worker.lake.items()} == said.rows
         assert self.worker.letters == said.letters
         self._judge_states(said)
 

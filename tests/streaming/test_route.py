@@ -224,6 +224,16 @@ def test_the_arrival_clock_survives_a_restart(seen: FakeSeen, history: FakeHisto
     assert accepted.arrival_ms == T0 + 9
 
 
+def test_a_replay_dates_no_record_by_those_behind_it(seen: FakeSeen, history: FakeHistory) -> None:
+    """Another process, or the same one when its partitions come back, reads again what was judged and not committed."""
+    log = [record(transaction(transaction_id=f"t{n}"), n, T0 + 100 * n) for n in range(6)]
+    router = Router(ReKeyer(registry()), seen, history, HORIZON, KEY)
+    first = router.route(log)
+
+    assert router.route(log[:3]) == Router(ReKeyer(registry()), seen, history, HORIZON, KEY).route(log[:3])
+    assert router.route(log) == first
+
+
 def test_a_lost_dedupe_store_is_refilled_from_the_lake(history: FakeHistory) -> None:
     """A flushed store must not turn copies into news: what the lake accepted counts."""
     first = First(0, T0 + 1000, payload_hash(transaction()))

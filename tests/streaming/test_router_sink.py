@@ -70,7 +70,7 @@ def run_worker(
     """One process: consume `take` records from the committed offset, then checkpoint; the offset it commits."""
     lake.dies = dies
     sender: Any = FakeSender(sent, dies)
-    writer = LakeWriter(functools.partial(append_accepted, lake), sender, lambda _: None, every_s=3600)
+    writer = LakeWriter(functools.partial(append_accepted, lake, "worker-0"), sender, lambda _: None, every_s=3600)
     sink = RouterSink(Router(ReKeyer(registry()), seen, LakeHistory(lake, writer.recent), DAY, KEY), sender, writer)
     batch = log[committed : committed + take]
     try:
@@ -140,10 +140,10 @@ def test_a_refused_record_first_in_a_checkpoint_leaves_no_row_in_two_files(tmp_p
     run_worker(lake, seen, sent, committed, 2, "", log)
 
     (file,) = tmp_path.rglob("*.parquet")
-    assert file.stem == "transactions.v1-00000-" + "1".zfill(20)
+    assert file.stem == "transactions.v1-00000-" + "1".zfill(20) + "-worker-0"
     assert pq.read_table(file)["source_offset"].to_pylist() == [1, 2]
 
 
 def test_nothing_to_append_writes_no_file(tmp_path: Path) -> None:
-    assert append_accepted(Lake(tmp_path), []) == 0
+    assert append_accepted(Lake(tmp_path), "worker-0", []) == 0
     assert list(tmp_path.rglob("*.parquet")) == []

@@ -13,7 +13,7 @@ import numpy as np
 from fraud_assets.engine.batch_outputs import put_value
 from fraud_assets.engine.jit import inlined, kernel
 from fraud_assets.engine.kernels import HIGHEST, NULL, add_wide, wide_product
-from fraud_assets.engine.tile_kernels import PRESENT, read_floor, tile_of, window_start
+from fraud_assets.engine.tile_kernels import NO_FLOOR, PRESENT, window_start
 from fraud_assets.features.layout import Acc
 
 _MIN = int(Acc.MIN)
@@ -45,9 +45,21 @@ def any_tie(events, ev_time):
 
 @kernel
 def floors_of(rd_time, newest, length, tile_ms, lateness, floor):
-    """floor (n_reads,): where each read's window begins, on a tile's boundary."""
+    """floor (n_reads,): where each read's window begins, on a tile's boundary; of a window without end, before everything.
+
+    As `tile_of`, for many reads at once: a product with the inverse, which is at most one off too, for a processor
+    divides one at a time where it multiplies eight.
+    """
+    if tile_ms <= 0:
+        floor[:] = NO_FLOOR
+        return
+    tiles_per_ms = 1.0 / float(tile_ms)
     for j in range(len(floor)):
-        floor[j] = read_floor(rd_time[j], latest_of(newest[j], rd_time[j]), length, tile_ms, lateness) * tile_ms
+        since = window_start(rd_time[j], latest_of(newest[j], rd_time[j]), length, lateness)
+        rest = since - np.int64(math.floor(float(since) * tiles_per_ms)) * tile_ms
+        rest += tile_ms if rest < 0 else 0
+        rest -= tile_ms if rest >= tile_ms else 0
+        floor[j] = since - rest
 
 
 @inlined
@@ -68,38 +80,32 @@ def ascend_in_keys(reads, values):
 
 
 @kernel
-def places_in_order(windows, reads, events, ev_time, rd_time, newest, applied, reached, low, at):
-    """low (n_windows, n_reads), from column `at`: the first event each read's window holds; reads' times ascend in every key.
+def places_in_order(reads, events, ev_time, applied, reached, low, at):
+    """low (n_windows, n_reads), from column `at`: in, each window's floor; out, the first event it holds. Floors ascend in every key.
 
-    A window begins less than a tile before `since`, so only an event within that tile is asked which tile it is of.
     From one read to the next a window mostly leaves behind none, one or two events, which no processor can guess:
-    two steps are taken without asking, in all windows side by side so that none waits for another. They stop
-    before the first event that is not known, or the last; what is left is found by looking. Places are unsigned,
+    two steps are taken without asking, in all windows side by side so that none waits for another. None goes
+    past the first event that is not known: what is before a floor that is later than that event is all that is known, so
+    then the step is to the end, by a product, for a question would be guessed too. Places are unsigned,
     or every look at an event would first ask whether it counts from the end.
     """
-    lengths, tiles, allowed = windows[LENGTH], windows[TILE], windows[LATENESS]
     last = np.uint64(len(ev_time) - 1)
     for k in range(len(reads) - 1):
         reached[:] = events[k]
         for j in range(reads[k], reads[k + 1]):
-            time, latest, end = rd_time[j], latest_of(newest[j], rd_time[j]), np.uint64(applied[j])
-            unknown = ev_time[min(end, last)]
+            end = np.uint64(applied[j])
+            stop = min(end, last)
+            unknown = ev_time[stop]
             for p in range(len(reached)):
-                place, since = min(np.uint64(reached[p]), last), window_start(time, latest, lengths[p], allowed[p])
-                before = min(since - tiles[p], unknown - 1)
-                place += np.uint64(ev_time[place] <= before)
-                place += np.uint64(ev_time[place] <= before)
-                if place < end and ev_time[place] <= since:
-                    place = place_from(place, end, ev_time, tile_of(since, tiles[p]) * tiles[p])
+                place, floor = np.uint64(reached[p]), low[p, at + j]
+                holds_none, limit = np.uint64(floor > unknown), min(floor, unknown)
+                place += holds_none * (stop - place)
+                place += np.uint64(ev_time[place] < limit)
+                place += np.uint64(ev_time[place] < limit)
+                while ev_time[place] < limit:
+                    place += np.uint64(1)
+                place += holds_none * (end - stop)
                 reached[p] = low[p, at + j] = np.int64(place)
-
-
-@kernel
-def place_from(place, end, ev_time, floor):
-    """The first event from `place` on that is not before the floor."""
-    while place < end and ev_time[place] < floor:
-        place += np.uint64(1)
-    return place
 
 
 @kernel

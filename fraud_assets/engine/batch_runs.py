@@ -147,18 +147,20 @@ def finish_runs(
 @kernel
 def place_windows(windows, reads, events, ev_time, rd_time, newest, applied, reached, floor, low, at):
     """low (n_windows, n_reads): the first event that each read's window holds; this run's reads begin at `at`."""
-    ascending = ascend_in_keys(reads, rd_time) and ascend_in_keys(reads, newest)
-    # A window's beginning rises with the read's time and with what it knows.
-    if ascending and len(ev_time) > 0:
-        places_in_order(windows, reads, events, ev_time, rd_time, newest, applied, reached, low, at)
+    if len(ev_time) == 0:
+        for p in range(windows.shape[1]):
+            first_places(reads, events, low[p][at : at + len(applied)])
         return
+    # A window's beginning rises with the read's time and with what it knows.
+    ascending = ascend_in_keys(reads, rd_time) and ascend_in_keys(reads, newest)
     for p in range(windows.shape[1]):
         lowest = low[p][at : at + len(applied)]
-        if windows[TILE, p] == 0 or len(ev_time) == 0:
-            first_places(reads, events, lowest)
-            continue
-        floors_of(rd_time, newest, windows[LENGTH, p], windows[TILE, p], windows[LATENESS, p], floor)
-        places_of_any(reads, events, ev_time, floor, applied, lowest)
+        floors = lowest if ascending else floor
+        floors_of(rd_time, newest, windows[LENGTH, p], windows[TILE, p], windows[LATENESS, p], floors)
+        if not ascending:
+            places_of_any(reads, events, ev_time, floors, applied, lowest)
+    if ascending:
+        places_in_order(reads, events, ev_time, applied, reached, low, at)
 
 
 @kernel

@@ -6,6 +6,7 @@ before a time (`Spine.at_times`), or everything up to logged positions (`Spine.a
 `vector_chunks` streams the rows; memory is bounded by the largest view group, not by the service.
 """
 
+import os
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -176,15 +177,13 @@ def vector_chunks(
     folder), so memory holds one group at a time. progress: called with (group, done, of).
     """
     with ThreadPoolExecutor(threads) as pool, ExitStack() as stack:
-        folder = None
-        if len(spine) > SPILL_ROWS:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=scratch, prefix="vectors-")))
+        files = _Files(scratch, stack) if len(spine) > SPILL_ROWS else None
         columns = _ColumnsOf(service)
         layouts = _layouts(service, columns)
         table = EventTable(log, _inputs(layouts), pool)
         parts = []
         for done, layout in enumerate(layouts, start=1):
-            parts.append(_Part.of(service, log, spine, layout, table, pool, folder))
+            parts.append(_Part.of(service, log, spine, layout, table, pool, files))
             if progress is not None:
                 progress(layout.group.name, done, len(layouts))
         # The values remain; what they were made of makes room for what is written.
@@ -274,23 +273,22 @@ def _run_group(
 class _Part:
     """One group's values by row, in memory or in files, and the columns they belong to."""
 
-    narrow: Floats32
+    narrow: "Floats32 | _Spilled"
     narrow_columns: Ints
-    wide: Floats64
+    wide: "Floats64 | _Spilled"
     wide_columns: Ints
 
     @classmethod
     def of(
         cls, service: ServicePlan, log: Log, spine: Spine, layout: GroupLayout, table: EventTable,
-        pool: ThreadPoolExecutor, folder: Path | None,
+        pool: ThreadPoolExecutor, files: "_Files | None",
     ) -> "_Part":  # fmt: skip
         narrow = np.empty((len(spine), len(layout.narrow_columns)), np.float32)
         wide = np.empty((len(spine), len(layout.wide_columns)), np.float64)
         _run_group(service, log, spine, layout.packed(), table, Targets(narrow, wide), pool)
-        if folder is not None:
-            narrow = _spilled(folder / f"{layout.group.name}.narrow.npy", narrow)
-            wide = _spilled(folder / f"{layout.group.name}.wide.npy", wide)
-        return cls(narrow, layout.narrow_columns, wide, layout.wide_columns)
+        if files is None:
+            return cls(narrow, layout.narrow_columns, wide, layout.wide_columns)
+        return cls(files.spill(narrow), layout.narrow_columns, files.spill(wide), layout.wide_columns)
 
     def put(self, rows: slice, narrow: Floats32, wide: Floats64) -> None:
         """Write the values of some rows to their columns, (n_columns, n_rows)."""
@@ -298,10 +296,36 @@ class _Part:
         outputs.columns_of_rows(self.wide[rows], self.wide_columns, wide)
 
 
-def _spilled(path: Path, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The same values in a file."""
-    np.save(path, values)
-    return np.load(path, mmap_mode="r")
+class _Files:
+    """Files without a name, for as long as a `with` block lasts: the system takes them back however it ends."""
+
+    def __init__(self, folder: Path | None, stack: ExitStack) -> None:
+        self._folder = folder
+        self._stack = stack
+
+    def spill(self, values: npt.NDArray[Any]) -> "_Spilled":
+        file = self._stack.enter_context(tempfile.TemporaryFile(dir=self._folder, buffering=0))  # noqa: SIM115  # the stack closes it
+        values.tofile(file)
+        return _Spilled(file.fileno(), values.shape[1], values.dtype)
+
+
+@dataclass(frozen=True)
+class _Spilled:
+    """A matrix in a file, read some rows at a time; mapped, all of it would end up in memory once more."""
+
+    descriptor: int
+    width: int
+    dtype: np.dtype[Any]
+
+    def __getitem__(self, rows: slice) -> npt.NDArray[Any]:
+        found = np.empty((rows.stop - rows.start, self.width), self.dtype)
+        row_bytes = self.width * self.dtype.itemsize
+        read = os.preadv(self.descriptor, [found.data], rows.start * row_bytes) if found.size else 0
+        if read != found.nbytes:
+            raise OSError(
+                f"rows {rows.start} to {rows.stop} of a scratch file ended after {read} bytes of {found.nbytes}"
+            )
+        return found
 
 
 def _assemble(parts: Sequence[_Part], assembly: _Assembly, rows: slice) -> Floats32:

@@ -1,0 +1,72 @@
+"""Which day is late, on a real instance."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from fraud_assets.defs.freshness import AS_OF, DAYS_BACK, freshness, judge, last_deadline
+
+VIEW, MODEL = dg.AssetKey("account_amounts"), dg.AssetKey("fraud_model")
+NOW = datetime.now(UTC)
+# Of tomorrow: what is made now is made before it.
+DEADLINE = last_deadline(NOW) + timedelta(days=2)
+ITS_DAY, DAY_BEFORE = DEADLINE.date().isoformat(), (DEADLINE - timedelta(days=1)).date().isoformat()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as made:
+        yield made
+
+
+def make(instance: dg.DagsterInstance, asset: dg.AssetKey, day: str) -> None:
+    instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=day))
+
+
+def test_a_view_is_due_for_the_day_that_ended_and_a_model_for_the_one_that_begins(
+    instance: dg.DagsterInstance,
+) -> None:
+    make(instance, VIEW, DAY_BEFORE)
+    make(instance, MODEL, ITS_DAY)
+
+    assert judge(instance, VIEW, DEADLINE).passed
+    assert judge(instance, MODEL, DEADLINE).passed
+
+
+def test_a_day_that_is_missing_is_named_and_no_other_day_stands_for_it(instance: dg.DagsterInstance) -> None:
+    make(instance, VIEW, ITS_DAY)
+    make(instance, MODEL, DAY_BEFORE)
+
+    late = judge(instance, VIEW, DEADLINE), judge(instance, MODEL, DEADLINE)
+
+    assert [one.passed for one in late] == [False, False]
+    assert DAY_BEFORE in str(late[0].description)
+    assert ITS_DAY in str(late[1].description)
+
+
+def test_nothing_was_due_of_an_asset_that_is_younger_than_the_deadline(instance: dg.DagsterInstance) -> None:
+    """A platform of this morning is not late with last night."""
+    make(instance, VIEW, NOW.date().isoformat())
+
+    assert judge(instance, VIEW, last_deadline(NOW) - timedelta(days=1)).passed
+
+
+def test_what_was_never_made_is_late(instance: dg.DagsterInstance) -> None:
+    found = judge(instance, VIEW, DEADLINE)
+
+    assert not found.passed
+    assert found.severity is dg.AssetCheckSeverity.WARN
+
+
+def test_the_last_deadline_is_today_from_five_on() -> None:
+    day = datetime(2026, 11, 28, tzinfo=UTC)
+
+    assert last_deadline(day + timedelta(hours=4, minutes=59)) == day - timedelta(hours=19)
+    assert last_deadline(day + timedelta(hours=5)) == day + timedelta(hours=5)
+
+
+def test_every_check_says_which_day_it_asks_for() -> None:
+    assert {key.asset_key.to_user_string() for key in freshness.check_keys} == set(DAYS_BACK)
+    assert {name for name, back in DAYS_BACK.items() if back == 0} == set(AS_OF)

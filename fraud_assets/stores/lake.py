@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
 from fraud_assets.contracts.topics import DAY_MS
@@ -183,17 +184,21 @@ class Lake:
         columns: Sequence[str] | None = None,
         *,
         duplicates: bool = False,
+        among: tuple[str, pa.Array] | None = None,
     ) -> pa.Table:
         """Rows with event time in [from_ms, to_ms) that had arrived before `as_known_at_ms`, in log order.
 
-        columns: all by default. duplicates: also rows that the dedupe stage marked.
+        columns: all by default. duplicates: also rows that the dedupe stage marked. among: a column and the values that it may
+        have; rows with others are let go file by file, so a few of a long history never hold all of it.
         """
         schema = self.schema(table)
         wanted = list(schema.names if columns is None else columns)
-        needed = list(dict.fromkeys([*wanted, *LOG_ORDER, "event_time_ms", "is_duplicate"]))
+        chosen = [] if among is None else [among[0]]
+        needed = list(dict.fromkeys([*wanted, *chosen, *LOG_ORDER, "event_time_ms", "is_duplicate"]))
 
         def asked(rows: pa.Table) -> pa.Table:
-            return _where(rows, _asked(rows, from_ms, to_ms, as_known_at_ms, duplicates))
+            found = _where(rows, _asked(rows, from_ms, to_ms, as_known_at_ms, duplicates))
+            return found if among is None else found.filter(pc.is_in(found[among[0]], value_set=among[1]))
 
         rows = self._read(table, _day_of(from_ms), _day_of(None if to_ms is None else to_ms - 1), needed, asked)
         return _without_replayed(_in_log_order(rows)).select(wanted)

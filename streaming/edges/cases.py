@@ -5,7 +5,6 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from fraud_assets.contracts.events import Label, LabelFact
 from fraud_assets.labels.facts import SUBJECT_FIELDS, Case, Statement, Subject, Verdict, due_ms
@@ -94,8 +93,7 @@ class LakeCases:
         return self._cases(rows, rows["transaction_id"].combine_chunks())
 
     def _rows(self, table: str, columns: list[str], names: pa.Array) -> pa.Table:
-        rows = self._lake.scan(table, columns=columns)
-        return rows.filter(pc.is_in(rows["transaction_id"], value_set=names))
+        return self._lake.scan(table, columns=columns, among=("transaction_id", names))
 
     def _cases(self, transactions: pa.Table, names: pa.Array) -> dict[Identity, tuple[Case, int]]:
         statements: dict[Identity, list[Statement]] = {}

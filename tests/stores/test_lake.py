@@ -126,6 +126,18 @@ def test_duplicates_are_kept_and_left_out_unless_asked_for(lake: Lake) -> None:
     assert _offsets(lake.scan(TABLE, duplicates=True)) == [0, 1]
 
 
+def test_a_few_rows_are_found_by_what_they_hold(lake: Lake) -> None:
+    """Also by a column that is not asked for."""
+    lake.append(TABLE, _rows((MONDAY, 0), (MONDAY + 1, 1), (MONDAY + DAY_MS, 2)), "first")
+    lake.append(TABLE, _rows((MONDAY, 3)), "second")
+
+    found = lake.scan(TABLE, columns=["source_offset"], among=("source_offset", pa.array([0, 2, 7])))
+    named = lake.scan(TABLE, columns=["event_time_ms"], among=("source_offset", pa.array([3])))
+
+    assert _offsets(found) == [0, 2]
+    assert named.to_pylist() == [{"event_time_ms": MONDAY}]
+
+
 def test_replayed_batch_replaces_itself(lake: Lake) -> None:
     """A sink that dies before its offsets commit writes the same name again: no row twice."""
     name = append_name("topic.v1", 0, 0, "worker-0")

@@ -61,7 +61,7 @@ def _checked_log(brokers: str, used: Used, var_dir: Path) -> Used:
         log, topics = cluster_id(brokers, _ANSWER_WITHIN_S), used_topics(brokers)
     except KafkaException as error:
         raise UnfitServer(f"no broker answers at {brokers} ({error.args[0].str()})") from None
-    if topics and log not in used.logs:
+    if topics and not (log and log in used.logs):
         raise UnfitServer(
             f"{brokers} holds records of an earlier run ({', '.join(topics)}) that is not the one in {var_dir}."
             f" Delete the platform's topics there, name another Kafka, or unset {ADDRESSES['broker']}."

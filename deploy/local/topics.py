@@ -30,8 +30,8 @@ def _platform_topics() -> list[Topic]:
 
 
 def cluster_id(bootstrap_servers: str, within_s: float) -> str:
-    """The name that a Kafka was given when it was made. Raises KafkaException where none answers."""
-    return str(AdminClient({"bootstrap.servers": bootstrap_servers}).list_topics(timeout=within_s).cluster_id)
+    """The name that a Kafka was given when it was made, "" if it does not say. Raises KafkaException where none answers."""
+    return str(AdminClient({"bootstrap.servers": bootstrap_servers}).list_topics(timeout=within_s).cluster_id or "")
 
 
 def used_topics(bootstrap_servers: str) -> list[str]:

@@ -10,7 +10,7 @@ RUN    := $(BIN)/python
 
 # One ignored folder holds all state of a local run.
 export FRAUD_VAR_DIR ?= var
-export DAGSTER_HOME  ?= $(CURDIR)/var/dagster
+export DAGSTER_HOME  ?= $(abspath $(FRAUD_VAR_DIR))/dagster
 # Nothing here phones home.
 export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -55,11 +55,11 @@ lock: $(STAMP) ## resolve pyproject.toml again into the two lock files (UPGRADE=
 
 # ---------------------------------------------------------------------------------------------- run
 
-demo: $(READY) kernels ## from nothing to live decisions with an attack in them; about five minutes
+demo: $(READY) kernels ## from nothing to live decisions with an attack in them; about four minutes, and two more the first time
 	$(RUN) -m deploy.local.demo
 
-up: $(READY) kernels ## start the embedded stack, leave it running and print the addresses
-	$(RUN) -m deploy.local.stack up
+up: $(READY) kernels ## start the embedded stack, leave it running and print the addresses (ARGS=--help)
+	$(RUN) -m deploy.local.stack up $(ARGS)
 
 down: $(STAMP) ## stop what `make up` started, and nothing else
 	$(RUN) -m deploy.local.stack down
@@ -74,7 +74,7 @@ test: $(READY) kernels ## all tests but those that need Java, Redis, PyTorch, Ch
 	$(RUN) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 # Alone, never beside other tests: it is a platform of eight processes.
-test-demo: $(READY) kernels ## the whole demo, small, as a test; about three minutes
+test-demo: $(READY) kernels ## the whole demo, and make up and down, small, as tests; about four minutes
 	$(RUN) -m pytest -m demo tests/e2e $(ARGS)
 
 test-kafka: $(READY) java ## the integration tests on Apache Kafka 4, or on KAFKA_BOOTSTRAP_SERVERS; and on a schema registry

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from simulator.metrics import percent
+
 WIDTH = 960
 LEFT, RIGHT, TOP, BOTTOM = 54, 12, 12, 26
 
@@ -93,7 +95,7 @@ def histogram(series: Sequence[Series], labels: Sequence[str], height: int = 220
     for s, one in enumerate(series):
         for i, value in enumerate(one.values):
             if value > 0:
-                title = f"{one.label}, {labels[i]}: {value:.1%}"
+                title = f"{one.label}, {labels[i]}: {percent(value, 1)}"
                 parts.append(_bar(frame, i + 0.07 + s * bar, bar, 0.0, value**0.5, one.css, title))
     step = max(1, -(-len(labels) // 9))
     for i in range(0, len(labels), step):

@@ -122,8 +122,25 @@ def _delay(mine: Sequence[PurchaseResult], caught: Sequence[PurchaseResult]) -> 
 
 
 def _share(part: int, whole: int) -> float | None:
-    """Missing is not zero: a share of nothing is null."""
-    return round(part / whole, 4) if whole else None
+    """Missing is not zero: a share of nothing is null. And one of many is neither none nor all, whatever it takes to say so."""
+    if not whole:
+        return None
+    digits = 4
+    while 0 < part < whole and round(part / whole, digits) in (0, 1):
+        digits += 1
+    return round(part / whole, digits)
+
+
+def percent(share: float | None, decimals: int = 0) -> str:
+    """`93%`; with as many more decimals as it takes that no share is printed as 100% that is not whole, nor as 0% that is not zero.
+
+    `–` for the share of nothing.
+    """
+    if share is None:
+        return "–"
+    text = f"{share:.{decimals}%}"
+    is_hidden = 0 < share < 1 and float(text.rstrip("%")) in (0, 100)
+    return percent(share, decimals + 1) if is_hidden else text
 
 
 def reasons(rows: Sequence[PurchaseResult], top: int = 8) -> list[tuple[str, int]]:

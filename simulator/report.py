@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from simulator.charts import Band, Series, histogram, lines, stacked_bars
-from simulator.metrics import ATTACK_KINDS, RunMetrics, listed, metrics_of, reasons
+from simulator.metrics import ATTACK_KINDS, RunMetrics, listed, metrics_of, percent, reasons
 from simulator.results import APPROVE, DENY, NO_DECISION, NOT_SENT, REVIEW, PurchaseResult, RunResult
 
 _BUCKETS = 60
@@ -87,12 +87,13 @@ def headline(metrics: RunMetrics) -> str:
     """The run in one sentence."""
     if not metrics.decisions:
         return "The platform decided nothing in this run."
-    honest = "no honest buyer" if not metrics.honest_flagged else f"{metrics.honest_flagged:.1%} of the honest buyers"
+    flagged = metrics.honest_flagged
+    honest = f"{percent(flagged, 1)} of the honest buyers" if flagged else "no honest buyer"
     if metrics.attack.recall is None:
         return f"A run without an attack: {metrics.decisions:,} decisions, and {honest} stopped or looked at."
     delay = metrics.attack.first_caught_after_s
     begin = "" if delay is None else f", the first {delay:.1f} s after it began"
-    return f"{metrics.attack.recall:.0%} of the attack was stopped or sent to review{begin}, at the price of {honest}."
+    return f"{percent(metrics.attack.recall)} of the attack was stopped or sent to review{begin}, at the price of {honest}."
 
 
 def _tiles(result: RunResult, metrics: RunMetrics, skew: Skew | None) -> list[Tile]:
@@ -117,11 +118,11 @@ def _tiles(result: RunResult, metrics: RunMetrics, skew: Skew | None) -> list[Ti
             f"of {metrics.decisions:,} decisions {_because(metrics.degraded_reasons)}",
             "bad" if metrics.degraded else "good",
         ),
-        Tile("Recall on the attack", _percent(attack.recall), f"{attack.caught} of {attack.decided} purchases"),
-        Tile("Precision on the attack", _percent(attack.precision), f"{attack.false_alarms} honest purchases flagged"),
+        Tile("Recall on the attack", percent(attack.recall), f"{attack.caught} of {attack.decided} purchases"),
+        Tile("Precision on the attack", percent(attack.precision), f"{attack.false_alarms} honest purchases flagged"),
         Tile(
             "Everyday fraud found",
-            _percent(metrics.everyday_fraud.recall),
+            percent(metrics.everyday_fraud.recall),
             f"{metrics.everyday_fraud.caught} of {metrics.everyday_fraud.decided}",
         ),
     ]
@@ -138,10 +139,6 @@ def _because(reasons: Mapping[str, int]) -> str:
 
 def _ms(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f} ms"
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0%}"
 
 
 def _bucket_s(result: RunResult) -> float:

@@ -6,8 +6,6 @@ loaded it once, on the Dagster instance of DAGSTER_HOME: every run is in the UI 
 
 import re
 import sys
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +14,7 @@ from deploy.local.demo_steps import Steps
 from deploy.local.graph import Graph, loaded_graph
 from deploy.local.services import prepare_home
 from deploy.local.stack import Stack
+from deploy.local.world import World
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.models.artifact import read_champion
 from fraud_assets.stores.lake import Lake
@@ -26,27 +25,6 @@ RAW = ("transactions", "activity", "profiles", "labels", "decisions")
 TRAINING = ("training_set", "fraud_model", "champion_model")
 SNAPSHOT = "online_store_snapshot"
 _HISTORY_WITHIN_S = 300.0
-
-
-@dataclass(frozen=True)
-class World:
-    """How much history. Its last day is today, up to this minute.
-
-    days: a month to learn from, between a week in which everybody is new and one whose verdicts are not in.
-    """
-
-    days: int = 45
-    per_day: int = 2_000
-    seed: int = 7
-    last_day: date = field(default_factory=lambda: datetime.now(UTC).date())
-
-    def resized(self, days: int | None, per_day: int | None) -> "World":
-        """With what was asked for; None asks for nothing."""
-        return replace(self, days=days or self.days, per_day=per_day or self.per_day)
-
-    @property
-    def first_day(self) -> date:
-        return self.last_day - timedelta(days=self.days - 1)
 
 
 def history_argv(world: World) -> list[str]:
@@ -85,14 +63,14 @@ def build_model(steps: Steps, graph: Graph, world: World) -> None:
         step.result = f"champion promoted, trained on {numbers['training_set']['dagster/row_count']:,} purchases"
 
 
-def make_ready(stack: Stack, world: World) -> None:
-    """What worker and scorer need to start: made if it is missing, left alone if it is there.
+def make_ready(stack: Stack, world: World) -> bool:
+    """What worker and scorer need to start: made if it is missing, left alone if it is there. Whether history was made.
 
     History only into an empty lake: data of one's own is never mixed with ours. Raises StepFailed.
     """
     has_history, has_model, has_states = _present(stack)
     if has_history and has_model and has_states:
-        return
+        return False
     prepare_home(stack.context)
     steps = Steps(
         Console(highlight=False), (not has_history) + (1 if has_model else 3), stack.context.dir("logs"), stack.env
@@ -107,6 +85,7 @@ def make_ready(stack: Stack, world: World) -> None:
             build_tables(steps, graph, world)
             build_states(steps, graph, world)
             build_model(steps, graph, world)
+    return not has_history
 
 
 def _present(stack: Stack) -> tuple[bool, bool, bool]:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from deploy.local import stack as stacks
 from deploy.local.demo_steps import StepFailed
+from deploy.local.given import UnfitServer, shown, take_servers
 from deploy.local.scorer_key import key_path
 from deploy.local.services import ADDRESSES, CATALOGUE, Service
 from deploy.local.supervision import SupervisorGone
 from deploy.local.topics import TopicMismatch
 from deploy.local.valkey import NoSuchServer
+from deploy.local.world import World
 
 
 def main() -> None:
@@ -31,19 +33,28 @@ def main() -> None:
         SupervisorGone,
         NoSuchServer,
         TopicMismatch,
+        UnfitServer,
     ) as error:
         sys.exit(f"the stack did not start: {error}" if arguments.command == "up" else str(error))
 
 
 def _parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m deploy.local.stack", description=stacks.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.local.stack",
+        description=stacks.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("command", choices=["up", "down", "status"])
     parser.add_argument("--var", type=Path, default=Path(os.environ.get("FRAUD_VAR_DIR", "var")), help="all state")
     parser.add_argument(
         "--services", type=lambda text: text.split(","), default=list(CATALOGUE), help=f"of {', '.join(CATALOGUE)}"
     )
-    parser.add_argument("--days", type=int, help="of history, where `up` has to make one")
-    parser.add_argument("--per-day", type=int, help="purchases per day of it")
+    parser.add_argument(
+        "--days",
+        type=int,
+        help=f"of history, where `up` finds none (default {World.days}; fewer than 26 train no model)",
+    )
+    parser.add_argument("--per-day", type=int, help=f"purchases on each of them (default {World.per_day})")
     arguments = parser.parse_args()
     if unknown := set(arguments.services) - set(CATALOGUE):
         parser.error(f"no service {', '.join(sorted(unknown))}; there are {', '.join(CATALOGUE)}")
@@ -54,16 +65,18 @@ def _up(var_dir: Path, arguments: argparse.Namespace) -> None:
     theirs = {name: variable for name, variable in ADDRESSES.items() if os.environ.get(variable)}
     given = {variable: os.environ[variable] for variable in theirs.values()}
     for name, variable in theirs.items():
-        print(f"{name:<18} given  {variable}={given[variable]}")
+        print(f"{name:<18} given  {variable}={shown(given[variable])}")
+    if stacks.attach(var_dir) is None:
+        take_servers(given, var_dir)
     chosen = [name for name in arguments.services if name not in theirs]
-    from deploy.local.bootstrap import World, make_ready  # it loads the feature catalogue, which `down` has no use for
+    from deploy.local.bootstrap import make_ready  # it loads the feature catalogue, which `down` has no use for
 
     world = World().resized(arguments.days, arguments.per_day)
 
     def prepare(stack: stacks.Stack) -> None:
         """A scorer without a model or without history's states would never be ready to serve."""
-        if "scorer" in chosen:
-            make_ready(stack, world)
+        if "scorer" in chosen and not make_ready(stack, world) and (arguments.days or arguments.per_day):
+            print("the lake holds history already: --days and --per-day change nothing")
 
     stack = stacks.up(chosen, var_dir, given, tell=print, prepare=prepare)
     for service in stack.services:

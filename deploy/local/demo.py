@@ -18,11 +18,12 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from deploy.local.bootstrap import World
 from deploy.local.demo_folder import NotOurs, claim
 from deploy.local.demo_run import Demo, Traffic, run
 from deploy.local.demo_steps import StepFailed
 from deploy.local.demo_summary import Summary
+from deploy.local.given import UnfitServer
+from deploy.local.world import World
 
 # A model needs more history than the warm-up and two label delays: one for verdicts to come in, one between training
 # and validation.
@@ -37,7 +38,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         summary = run(Demo(claim(demo.var_dir), demo.world, demo.traffic), console, began_s)
-    except (NotOurs, StepFailed) as failure:
+    except (NotOurs, StepFailed, UnfitServer) as failure:
         _fail(console, str(failure))
     except KeyboardInterrupt:
         _fail(console, f"interrupted; everything is stopped, what there is lies in {demo.var_dir}", 130)

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
@@ -11,16 +11,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from deploy.local.bootstrap import World, build_model, build_states, build_tables, make_history
+from deploy.local.bootstrap import build_model, build_states, build_tables, make_history
 from deploy.local.demo_steps import StepFailed, Steps
 from deploy.local.demo_summary import Summary, print_summary, write_summary
 from deploy.local.demo_traffic import NotDrained, drain, watch_scorer
+from deploy.local.given import take_servers
 from deploy.local.graph import Graph, loaded_graph
 from deploy.local.ports import held_ports
 from deploy.local.scorer_key import ensure_key, key_path
 from deploy.local.services import ADDRESSES, CATALOGUE, prepare_home
 from deploy.local.stack import ServiceFailed, Stack, shut_down, start_supervisor
-from deploy.local.topics import ensure_platform_topics, used_topics
+from deploy.local.topics import ensure_platform_topics
+from deploy.local.world import World
 from simulator.metrics import listed, metrics_of
 from simulator.report import Skew, write_report
 from simulator.results import RunResult, read_result
@@ -74,9 +76,12 @@ def run(demo: Demo, console: Console, began_s: float) -> Summary:
 
 @contextmanager
 def supervised(demo: Demo) -> Iterator[Stack]:
-    """A supervisor with every service configured and none started; gone with this block, or this process."""
+    """A supervisor with every service configured and none started; gone with this block, or this process.
+
+    The folder was wiped, a given server was not: raises UnfitServer for one that holds a run.
+    """
     given = {variable: os.environ[variable] for variable in ADDRESSES.values() if os.environ.get(variable)}
-    refuse_used_log(given)
+    take_servers(given, demo.var_dir)
     names = [name for name in CATALOGUE if ADDRESSES.get(name) not in given]
     services = tuple(CATALOGUE[name] for name in names)
     env = {**given, "FRAUD_HISTORY_START": demo.world.first_day.isoformat()}
@@ -88,17 +93,6 @@ def supervised(demo: Demo) -> Iterator[Stack]:
             yield stack
         finally:
             shut_down(stack.process, stack.control_socket)
-
-
-def refuse_used_log(given: Mapping[str, str]) -> None:
-    """The folder is wiped, a broker of somebody else's is not: its records and offsets would be another run's."""
-    servers = given.get(ADDRESSES["broker"])
-    used = used_topics(servers) if servers else []
-    if used:
-        raise StepFailed(
-            f"{servers} holds records of an earlier run ({', '.join(used)}), and a demo begins with an empty log."
-            f" Delete the platform's topics there, name another Kafka, or unset {ADDRESSES['broker']}."
-        )
 
 
 def start_servers(steps: Steps, stack: Stack) -> None:

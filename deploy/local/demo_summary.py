@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from simulator.metrics import Percentiles, RunMetrics, listed
+from simulator.metrics import Percentiles, RunMetrics, listed, percent
 from simulator.report import Skew as SkewFound
 
 # The scorer decides all that the client saw decided; a few records may be lost with a process, and a proof about
@@ -106,10 +106,10 @@ def print_summary(console: Console, summary: Summary, metrics: RunMetrics, links
     table.add_row("degraded", *_cases(summary.degraded, "decided without history"))
     table.add_row("latency", f"[bold]{_ms(latency.p50)}[/] median", f"p95 {_ms(latency.p95)}, p99 {_ms(latency.p99)}")
     table.add_row(
-        "attack, recall", f"[bold]{_percent(attack.recall)}[/]", f"{attack.caught} of {attack.decided} purchases caught"
+        "attack, recall", f"[bold]{percent(attack.recall)}[/]", f"{attack.caught} of {attack.decided} purchases caught"
     )
     table.add_row(
-        "attack, precision", f"[bold]{_percent(attack.precision)}[/]", f"{attack.false_alarms} honest purchases flagged"
+        "attack, precision", f"[bold]{percent(attack.precision)}[/]", f"{attack.false_alarms} honest purchases flagged"
     )
     color = "red" if summary.problems() else "green"
     table.add_row(
@@ -136,7 +136,3 @@ def _count(count: int, what: str) -> tuple[str, str]:
 
 def _ms(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f} ms"
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0%}"

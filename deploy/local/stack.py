@@ -188,15 +188,19 @@ def start_all(stack: Stack, tell: Callable[[str], None] = lambda _: None, but: C
         order.done(*batch)
 
 
-def shut_down(supervisor: psutil.Process, control_socket: Path) -> None:
+def shut_down(supervisor: psutil.Process, control_socket: Path, *, servers_last: bool = False) -> None:
     """Stop the supervisor's processes, then itself; and nothing that it did not start.
+
+    servers_last: where data stays. A worker whose broker is gone cannot say how far it has read, and reads that again next time.
 
     Everything is named before anything is stopped, since a grandchild (a Dagster run) loses its
     parent on the way. psutil compares creation times, so a reused pid is never hit.
     """
     with contextlib.suppress(psutil.NoSuchProcess):
         descendants = supervisor.children(recursive=True)
-        _ask_all_to_stop(Supervisor(control_socket))
+        if servers_last:
+            _stop_users(Supervisor(control_socket))
+        _ask_to_stop(Supervisor(control_socket))
         left_over = psutil.wait_procs(descendants, timeout=_STOP_WITHIN_S)[1]
         # With nothing left to guard it need not be asked, which would take it a second.
         for process in (supervisor, *left_over):
@@ -206,11 +210,23 @@ def shut_down(supervisor: psutil.Process, control_socket: Path) -> None:
     shutil.rmtree(control_socket.parent, ignore_errors=True)
 
 
-def _ask_all_to_stop(supervisor: Supervisor) -> None:
+def _stop_users(supervisor: Supervisor) -> None:
+    """Everything but the servers that others use, and wait for it."""
+    stopping = _ask_to_stop(supervisor, but=ADDRESSES)
+    psutil.wait_procs(stopping, timeout=_STOP_WITHIN_S)
+
+
+def _ask_to_stop(supervisor: Supervisor, but: Container[str] = ()) -> list[psutil.Process]:
+    """Ask and do not wait; the processes that were asked."""
+    asked = []
     with contextlib.suppress(SupervisorGone):
         for info in supervisor.call("getAllProcessInfo"):
-            with contextlib.suppress(xmlrpc.client.Fault):  # it does not run
+            if info["name"] in but:
+                continue
+            with contextlib.suppress(xmlrpc.client.Fault, psutil.NoSuchProcess):  # it does not run
                 supervisor.call("stopProcess", info["name"], False)
+                asked.append(psutil.Process(info["pid"]))
+    return asked
 
 
 # -- left running ---------------------------------------------------------------------------------
@@ -279,7 +295,7 @@ def down(var_dir: Path) -> bool:
     """Stop what `up` started in `var_dir`; whether there was anything to stop. Data stays."""
     stack = attach(var_dir)
     if stack is not None:
-        shut_down(stack.process, stack.control_socket)
+        shut_down(stack.process, stack.control_socket, servers_last=True)
     state_path(var_dir.absolute()).unlink(missing_ok=True)
     return stack is not None
 

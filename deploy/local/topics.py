@@ -29,6 +29,11 @@ def _platform_topics() -> list[Topic]:
     return [*PLATFORM_TOPICS, *map(entity_topic, entity_groups())]
 
 
+def cluster_id(bootstrap_servers: str, within_s: float) -> str:
+    """The name that a Kafka was given when it was made, "" if it does not say. Raises KafkaException where none answers."""
+    return str(AdminClient({"bootstrap.servers": bootstrap_servers}).list_topics(timeout=within_s).cluster_id or "")
+
+
 def used_topics(bootstrap_servers: str) -> list[str]:
     """Names of the platform's topics that have ever had a record; also of those whose records have expired."""
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})

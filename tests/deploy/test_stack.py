@@ -19,7 +19,17 @@ import redis
 from deploy.local import probes
 from deploy.local.ports import LOOPBACK, choose_ports, held_ports, is_free
 from deploy.local.services import VALKEY, Context, Service, prepare_dagster
-from deploy.local.stack import ServiceFailed, ServiceMissing, attach, down, running, up
+from deploy.local.stack import (
+    ServiceFailed,
+    ServiceMissing,
+    attach,
+    down,
+    running,
+    shut_down,
+    start_all,
+    start_supervisor,
+    up,
+)
 from deploy.local.state import StackState, write_state
 from tests.deploy.client import PATIENCE_S, poll_until
 
@@ -195,6 +205,40 @@ def test_up_leaves_it_running_and_down_stops_it_but_keeps_its_data(left_running:
 
     again = up(["valkey"], left_running, {}, quiet).env["REDIS_URL"]
     assert redis.Redis.from_url(again).get("k") == b"v"
+
+
+_USES_IT_TO_THE_END = """
+import signal, sys, time, redis
+from pathlib import Path
+def leave(*_):
+    client, until_s = redis.Redis.from_url(sys.argv[1], retry=None), time.monotonic() + 0.5
+    while time.monotonic() < until_s:
+        client.ping()
+    Path(sys.argv[2]).touch()
+    sys.exit()
+signal.signal(signal.SIGTERM, leave)
+Path(sys.argv[3]).touch()
+time.sleep(600)
+"""
+
+
+def test_where_data_stays_servers_outlive_those_who_use_them(tmp_path: Path) -> None:
+    """A worker that is told to stop writes down what it has read: in the broker and the store that are told to stop too."""
+    script, ready, done = tmp_path / "user.py", tmp_path / "ready", tmp_path / "done"
+    script.write_text(_USES_IT_TO_THE_END)
+
+    def argv(context: Context) -> list[str]:
+        return [sys.executable, str(script), context.env["REDIS_URL"], str(done), str(ready)]
+
+    user = Service(name="user", needs=("valkey",), argv=argv, probe=None)
+    stack = start_supervisor((VALKEY, user), tmp_path, choose_ports([0, 0]), {}, is_tethered=True)
+    try:
+        start_all(stack)
+        poll_until(ready.exists, "its handler is there")
+    finally:
+        shut_down(stack.process, stack.control_socket, servers_last=True)
+
+    assert done.exists(), stack.log("user").read_text()
 
 
 def test_up_twice_is_one_stack(left_running: Path) -> None:

@@ -10,8 +10,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import psutil
 import pytest
+
+from tests.e2e.processes import at_work_in
 
 # Ten times what it takes; each step of the demo has a deadline of its own, and its message says more.
 WITHIN_S = 1_800
@@ -63,16 +64,4 @@ def test_every_purchase_is_accounted_for(demo: tuple[Path, subprocess.CompletedP
 
 
 def test_nothing_it_started_outlives_it(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    folder = str(demo[0])
-
-    alive = [process.pid for process in psutil.process_iter() if var_dir_of(process) == folder]
-
-    assert alive == []
-
-
-def var_dir_of(process: psutil.Process) -> str | None:
-    """What every process of a stack is told; None for one that is gone or another user's."""
-    try:
-        return process.environ().get("FRAUD_VAR_DIR")
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return None
+    assert at_work_in(demo[0]) == []

@@ -1,6 +1,7 @@
 """The demo's parts that need no servers: whose folder it may wipe, what a failure says, what its summary holds."""
 
 import os
+import re
 import sys
 from io import StringIO
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from deploy.local.demo_folder import MARKER, NotOurs, Owner, claim
+from deploy.local.demo_run import STEPS
 from deploy.local.demo_steps import StepFailed, Steps
 from deploy.local.demo_summary import Attack, Cases, Skew, Summary, print_summary, write_summary
 from simulator.metrics import Percentiles, metrics_of
@@ -122,6 +124,12 @@ def test_a_log_gets_one_line_for_a_finished_step(tmp_path: Path) -> None:
     assert second.startswith("✔ [1/1] the quick one ") and second.endswith("/long/address")
 
 
+def test_the_page_of_the_demo_lists_every_step(root: Path) -> None:
+    numbers = re.findall(r"^\| (\d+) \|", (root / "docs" / "demo.md").read_text(), re.MULTILINE)
+
+    assert numbers == [str(number) for number in range(1, STEPS + 1)]
+
+
 # -- the summary -------------------------------------------------------------------------------------
 
 
@@ -156,6 +164,18 @@ def test_nothing_that_went_less_than_well_is_hidden() -> None:
         "pending 4 decisions not yet in the lake, so not checked",
     ):
         assert line in said
+
+
+def test_an_attack_of_which_one_purchase_got_through_was_not_caught_whole() -> None:
+    figures = metrics_of(nothing_happened())
+    attack = msgspec.structs.replace(figures.attack, decided=347, caught=346, recall=0.9971, precision=0.0029)
+    console = Console(width=120, record=True, file=StringIO())
+
+    print_summary(console, summary(), msgspec.structs.replace(figures, attack=attack), {})
+
+    said = [" ".join(line.strip("│ ").split()) for line in console.export_text().splitlines()]
+    assert "attack, recall 99.7% 346 of 347 purchases caught" in said
+    assert "attack, precision 0.3% 0 honest purchases flagged" in said
 
 
 @pytest.mark.parametrize(

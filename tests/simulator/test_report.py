@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from simulator.metrics import metrics_of, percentiles
+from simulator.metrics import metrics_of, percent, percentiles
 from simulator.report import Skew, render, write_report
 from simulator.results import AttackBand, PurchaseResult, RunResult, read_jsonl, write_jsonl
 
@@ -63,6 +63,37 @@ def test_shares_of_nothing_are_null() -> None:
     assert metrics.attack.recall is None
     assert metrics.attack.precision is None
     assert metrics.latency_ms == percentiles([])
+
+
+@pytest.mark.parametrize(
+    ("share", "decimals", "printed"),
+    [
+        (346 / 347, 0, "99.7%"),
+        (0.995, 0, "99.5%"),
+        (0.99999, 0, "99.999%"),
+        (0.004, 0, "0.4%"),
+        (0.0004, 1, "0.04%"),
+        (0.67, 0, "67%"),
+        (1.0, 0, "100%"),
+        (0.0, 1, "0.0%"),
+        (None, 0, "–"),
+    ],
+)
+def test_a_share_is_printed_as_all_or_nothing_only_if_it_is(share: float | None, decimals: int, printed: str) -> None:
+    assert percent(share, decimals) == printed
+
+
+def test_one_of_very_many_is_neither_none_nor_all() -> None:
+    """Neither as a figure, which is rounded before it is printed, nor on the page."""
+    honest = [purchase(i, "approve") for i in range(30_000)]
+    attack = [purchase(i, "deny", "card_testing") for i in range(346)]
+    rows = [*honest, purchase(0, "review"), *attack, purchase(0, "approve", "card_testing")]
+
+    metrics, text = metrics_of(run(rows)), render(run(rows))
+
+    assert metrics.honest_flagged == pytest.approx(1 / 30_001, rel=0.2)
+    assert "99.7% of the attack was stopped" in text and "at the price of 0.003% of the honest buyers" in text
+    assert "<b>99.7%</b>" in text
 
 
 class Outside(HTMLParser):

@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-WORKERS ?= 2
+# One more than two cores: tests of real servers wait for half of their time.
+WORKERS ?= 3
 RUN    := $(BIN)/python
 
 # One ignored folder holds all state of a local run.
@@ -17,7 +18,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DAGSTER_DISABLE_TELEMETRY := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser check lint format types imports kernels bench chaos fuzz handbook screenshots lock clean java redis torch chromium
+.PHONY: help install demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser check lint format types imports kernels fetch bench chaos fuzz handbook screenshots lock clean java jars redis torch chromium
 
 help: ## list everything
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,9 +72,9 @@ rebuild-online: $(STAMP) ## fill an emptied online store from the newest snapsho
 
 # Kernels first: workers that start cold would each compile them, inside some test's time limit.
 test: $(READY) kernels ## all tests but those that need Java, Redis, PyTorch, Chromium or a whole demo (ARGS= is passed to pytest)
-	$(RUN) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-# Alone, never beside other tests: it is a platform of eight processes.
+# Not one of `make test`: it is a platform of eight processes, and takes minutes.
 test-demo: $(READY) kernels ## the whole demo, and make up and down, small, as tests; about four minutes
 	$(RUN) -m pytest -m demo tests/e2e $(ARGS)
 
@@ -89,7 +90,10 @@ test-torch: $(READY) torch ## the hand-over of vectors to PyTorch, without a cop
 test-browser: $(READY) chromium ## the Dagster UI in headless Chromium
 	$(RUN) -m pytest -m browser tests/deploy/test_screenshots.py $(ARGS)
 
-check: lint types imports test ## what CI runs: ruff, mypy, import-linter, tests
+# mypy has one core for as long as the kernels, of a fresh clone, have the other.
+check: $(READY) ## what CI runs: ruff, mypy, import-linter, tests
+	+$(MAKE) --jobs 2 lint types imports kernels
+	+$(MAKE) test
 
 lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -105,12 +109,20 @@ types: $(STAMP) ## mypy, strict
 imports: $(STAMP) ## the import rules of docs/architecture.md
 	$(BIN)/lint-imports --no-logo
 
+# Never side by side: apt-get does not wait for another's lock. Without Redis, which is small, and which make test uses as soon as it is there.
+fetch: $(STAMP) ## download ahead what test-kafka, test-torch and test-browser need; CI does it beside check
+	+@$(MAKE) --jobs 1 jars torch chromium
+
 # System packages are installed only by the targets that need them, and only where we may.
 java:
 	@command -v java >/dev/null && command -v mvn >/dev/null || { \
 		test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 		|| { echo "Apache Kafka needs Java 17 and Maven: install openjdk-17-jre-headless and maven, or set KAFKA_BOOTSTRAP_SERVERS." >&2; exit 1; }; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq openjdk-17-jre-headless maven; }
+
+# Else Maven fetches them when a test first asks for one.
+jars: $(STAMP) java
+	@$(RUN) -c 'from deploy.local import kafka, schema_registry; kafka.jars(); schema_registry.jar()'
 
 # Debian starts a redis-server of its own on installation; RUNLEVEL=1 tells it not to.
 redis:

@@ -31,6 +31,20 @@ settings.register_profile("long", parent=settings.get_profile("house"))
 settings.load_profile("ci" if IN_CI else "house")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Beside other workers, files that may take longest begin first: a worker that begins one last works on alone."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    rank: dict[Path, tuple[float, bool, int]] = {}
+    for item in items:
+        usual: str = item.config.getini("timeout")
+        marker = item.get_closest_marker("timeout")
+        limit_s = float(marker.args[0] if marker else usual)
+        known_s, is_e2e, tests = rank.get(item.path, (0.0, False, 0))
+        rank[item.path] = (max(limit_s, known_s), is_e2e or item.get_closest_marker("e2e") is not None, tests + 1)
+    items.sort(key=lambda item: rank[item.path], reverse=True)  # stable: a file stays whole and in its order
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository's root."""
@@ -123,6 +137,13 @@ def free_port() -> Iterator[int]:
 
     with held_ports(1) as [port]:
         yield port
+
+
+@pytest.fixture
+def no_broker(monkeypatch: pytest.MonkeyPatch) -> str:
+    """An address at which nobody answers, and no patience: a snapshot waits seconds for a broker that may come back."""
+    monkeypatch.setattr("fraud_assets.stores.log_ends.ANSWER_WITHIN_S", 0.1)
+    return "127.0.0.1:1"
 
 
 @pytest.fixture

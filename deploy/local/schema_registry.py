@@ -16,11 +16,16 @@ POM = Path(__file__).parent / "java" / "schema-registry.xml"
 _JVM = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")  # started often, busy never
 
 
+def jar() -> Path:
+    """The registry's jar, downloaded on first use. Raises JavaUnavailable."""
+    (found,) = fetched(POM, "dependency:unpack-dependencies").glob("*-runner.jar")
+    return found
+
+
 def _command(context: Context) -> list[str]:
-    (jar,) = fetched(POM, "dependency:unpack-dependencies").glob("*-runner.jar")
     port = context.port("schema-registry")
     listens = (f"-Dquarkus.http.host={LOOPBACK}", f"-Dquarkus.http.port={port}")
-    return [program("java", "openjdk-17-jre-headless"), *_JVM, *listens, "-jar", str(jar)]
+    return [program("java", "openjdk-17-jre-headless"), *_JVM, *listens, "-jar", str(jar())]
 
 
 def _url(context: Context) -> str:

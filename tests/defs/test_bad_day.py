@@ -39,14 +39,14 @@ def past(tmp_path: Path) -> Past:
 
 
 @pytest.fixture
-def resources(past: Past, valkey_server: str) -> dict[str, Any]:
+def resources(past: Past, valkey_server: str, no_broker: str) -> dict[str, Any]:
     return resources_of(
         Settings(
             var_dir=past.folder,
             redis_url=valkey_server,
             label_delay_days=LABEL_DELAY_DAYS,
             warm_up_days=WARM_UP_DAYS,
-            kafka_bootstrap_servers="127.0.0.1:1",
+            kafka_bootstrap_servers=no_broker,
         )
     )
 

@@ -28,6 +28,11 @@ def graph(definitions: dg.Definitions) -> dict[str, Any]:
     return asset_graph(definitions)
 
 
+def test_a_process_loads_the_definitions_once() -> None:
+    """Each run of a command asks for them again and again."""
+    assert defs() is defs()
+
+
 def test_the_asset_graph_is_the_one_that_was_reviewed(graph: dict[str, Any]) -> None:
     assert graph == json.loads(SNAPSHOT.read_text()), (
         "the graph changed; look at the diff of `python -m tests.defs.graph > tests/defs/asset_graph.json`"

@@ -3,14 +3,12 @@
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import msgspec
 import pyarrow.parquet as pq
 import pytest
-from mlflow.entities import Run
-from mlflow.tracking import MlflowClient
 
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.definitions import defs
@@ -35,6 +33,10 @@ from fraud_assets.training.as_of import manifest_of, note_model
 from fraud_assets.training.gates import FailedGates
 from fraud_assets.training.tune import SPACE
 from tests.history import END_MS, FIRST_DAY, LABEL_DELAY_DAYS, LAST_DAY, WARM_UP_DAYS, Past, make_past
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
 
 pytestmark = [
     # dagster-mlflow reads a deprecated attribute of its context; mlflow's own migrations.
@@ -91,7 +93,11 @@ def learnt(tmp_path_factory: pytest.TempPathFactory, valkey_server: str) -> Lear
         [training_set, fraud_model, champion_model, *GATES], resources=resources, instance=instance, partition_key=AS_OF
     )
     assert result.success
-    published = dg.materialize([online_store_snapshot], resources=resources, instance=instance, partition_key=LAST_DAY)
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr("fraud_assets.stores.log_ends.ANSWER_WITHIN_S", 0.1)  # no broker will come
+        published = dg.materialize(
+            [online_store_snapshot], resources=resources, instance=instance, partition_key=LAST_DAY
+        )
     return Learnt(past, settings, instance, resources, result, published)
 
 
@@ -100,7 +106,13 @@ def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> Mapping[str, A
     return result.asset_materializations_for_node(asset)[0].metadata
 
 
-def champions_run(client: MlflowClient) -> Run:
+def client_of(learnt: Learnt) -> "MlflowClient":
+    from mlflow.tracking import MlflowClient  # takes seconds, and every worker reads this file
+
+    return MlflowClient(learnt.settings.mlflow_tracking_uri)
+
+
+def champions_run(client: "MlflowClient") -> "Run":
     run_id = client.get_model_version_by_alias(MODEL_NAME, "champion").run_id
     assert run_id is not None
     return client.get_run(run_id)
@@ -108,14 +120,14 @@ def champions_run(client: MlflowClient) -> Run:
 
 def test_the_champion_of_mlflow_is_the_one_that_scorers_are_pointed_at(learnt: Learnt) -> None:
     champion = read_champion(learnt.settings.model_dir)
-    registered = MlflowClient(learnt.settings.mlflow_tracking_uri).get_model_version_by_alias(MODEL_NAME, "champion")
+    registered = client_of(learnt).get_model_version_by_alias(MODEL_NAME, "champion")
 
     assert champion is not None
     assert registered.tags["model_version"] == champion.version
 
 
 def test_the_mlflow_run_ended_and_carries_the_artifact_and_its_metrics(learnt: Learnt) -> None:
-    client = MlflowClient(learnt.settings.mlflow_tracking_uri)
+    client = client_of(learnt)
 
     run = champions_run(client)
 
@@ -129,7 +141,7 @@ def test_the_mlflow_run_ended_and_carries_the_artifact_and_its_metrics(learnt: L
 
 
 def test_every_trial_is_a_run_of_its_own_below_the_training(learnt: Learnt) -> None:
-    client = MlflowClient(learnt.settings.mlflow_tracking_uri)
+    client = client_of(learnt)
     parent = champions_run(client)
     metadata = metadata_of(learnt.result, "fraud_model")
 
@@ -287,7 +299,7 @@ def candidate(learnt: Learnt, as_of: str, **changed: object) -> str:
     (folder / version / MANIFEST_FILE).write_bytes(msgspec.json.encode(manifest))
     note_model(folder, as_of, version)
     registry = ModelRegistry(learnt.settings.mlflow_tracking_uri)
-    registry.register(champions_run(MlflowClient(learnt.settings.mlflow_tracking_uri)).info.run_id, version, {})
+    registry.register(champions_run(client_of(learnt)).info.run_id, version, {})
     return version
 
 
@@ -339,7 +351,7 @@ def test_a_candidate_that_passes_is_promoted_by_a_run_of_its_own(learnt: Learnt)
 
 
 def test_a_day_trained_again_is_the_same_set_the_same_version_and_the_same_champion(learnt: Learnt) -> None:
-    client = MlflowClient(learnt.settings.mlflow_tracking_uri)
+    client = client_of(learnt)
     registry = ModelRegistry(learnt.settings.mlflow_tracking_uri)
     champions = read_champion(learnt.settings.model_dir), registry.champion()
     versions = len(client.search_model_versions(f"name='{MODEL_NAME}'"))

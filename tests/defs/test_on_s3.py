@@ -32,10 +32,10 @@ def past(tmp_path: Path) -> Past:
     return make_past(tmp_path / "var", rate_per_day=60, facts=False)
 
 
-def resources_over(past: Past, lake_uri: str, redis_url: str) -> dict[str, Any]:
+def resources_over(past: Past, lake_uri: str, redis_url: str, broker: str) -> dict[str, Any]:
     settings = Settings(
         var_dir=past.folder, lake_uri=lake_uri, redis_url=redis_url, label_delay_days=LABEL_DELAY_DAYS,
-        kafka_bootstrap_servers="127.0.0.1:1",
+        kafka_bootstrap_servers=broker,
     )  # fmt: skip
     return resources_of(settings)
 
@@ -53,11 +53,13 @@ def make(past: Past, resources: dict[str, Any]) -> None:
             assert dg.materialize(assets, resources=resources, instance=instance, **asked).success
 
 
-def test_everything_is_made_of_objects_as_it_is_of_files(past: Past, valkey_server: str, s3_uri: str) -> None:
+def test_everything_is_made_of_objects_as_it_is_of_files(
+    past: Past, valkey_server: str, s3_uri: str, no_broker: str
+) -> None:
     objects = Lake(f"{s3_uri}/lake")
     for table in ("transactions", "activity", "profiles", "labels"):
         objects.append(table, past.lake.scan(table, duplicates=True), "history")
-    local, remote = (resources_over(past, uri, valkey_server) for uri in (past.lake.uri, objects.uri))
+    local, remote = (resources_over(past, uri, valkey_server, no_broker) for uri in (past.lake.uri, objects.uri))
 
     for resources in (local, remote):
         make(past, resources)

@@ -20,8 +20,6 @@ from fraud_assets.stores.snapshot import (
 )
 from tests.history import END_MS, Past
 
-NO_BROKER = "127.0.0.1:1"
-
 
 def states_of(store: MemoryStore) -> dict[str, bytes]:
     """Packed states by group and entity, whatever the epoch; envelopes' versions left out."""
@@ -120,13 +118,15 @@ def test_states_that_are_current_are_not_written_again(past: Past, published: Pu
     assert all(report.applied == 0 and report.changed == 0 for report in reports.values())
 
 
-def test_repeating_a_snapshot_publishes_the_same_states_and_drops_the_former(past: Past, valkey_server: str) -> None:
+def test_repeating_a_snapshot_publishes_the_same_states_and_drops_the_former(
+    past: Past, valkey_server: str, no_broker: str
+) -> None:
     store = OnlineStore.connect(valkey_server, past.plan.registry, timeout_s=30)
 
-    one = snapshot(past.lake, past.plan, store, NO_BROKER, END_MS, END_MS)
+    one = snapshot(past.lake, past.plan, store, no_broker, END_MS, END_MS)
     keys = past.lake.scan("transactions", columns=["account_id"]).slice(0, 50)["account_id"].to_pylist()
     first = store.read_many("account", keys)
-    other = snapshot(past.lake, past.plan, store, NO_BROKER, END_MS, END_MS)
+    other = snapshot(past.lake, past.plan, store, no_broker, END_MS, END_MS)
 
     assert one.marker.epoch != other.marker.epoch
     assert store.read_many("account", keys) == first

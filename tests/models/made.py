@@ -1,5 +1,6 @@
 """A small real XGBoost model, trained on random vectors that carry the service's names."""
 
+import functools
 from dataclasses import dataclass
 
 import msgspec
@@ -35,6 +36,7 @@ class Trained:
         return msgspec.structs.replace(usual, **changes)
 
 
+@functools.cache  # seconds for one as wide as a service, and many tests ask for the same
 def train(names: tuple[str, ...], trees: int = 40, depth: int = 5, seed: int = 0, n: int = 2_000) -> Trained:
     """Rows of several magnitudes with a fifth of the values null; the label depends on some of them."""
     import xgboost as xgb

@@ -19,7 +19,6 @@ from fraud_assets.monitoring.drift import (
     drift_between,
     of_the_clock,
 )
-from fraud_assets.monitoring.drift_page import write_drift_page
 from fraud_assets.stores.history import HistoryReader
 from tests.history import END_MS, Past
 
@@ -134,6 +133,8 @@ Page = tuple[Drift, int, Path]
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    from fraud_assets.monitoring.drift_page import write_drift_page  # takes seconds, and every worker reads this file
+
     reference, day = sample(), sample(seed=1, moved=2)
     day.features[:, 5] = np.nan
     day.features[:, 6] = 1.0

@@ -17,7 +17,6 @@ from fraud_assets.stores.restore import LogState, NoSnapshot, restore, why_unfit
 from fraud_assets.stores.state_files import KEPT, StateFiles, StateWriter
 from tests.history import END_MS, Past
 
-NO_BROKER = "127.0.0.1:1"
 LOG = LogState("lake", {})
 
 
@@ -48,9 +47,9 @@ def contents(url: str) -> dict[tuple[bytes, ...], bytes]:
 
 
 def test_what_was_flushed_comes_back_to_the_last_byte(
-    past: Past, lake: Lake, live: OnlineStore, valkey_server: str
+    past: Past, lake: Lake, live: OnlineStore, valkey_server: str, no_broker: str
 ) -> None:
-    made = snapshot(lake, past.plan, live, NO_BROKER, END_MS, END_MS)
+    made = snapshot(lake, past.plan, live, no_broker, END_MS, END_MS)
     before = contents(valkey_server)
     client = redis.Redis.from_url(valkey_server)
     client.flushall()
@@ -68,9 +67,9 @@ def test_what_was_flushed_comes_back_to_the_last_byte(
     client.close()
 
 
-def test_only_the_newest_snapshots_are_kept(past: Past, lake: Lake) -> None:
+def test_only_the_newest_snapshots_are_kept(past: Past, lake: Lake, no_broker: str) -> None:
     store = MemoryStore(past.plan.registry)
-    made = [snapshot(lake, past.plan, store, NO_BROKER, END_MS, END_MS + n).marker for n in range(KEPT + 1)]
+    made = [snapshot(lake, past.plan, store, no_broker, END_MS, END_MS + n).marker for n in range(KEPT + 1)]
 
     assert StateFiles(lake.uri).markers() == made[:0:-1]
 

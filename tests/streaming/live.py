@@ -154,18 +154,22 @@ class Log:
         return self.committed(group, list(ends)) == ends
 
     def read(self, name: str) -> Iterator[Record]:
-        """Every record of a topic, partition after partition."""
+        """Every record of a topic, those of a partition in their order."""
+        ends = {at: end for at, end in self.ends([name]).items() if end}
         consumer = Consumer({**self.address, "group.id": "reader", "enable.auto.commit": False})
         try:
-            for (topic, partition), end in self.ends([name]).items():
-                consumer.assign([TopicPartition(topic, partition, 0)])
-                at = 0
-                while at < end:
-                    for message in consumer.consume(min(500, end - at), 5.0):
-                        if message.error():
-                            raise KafkaException(message.error())
-                        yield as_record(message)
-                        at = message.offset() + 1
+            consumer.assign([TopicPartition(*at, 0) for at in ends])
+            while ends:
+                message = consumer.poll(10)
+                assert message is not None, f"records before {ends} do not come"
+                if message.error():
+                    raise KafkaException(message.error())
+                record = as_record(message)
+                at = record.topic, record.partition
+                if record.offset < ends.get(at, 0):  # others have come since
+                    yield record
+                if record.offset + 1 >= ends.get(at, 0):
+                    ends.pop(at, None)
         finally:
             consumer.close()
 

@@ -248,10 +248,12 @@ class NoMemory(Days):
 
 
 class CommitsFirst(Days):
-    """Offsets before rows."""
+    """Offsets before rows, and a while between them in which to die."""
 
     def write_lake_of_a_bad_worker(self) -> None:
         self.worker.committed.update(self.worker.uncommitted.cut().ends)
+        for _ in range(8):
+            self.worker.fuse.burn()
         Worker.write_lake(self.worker)
 
     def __init__(self) -> None:

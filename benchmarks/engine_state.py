@@ -1,18 +1,20 @@
 """Folding into packed states, and reading them for a request: how many updates a second, how many µs.
 
-Payments of a month are folded in micro-batches as the worker folds them, every group of
-fraud_scoring, one thread, states kept as the bytes the store would hold. Then one request of typical
+Two months of payments, activity, profiles and label facts are folded in order of arrival, in micro-batches as the worker folds them, into
+every group of fraud_scoring, one thread, states kept as the bytes the store would hold. Then one request of typical
 entities is read again and again, and one whose entities are the busiest of all.
 """
 
 import statistics
 import time
+from collections.abc import Iterable
 
 import numpy as np
 
-from benchmarks.engine_training_set import payments
+from benchmarks.engine_training_set import log_of
 from benchmarks.measure import report
 from fraud_assets.contracts.events import Category, Outcome, PaymentMethod, Tier, Transaction
+from fraud_assets.engine.kernels import NULL
 from fraud_assets.engine.plan import EnginePlan, GroupPlan, Ints, ServicePlan
 from fraud_assets.engine.prepare import Columns, rows_of
 from fraud_assets.engine.request import RequestReader
@@ -27,16 +29,25 @@ READS = 3_000
 States = dict[int, bytes]
 
 
-def fold_group(engine: EnginePlan, group: GroupPlan, columns: Columns) -> tuple[States, float]:
-    """(states by entity, median seconds) of folding every payment into one group."""
-    folder, keys = StateEngine(engine, group), columns.keys(group.group.entity)
-    rows = rows_of(engine, group, columns)
+def fold_group(engine: EnginePlan, group: GroupPlan, log: list[Columns]) -> tuple[States, float, int]:
+    """(states by entity, median seconds, updates) of folding every event that names one into a group."""
+    folder, (keys, rows) = StateEngine(engine, group), events_of(engine, group, log)
     folder.fold(None, rows[:1])
     taken = []
     for _ in range(PASSES):
         states, seconds = fold_rows(folder, keys, rows)
         taken.append(seconds)
-    return states, statistics.median(taken)
+    return states, statistics.median(taken), len(rows)
+
+
+def events_of(engine: EnginePlan, group: GroupPlan, log: list[Columns]) -> tuple[Ints, Ints]:
+    """(key, row) of the events that a group folds, by arrival."""
+    mine = [columns for columns in log if columns.source in group.sources]
+    keys = np.concatenate([columns.keys(group.group.entity) for columns in mine])
+    rows = np.concatenate([rows_of(engine, group, columns) for columns in mine])
+    order = np.argsort(np.concatenate([columns.arrival_ms for columns in mine]), kind="stable")
+    order = order[keys[order] != NULL]
+    return keys[order], rows[order]
 
 
 def fold_rows(folder: StateEngine, keys: Ints, rows: Ints) -> tuple[States, float]:
@@ -78,24 +89,18 @@ def read_us(service: ServicePlan, states: list[bytes | None], time_ms: int) -> t
 def main() -> None:
     engine = EnginePlan(registry())
     service = ServicePlan(engine, FRAUD_SCORING)
-    columns = payments(engine, ROWS)
-    groups = [group for group in engine.groups if "transactions" in {source.name for source in group.sources}]
-    made = {group.name: fold_group(engine, group, columns) for group in groups}
-    seconds = sum(taken for _, taken in made.values())
-    updates = ROWS * len(groups)
-    per_group = {name: round(ROWS / taken) for name, (_, taken) in made.items()}
-    sizes = {name: round(statistics.mean(map(len, states.values()))) for name, (states, _) in made.items()}
+    log = log_of(engine, ROWS)
+    made = {group.name: fold_group(engine, group, log) for group in engine.groups}
+    seconds = sum(taken for _, taken, _ in made.values())
+    updates = sum(count for *_, count in made.values())
+    per_group = {name: round(count / taken) for name, (_, taken, count) in made.items()}
+    sizes = {name: round(statistics.mean(map(len, states.values()))) for name, (states, *_) in made.items()}
     report("engine.fold", updates / seconds, None, None, "updates/s", updates, by_group=per_group, mean_bytes=sizes)
-    latest = int(columns.time[-1]) + 1
-    median = [
-        statistics.median_low(sorted(map(len, made[group.name][0].values()))) if group.name in made else 0
-        for group in service.groups
-    ]
-    common = [
-        _of_size(made[g.name][0], size) if g.name in made else None
-        for g, size in zip(service.groups, median, strict=True)
-    ]
-    largest = [max(made[g.name][0].values(), key=len) if g.name in made else None for g in service.groups]
+    latest = int(log[0].time[-1]) + 1
+    groups = [made[group.name][0].values() for group in service.groups]
+    median = [statistics.median_low(sorted(map(len, states))) for states in groups]
+    common: list[bytes | None] = [_of_size(states, size) for states, size in zip(groups, median, strict=True)]
+    largest: list[bytes | None] = [max(states, key=len) for states in groups]
     typical_us, worst_us = read_us(service, common, latest), read_us(service, largest, latest)
     report(
         "engine.read", typical_us[0], None, None, "µs", READS, p99=round(typical_us[1], 1), features=len(service.names),
@@ -104,8 +109,8 @@ def main() -> None:
     )  # fmt: skip
 
 
-def _of_size(states: States, size: int) -> bytes:
-    return next(state for state in states.values() if len(state) == size)
+def _of_size(states: Iterable[bytes], size: int) -> bytes:
+    return next(state for state in states if len(state) == size)
 
 
 if __name__ == "__main__":

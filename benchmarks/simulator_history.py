@@ -1,8 +1,7 @@
 """How fast the simulator makes columnar transactions: one JSON line.
 
 `ours`: transactions/s as contract columns in Arrow (ids, tokens and all), two threads, without
-writing files. `peer`: the target of the issue, 500,000/s. Building the world and writing the
-lake are timed beside it.
+writing files. Nobody else makes this world, so there is no peer. Building it and writing the lake are timed beside it.
 """
 
 import json
@@ -17,7 +16,6 @@ from simulator.plan import plan_attacks
 from simulator.spec import DAY_MS, WorldSpec
 from simulator.world import Names
 
-TARGET_PER_S = 500_000
 KEY = TokenKey.of("bench", "a-secret-for-benchmarks-only")
 SPEC = WorldSpec(seed=7, start_ms=20_000 * DAY_MS, days=6, rate_per_day=200_000, accounts=100_000)
 WRITTEN = WorldSpec(seed=7, start_ms=20_000 * DAY_MS, days=10, rate_per_day=20_000, accounts=25_000)
@@ -40,7 +38,7 @@ def written_per_s() -> float:
 
 
 def main() -> None:
-    """Warm one day, then the best of three passes: other work on the machine only ever slows."""
+    """Warm one day, then the median of three passes."""
     world, names, build_s = built()
     attack = plan_attacks(world)
     generate_day(world, names, attack, 0)
@@ -49,12 +47,12 @@ def main() -> None:
         started, cpu = time.perf_counter(), time.process_time()
         rows = sum(len(day.rows) for day in generate_days(world, names, attack))
         passes.append((rows / (time.perf_counter() - started), rows / (time.process_time() - cpu)))
-    ours, per_cpu_s = max(passes)
+    ours, per_cpu_s = sorted(passes)[1]
     line = {
         "name": "simulator.history",
         "ours": round(ours),
-        "peer": TARGET_PER_S,
-        "ratio": round(ours / TARGET_PER_S, 2),
+        "peer": None,
+        "ratio": None,
         "unit": "transactions/s",
         "rows": rows,
         "per_cpu_s": round(per_cpu_s),

@@ -14,6 +14,18 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(str(field.validation_alias), raising=False)
 
 
+def test_every_setting_is_in_the_table_of_the_docs(root: Path) -> None:
+    table = (root / "docs" / "architecture.md").read_text()
+
+    missing = [
+        name
+        for name, field in Settings.model_fields.items()
+        if f"| `{name}` | `{field.validation_alias}` |" not in table
+    ]
+
+    assert missing == []
+
+
 def test_every_state_path_follows_var_dir(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRAUD_VAR_DIR", "elsewhere")
 

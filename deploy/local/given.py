@@ -48,7 +48,7 @@ def take_servers(given: Mapping[str, str], var_dir: Path) -> None:
     # Before anything is written to them: a start that fails half-way is this folder's run as well.
     _write(var_dir, used)
     if store:
-        _client(store).set(OWNER_KEY, used.owner)
+        _own(store, used)
 
 
 def shown(address: str) -> str:
@@ -59,8 +59,9 @@ def shown(address: str) -> str:
 def _checked_log(brokers: str, used: Used, var_dir: Path) -> Used:
     try:
         log, topics = cluster_id(brokers, _ANSWER_WITHIN_S), used_topics(brokers)
-    except KafkaException as error:
-        raise UnfitServer(f"no broker answers at {brokers} ({error.args[0].str()})") from None
+    except (KafkaException, TimeoutError) as error:
+        reason = error.args[0].str() if isinstance(error, KafkaException) else "no answer in time"
+        raise UnfitServer(f"no broker answers at {brokers} ({reason})") from None
     if topics and not (log and log in used.logs):
         raise UnfitServer(
             f"{brokers} holds records of an earlier run ({', '.join(topics)}) that is not the one in {var_dir}."
@@ -72,13 +73,25 @@ def _checked_log(brokers: str, used: Used, var_dir: Path) -> Used:
 def _check_store(url: str, used: Used, var_dir: Path) -> None:
     try:
         owner, epoch = _client(url).mget(OWNER_KEY, MARKER_KEY)
-    except redis.RedisError as error:
+    except (redis.RedisError, ValueError) as error:  # ValueError: a URL without its scheme
         raise UnfitServer(f"no Redis answers at {shown(url)} ({error})") from None
     if (owner or epoch) and owner != used.owner.encode():
         raise UnfitServer(
             f"{shown(url)} holds the states of an earlier run that is not the one in {var_dir}."
             f" Empty it (FLUSHDB), name another Redis, or unset {ADDRESSES['valkey']}."
         )
+
+
+def _own(url: str, used: Used) -> None:
+    """Of two folders that begin on one empty Redis, the first has it."""
+    try:
+        client = _client(url)
+        client.set(OWNER_KEY, used.owner, nx=True)
+        owner = client.get(OWNER_KEY)
+    except redis.RedisError as error:
+        raise UnfitServer(f"Redis at {shown(url)} does not take a key ({error}); the platform writes to it") from None
+    if owner != used.owner.encode():
+        raise UnfitServer(f"{shown(url)} was taken by another run just now; name another Redis")
 
 
 def _client(url: str) -> redis.Redis:

@@ -33,10 +33,15 @@ def judge(instance: dg.DagsterInstance, asset: dg.AssetKey, deadline: datetime) 
     first = _made(instance, dg.AssetRecordsFilter(asset), ascending=True)
     due = first is not None and first <= deadline
     made = _made(instance, dg.AssetRecordsFilter(asset, asset_partitions=[day]))
+    # Today is a partition too, and holds what has happened so far: it is there when it was made after its end.
+    begins = deadline - DEADLINE
+    whole = made is not None and (made >= begins or not DAYS_BACK[asset.to_user_string()])
     if first is None:
         said = f"never made; {day} was due"
-    elif made is not None:
+    elif whole:
         said = f"{day} is there"
+    elif made is not None and due:
+        said = f"{day} was made before it ended; materialize it again (docs/operations.md)"
     elif due:
         said = f"{day} is missing; materialize it (docs/operations.md)"
     else:
@@ -44,7 +49,7 @@ def judge(instance: dg.DagsterInstance, asset: dg.AssetKey, deadline: datetime) 
     return dg.AssetCheckResult(
         check_name=NAME,
         asset_key=asset,
-        passed=made is not None or (first is not None and not due),
+        passed=whole or (first is not None and not due),
         severity=dg.AssetCheckSeverity.WARN,
         description=said,
         metadata={

@@ -85,20 +85,23 @@ def places_in_order(reads, events, ev_time, applied, reached, low, at):
 
     From one read to the next a window mostly leaves behind none, one or two events, which no processor can guess:
     two steps are taken without asking, in all windows side by side so that none waits for another. None goes
-    past the first event that is not known: what is before a floor that is later than that event is all that is known, so
-    then the step is to the end, by a product, for a question would be guessed too. Places are unsigned,
+    past the newest event that is known: where that one is before the floor, so is all that is known, and
+    the step is to the end, by a product, for a question would be guessed too. Places are unsigned,
     or every look at an event would first ask whether it counts from the end.
     """
     last = np.uint64(len(ev_time) - 1)
     for k in range(len(reads) - 1):
+        first = np.uint64(events[k])
         reached[:] = events[k]
         for j in range(reads[k], reads[k + 1]):
             end = np.uint64(applied[j])
-            stop = min(end, last)
-            unknown = ev_time[stop]
+            stop, known = min(first, last), np.int64(NULL)
+            if end > first:
+                stop = end - np.uint64(1)
+                known = ev_time[stop]
             for p in range(len(reached)):
                 place, floor = np.uint64(reached[p]), low[p, at + j]
-                holds_none, limit = np.uint64(floor > unknown), min(floor, unknown)
+                holds_none, limit = np.uint64(floor > known), min(floor, known)
                 place += holds_none * (stop - place)
                 place += np.uint64(ev_time[place] < limit)
                 place += np.uint64(ev_time[place] < limit)

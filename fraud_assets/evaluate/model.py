@@ -1,7 +1,7 @@
 """The one model every configuration is measured with.
 
 Its parameters were chosen on the Handbook's weeks tested from 2018-06-20 to 2018-07-31 and are fixed
-since: nothing here has seen a later week (docs/handbook.md has the comparison).
+since: nothing here has seen a later week (docs/benchmarks.md has the comparison).
 """
 
 from collections.abc import Mapping

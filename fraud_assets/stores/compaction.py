@@ -2,7 +2,8 @@
 
 The rule. A file of the sink is *closed* once its partition has a later one, on any day: the sink begins a batch when the one
 before it is committed, so no replay comes back to that offset. An owner that was stopped may still wake up and write its file
-again, or a second one of rows that its successor has written: then the next run finds it, and each row becomes one again. Only closed files are merged, and files that an earlier compaction
+again, or a second one of rows that its successor has written: then the next run finds it, and each row is one again, unless
+its other copy is in a file that is large enough to be left alone. Only closed files are merged, and files that an earlier compaction
 made; those of imports, and a day that was written by hand, are somebody else's, who replaces them by their name.
 
 A merged file's name is a digest of what it was made of. So two compactions at once never write over each other, and a log
@@ -22,8 +23,8 @@ from fraud_assets.stores.lake import Lake
 PREFIX = "compacted-"
 # Of a file on the disk: decisions are five times as large in memory, and one batch is held there at a time.
 TARGET_BYTES = 128 * 1024 * 1024
-# `append_name`: topic, partition, first offset, writer.
-_SINK = re.compile(r"(.+?-\d{5})-(\d{20})-.+\.parquet")
+# `append_name`: topic, partition, first offset, writer (which earlier versions did not name).
+_SINK = re.compile(r"(.+?-\d{5})-(\d{20})(?:-.+)?\.parquet")
 
 
 @dataclass(frozen=True)

@@ -34,21 +34,29 @@ class ArrivalClock:
     though partitions come and go and are read again from earlier: a maximum of all that was *read* would date a record by
     those behind it. So what is kept are peaks, facts of the log that hold whatever is read next. Only those with an older
     record behind them can ever be needed again, and the newest one, for the record that follows.
+
+    What it does not know is what was before it began, or before the oldest peak that it keeps: `complete_from`.
     """
 
     def __init__(self) -> None:
         self._peaks: dict[TopicPartition, list[Peak]] = defaultdict(list)
         self._newest: dict[TopicPartition, Peak] = {}
         self._next: dict[TopicPartition, int] = {}
+        self._complete_from: dict[TopicPartition, int] = {}
 
     def is_at(self, at: TopicPartition, offset: int) -> bool:
         """Whether the record before was the last one seen of the partition."""
         return self._next.get(at) == offset
 
-    def restore(self, at: TopicPartition, peaks: Iterable[Peak]) -> None:
-        """What an earlier process, or another owner, had seen of this partition."""
+    def restore(self, at: TopicPartition, peaks: Iterable[Peak], complete_from: int) -> None:
+        """What an earlier process, or another owner, had seen of this partition; from which offset on nothing is missing among it."""
+        self._complete_from[at] = complete_from
         for peak in peaks:
             self._keep(at, peak)
+
+    def complete_from(self, at: TopicPartition) -> int:
+        """The first offset whose arrival can be told."""
+        return self._complete_from.get(at, 0)
 
     def arrival_ms(self, record: Record) -> int:
         at = (record.topic, record.partition)
@@ -61,7 +69,7 @@ class ArrivalClock:
         return newest.append_ms
 
     def peaks(self, at: TopicPartition) -> tuple[Peak, ...]:
-        """All that is needed to go on from here, or from any earlier offset that was read; ascending."""
+        """All that is needed to go on from here, or from any offset since `complete_from` that was read; ascending."""
         return tuple(sorted({*self._peaks[at], self._newest[at]}))
 
     def _before(self, at: TopicPartition, offset: int) -> Peak | None:
@@ -71,7 +79,9 @@ class ArrivalClock:
     def _keep(self, at: TopicPartition, peak: Peak) -> None:
         if peak not in self._peaks[at]:
             insort(self._peaks[at], peak)
-            del self._peaks[at][:-MAX_PEAKS]
+            if len(self._peaks[at]) > MAX_PEAKS:
+                del self._peaks[at][0]
+                self._complete_from[at] = max(self.complete_from(at), self._peaks[at][0].offset + 1)
 
 
 def accept(source: RawSource, record: Record, arrival_ms: int, key: TokenKey) -> Accepted | DeadLetter:

@@ -35,10 +35,15 @@ class First(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """How far a partition has been judged: the next offset, and what the arrivals of its records were made from."""
+    """How far a partition has been judged: the next offset, and what the arrivals of its records, from one on, were made from."""
 
     next_offset: int
     peaks: tuple[Peak, ...]
+    complete_from: int
+
+    def covers(self, offset: int) -> bool:
+        """Whether what was before an offset is remembered."""
+        return self.complete_from <= offset <= self.next_offset
 
 
 class Verdict(Enum):

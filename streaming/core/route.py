@@ -64,21 +64,30 @@ class Router:
 
     def _recall(self, at: TopicPartition, first_offset: int, mark: Mark | None) -> None:
         """Trust the store if it has judged everything before this batch; else refill it from the lake."""
-        if mark is not None and mark.next_offset >= first_offset:
-            if not self._clock.is_at(at, first_offset):
-                self._clock.restore(at, mark.peaks)
+        goes_on = self._clock.is_at(at, first_offset)
+        if mark is not None and mark.covers(first_offset):
+            if not goes_on:
+                self._clock.restore(at, mark.peaks, mark.complete_from)
             return
-        if first_offset == 0:
-            return
+        # A mark that says too little says nothing wrong.
+        peaks = list(mark.peaks) if mark is not None else []
+        if first_offset > 0:
+            newest_ms = self._refill(at, first_offset)
+            if newest_ms is not None:
+                peaks.append(Peak(first_offset - 1, newest_ms))
+        if not goes_on:
+            self._clock.restore(at, peaks, first_offset)
+
+    def _refill(self, at: TopicPartition, first_offset: int) -> int | None:
+        """What the lake knows of the identities before an offset into the store; the newest arrival among them."""
         firsts, newest_ms = self._history.firsts(at, first_offset, self._horizon_ms)
-        if newest_ms is not None:
-            self._clock.restore(at, [Peak(first_offset - 1, newest_ms)])
         _, kept = self._seen.read([], list(firsts))
         merged = {
             identity: judge(past, first, self._horizon_ms)[1]
             for (identity, first), past in zip(firsts.items(), kept, strict=True)
         }
         self._seen.write({}, merged)
+        return newest_ms
 
     def _judge(self, outcomes: list[Accepted | DeadLetter], records: Sequence[Record]) -> list[Accepted | DeadLetter]:
         identities = {
@@ -99,7 +108,7 @@ class Router:
                 outcome = _outcome(outcome, verdict)
             judged.append(outcome)
         ends = {(record.topic, record.partition): record.offset + 1 for record in records}
-        marks = {at: Mark(end, self._clock.peaks(at)) for at, end in ends.items()}
+        marks = {at: Mark(end, self._clock.peaks(at), self._clock.complete_from(at)) for at, end in ends.items()}
         self._seen.write(marks, {key: firsts for key, firsts in known.items() if firsts != before[key]})
         return judged
 

@@ -107,6 +107,9 @@ def application(
         },
         processing_guarantee="at-least-once",
         use_changelog_topics=False,
+        # Quix makes a folder there even for an application without state; its default is under the working folder, which in an image
+        # nobody may write to.
+        state_dir=settings.var_dir / "quix",
         broker_availability_timeout=BROKER_LOSS_S,
         loglevel="WARNING",
     )

@@ -93,6 +93,8 @@ class LakeCases:
         return self._cases(rows, rows["transaction_id"].combine_chunks())
 
     def _rows(self, table: str, columns: list[str], names: pa.Array) -> pa.Table:
+        if not len(names):
+            return self._lake.schema(table).empty_table()
         return self._lake.scan(table, columns=columns, among=("transaction_id", names))
 
     def _cases(self, transactions: pa.Table, names: pa.Array) -> dict[Identity, tuple[Case, int]]:

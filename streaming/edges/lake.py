@@ -27,7 +27,7 @@ def append_accepted(
 
     Nobody replaces the file of another worker. An owner that is stopped in the middle of a file and wakes up behind its
     successor would put its shorter one in place of the longer. So a failover may leave rows in two files; a reader takes a log
-    position once, and compaction leaves each in one.
+    position once, and compaction usually leaves each in one.
     """
     by_partition: dict[TopicPartition, list[Accepted]] = defaultdict(list)
     for one in accepted:
@@ -71,10 +71,11 @@ class LakeHistory:
         source = SOURCES[at[0]]
         for one in self._recent():
             position = one.record
-            if (position.topic, position.partition) == at and position.offset < before_offset and not one.is_duplicate:
-                identity = identity_hash(at[0], *source.identity(one.event))
-                found[identity] = First(position.offset, one.arrival_ms, payload_hash(one.event))
+            if (position.topic, position.partition) == at and position.offset < before_offset:
                 newest = max(one.arrival_ms, newest or one.arrival_ms)
+                if not one.is_duplicate:
+                    identity = identity_hash(at[0], *source.identity(one.event))
+                    found[identity] = First(position.offset, one.arrival_ms, payload_hash(one.event))
         return found, newest
 
     def _written(
@@ -82,7 +83,7 @@ class LakeHistory:
     ) -> tuple[dict[bytes, First], int | None]:
         topic, partition = at
         source = SOURCES[topic]
-        rows = self._lake.scan(source.table)
+        rows = self._lake.scan(source.table, duplicates=True)
         mine = pc.and_(
             pc.and_(pc.equal(rows["source_topic"], topic), pc.equal(rows["source_partition"], partition)),
             pc.less(rows["source_offset"], before_offset),
@@ -92,6 +93,7 @@ class LakeHistory:
             return {}, None
         newest: int = pc.max(rows["ingested_at_ms"]).as_py()
         rows = rows.filter(pc.greater_equal(rows["ingested_at_ms"], newest - horizon_ms))
+        rows = rows.filter(pc.invert(rows["is_duplicate"]))
         found = {}
         arrivals = zip(rows["source_offset"].to_pylist(), rows["ingested_at_ms"].to_pylist(), strict=True)
         for event, (offset, arrival_ms) in zip(to_events(source.contract, rows), arrivals, strict=True):

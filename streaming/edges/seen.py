@@ -51,9 +51,11 @@ def _mark_key(at: TopicPartition) -> bytes:
 
 
 def _pack_mark(mark: Mark) -> str:
-    return " ".join([str(mark.next_offset), *(f"{peak.offset}:{peak.append_ms}" for peak in mark.peaks)])
+    return " ".join(
+        [f"{mark.next_offset} {mark.complete_from}", *(f"{peak.offset}:{peak.append_ms}" for peak in mark.peaks)]
+    )
 
 
 def _unpack_mark(raw: bytes) -> Mark:
-    next_offset, *peaks = raw.decode().split(" ")
-    return Mark(int(next_offset), tuple(Peak(*map(int, peak.split(":"))) for peak in peaks))
+    next_offset, complete_from, *peaks = raw.decode().split(" ")
+    return Mark(int(next_offset), tuple(Peak(*map(int, peak.split(":"))) for peak in peaks), int(complete_from))

@@ -10,8 +10,9 @@ from fraud_assets.defs.freshness import AS_OF, DAYS_BACK, freshness, judge, last
 
 VIEW, MODEL = dg.AssetKey("account_amounts"), dg.AssetKey("fraud_model")
 NOW = datetime.now(UTC)
-# Of tomorrow: what is made now is made before it.
-DEADLINE = last_deadline(NOW) + timedelta(days=2)
+MIDNIGHT = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
+# Of today, and as late as a day allows: what is made now is made before it, and after yesterday's end.
+DEADLINE = MIDNIGHT + timedelta(hours=5)
 ITS_DAY, DAY_BEFORE = DEADLINE.date().isoformat(), (DEADLINE - timedelta(days=1)).date().isoformat()
 
 
@@ -51,6 +52,19 @@ def test_nothing_was_due_of_an_asset_that_is_younger_than_the_deadline(instance:
     make(instance, VIEW, NOW.date().isoformat())
 
     assert judge(instance, VIEW, last_deadline(NOW) - timedelta(days=1)).passed
+
+
+def test_a_day_that_was_made_before_it_ended_is_not_there(instance: dg.DagsterInstance) -> None:
+    """Today is a partition too; tonight it has to be made again."""
+    tomorrow = DEADLINE + timedelta(days=1)
+    make(instance, VIEW, ITS_DAY)
+    make(instance, MODEL, tomorrow.date().isoformat())
+
+    found = judge(instance, VIEW, tomorrow)
+
+    assert not found.passed
+    assert "before it ended" in str(found.description)
+    assert judge(instance, MODEL, tomorrow).passed
 
 
 def test_what_was_never_made_is_late(instance: dg.DagsterInstance) -> None:

@@ -29,11 +29,11 @@ def test_arrival_is_the_running_maximum_however_often_a_partition_is_read_again(
     """Each life begins no later than where one before it ended, and is told what that one had seen."""
     log = [record(offset, append_ms) for offset, append_ms in enumerate(stamps)]
     said, reached, marked = running_maximum(log), 0, tuple[Peak, ...]()
-    clock = ArrivalClock()
+    clock, complete_from = ArrivalClock(), 0
     for begin, length, is_new in [*lives, (0, len(log), True)]:
         start = min(begin, reached, len(log) - 1)
         clock = ArrivalClock() if is_new else clock
-        clock.restore(AT, marked)
+        clock.restore(AT, marked, complete_from)
 
         found = [clock.arrival_ms(one) for one in log[start : start + length]]
 
@@ -56,3 +56,20 @@ def test_what_is_remembered_of_a_clock_that_always_steps_back_is_bounded() -> No
         clock.arrival_ms(record(offset, 7 * offset - 10 * (offset % 2)))
 
     assert len(clock.peaks(AT)) <= MAX_PEAKS + 1
+
+
+def test_what_was_forgotten_is_not_told() -> None:
+    """From `complete_from` on every arrival is right, and before it one is not."""
+    log = [record(offset, 7 * offset - 10 * (offset % 2)) for offset in range(1000)]
+    clock, again = ArrivalClock(), ArrivalClock()
+    for one in log:
+        clock.arrival_ms(one)
+    first = clock.complete_from(AT)
+
+    again.restore(AT, clock.peaks(AT), first)
+
+    assert 0 < first < 1000
+    assert [again.arrival_ms(one) for one in log[first:]] == running_maximum(log)[first:]
+    early = ArrivalClock()
+    early.restore(AT, clock.peaks(AT), first)
+    assert [early.arrival_ms(one) for one in log[1:first]] != running_maximum(log)[1:first]

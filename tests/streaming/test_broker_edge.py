@@ -2,6 +2,7 @@
 
 import random
 import uuid
+from pathlib import Path
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -95,6 +96,13 @@ def test_nothing_is_sent_after_a_record_for_which_patience_ended(free_port: int)
     wait_for(lambda: gave_up(sender, mark), "patience ends")
 
     assert sends_nothing_more(sender, mark, "entity.test.v1")
+
+
+def test_quix_keeps_its_folder_with_all_other_state(var_dir: Path) -> None:
+    """Its default lies under the working folder, which in an image nobody may write to."""
+    app = application(WorkerSettings(), "router", "group", commit_interval_s=5.0)
+
+    assert Path(app.config.state_dir) == var_dir / "quix"
 
 
 def test_offsets_of_what_was_dropped_with_lost_partitions_are_not_committed() -> None:

@@ -234,6 +234,18 @@ def test_a_replay_dates_no_record_by_those_behind_it(seen: FakeSeen, history: Fa
     assert router.route(log) == first
 
 
+def test_a_mark_that_does_not_reach_back_is_not_trusted(history: FakeHistory) -> None:
+    """A process that began in the middle, with nothing to remember, marks only what it saw."""
+    seen = FakeSeen()
+    log = [record(transaction(transaction_id=f"t{n}"), n, T0 + at) for n, at in enumerate((100, 50, 50, 60))]
+    Router(ReKeyer(registry()), seen, history, HORIZON, KEY).route(log[3:])
+    history.found["transactions.v1", 0] = {}, T0 + 100
+
+    routed = Router(ReKeyer(registry()), seen, history, HORIZON, KEY).route(log[1:])
+
+    assert [one.arrival_ms for one in routed.accepted] == [T0 + 100] * 3
+
+
 def test_a_lost_dedupe_store_is_refilled_from_the_lake(history: FakeHistory) -> None:
     """A flushed store must not turn copies into news: what the lake accepted counts."""
     first = First(0, T0 + 1000, payload_hash(transaction()))

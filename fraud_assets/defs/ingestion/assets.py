@@ -56,11 +56,12 @@ def topic_key(name: str) -> dg.AssetKey:
     return dg.AssetKey(["kafka", name.replace(".", "_")])
 
 
-# Whose work a topic carries, where it is not a source's: the scorer's, and the explainer's of that.
+# Whose work a topic carries, where it is not a source's: the scorer's, the explainer's of that, the label stage's.
 MADE_OF = {
-    topics.DECISIONS.name: dg.AssetKey("fraud_scorer"),
-    topics.EXPLANATIONS.name: topic_key(topics.DECISIONS.name),
-    topics.FEATURE_VECTORS.name: topic_key(topics.DECISIONS.name),
+    topics.DECISIONS.name: [dg.AssetKey("fraud_scorer")],
+    topics.EXPLANATIONS.name: [topic_key(topics.DECISIONS.name)],
+    topics.FEATURE_VECTORS.name: [topic_key(topics.DECISIONS.name)],
+    topics.LABEL_FACTS.name: [topic_key(topics.TRANSACTIONS.name), topic_key(topics.LABELS.name)],
 }
 
 
@@ -131,7 +132,7 @@ def live_path() -> list[dg.AssetSpec]:
             kinds={"kafka"},
             owners=[OWNER],
             description=f"Topic {topic.name}, keyed by {topic.key}, stamped by the broker's clock.",
-            deps=[MADE_OF[topic.name]] if topic.name in MADE_OF else [],
+            deps=MADE_OF.get(topic.name, []),
         )
         for topic in (*topics.RAW_TOPICS, *topics.DECIDED_TOPICS)
     ]

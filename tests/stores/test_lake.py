@@ -9,7 +9,6 @@ from typing import Any
 import duckdb
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
@@ -174,25 +173,6 @@ def test_row_left_in_two_files_is_read_once(lake: Lake) -> None:
     lake.append(TABLE, _rows((MONDAY + 1, 1), (MONDAY + 2, 2)), "topic-1")
 
     assert _offsets(lake.scan(TABLE)) == [0, 1, 2]
-
-
-def test_copies_of_a_row_with_other_arrivals_are_read_once(lake: Lake) -> None:
-    """Two workers dated it differently, and another partition's row arrived in between; the earlier one counts."""
-    lake.append(TABLE, _rows((MONDAY, 7)), "late")
-    moved = _rows((MONDAY, 7), (MONDAY + 1, 8))
-    at = moved.schema.get_field_index("ingested_at_ms")
-    lake.append(TABLE, moved.set_column(at, "ingested_at_ms", pc.subtract(moved["ingested_at_ms"], 500)), "early")
-    other = _rows((MONDAY + 2, 3))
-    partition = other.schema.get_field_index("source_partition")
-    other = other.set_column(
-        partition, moved.schema.field("source_partition"), pa.array([1], moved.schema.field("source_partition").type)
-    )
-    lake.append(TABLE, other.set_column(at, "ingested_at_ms", pc.subtract(other["ingested_at_ms"], 300)), "other")
-
-    found = lake.scan(TABLE)
-
-    assert _offsets(found) == [7, 8, 3]
-    assert found["ingested_at_ms"][0].as_py() == min(moved["ingested_at_ms"].to_pylist()) - 500
 
 
 def test_write_partition_replaces_the_whole_day_and_no_other(lake: Lake) -> None:

@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from deploy.local.services import ADDRESSES
+from deploy.local.state import read_record, write_record
 from deploy.local.topics import cluster_id, used_topics
 from fraud_assets.stores.online_port import MARKER_KEY
 
@@ -40,13 +41,13 @@ def take_servers(given: Mapping[str, str], var_dir: Path) -> None:
     brokers, store = given.get(ADDRESSES["broker"]), given.get(ADDRESSES["valkey"])
     if not brokers and not store:
         return
-    used = _read(var_dir) or Used(owner=uuid.uuid4().hex)
+    used = read_record(_path(var_dir), Used) or Used(owner=uuid.uuid4().hex)
     if brokers:
         used = _checked_log(brokers, used, var_dir)
     if store:
         _check_store(store, used, var_dir)
     # Before anything is written to them: a start that fails half-way is this folder's run as well.
-    _write(var_dir, used)
+    write_record(_path(var_dir), used)
     if store:
         _own(store, used)
 
@@ -106,16 +107,3 @@ def _client(url: str) -> redis.Redis:
 
 def _path(var_dir: Path) -> Path:
     return var_dir / "run" / "given.json"
-
-
-def _read(var_dir: Path) -> Used | None:
-    path = _path(var_dir)
-    return msgspec.json.decode(path.read_bytes(), type=Used) if path.exists() else None
-
-
-def _write(var_dir: Path, used: Used) -> None:
-    path = _path(var_dir)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(used), indent=2))
-    partial.rename(path)

@@ -1,9 +1,12 @@
 """The file that remembers what `up` started, so that `down` stops that and nothing else."""
 
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import psutil
+
+Record = TypeVar("Record", bound=msgspec.Struct)
 
 
 class StackState(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,12 +35,21 @@ def state_path(var_dir: Path) -> Path:
 
 def read_state(var_dir: Path) -> StackState | None:
     """What was started last, or None. A file that cannot be read raises: it may hide a running stack."""
-    path = state_path(var_dir)
-    return msgspec.json.decode(path.read_bytes(), type=StackState) if path.exists() else None
+    return read_record(state_path(var_dir), StackState)
 
 
 def write_state(var_dir: Path, state: StackState) -> None:
-    path = state_path(var_dir)
+    write_record(state_path(var_dir), state)
+
+
+def read_record(path: Path, of: type[Record]) -> Record | None:
+    """What was written last, or None. Raises msgspec's error for a file that is something else."""
+    return msgspec.json.decode(path.read_bytes(), type=of) if path.exists() else None
+
+
+def write_record(path: Path, record: msgspec.Struct) -> None:
+    """The whole file at once, so that nobody reads half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(state), indent=2))
+    partial.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2))
     partial.rename(path)

@@ -13,7 +13,8 @@ from fraud_assets.defs.ingestion.assets import RAW
 from fraud_assets.features.catalogue.ticketing import registry
 
 # The nightly jobs start at half past midnight and are through by half past four, with a margin for a bad night.
-DEADLINE = timedelta(hours=5)
+DEADLINE_HOUR = 5
+DEADLINE = timedelta(hours=DEADLINE_HOUR)
 DAILY = (*RAW, "label_facts", *registry().views, "online_store_snapshot", "skew_report", "drift_report")
 # The model of the day that begins, not of the one that ended.
 AS_OF = ("training_set", "fraud_model", "champion_model")
@@ -29,27 +30,11 @@ def last_deadline(now: datetime) -> datetime:
 
 def judge(instance: dg.DagsterInstance, asset: dg.AssetKey, deadline: datetime) -> dg.AssetCheckResult:
     """Whether the partition that was due is there. Of an asset that was first made after the deadline, none was due."""
-    day = (deadline - timedelta(days=DAYS_BACK[asset.to_user_string()])).date().isoformat()
-    first = _made(instance, dg.AssetRecordsFilter(asset), ascending=True)
-    due = first is not None and first <= deadline
-    made = _made(instance, dg.AssetRecordsFilter(asset, asset_partitions=[day]))
-    # Today is a partition too, and holds what has happened so far: it is there when it was made after its end.
-    begins = deadline - DEADLINE
-    whole = made is not None and (made >= begins or not DAYS_BACK[asset.to_user_string()])
-    if first is None:
-        said = f"never made; {day} was due"
-    elif whole:
-        said = f"{day} is there"
-    elif made is not None and due:
-        said = f"{day} was made before it ended; materialize it again (docs/operations.md)"
-    elif due:
-        said = f"{day} is missing; materialize it (docs/operations.md)"
-    else:
-        said = "made for the first time after the last deadline, so no day was due"
+    passed, said = _verdict(instance, asset, deadline, DAYS_BACK[asset.to_user_string()])
     return dg.AssetCheckResult(
         check_name=NAME,
         asset_key=asset,
-        passed=whole or (first is not None and not due),
+        passed=passed,
         severity=dg.AssetCheckSeverity.WARN,
         description=said,
         metadata={
@@ -57,6 +42,23 @@ def judge(instance: dg.DagsterInstance, asset: dg.AssetKey, deadline: datetime) 
             "next_deadline": dg.MetadataValue.timestamp((deadline + timedelta(days=1)).timestamp()),
         },
     )
+
+
+def _verdict(instance: dg.DagsterInstance, asset: dg.AssetKey, deadline: datetime, days_back: int) -> tuple[bool, str]:
+    """Whether it passes, and why."""
+    day = (deadline - timedelta(days=days_back)).date().isoformat()
+    made = _made(instance, dg.AssetRecordsFilter(asset, asset_partitions=[day]))
+    # Today is a partition too, and holds what has happened so far: a day that ended is there when it was made after its end.
+    if made is not None and (days_back == 0 or made >= deadline - DEADLINE):
+        return True, f"{day} is there"
+    first = _made(instance, dg.AssetRecordsFilter(asset), ascending=True)
+    if first is None:
+        return False, f"never made; {day} was due"
+    if first > deadline:
+        return True, "made for the first time after the last deadline, so no day was due"
+    if made is not None:
+        return False, f"{day} was made before it ended; materialize it again (docs/operations.md)"
+    return False, f"{day} is missing; materialize it (docs/operations.md)"
 
 
 def _made(instance: dg.DagsterInstance, which: dg.AssetRecordsFilter, *, ascending: bool = False) -> datetime | None:
@@ -68,7 +70,9 @@ def _made(instance: dg.DagsterInstance, which: dg.AssetRecordsFilter, *, ascendi
 @dg.multi_asset_check(
     name="freshness",
     specs=[
-        dg.AssetCheckSpec(NAME, asset=name, description="The partition that was due by 05:00 UTC is there.")
+        dg.AssetCheckSpec(
+            NAME, asset=name, description=f"The partition that was due by {DEADLINE_HOUR:02}:00 UTC is there."
+        )
         for name in DAYS_BACK
     ],
     can_subset=True,
@@ -82,6 +86,6 @@ def freshness(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckR
 nightly_freshness = dg.ScheduleDefinition(
     name="nightly_freshness",
     target=dg.AssetSelection.checks(freshness),
-    cron_schedule="0 5 * * *",
+    cron_schedule=f"0 {DEADLINE_HOUR} * * *",
     execution_timezone="UTC",
 )

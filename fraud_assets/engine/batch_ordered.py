@@ -13,7 +13,7 @@ import numpy as np
 from fraud_assets.engine.batch_outputs import put_value
 from fraud_assets.engine.jit import inlined, kernel
 from fraud_assets.engine.kernels import HIGHEST, NULL, add_wide, wide_product
-from fraud_assets.engine.tile_kernels import NO_FLOOR, PRESENT, window_start
+from fraud_assets.engine.tile_kernels import NO_FLOOR, PRESENT, settled_tile, window_start
 from fraud_assets.features.layout import Acc
 
 _MIN = int(Acc.MIN)
@@ -56,10 +56,7 @@ def floors_of(rd_time, newest, length, tile_ms, lateness, floor):
     tiles_per_ms = 1.0 / float(tile_ms)
     for j in range(len(floor)):
         since = window_start(rd_time[j], latest_of(newest[j], rd_time[j]), length, lateness)
-        rest = since - np.int64(math.floor(float(since) * tiles_per_ms)) * tile_ms
-        rest += tile_ms if rest < 0 else 0
-        rest -= tile_ms if rest >= tile_ms else 0
-        floor[j] = since - rest
+        floor[j] = settled_tile(since, float(since) * tiles_per_ms, tile_ms) * tile_ms
 
 
 @inlined

@@ -37,7 +37,13 @@ def tile_of(time, tile_ms):
     """
     if tile_ms <= 0:
         return np.int64(0)
-    tile = np.int64(math.floor(float(time) / float(tile_ms)))
+    return settled_tile(time, float(time) / float(tile_ms), tile_ms)
+
+
+@inlined
+def settled_tile(time, quotient, tile_ms):
+    """The tile an instant lies in, from its quotient in doubles, whose whole part may be one off."""
+    tile = np.int64(math.floor(quotient))
     rest = time - tile * tile_ms
     return tile - np.int64(rest < 0) + np.int64(rest >= tile_ms)
 

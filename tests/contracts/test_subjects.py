@@ -142,8 +142,13 @@ def test_a_registry_that_is_gone_is_told_from_a_contract_that_is_refused(free_po
         ConfluentRegistry(f"http://127.0.0.1:{free_port}").versions(SUBJECT)
 
 
-def test_without_a_url_nobody_is_asked() -> None:
+def test_without_a_url_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str | None] = []
+    monkeypatch.setattr("fraud_assets.contracts.subjects.ConfluentRegistry", asked.append)
+
     agree_or_exit(None, [TOPIC])
+
+    assert asked == []
 
 
 COMMANDS = [["api", "--port", "1"], *(["streaming", role] for role in ("router", "folder", "labels"))]

@@ -14,6 +14,8 @@ from fraud_assets.contracts.topics import DEAD_LETTERS, DECIDED_TOPICS, RAW_TOPI
 
 PLATFORM_TOPICS: tuple[Topic, ...] = (*RAW_TOPICS, *DECIDED_TOPICS, DEAD_LETTERS)
 _ANSWER_WITHIN_S = 15.0
+# Of syslog, as librdkafka has it; 6 would be information.
+_WARNINGS = 4
 
 
 class TopicMismatch(RuntimeError):
@@ -29,14 +31,19 @@ def _platform_topics() -> list[Topic]:
     return [*PLATFORM_TOPICS, *map(entity_topic, entity_groups())]
 
 
+def _admin(bootstrap_servers: str) -> AdminClient:
+    """At its end a client says now and then, as information, what it throws away; a person reads what is printed here."""
+    return AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": _WARNINGS})
+
+
 def cluster_id(bootstrap_servers: str, within_s: float) -> str:
     """The name that a Kafka was given when it was made, "" if it does not say. Raises KafkaException where none answers."""
-    return str(AdminClient({"bootstrap.servers": bootstrap_servers}).list_topics(timeout=within_s).cluster_id or "")
+    return str(_admin(bootstrap_servers).list_topics(timeout=within_s).cluster_id or "")
 
 
 def used_topics(bootstrap_servers: str) -> list[str]:
     """Names of the platform's topics that have ever had a record; also of those whose records have expired."""
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    admin = _admin(bootstrap_servers)
     known = admin.list_topics(timeout=_ANSWER_WITHIN_S).topics
     names = [topic.name for topic in _platform_topics() if topic.name in known]
     asked = {TopicPartition(name, number): OffsetSpec.latest() for name in names for number in known[name].partitions}
@@ -59,7 +66,7 @@ def ensure_topics(bootstrap_servers: str, topics: Iterable[Topic], replication_f
     for fewer partitions (keys would move when they are added) and for another timestamp type (the
     broker's clock is the arrival clock).
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    admin = _admin(bootstrap_servers)
     wanted = {topic.name: topic for topic in topics}
     existing = set(admin.list_topics(timeout=_ANSWER_WITHIN_S).topics) & set(wanted)
     _create(admin, [topic for name, topic in wanted.items() if name not in existing], replication_factor)

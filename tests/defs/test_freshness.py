@@ -5,20 +5,21 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+import time_machine
 
 from fraud_assets.defs.freshness import AS_OF, DAYS_BACK, freshness, judge, last_deadline
 
 VIEW, MODEL = dg.AssetKey("account_amounts"), dg.AssetKey("fraud_model")
-NOW = datetime.now(UTC)
-MIDNIGHT = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
-# Of today, and as late as a day allows: what is made now is made before it, and after yesterday's end.
-DEADLINE = MIDNIGHT + timedelta(hours=5)
-ITS_DAY, DAY_BEFORE = DEADLINE.date().isoformat(), (DEADLINE - timedelta(days=1)).date().isoformat()
+DEADLINE = datetime(2026, 11, 28, 5, tzinfo=UTC)
+# In the night before the deadline, and after the end of the day before.
+NIGHT = DEADLINE - timedelta(hours=3)
+ITS_DAY, DAY_BEFORE = "2026-11-28", "2026-11-27"
 
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as made:
+    """An instance for which it is that night, at whatever hour the test runs."""
+    with time_machine.travel(NIGHT, tick=True), dg.instance_for_test() as made:
         yield made
 
 
@@ -49,9 +50,9 @@ def test_a_day_that_is_missing_is_named_and_no_other_day_stands_for_it(instance:
 
 def test_nothing_was_due_of_an_asset_that_is_younger_than_the_deadline(instance: dg.DagsterInstance) -> None:
     """A platform of this morning is not late with last night."""
-    make(instance, VIEW, NOW.date().isoformat())
+    make(instance, VIEW, ITS_DAY)
 
-    assert judge(instance, VIEW, last_deadline(NOW) - timedelta(days=1)).passed
+    assert judge(instance, VIEW, last_deadline(NIGHT)).passed
 
 
 def test_a_day_that_was_made_before_it_ended_is_not_there(instance: dg.DagsterInstance) -> None:

@@ -1,37 +1,34 @@
-"""Decision events to Kafka, made, kept and sent after the answer.
+"""Decision events to Kafka: made, kept and sent after the answer.
 
-A request only appends to a queue in memory. What a record costs (positions of ten states, 400 numbers
-as JSON) is paid between requests, one record at a time, so that nobody waits for more than one. It goes to the
-journal on disk, and from there to the broker.
+What a record costs (positions of ten states, 400 numbers as JSON, a digest) is paid a few records at a time. They go to
+the journal on disk, and from there to the broker.
 """
 
 import asyncio
-import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import confluent_kafka
 import msgspec
 import structlog
 
+from api import decided
+from api.decided import DecisionRecord
 from api.journal import Entry, Journal
-from api.metrics import Metrics
-from api.producer import MAX_PENDING, Producer
-from api.scorer import Made
+from api.producer import Producer
 from api.tasks import ended
 from fraud_assets.contracts import topics
-from fraud_assets.contracts.events import Decision, StateRead, ViewStatus
-from fraud_assets.engine.plan import ServicePlan
-from fraud_assets.engine.request import STATUS_NAMES
-from fraud_assets.engine.state import BadState, StateEngine
 
 POLL_S = 0.05
 # Replacing a small file takes 2 ms, for the file system then writes it out. A killed process sends this much again.
 MARK_S = 2.0
 FLUSH_S = 5.0
+
+# In a row they cost half of what they cost one by one.
+RECORDS_A_TURN = 8
 
 # Events on their way to the broker: some seconds of a busy process, 10 MB. The rest waits on disk.
 MAX_SENT = 1_000
@@ -39,122 +36,81 @@ MAX_SENT = 1_000
 log = structlog.get_logger()
 
 
-class DecisionRecord:
-    """Made → the contract's Decision."""
+class Status(msgspec.Struct, array_like=True):
+    """recorded: decisions taken over, whatever became of them. left: events that the broker may not have, or that wait to
+    be made. last_id: the journal's newest decision when the log began. delivered, failed, lost: counts.
+    """
 
-    def __init__(self, plan: ServicePlan, unit_names: tuple[str, ...], service_digest: str) -> None:
-        self._engines = [(group.name, StateEngine(plan.engine, group)) for group in plan.groups]
-        self._unit_names = unit_names
-        self._statuses = [ViewStatus(name) for name in STATUS_NAMES]
-        self._service = plan.service.name
-        self._service_digest = service_digest
-
-    def warm(self) -> None:
-        """Compile what reads positions."""
-        for _, engine in self._engines[:1]:
-            with contextlib.suppress(BadState):
-                engine.position(b"\0")
-
-    def of(self, made: Made, latency_ms: float, broker_clock_offset_ms: int) -> Decision:
-        """Everything needed to recompute it; nulls among the features are null."""
-        model, seen, served = made.serving.model, made.seen, made.served
-        return Decision(
-            event_time_ms=made.event.event_time_ms,
-            decision_id=made.decision_id,
-            transaction_id=made.event.transaction_id,
-            account_id=made.event.account_id,
-            request=msgspec.structs.asdict(made.event),
-            decided_at_ms=made.decided_at_ms,
-            broker_clock_offset_ms=broker_clock_offset_ms,
-            service=self._service,
-            service_digest=self._service_digest,
-            policy_digest=made.serving.decider.digest,
-            model_version=model.version,
-            model_sha256=model.sha256,
-            epoch=seen.epoch,
-            features=served.features.tolist(),  # JSON writes NaN as null
-            view_status=dict(
-                zip(self._unit_names, map(self._statuses.__getitem__, served.status.tolist()), strict=True)
-            ),
-            states=self._states(made),
-            fraud_score=made.score,
-            action=made.verdict.action.value,
-            reason_codes=[code.value for code in made.verdict.reasons],
-            degraded_reasons=seen.degraded,
-            self_included=served.self_included,
-            latency_ms=latency_ms,
-        )
-
-    def _states(self, made: Made) -> list[StateRead]:
-        """Every state that was asked for; an unknown entity has version 0 and no position. None if degraded."""
-        if made.seen.degraded:
-            return []
-        return [
-            StateRead(group=group, entity_key=key, version=version, position=engine.position(state) if state else {})
-            for (group, engine), key, state, version in zip(
-                self._engines, made.seen.keys, made.seen.states, made.seen.versions, strict=True
-            )
-            if key is not None
-        ]
-
-
-class _Request(NamedTuple):
-    """Decisions of one request that are not yet recorded."""
-
-    made: deque[Made]
-    latency_ms: float
-    headers: list[tuple[str, bytes]]
+    recorded: int = 0
+    left: int = 0
+    journal_bytes: int = 0
+    delivered: int = 0
+    failed: int = 0
+    lost: int = 0
+    last_id: str = ""
+    is_done: bool = False
 
 
 class DecisionLog:
     """Queue, journal and producer. `add` never waits and never raises.
 
-    claim: opens the journal, which is this process's from `start` to `close`.
+    claim: opens the journal, which is this process's from `start` to `close`. on_status: told now and then how it stands.
     """
 
     def __init__(
-        self, record: DecisionRecord, producer: Producer, metrics: Metrics, claim: Callable[[], Journal]
+        self,
+        record: DecisionRecord,
+        producer: Producer,
+        claim: Callable[[], Journal],
+        on_status: Callable[[Status], None] = lambda _: None,
     ) -> None:
         self._record = record
         self._producer = producer
-        self._metrics = metrics
         self._claim = claim
-        self._pending: deque[_Request] = deque()
+        self._on_status = on_status
+        self._pending: deque[bytes] = deque()
+        self._status = Status()
         self._sent = 0
         self._refused: Entry | None = None
         self._wake = asyncio.Event()
         self._clock = BrokerClock()
         self._tasks: list[asyncio.Task[None]] = []
         self._failing = False
-        self._delivered = metrics.events.labels("delivered")
-        self._failed = metrics.events.labels("failed")
-        self._lost = metrics.events.labels("lost")
 
     def start(self) -> None:
         self.journal = self._claim()
+        self._status.last_id = self.journal.last_decision_id
         if len(self.journal):
             log.info("decision_events_left", n=len(self.journal))
-        self._metrics.pending.set_function(lambda: len(self._pending) + len(self.journal))
-        self._metrics.journal_bytes.set_function(lambda: self.journal.bytes)
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._drain()), loop.create_task(self._poll())]
 
+    @property
+    def status(self) -> Status:
+        """As it stands."""
+        self._status.left = len(self._pending) + len(self.journal)
+        self._status.journal_bytes = self.journal.bytes
+        return self._status
+
     async def close(self) -> None:
         """Keep what is queued, wait a while for the broker, and say what the next process will send."""
-        await ended(*self._tasks)
-        while self._pending:
-            self._keep_next()
+        await self.keep()
         self._send()
         await asyncio.to_thread(self._producer.flush, FLUSH_S)
         if len(self.journal):
             log.warning("decision_events_left", n=len(self.journal))
         self.journal.close()
+        self._on_status(self.status)
 
-    def add(self, made: list[Made], latency_ms: float, headers: list[tuple[str, bytes]]) -> None:
-        if len(self._pending) >= MAX_PENDING:
-            self._lost.inc(len(made))
-            return
-        self._pending.append(_Request(deque(made), latency_ms, headers))
+    async def keep(self) -> None:
+        """Everything into the journal, and send no more."""
+        await ended(*self._tasks)
+        while self._pending:
+            self._keep_next()
+
+    def add(self, raw: bytes) -> None:
+        """An encoded `Decided`."""
+        self._pending.append(raw)
         self._wake.set()
 
     async def _drain(self) -> None:
@@ -162,20 +118,17 @@ class DecisionLog:
             await self._wake.wait()
             self._wake.clear()
             while self._pending:
-                self._keep_next()
+                for _ in range(min(RECORDS_A_TURN, len(self._pending))):
+                    self._keep_next()
                 self._send()
-                await asyncio.sleep(0)  # requests that arrived meanwhile go first
+                await asyncio.sleep(0)
 
     def _keep_next(self) -> None:
-        """One record, to the journal; a batch stays at the front until its last."""
-        request = self._pending[0]
-        one = request.made.popleft()
-        if not request.made:
-            self._pending.popleft()
-        decision = self._record.of(one, request.latency_ms, self._clock.offset_ms)
-        if not self.journal.append(decision, request.headers):
-            self._lost.inc()
-        self._count(one)
+        """One record, to the journal."""
+        one = decided.decode(self._pending.popleft())
+        if not self.journal.append(self._record.of(one, self._clock.offset_ms), one.headers):
+            self._status.lost += 1
+        self._status.recorded += 1
 
     def _send(self) -> None:
         """From the journal to the producer, in order, as long as it takes more."""
@@ -191,23 +144,17 @@ class DecisionLog:
                     on_delivery=partial(self._on_delivery, entry.position),
                     headers=entry.headers,
                 )
-            except BufferError:  # labels share the producer
+            except BufferError:  # others may use the producer too
                 self._refused = entry
                 return
             self._refused = None
             self._sent += 1
 
-    def _count(self, one: Made) -> None:
-        self._metrics.score.observe(one.score)
-        if one.served.self_included:
-            self._metrics.self_included.inc()
-        for reason in one.seen.degraded:
-            self._metrics.degraded.labels(reason).inc()
-
     async def _poll(self) -> None:
         """Delivery reports come in here, on the event loop."""
         marked_s = time.monotonic()
         while True:
+            self._on_status(self.status)
             await asyncio.sleep(POLL_S)
             self._producer.poll(0)
             self._send()
@@ -218,12 +165,12 @@ class DecisionLog:
     def _on_delivery(self, position: int, error: Any, message: Any) -> None:
         self._sent -= 1
         if error is None:
-            self._delivered.inc()
+            self._status.delivered += 1
             self.journal.done(position)
             self._clock.observe(message)
             self._failing = False
             return
-        self._failed.inc()
+        self._status.failed += 1
         if not self._failing:  # once per outage
             self._failing = True
             log.error("decision_event_failed", error=str(error))

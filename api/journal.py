@@ -12,6 +12,7 @@ power cut the last seconds may be missing, which the chain then shows.
 
 import fcntl
 import itertools
+import os
 import threading
 import uuid
 from collections import deque
@@ -23,6 +24,9 @@ import structlog
 
 from fraud_assets.contracts.chain import Head, seal
 from fraud_assets.contracts.events import Decision
+
+# Events that are sent as they were written, without being read back: more than come before each look at what is next.
+FRESH = 16
 
 # A segment is deleted as a whole, so at most this much that the broker has stays behind.
 SEGMENT_BYTES = 8 * 2**20
@@ -40,6 +44,10 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     key: bytes
     headers: list[tuple[str, bytes]]
     value: bytes
+
+
+class _Named(msgspec.Struct):
+    decision_id: str
 
 
 _encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Entry).decode
@@ -61,9 +69,13 @@ class Journal:
         self._read_to = self._delivered
         self._ahead: set[int] = set()
         self.head = Head(uuid.uuid4().hex)
+        self.last_decision_id = ""
         self._closed: deque[_Segment] = deque()
         self._to_read: deque[Path] = deque()
         self._reader: BinaryIO | None = None
+        # Behind the reader in its file, which it then passes over; `_at_end`: nothing else is behind it.
+        self._fresh: deque[tuple[Entry, int]] = deque()
+        self._at_end = False
         self._writer: BinaryIO | None = None
         self.bytes = 0
         for path in sorted(folder.glob("*.log")):
@@ -92,14 +104,24 @@ class Journal:
     def append(self, decision: Decision, headers: list[tuple[str, bytes]]) -> bool:
         """Link an event and keep it; False if the journal is full or the disk refuses it, and the chain then shows a gap."""
         value, self.head = seal(decision, self.head)
-        record = _encode(Entry(*self.head, decision.account_id.encode(), headers, value))
+        entry = Entry(*self.head, decision.account_id.encode(), headers, value)
+        record = _encode(entry)
+        self.last_decision_id = decision.decision_id
         if self.bytes + len(record) <= self._max_bytes and self._write(record):
+            self._at_end = self._at_end and len(self._fresh) < FRESH
+            if self._at_end:
+                self._fresh.append((entry, _LENGTH_BYTES + len(record)))
             return True
         self.done(self.head.position)
         return False
 
     def next(self) -> Entry | None:
         """The next event to send, each once; None while there is no other."""
+        if self._fresh and self._reader is not None:
+            entry, size = self._fresh.popleft()
+            self._reader.seek(size, os.SEEK_CUR)
+            self._pass_to(entry.position)
+            return entry
         while True:
             if self._reader is None:
                 if not self._to_read:
@@ -115,6 +137,7 @@ class Journal:
                 self._reader.close()
                 self._reader = None
             else:
+                self._at_end = True
                 return None
 
     def done(self, position: int) -> None:
@@ -158,6 +181,7 @@ class Journal:
                 path = self._folder / f"{self.head.position:012}.log"
                 self._writer = path.open("ab", buffering=0)
                 self._to_read.append(path)
+                self._at_end = False
             framed = len(record).to_bytes(_LENGTH_BYTES, "big") + record
             start = self._writer.tell()
             if self._writer.write(framed) != len(framed):
@@ -184,7 +208,7 @@ class Journal:
 
     def _take_up(self, path: Path) -> None:
         """A segment of the process before. What stands behind its last whole record is kept beside it."""
-        whole = 0
+        whole, newest = 0, b""
         with path.open("r+b") as file:
             for record in iter(lambda: _read(file), None):
                 try:
@@ -192,12 +216,15 @@ class Journal:
                 except msgspec.DecodeError:
                     break
                 self.head, whole = Head(entry.chain_id, entry.position, entry.sha256), file.tell()
+                newest = entry.value
             file.seek(whole)
             rest = file.read()
             if rest:
                 path.with_suffix(".torn").write_bytes(rest)
                 file.truncate(whole)
                 log.error("decision_journal_torn", file=path.name, bytes=len(rest))
+        if newest:
+            self.last_decision_id = msgspec.json.decode(newest, type=_Named).decision_id
         self.bytes += whole
         self._closed.append(_Segment(path, self.head.position))
         self._to_read.append(path)

@@ -1,29 +1,30 @@
 """What one scorer process holds between requests, and how it starts and stops."""
 
 import gc
-from functools import partial
 from typing import Self
 
 import structlog
 
+from api import decided
 from api.access import Identifies
 from api.champion import ChampionSlot
-from api.decision_log import DecisionLog, DecisionRecord
+from api.decided import Decided, Facts
 from api.idempotency import Repeats
-from api.journal import Journal
 from api.jwt_bearer import JwtBearer
 from api.keyring import KeyRing
 from api.labels import LabelSink
 from api.metrics import Metrics
 from api.producer import Producer, kafka_producer
 from api.rates import Rates
+from api.recorder import Start
+from api.recording import Beside, Here, Recording
 from api.scorer import Made, Scorer
 from api.settings import ApiSettings
 from api.shared import Shared
 from fraud_assets.contracts import tokens
 from fraud_assets.contracts.tokens import TokenKey
-from fraud_assets.engine.plan import EnginePlan, ServicePlan
-from fraud_assets.engine.request import RequestReader
+from fraud_assets.engine.plan import PARTITION_BITS, EnginePlan, ServicePlan
+from fraud_assets.engine.request import STATUS_NAMES, RequestReader
 from fraud_assets.features.language import FeatureService
 from fraud_assets.features.registry import Registry
 from fraud_assets.models.manifest import Definitions
@@ -33,7 +34,11 @@ log = structlog.get_logger()
 
 
 class Runtime:
-    """The parts of the scorer, built once. `start` needs a running event loop."""
+    """The parts of the scorer, built once. `start` needs a running event loop.
+
+    producer: what decisions and labels leave through, here; without one, labels leave through one of ours, and decisions
+    through a process beside this one.
+    """
 
     def __init__(
         self, settings: ApiSettings, registry: Registry, service: FeatureService, producer: Producer | None = None
@@ -52,11 +57,14 @@ class Runtime:
         self.champion = ChampionSlot(settings.model_dir, definitions, self.metrics)
         reader = RequestReader(plan)
         self.scorer = Scorer(self.store, reader, self.champion, self.metrics)
-        self._record = DecisionRecord(plan, reader.unit_names, definitions.service_digest)
-        sink = producer or kafka_producer(settings.kafka_bootstrap_servers)
-        journal = partial(Journal.claim, settings.decision_journal_dir, settings.decision_journal_mb * 2**20)
-        self.log = DecisionLog(self._record, sink, self.metrics, journal)
-        self.labels = LabelSink(sink)
+        start = Start(
+            _facts(plan, reader.unit_names, definitions.service_digest),
+            settings.kafka_bootstrap_servers,
+            str(settings.decision_journal_dir.absolute()),
+            settings.decision_journal_mb * 2**20,
+        )
+        self.recording: Recording = Here(start, producer, self.metrics) if producer else Beside(start, self.metrics)
+        self.labels = LabelSink(producer or kafka_producer(settings.kafka_bootstrap_servers))
         self.metrics.ready.set_function(lambda: not self.missing())
 
     @property
@@ -75,11 +83,10 @@ class Runtime:
     async def start(self) -> Self:
         tokens.warm_up()
         self.scorer.warm()
-        self._record.warm()
         self.keys.start()
         self.store.start()
+        await self.recording.start()
         await self.champion.start()
-        self.log.start()
         # What exists now lives as long as the process; walking it in every collection would cost
         # requests their tail latency.
         gc.collect()
@@ -90,11 +97,43 @@ class Runtime:
     async def close(self) -> None:
         await self.keys.close()
         await self.champion.close()
-        await self.log.close()
+        await self.recording.close()
         await self.store.close()
         await self.shared.close()
 
     def record(self, made: list[Made], took_s: float, headers: list[tuple[str, bytes]]) -> None:
-        """After the decision: nothing here waits."""
+        """After the decision and before its answer: nothing here waits."""
+        latency_ms = round(took_s * 1_000, 3)
+        frames = [decided.encode(_decided(one, latency_ms, headers)) for one in made]
+        self.recording.add([one.decision_id for one in made], frames)
         self.metrics.latency.observe(took_s)
-        self.log.add(made, round(took_s * 1_000, 3), headers)
+        for one in made:
+            self._count(one)
+
+    def _count(self, one: Made) -> None:
+        self.metrics.score.observe(one.score)
+        if one.served.self_included:
+            self.metrics.self_included.inc()
+        for reason in one.seen.degraded:
+            self.metrics.degraded.labels(reason).inc()
+
+
+def _facts(plan: ServicePlan, unit_names: tuple[str, ...], service_digest: str) -> Facts:
+    return Facts(
+        service=plan.service.name,
+        service_digest=service_digest,
+        groups=tuple(group.name for group in plan.groups),
+        unit_names=unit_names,
+        statuses=STATUS_NAMES,
+        topics=plan.engine.registry.topics,
+        partition_bits=PARTITION_BITS,
+    )
+
+
+def _decided(made: Made, latency_ms: float, headers: list[tuple[str, bytes]]) -> Decided:
+    model, seen, served = made.serving.model, made.seen, made.served
+    return Decided(
+        made.decision_id, made.event, made.decided_at_ms, latency_ms, seen.epoch, made.serving.decider.digest, model.version,
+        model.sha256, served.features.tobytes(), served.status.tobytes(), seen.keys, seen.versions, seen.positions,
+        made.score, made.verdict.action, made.verdict.reasons, seen.degraded, served.self_included, headers,
+    )  # fmt: skip

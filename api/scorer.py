@@ -1,22 +1,23 @@
 """The decision: read states, make the vector, score, apply the policy. What it cost and what it saw is logged later."""
 
-import contextlib
+import asyncio
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from itertools import repeat
+from typing import Any, NamedTuple, Self
 
 from api.champion import ChampionSlot, Serving
 from api.contract import Answer, Scored
 from api.errors import NotReady
+from api.histories import Histories, HistoryReader
 from api.metrics import Metrics
+from api.together import Together
 from fraud_assets.contracts.events import Category, PaymentMethod, Tier
-from fraud_assets.engine.prepare import entity_key
-from fraud_assets.engine.request import RequestReader, Served
-from fraud_assets.engine.state import BadState
+from fraud_assets.engine.request import PositionReader, RequestReader, Served, Torn
 from fraud_assets.policy.policy import Action, Verdict
-from fraud_assets.stores.online_async import EntityRead, OnlineReader
-from fraud_assets.stores.online_port import NoEpoch, StoreUnavailable
+from fraud_assets.stores.online_async import OnlineReader
+from fraud_assets.stores.online_port import ABSENT
 
 # Transactions read in one round trip: a batch of a thousand in one go would hold the store, and the
 # event loop, for longer than a single request may wait.
@@ -29,18 +30,38 @@ WARM_UP: Any = Scored(
     ticket_count=1, tier=Tier.STANDARD, category=Category.OTHER, billing_country="ZZ",
 )  # fmt: skip
 
-NO_EPOCH = "online_store_no_epoch"
 BAD_STATE = "online_state_unreadable"
 
 
 class Seen(NamedTuple):
-    """What a decision was made from. keys: entity key of each group, None where the event names none."""
+    """What a decision was made from. keys: entity key of each group, None where the event names none.
+
+    positions, versions: of each group's state, nothing and ABSENT for an unknown entity.
+    """
 
     keys: list[str | None]
-    states: list[bytes | None]
+    positions: list[bytes]
     versions: list[int]
     epoch: str
     degraded: list[str]
+
+    @classmethod
+    def of(cls, histories: Histories, positions: Sequence[bytes], place: int) -> Self:
+        """What the histories of some events say of one of them. positions: of their states."""
+        if histories.degraded:
+            return cls.nothing(histories.keys[place], *histories.degraded)
+        places = histories.places[place]
+        return cls(
+            histories.keys[place],
+            [positions[p] if p >= 0 else b"" for p in places],
+            [histories.versions[p] if p >= 0 else ABSENT for p in places],
+            histories.epoch,
+            [],
+        )
+
+    @classmethod
+    def nothing(cls, keys: list[str | None], *reasons: str) -> Self:
+        return cls(keys, [b""] * len(keys), [ABSENT] * len(keys), "", list(reasons))
 
 
 class Made(NamedTuple):
@@ -57,7 +78,11 @@ class Made(NamedTuple):
 
 
 class Scorer:
-    """Decides on scored events. One per event loop: the reader's scratch memory is shared by its requests."""
+    """Decides on scored events. One per event loop: the reader's scratch memory is shared by its requests.
+
+    Requests of one moment are read and decided together: a busy scorer then pays for one round trip, and for one walk
+    through each part's code and data, where it had paid for several.
+    """
 
     def __init__(
         self,
@@ -67,84 +92,74 @@ class Scorer:
         metrics: Metrics,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        self._store = store
+        self._histories = HistoryReader(store, reader.groups)
         self._reader = reader
+        self._positions = PositionReader()
+        self._nothing: list[bytes | None] = [None] * len(reader.groups)
         self._champion = champion
-        self._metrics = metrics
+        self._together = Together(self._decide)
         self.now_ms = now_ms
-        self._groups = [(group.name, group.group.entity) for group in reader.groups]
         self._by_action = {action: metrics.decisions.labels(action.value) for action in Action}
 
     def warm(self) -> None:
-        """Compile what reads states and makes vectors, before a request has to wait for it.
-
-        Once without a state and once with a byte of one: a state's bytes cannot be written to, and that
-        makes them another type, for which numba compiles everything again (13 s on a new machine).
-        """
-        nothing: list[bytes | None] = [None] * len(self._groups)
-        for states in (nothing, [b"\0", *nothing[1:]]):
-            with contextlib.suppress(BadState):
-                self._reader.read(states, WARM_UP, WARM_UP.event_time_ms, WARM_UP.transaction_id)
+        """Compile what reads states and makes vectors, before a request has to wait for it."""
+        self._positions.read([b"\0"])
+        self._reader.read(self._nothing, WARM_UP, WARM_UP.event_time_ms, WARM_UP.transaction_id)
 
     async def decide(self, events: Sequence[Any]) -> list[Made]:
         """One decision for each event, in order. Raises NotReady while there is no model.
 
         A store that is slow, gone or without an epoch costs the decision its history, never its answer.
         """
+        return await (self._together.ask(events) if len(events) <= READ_TOGETHER else self._decide(events))
+
+    async def _decide(self, events: Sequence[Any]) -> list[Made]:
+        """Of any size: what is read next is on its way while these are decided."""
         serving = self._champion.serving
         if serving is None:
             raise NotReady("no model is loaded yet; train one and publish it as champion")
+        if len(events) <= READ_TOGETHER:
+            return self._made(events, await self._histories.read(events), serving)
         made: list[Made] = []
-        for first in range(0, len(events), READ_TOGETHER):
-            chunk = events[first : first + READ_TOGETHER]
-            for event, seen in zip(chunk, await self._read(chunk), strict=True):
-                made.append(self._decide(event, seen, serving))
+        parts = [events[first : first + READ_TOGETHER] for first in range(0, len(events), READ_TOGETHER)]
+        async with asyncio.TaskGroup() as group:
+            coming = group.create_task(self._histories.read(parts[0]))
+            for part, after in zip(parts, [*parts[1:], None], strict=True):
+                histories = await coming
+                if after is not None:
+                    coming = group.create_task(self._histories.read(after))
+                    await asyncio.sleep(0)  # its question goes out before we are busy
+                made += self._made(part, histories, serving)
         return made
 
-    async def _read(self, events: Sequence[Any]) -> list[Seen]:
-        """States of all entities of all events, in one round trip."""
-        keys = [[entity_key(entity, event) for _, entity in self._groups] for event in events]
-        wanted = [
-            (group, key) for row in keys for (group, _), key in zip(self._groups, row, strict=True) if key is not None
-        ]
-        try:
-            found = await self._store.read(wanted)
-        except StoreUnavailable as error:
-            return [self._unseen(row, error.reason) for row in keys]
-        except NoEpoch:
-            return [self._unseen(row, NO_EPOCH) for row in keys]
-        return self._spread(keys, found)
+    def _made(self, events: Sequence[Any], histories: Histories, serving: Serving) -> list[Made]:
+        """Vectors, scores and actions of events whose histories are here."""
+        positions = self._positions.read(histories.states)
+        seen = [Seen.of(histories, positions, place) for place in range(len(events))]
+        served = self._vectors(events, histories, seen)
+        scores = serving.model.score_many([one.features for one in served])
+        return list(map(self._decided, events, seen, served, scores, repeat(serving)))
 
-    def _unseen(self, keys: list[str | None], reason: str) -> Seen:
-        return Seen(keys, [None] * len(keys), [0] * len(keys), "", [reason])
+    def _vectors(self, events: Sequence[Any], histories: Histories, seen: list[Seen]) -> list[Served]:
+        """A state that cannot be read costs its decision the history, and is counted; it is a defect."""
+        times, ids = [event.event_time_ms for event in events], [event.transaction_id for event in events]
+        found = self._reader.read_many(histories.states, histories.places, events, times, ids)
+        served = []
+        for place, one in enumerate(found):
+            if isinstance(one, Torn):
+                seen[place] = Seen.nothing(histories.keys[place], BAD_STATE)
+                one = self._reader.read(self._nothing, events[place], times[place], ids[place])
+            served.append(one)
+        return served
 
-    def _spread(self, keys: list[list[str | None]], found: EntityRead) -> list[Seen]:
-        """Flat answers back to their events; a key that an event does not name reads as unknown."""
-        answers = zip(found.states, found.versions, strict=True)
-        seen = []
-        for row in keys:
-            pairs = [(None, 0) if key is None else next(answers) for key in row]
-            seen.append(Seen(row, [state for state, _ in pairs], [v for _, v in pairs], found.epoch, []))
-        return seen
-
-    def _decide(self, event: Any, seen: Seen, serving: Serving) -> Made:
-        seen, served = self._vector(event, seen)
+    def _decided(self, event: Any, seen: Seen, served: Served, score: float, serving: Serving) -> Made:
         degraded = bool(seen.degraded)
-        score = serving.model.score(served.features)
         action, fired = serving.decider.decide(score, served.features, event.amount_minor, degraded=degraded)
         # Approvals are nearly all and carry no reasons, so most requests walk the trees once.
         shares = None if action is Action.APPROVE else serving.model.explain(served.features)[1]
         verdict = serving.decider.verdict(action, fired, shares)
         self._by_action[action].inc()
         return Made(event, seen, served, score, verdict, serving, uuid.uuid4().hex, self.now_ms())
-
-    def _vector(self, event: Any, seen: Seen) -> tuple[Seen, Served]:
-        """A state that cannot be read costs this decision its history, and is counted; it is a defect."""
-        try:
-            return seen, self._reader.read(seen.states, event, event.event_time_ms, event.transaction_id)
-        except BadState:
-            seen = self._unseen(seen.keys, BAD_STATE)
-            return seen, self._reader.read(seen.states, event, event.event_time_ms, event.transaction_id)
 
 
 def answer(made: Made, latency_ms: float) -> Answer:

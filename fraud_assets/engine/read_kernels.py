@@ -134,6 +134,7 @@ def read_request(
     groups,
     raw,
     starts,
+    places,
     t,
     scored_id,
     head,
@@ -147,12 +148,16 @@ def read_request(
 ):
     """Read the packed states of a request, group after group; returns (holds scored_id, torn group or -1).
 
-    raw: all states end to end. starts (n_groups + 1,): where each begins; an empty one is unknown.
+    raw: distinct states end to end. starts (n_states + 1,): where each begins. places (n_groups,): which of them is the
+    group's, -1 for an unknown entity.
     """  # fmt: skip
     included = 0
     for g in range(len(groups)):
+        begin, end = np.int64(0), np.int64(0)
+        if places[g] >= 0:
+            begin, end = starts[places[g]], starts[places[g] + 1]
         found = read_state(
-            units, segments, windows, accs, outs, window_outs, slots, slot_starts, groups[g], raw[starts[g] : starts[g + 1]],
+            units, segments, windows, accs, outs, window_outs, slots, slot_starts, groups[g], raw[begin:end],
             t, scored_id, head, tile, merged, scratch, newest, values, status, ages,
         )  # fmt: skip
         if found < 0:
@@ -160,3 +165,19 @@ def read_request(
         included |= found
     fill_ratios(ratios, values)
     return included, -1
+
+
+@kernel
+def read_positions(raw, starts, head, found, ends):
+    """The log positions of states end to end, none of one that is torn.
+
+    found: (topic-partition code, offset) pairs of all, two words each; as many words as `raw` has bytes are enough, for
+    each takes a byte. ends (n_states,): how many words there are up to the end of each.
+    """
+    n = 0
+    for s in range(len(ends)):
+        if get_head(raw[starts[s] : starts[s + 1]], head) >= 0:
+            for k in range(2 * head[0]):
+                found[n] = head[1 + k]
+                n += 1
+        ends[s] = n

@@ -1,11 +1,12 @@
 """The request execution: states of a few entities, the scored event, and a time → one vector.
 
-`RequestReader.read` is the scorer's hot path: one compiled call unpacks every state, merges the
-tiles in force, divides the ratios and evaluates the request features.
+`RequestReader.read_many` is the scorer's hot path: one compiled call for all requests of a moment unpacks every state,
+merges the tiles in force, divides the ratios and evaluates the request features.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -14,17 +15,17 @@ import numpy.typing as npt
 from fraud_assets.engine import read_kernels as kernels
 from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.engine.prepare import hash64
-from fraud_assets.engine.request_features import compiled
+from fraud_assets.engine.request_features import compiled_answers
 from fraud_assets.engine.state import MAX_POSITIONS, NOTHING, SCRATCH_WORDS, BadState
 from fraud_assets.engine.tile_kernels import RECENT
 from fraud_assets.features.sources import Field, Kind
 
 NAN = float("nan")
+_WORD_BYTES = 8
 STATUS_NAMES = ("PRESENT", "STALE", "MISSING")
 
 
-@dataclass(frozen=True)
-class Served:
+class Served(NamedTuple):
     """features: (n_features,) float32, NaN for null. status, age_s: per `RequestReader.unit_names`.
 
     self_included: the scored event is already in a state (DESIGN §3).
@@ -34,6 +35,12 @@ class Served:
     status: npt.NDArray[np.int8]
     age_s: npt.NDArray[np.float64]
     self_included: bool
+
+
+class Torn(NamedTuple):
+    """No vector, for the state of this group is torn, or of other views or another format."""
+
+    group: str
 
 
 class RequestReader:
@@ -70,9 +77,9 @@ class RequestReader:
         self._values = np.empty(len(plan.slots), np.float64)
         self._status = np.empty(len(plan.engine.units), np.int8)
         self._ages = np.empty(len(plan.engine.units), np.float64)
-        self._starts = np.zeros(len(plan.groups) + 1, np.int64)
         self._scored = [(name, *_coding(plan.service.scored.fields[name])) for name in plan.scored_fields]
-        self._request = compiled(plan)
+        self._answer = compiled_answers(plan)
+        self._by_group = np.arange(len(plan.groups))[None, :]
 
     def encode(self, event: msgspec.Struct) -> list[float]:
         """The scored event's fields as float64 codes, in value-vector order; NaN where absent."""
@@ -92,29 +99,66 @@ class RequestReader:
 
         None is an unknown entity: its values are null and its views MISSING. Raises BadState.
         """
-        raw = b"".join(state for state in states if state)
-        at = 0
-        for place, state in enumerate(states):
-            at += len(state) if state else 0
-            self._starts[place + 1] = at
-        values = self._values
-        encoded = self.encode(event)
-        values[: len(encoded)] = encoded
-        included, torn = kernels.read_request(  # type: ignore[call-arg]  # mypy cannot count two starred tuples
-            *self._tables, np.frombuffer(raw, np.uint8) if raw else NOTHING, self._starts, t, hash64(scored_id) if scored_id else 0,
-            *self._scratch, values, self._status, self._ages,
-        )  # fmt: skip
-        if torn >= 0:
-            raise BadState(
-                f"BadState: the state of {self.groups[torn].name} is torn, or of other views or another format."
-            )
-        self._request(values)
-        return Served(
-            values[self.plan.served].astype(np.float32),
-            self._status[self._unit_numbers],
-            self._ages[self._unit_numbers],
-            bool(included),
+        (found,) = self.read_many([state or b"" for state in states], self._by_group, [event], [t], [scored_id])
+        if isinstance(found, Torn):
+            raise BadState(f"BadState: the state of {found.group} is torn, or of other views or another format.")
+        return found
+
+    def read_many(
+        self,
+        states: Sequence[bytes],
+        places: Sequence[Sequence[int]] | npt.NDArray[np.int64],
+        events: Sequence[msgspec.Struct],
+        times: Sequence[int],
+        scored_ids: Sequence[str],
+    ) -> list[Served | Torn]:
+        """The vector of each event, as `read` makes it, or which of its states is torn.
+
+        states: distinct packed states, an empty one for an unknown entity. places (n, n_groups): which of them each
+        event's are, in order of `groups`; -1 where the event names no such entity.
+        """
+        n = len(events)
+        starts = np.fromiter(accumulate(map(len, states), initial=0), np.int64, len(states) + 1)
+        raw = b"".join(states)
+        features = np.empty((n, len(self.names)), np.float32)
+        status, ages = (
+            np.empty((n, len(self._unit_numbers)), np.int8),
+            np.empty((n, len(self._unit_numbers)), np.float64),
         )
+        found = np.empty((2, n), np.int64)
+        self._answer(
+            *self._tables, np.frombuffer(raw, np.uint8) if raw else NOTHING, starts,
+            np.asarray(places, np.int64).reshape(n, len(self.groups)), np.array(times, np.int64),
+            np.array([hash64(one) if one else 0 for one in scored_ids], np.int64), *self._scratch, self._values, self._status,
+            self._ages, np.array([self.encode(event) for event in events], np.float64).reshape(n, len(self._scored)),
+            self.plan.served, self._unit_numbers, features, status, ages, found[0], found[1],
+        )  # fmt: skip
+        included, torn = found.tolist()
+        return [
+            Served(features[i], status[i], ages[i], included[i] == 1)
+            if torn[i] < 0
+            else Torn(self.groups[torn[i]].name)
+            for i in range(n)
+        ]
+
+
+class PositionReader:
+    """Copies the log positions out of states of any groups; holds scratch memory, so one per thread."""
+
+    def __init__(self) -> None:
+        self._head = np.empty(1 + 2 * MAX_POSITIONS + RECENT, np.int64)
+
+    def read(self, states: Sequence[bytes]) -> list[bytes]:
+        """Of each state its position P as int64 pairs (topic-partition code, offset); nothing of one that is empty or torn."""
+        raw = b"".join(states)
+        if not raw:
+            return [b""] * len(states)
+        starts = np.fromiter(accumulate(map(len, states), initial=0), np.int64, len(states) + 1)
+        words, ends = np.empty(len(raw), np.int64), np.empty(len(states), np.int64)
+        kernels.read_positions(np.frombuffer(raw, np.uint8), starts, self._head, words, ends)
+        bounds = [0, *(_WORD_BYTES * ends).tolist()]
+        flat = words[: ends[-1]].tobytes()
+        return [flat[begin:end] for begin, end in pairwise(bounds)]
 
 
 def _coding(field: Field) -> tuple[dict[str, float] | None, bool]:

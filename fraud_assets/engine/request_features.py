@@ -1,4 +1,4 @@
-"""Request features compiled: one function that fills them in for a row, and one for a million.
+"""Request features compiled: one function that fills them in for the requests of a moment, and one for a million.
 
 The declared functions are joined into a module of plain calls, in declared order, so that the
 machine code a single request runs is the code a training set runs.
@@ -11,19 +11,20 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 
-import numpy as np
-import numpy.typing as npt
-
 from fraud_assets.engine.jit import cache_folder, kernel, request_kernel
 from fraud_assets.engine.plan import ServicePlan
+from fraud_assets.engine.read_kernels import read_request
 from fraud_assets.features.digests import request_digest
 
-Values = npt.NDArray[np.float64]
 
+def compiled_answers(plan: ServicePlan) -> Callable[..., None]:
+    """`answer(*tables, raw, starts, places, times, ids, *scratch, fields, served, unit_numbers, …)`, request after request.
 
-def compiled(plan: ServicePlan) -> Callable[[Values], None]:
-    """`evaluate(values)`: writes every request feature of one value vector in place."""
-    return _module(plan).evaluate  # generated below
+    raw, starts, places (n, n_groups): states as `read_request` takes them. times, ids (n,): when, and hash of what is
+    scored. fields (n, n_fields) float64. Written: features (n, n_features) float32, status, ages (n, n_units),
+    included (n,) and torn (n,), the group whose state is torn or -1; of a torn request nothing else is.
+    """
+    return _module(plan).answer  # generated below
 
 
 def compiled_assembly(plan: ServicePlan) -> Callable[..., None]:
@@ -59,8 +60,7 @@ def _load(name: str, source: str, functions: dict[str, Callable[..., float]]) ->
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    module.__dict__.update(functions)
-    module.__dict__["kernel"] = kernel
+    module.__dict__.update(functions, kernel=kernel, read_request=read_request)
     spec.loader.exec_module(module)
     return module
 
@@ -78,6 +78,30 @@ def assemble(fields, wide, wide_slots, slots, columns, values, features):
 """
 
 
+_ANSWER = """@kernel
+def answer(
+    units, segments, windows, accs, outs, window_outs, slots, slot_starts, ratios, groups, raw, starts, places, times, ids,
+    head, tile, merged, scratch, newest, values, unit_status, unit_ages, fields, served, unit_numbers,
+    features, status, ages, included, torn,
+):
+    for i in range(len(times)):
+        for k in range(fields.shape[1]):
+            values[k] = fields[i, k]
+        included[i], torn[i] = read_request(
+            units, segments, windows, accs, outs, window_outs, slots, slot_starts, ratios, groups, raw, starts, places[i],
+            times[i], ids[i], head, tile, merged, scratch, newest, values, unit_status, unit_ages,
+        )
+        if torn[i] >= 0:
+            continue
+        evaluate(values)
+        for k in range(len(served)):
+            features[i, k] = values[served[k]]
+        for k in range(len(unit_numbers)):
+            status[i, k] = unit_status[unit_numbers[k]]
+            ages[i, k] = unit_ages[unit_numbers[k]]
+"""
+
+
 def _source(plan: ServicePlan) -> str:
     """Every declared function called in order; a result that is not finite is null."""
     calls = []
@@ -87,4 +111,4 @@ def _source(plan: ServicePlan) -> str:
             f"    x = f{place}({arguments})\n    v[{plan.slots[item.name]}] = x if math.isfinite(x) else math.nan"
         )
     body = "\n".join(calls) or "    pass"
-    return f"import math\n\n\n@kernel\ndef evaluate(v):\n{body}\n\n\n{_ASSEMBLE}"
+    return f"import math\n\n\n@kernel\ndef evaluate(v):\n{body}\n\n\n{_ASSEMBLE}\n\n{_ANSWER}"

@@ -6,6 +6,7 @@ checked node by node, so that bytes which are not a forest raise instead of loop
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Self
 
 import msgspec
@@ -15,7 +16,7 @@ from msgspec import Meta
 
 from fraud_assets.models import kernels
 
-MAX_NODES = 4_000_000  # 64 MB of arrays; a model of 300 trees of depth 6 has 38,000
+MAX_NODES = 4_000_000  # 100 MB of arrays; a model of 300 trees of depth 6 has 38,000
 
 Row = npt.NDArray[np.float32]
 Natural = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -78,10 +79,19 @@ class Trees:
     base: float
     child: npt.NDArray[np.int32]
     feature: npt.NDArray[np.int32]
-    value: npt.NDArray[np.float32]
-    default_right: npt.NDArray[np.bool_]
+    threshold: npt.NDArray[np.float32]
+    null_right: npt.NDArray[np.bool_]
+    weight: npt.NDArray[np.float32]
     mean: npt.NDArray[np.float64]
     roots: npt.NDArray[np.int32]
+    depths: npt.NDArray[np.int32]
+
+    @cached_property
+    def _forest(self) -> tuple[object, ...]:
+        """As every kernel takes it."""
+        return (
+            self.child, self.feature, self.threshold, self.null_right, self.weight, self.roots, self.depths, self.base,
+        )  # fmt: skip
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
@@ -99,32 +109,27 @@ class Trees:
             _base_margin(learner.learner_model_param.base_score),
             forest.child,
             forest.feature,
-            forest.value,
-            forest.default_right,
+            forest.threshold,
+            forest.null_right,
+            forest.weight,
             forest.mean,
             np.array(forest.roots, np.int32),
+            np.array(forest.depths, np.int32),
         )
 
     def score(self, x: Row) -> float:
         """Probability of fraud of one row x (n_features,) float32, NaN for null."""
-        return sigmoid(
-            kernels.margin(x, self.child, self.feature, self.value, self.default_right, self.roots, self.base)
-        )
+        return sigmoid(kernels.margin(x, *self._forest))
 
-    def score_many(self, rows: Row) -> npt.NDArray[np.float64]:
-        """(n,) probabilities of rows (n, n_features) float32."""
+    def score_many(self, rows: Row) -> list[float]:
+        """`score` of each of rows (n, n_features) float32, to the last bit."""
         out = np.empty(len(rows), np.float32)
-        kernels.margins(rows, self.child, self.feature, self.value, self.default_right, self.roots, self.base, out)
-        odds: npt.NDArray[np.float64] = 1.0 / (1.0 + np.exp(-out.astype(np.float64)))
-        return odds
+        kernels.margins(rows, *self._forest, out)
+        return list(map(sigmoid, out.tolist()))
 
     def score_by_feature(self, x: Row, shares: npt.NDArray[np.float64]) -> float:
         """`score`, writing into shares (n_features,) float64 what each feature moved the log odds by."""
-        return sigmoid(
-            kernels.margin_by_feature(
-                x, self.child, self.feature, self.value, self.default_right, self.roots, self.base, self.mean, shares
-            )
-        )
+        return sigmoid(kernels.margin_by_feature(x, *self._forest, self.mean, shares))
 
 
 class _Forest:
@@ -134,12 +139,14 @@ class _Forest:
         if n_nodes > MAX_NODES:
             raise BadModel(f"BadModel: {n_nodes} nodes; at most {MAX_NODES}.")
         self.n_features = n_features
-        self.child = np.full(n_nodes, -1, np.int32)
+        self.child = np.arange(-1, n_nodes - 1, dtype=np.int32)
         self.feature = np.zeros(n_nodes, np.int32)
-        self.value = np.zeros(n_nodes, np.float32)
-        self.default_right = np.zeros(n_nodes, np.bool_)
+        self.threshold = np.full(n_nodes, np.nan, np.float32)
+        self.null_right = np.ones(n_nodes, np.bool_)
+        self.weight = np.zeros(n_nodes, np.float32)
         self.mean = np.zeros(n_nodes, np.float64)
         self.roots: list[int] = []
+        self.depths: list[int] = []
         self._used = 0
 
     def add(self, tree: _Tree, number: int) -> None:
@@ -148,7 +155,7 @@ class _Forest:
         first = self._used
         self.roots.append(first)
         self._used += 1
-        order = [0]  # old numbers in the order of new ones
+        order, depths = [0], [0]  # old numbers in the order of new ones
         for at, old in enumerate(order):  # grows while it is walked
             left, right = tree.left_children[old], tree.right_children[old]
             if (left < 0) != (right < 0) or max(left, right) >= count:
@@ -157,9 +164,11 @@ class _Forest:
             if left >= 0:
                 self.child[first + at] = self._used
                 order += (left, right)
+                depths += 2 * [depths[at] + 1]
                 self._used += 2
             if len(order) > count:
                 raise BadModel(f"BadModel: tree {number} has a node with two parents.")
+        self.depths.append(depths[-1])
         self._means(tree, order, first)
 
     def _fill(self, tree: _Tree, old: int, new: int, number: int) -> None:
@@ -169,19 +178,22 @@ class _Forest:
             raise BadModel(f"BadModel: node {old} of tree {number} splits feature {tree.split_indices[old]}.")
         if tree.split_type[old] != 0:
             raise BadModel(f"BadModel: tree {number} has a categorical split; encode categories as integers.")
+        if tree.left_children[old] < 0:
+            self.weight[new] = tree.split_conditions[old]
+            return
         self.feature[new] = tree.split_indices[old]
-        self.value[new] = tree.split_conditions[old]
-        self.default_right[new] = not tree.default_left[old]
+        self.threshold[new] = tree.split_conditions[old]
+        self.null_right[new] = not tree.default_left[old]
 
     def _means(self, tree: _Tree, order: list[int], first: int) -> None:
         """Mean leaf weight below each node, children before parents. Leaves without cover count alike."""
         cover = [max(tree.sum_hessian[old], 0.0) if math.isfinite(tree.sum_hessian[old]) else 0.0 for old in order]
         for at in range(len(order) - 1, -1, -1):
             new = first + at
-            left = int(self.child[new])
-            if left < 0:
-                self.mean[new] = self.value[new]
+            if tree.left_children[order[at]] < 0:
+                self.mean[new] = self.weight[new]
                 continue
+            left = int(self.child[new])
             one, other = cover[left - first], cover[left + 1 - first]
             share = one / (one + other) if one + other > 0 else 0.5
             self.mean[new] = share * self.mean[left] + (1 - share) * self.mean[left + 1]

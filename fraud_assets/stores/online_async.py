@@ -20,7 +20,7 @@ from fraud_assets.stores.online_port import (
     StoreUnavailable,
     marker_prefix,
 )
-from fraud_assets.stores.online_wire import Address, Connection, Reply, Word
+from fraud_assets.stores.online_wire import Address, Connection, Reply, packed
 
 TIMEOUT_S = 0.020  # a read takes 0.2 ms; a hundred times that and the decision goes without
 CONNECT_TIMEOUT_S = 1.0
@@ -48,7 +48,7 @@ class OnlineReader:
         self._timeout_s = timeout_s
         self._connection: Connection | None = None
         self._marker: EpochMarker | None = None
-        self._expected = b""
+        self._expected = self._ask_marker = b""
         self._prefixes: dict[str, str] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -85,14 +85,13 @@ class OnlineReader:
     async def _read_once(self, wanted: Sequence[tuple[str, str]]) -> EntityRead | None:
         """None if the epoch is no longer the one we are bound to."""
         assert self._marker is not None
-        epoch, prefixes = self._marker.epoch, self._prefixes
-        marker: tuple[Word, ...] = ("GETRANGE", MARKER_KEY, 0, len(self._expected) - 1)
+        epoch, prefixes, expected = self._marker.epoch, self._prefixes, self._expected
         if not wanted:
-            (head,) = await self._call([marker])
-            return EntityRead([], [], epoch) if head == self._expected else None
-        expected = self._expected
+            (head,) = await self._sent(self._ask_marker, 1)
+            return EntityRead([], [], epoch) if head == expected else None
         # The marker after the states: a flush before or between them cannot show an empty world.
-        values, head = await self._call([("MGET", *(prefixes[group] + key for group, key in wanted)), marker])
+        states = packed(("MGET", *[prefixes[group] + key for group, key in wanted]))
+        values, head = await self._sent(states + self._ask_marker, 2)
         if head != expected:
             return None
         assert isinstance(values, list)
@@ -104,17 +103,19 @@ class OnlineReader:
 
     async def _bind(self) -> None:
         """Take the published epoch for ours. Raises NoEpoch or StoreUnavailable."""
-        (raw,) = await self._call([("GET", MARKER_KEY)])
+        (raw,) = await self._sent(packed(("GET", MARKER_KEY)), 1)
         self._marker = None
         marker = self._keys.parse_marker(raw if isinstance(raw, bytes) else None)
         self._prefixes = {group: self._keys.prefix(group, marker.epoch) for group in self._keys.digests}
         self._expected = marker_prefix(marker.epoch)
+        self._ask_marker = packed(("GETRANGE", MARKER_KEY, 0, len(self._expected) - 1))
         self._marker = marker
 
-    async def _call(self, commands: Sequence[tuple[Word, ...]]) -> list[Reply]:
+    async def _sent(self, raw: bytes, n_replies: int) -> list[Reply]:
+        """The replies of packed commands."""
         if self._connection is None:
             raise StoreUnavailable("online_store_unreachable", "not connected")
-        replies = await self._connection.call(commands, self._timeout_s)
+        replies = await self._connection.send(raw, n_replies, self._timeout_s)
         for reply in replies:
             if isinstance(reply, Exception):
                 raise StoreUnavailable("online_store_refused", str(reply))

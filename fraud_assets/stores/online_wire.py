@@ -28,7 +28,7 @@ Word = str | bytes | int
 Reply = object
 
 # hiredis declares tuples of one word; it packs any number.
-_pack = cast("Callable[[tuple[Word, ...]], bytes]", hiredis.pack_command)
+packed = cast("Callable[[tuple[Word, ...]], bytes]", hiredis.pack_command)
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,14 @@ class Address:
 
 
 class _Batch:
-    """Commands sent together and the future of their replies."""
+    """Commands sent together, the future of their replies, and the loop's time at which they are late."""
 
-    __slots__ = ("expected", "future", "replies")
+    __slots__ = ("expected", "future", "late_s", "replies")
 
-    def __init__(self, expected: int, future: "asyncio.Future[list[Reply]]") -> None:
+    def __init__(self, expected: int, future: "asyncio.Future[list[Reply]]", late_s: float) -> None:
         self.expected = expected
         self.future = future
+        self.late_s = late_s
         self.replies: list[Reply] = []
 
 
@@ -86,7 +87,10 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[_Batch] = deque()
         self._transport: asyncio.Transport | None = None
         self._timeouts = 0
-        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        # One for all that is outstanding: a timer a call would cost each a tenth of its time.
+        self._timer: asyncio.TimerHandle | None = None
+        self.lost: asyncio.Future[None] = self._loop.create_future()
 
     @classmethod
     async def open(cls, address: Address, timeout_s: float) -> Self:
@@ -122,6 +126,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
         while self._waiting:
             future = self._waiting.popleft().future
             if not future.done():
@@ -139,16 +145,19 @@ class Connection(asyncio.Protocol):
 
         The future raises StoreUnavailable if they are not all there in time.
         """
+        return self.send(b"".join(map(packed, commands)), len(commands), timeout_s)
+
+    def send(self, raw: bytes, n_replies: int, timeout_s: float) -> "asyncio.Future[list[Reply]]":
+        """`call` of commands that are packed already."""
         if self._transport is None:
             raise StoreUnavailable("online_store_unreachable", "connection closed")
         if len(self._waiting) >= MAX_OUTSTANDING:
             raise StoreUnavailable("online_store_overloaded", f"{len(self._waiting)} calls outstanding")
-        loop = asyncio.get_running_loop()
-        batch = _Batch(len(commands), loop.create_future())
+        batch = _Batch(n_replies, self._loop.create_future(), self._loop.time() + timeout_s)
         self._waiting.append(batch)
-        self._transport.write(b"".join(map(_pack, commands)))
-        timer = loop.call_later(timeout_s, self._almost_late, batch.future)
-        batch.future.add_done_callback(lambda _: timer.cancel())
+        self._transport.write(raw)
+        if self._timer is None or batch.late_s < self._timer.when():
+            self._wake_at(batch.late_s)
         return batch.future
 
     def _deliver(self, reply: Reply) -> None:
@@ -162,13 +171,23 @@ class Connection(asyncio.Protocol):
             if not batch.future.done():
                 batch.future.set_result(batch.replies)
 
-    def _almost_late(self, future: "asyncio.Future[list[Reply]]") -> None:
-        asyncio.get_running_loop().call_later(GRACE_S, self._late, future)
+    def _wake_at(self, when_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when_s, self._almost_late)
 
-    def _late(self, future: "asyncio.Future[list[Reply]]") -> None:
-        if future.done():
-            return
-        future.set_exception(StoreUnavailable("online_store_timeout", "no reply in time"))
-        self._timeouts += 1
+    def _almost_late(self) -> None:
+        self._timer = self._loop.call_later(GRACE_S, self._late, self._loop.time())
+
+    def _late(self, now_s: float) -> None:
+        """What was due by `now_s` and is not here is given up; then the next that may be late."""
+        self._timer = None
+        late = [batch for batch in self._waiting if batch.late_s <= now_s and not batch.future.done()]
+        for batch in late:
+            batch.future.set_exception(StoreUnavailable("online_store_timeout", "no reply in time"))
+        self._timeouts += len(late)
         if self._timeouts >= TIMEOUTS_TO_GIVE_UP:
             self.close()
+        waiting = [batch.late_s for batch in self._waiting if not batch.future.done()]
+        if waiting:
+            self._wake_at(min(waiting))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import pytest
@@ -15,6 +16,9 @@ from numba.core.registry import CPUDispatcher
 
 from api.keys import write_keys
 from fraud_assets.engine import read_kernels
+from fraud_assets.engine.plan import EnginePlan, ServicePlan
+from fraud_assets.engine.request_features import compiled_answers
+from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
 from fraud_assets.models import kernels as model_kernels
 from fraud_assets.stores.online import OnlineStore
 from tests.api.world import (
@@ -91,8 +95,10 @@ def test_no_payment_waits_for_a_kernel(
 ) -> None:
     """Ready is warm: payments of known and of unknown entities find machine code for exactly their types."""
     kernels: tuple[CPUDispatcher, ...] = (
-        read_kernels.read_request,
+        cast(CPUDispatcher, compiled_answers(ServicePlan(EnginePlan(registry()), FRAUD_SCORING))),
+        read_kernels.read_positions,
         model_kernels.margin,
+        model_kernels.margins,
         model_kernels.margin_by_feature,
     )
     for kernel in kernels:
@@ -105,6 +111,7 @@ def test_no_payment_waits_for_a_kernel(
         known = client.post("/predict", json=request()).json()
         unknown = dict.fromkeys(("account_id", "event_id", "promoter_id", "device_id"), "nobody")
         client.post("/predict", json=request(**unknown, ip="1.1.1.1", card_number=..., email=...))
+        client.post("/predict", json={"transactions": [request(), request(**unknown)]})
 
     assert known["decision"] == "deny"  # so its reasons were computed too
     assert [list(kernel.signatures) for kernel in kernels] == warm
@@ -167,6 +174,7 @@ def test_the_command_serves_and_drains(
     assert reloaded["model_version"] == "v1"
     assert {"numba", "msgspec"} <= mapped  # what it serves with is seen
     assert not [name for name in mapped if name.startswith(tuple(FORBIDDEN))]
+    assert "decision_events_left" not in said
     assert '"event":"request"' in said and not [card for card in CARDS if card in said]
     consumer = Consumer(
         {"bootstrap.servers": bootstrap_servers, "group.id": "test-api", "auto.offset.reset": "earliest"}

@@ -17,6 +17,7 @@ def test_scores_equal_xgboosts_to_a_millionth(trained: Trained) -> None:
     trees = Trees.parse(trained.booster_json)
 
     assert np.abs(trees.score_many(trained.rows) - trained.scores).max() < 1e-6
+    assert trees.score_many(trained.rows) == [trees.score(row) for row in trained.rows]
     assert max(abs(trees.score(row) - score) for row, score in zip(trained.rows, trained.scores, strict=True)) < 1e-6
 
 
@@ -26,8 +27,8 @@ def test_scores_equal_xgboosts_on_thresholds_themselves() -> None:
 
     model = train(SMALL, trees=20)
     trees = Trees.parse(model.booster_json)
-    inner = trees.child >= 0
-    values = {f: trees.value[inner & (trees.feature == f)] for f in range(len(SMALL))}
+    inner = ~np.isnan(trees.threshold)
+    values = {f: trees.threshold[inner & (trees.feature == f)] for f in range(len(SMALL))}
     rng = np.random.default_rng(1)
     rows = np.array(
         [[rng.choice(values[f]) if len(values[f]) else 0.0 for f in values] for _ in range(500)], np.float32

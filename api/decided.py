@@ -1,0 +1,113 @@
+"""What a scorer hands to the recorder of its decisions: bytes, for they are nearly free to make."""
+
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from fraud_assets.contracts.events import Decision, StateRead, ViewStatus
+
+
+class Facts(msgspec.Struct, frozen=True, array_like=True):
+    """What all decisions of a process have in common.
+
+    groups, unit_names: what keys and statuses are of, in order. statuses: names by code. topics: by number; a position's
+    code is (number << partition_bits) | partition.
+    """
+
+    service: str
+    service_digest: str
+    groups: tuple[str, ...]
+    unit_names: tuple[str, ...]
+    statuses: tuple[str, ...]
+    topics: tuple[str, ...]
+    partition_bits: int
+
+
+class Decided(msgspec.Struct, array_like=True):
+    """One decision. features: float32, NaN for null. status: int8 of each unit.
+
+    keys, versions, positions: of each group; a key is None where the payment names no such entity, positions are int64
+    pairs (code, offset). headers: of the event that says it.
+    """
+
+    decision_id: str
+    request: Any
+    decided_at_ms: int
+    latency_ms: float
+    epoch: str
+    policy_digest: str
+    model_version: str
+    model_sha256: str
+    features: bytes
+    status: bytes
+    keys: list[str | None]
+    versions: list[int]
+    positions: list[bytes]
+    fraud_score: float
+    action: str
+    reason_codes: Sequence[str]
+    degraded_reasons: list[str]
+    self_included: bool
+    headers: list[tuple[str, bytes]]
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(Decided).decode
+
+
+class DecisionRecord:
+    """Decided → the contract's Decision, with everything that is needed to recompute it."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self._statuses = [ViewStatus(name) for name in facts.statuses]
+        self._names: dict[int, str] = {}
+
+    def of(self, one: Decided, broker_clock_offset_ms: int) -> Decision:
+        return Decision(
+            event_time_ms=one.request["event_time_ms"],
+            decision_id=one.decision_id,
+            transaction_id=one.request["transaction_id"],
+            account_id=one.request["account_id"],
+            request=one.request,
+            decided_at_ms=one.decided_at_ms,
+            broker_clock_offset_ms=broker_clock_offset_ms,
+            service=self._facts.service,
+            service_digest=self._facts.service_digest,
+            policy_digest=one.policy_digest,
+            model_version=one.model_version,
+            model_sha256=one.model_sha256,
+            epoch=one.epoch,
+            features=list(array("f", one.features)),  # JSON writes NaN as null
+            view_status=dict(zip(self._facts.unit_names, map(self._statuses.__getitem__, one.status), strict=True)),
+            states=list(self._states(one)),
+            fraud_score=one.fraud_score,
+            action=one.action,
+            reason_codes=list(one.reason_codes),
+            degraded_reasons=one.degraded_reasons,
+            self_included=one.self_included,
+            latency_ms=one.latency_ms,
+        )
+
+    def _states(self, one: Decided) -> Iterator[StateRead]:
+        """Every state that was asked for; an unknown entity has version 0 and no position. None if degraded."""
+        if one.degraded_reasons:
+            return
+        for group, key, version, position in zip(
+            self._facts.groups, one.keys, one.versions, one.positions, strict=True
+        ):
+            if key is not None:
+                words = array("q", position).tolist()
+                named = {self._name(code): offset for code, offset in zip(words[::2], words[1::2], strict=True)}
+                yield StateRead(group=group, entity_key=key, version=version, position=named)
+
+    def _name(self, code: int) -> str:
+        """`<topic>/<partition>`; of a topic that nobody knows its number, which then equals no recomputation's."""
+        name = self._names.get(code)
+        if name is None:
+            number, partition = code >> self._facts.partition_bits, code & ((1 << self._facts.partition_bits) - 1)
+            known = 0 <= number < len(self._facts.topics)
+            name = self._names[code] = f"{self._facts.topics[number] if known else number}/{partition}"
+        return name

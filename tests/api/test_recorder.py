@@ -1,0 +1,156 @@
+"""The recorder beside a scorer: whatever is killed, every decision it was given is in one chain, once."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.decided import Decided, Facts, encode
+from api.journal import Journal
+from api.metrics import Metrics
+from api.recorder import Start
+from api.recording import Beside
+from fraud_assets.contracts import codec
+from fraud_assets.contracts.chain import Link, verify
+from fraud_assets.contracts.events import Decision
+
+MIB = 2**20
+WITHIN_S = 60.0
+NOWHERE = "127.0.0.1:1"  # no broker: everything stays in the journal
+
+
+def beside(folder: Path) -> Beside:
+    facts = Facts("s", "sd", ("account",), ("v@account",), ("PRESENT",), ("transactions.v1",), 20)
+    return Beside(Start(facts, NOWHERE, str(folder), 64 * MIB), Metrics())
+
+
+def decided(number: int) -> bytes:
+    request = {"event_time_ms": 1_790_000_000_000 + number, "transaction_id": f"t{number}", "account_id": "a1"}
+    position = (3).to_bytes(8, "little") + number.to_bytes(8, "little")
+    one = Decided(
+        f"d{number}", request, 1, 1.5, "e", "pd", "v1", "m", bytes(8), b"\0", ["a1"], [1], [position], 0.25, "approve",
+        [], [], False, [("traceparent", b"x")],
+    )  # fmt: skip
+    return encode(one)
+
+
+def give(to: Beside, first: int, last: int) -> None:
+    for number in range(first, last + 1):
+        to.add([f"d{number}"], [decided(number)])
+
+
+async def until(true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not true():
+        assert time.monotonic() < deadline, "not within the deadline"
+        await asyncio.sleep(0.005)
+
+
+def recorded(folder: Path) -> list[Decision]:
+    """What the next process would send; only once nobody holds the journal."""
+    deadline = time.monotonic() + WITHIN_S
+    while True:
+        journal = Journal.claim(folder, 64 * MIB)
+        entries = list(iter(journal.next, None))
+        journal.close()
+        if entries:
+            return [codec.decode(Decision, entry.value, max_bytes=MIB) for entry in entries]
+        assert time.monotonic() < deadline, "nothing was recorded"
+        time.sleep(0.05)  # the number of a live process was not ours to claim
+
+
+def run(scenario: Callable[[Beside], Coroutine[Any, Any, None]], folder: Path) -> None:
+    async def running() -> None:
+        made = beside(folder)
+        await made.start()
+        await scenario(made)
+        await made.close()
+
+    asyncio.run(running())
+
+
+def assert_whole(found: list[Decision], count: int) -> None:
+    """All of them, in the order they were given, in one chain that nothing is missing from."""
+    assert [one.decision_id for one in found] == [f"d{number}" for number in range(1, count + 1)]
+    (chain,) = {one.chain_id for one in found}
+    assert verify(chain, [Link.of(one, 0, offset) for offset, one in enumerate(found)])[0] == []
+
+
+def test_what_is_given_is_recorded_with_all_it_says(tmp_path: Path) -> None:
+    async def scenario(made: Beside) -> None:
+        give(made, 1, 50)
+
+    run(scenario, tmp_path)
+
+    found = recorded(tmp_path)
+    assert_whole(found, 50)
+    assert found[6].states[0].position == {"transactions.v1/3": 7}
+    assert found[6].features == [0.0, 0.0] and found[6].view_status == {"v@account": "PRESENT"}
+
+
+def test_a_recorder_that_is_killed_is_replaced_and_misses_nothing(tmp_path: Path) -> None:
+    """At any point: with decisions on their way to it, with some in its journal that it had no time to speak of, and none."""
+
+    async def scenario(made: Beside) -> None:
+        for turn in range(5):
+            give(made, 40 * turn + 1, 40 * turn + 20)
+            await asyncio.sleep(0.02 * turn)
+            assert made._child is not None
+            made._child.kill()
+            give(made, 40 * turn + 21, 40 * turn + 40)
+            await until(lambda: not made._unkept)
+
+    run(scenario, tmp_path)
+
+    assert_whole(recorded(tmp_path), 200)
+
+
+GIVES_AND_DIES = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from tests.api.test_recorder import beside, give
+async def main():
+    made = beside(Path(sys.argv[1]))
+    await made.start()
+    give(made, 1, 3_000)
+    await made.settled()
+    os.kill(os.getpid(), signal.SIGKILL)
+asyncio.run(main())
+"""
+
+
+def test_a_scorer_that_is_killed_has_lost_nothing_it_gave(tmp_path: Path) -> None:
+    """Not even what it gave in the moment before it died, more than a socket holds, and nobody has to stop its recorder."""
+    died = subprocess.run([sys.executable, "-c", GIVES_AND_DIES, str(tmp_path)], check=False, timeout=WITHIN_S)
+
+    assert died.returncode == -signal.SIGKILL
+    assert_whole(recorded(tmp_path), 3_000)
+
+
+def test_a_group_told_to_stop_records_until_its_scorer_says_so(tmp_path: Path) -> None:
+    """A terminal's ^C and a supervisor's stop go to the recorder too."""
+
+    async def scenario(made: Beside) -> None:
+        assert made._child is not None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(made._child.pid, number)
+        give(made, 1, 20)
+        await until(lambda: not made._unkept)
+
+    run(scenario, tmp_path)
+
+    assert_whole(recorded(tmp_path), 20)
+
+
+def test_a_journal_that_cannot_be_opened_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+
+    with pytest.raises(RuntimeError, match="did not start"):
+        asyncio.run(beside(tmp_path / "file").start())

@@ -37,22 +37,17 @@ log = structlog.get_logger()
 
 
 class Status(msgspec.Struct, array_like=True):
-    """recorded: decisions taken over, whatever became of them. left: events that the broker may not have, or that wait to
-    be made. last_id: the journal's newest decision when the log began. delivered, failed, lost: counts.
-    """
+    """left: events that the broker may not have, or that wait to be made. delivered, failed, lost: counts."""
 
-    recorded: int = 0
     left: int = 0
     journal_bytes: int = 0
     delivered: int = 0
     failed: int = 0
     lost: int = 0
-    last_id: str = ""
-    is_done: bool = False
 
 
 class DecisionLog:
-    """Queue, journal and producer. `add` never waits and never raises.
+    """Queue, journal and producer. `add` never waits and never raises; `keep` and `send` are its two steps.
 
     claim: opens the journal, which is this process's from `start` to `close`. on_status: told now and then how it stands.
     """
@@ -79,7 +74,6 @@ class DecisionLog:
 
     def start(self) -> None:
         self.journal = self._claim()
-        self._status.last_id = self.journal.last_decision_id
         if len(self.journal):
             log.info("decision_events_left", n=len(self.journal))
         loop = asyncio.get_running_loop()
@@ -94,22 +88,22 @@ class DecisionLog:
 
     async def close(self) -> None:
         """Keep what is queued, wait a while for the broker, and say what the next process will send."""
-        await self.keep()
-        self._send()
+        await self.stop()
+        self.send()
         await asyncio.to_thread(self._producer.flush, FLUSH_S)
         if len(self.journal):
             log.warning("decision_events_left", n=len(self.journal))
         self.journal.close()
         self._on_status(self.status)
 
-    async def keep(self) -> None:
+    async def stop(self) -> None:
         """Everything into the journal, and send no more."""
         await ended(*self._tasks)
         while self._pending:
-            self._keep_next()
+            self.keep(self._pending.popleft())
 
     def add(self, raw: bytes) -> None:
-        """An encoded `Decided`."""
+        """Keep an encoded `Decided`, and send it, when there is time."""
         self._pending.append(raw)
         self._wake.set()
 
@@ -119,18 +113,17 @@ class DecisionLog:
             self._wake.clear()
             while self._pending:
                 for _ in range(min(RECORDS_A_TURN, len(self._pending))):
-                    self._keep_next()
-                self._send()
+                    self.keep(self._pending.popleft())
+                self.send()
                 await asyncio.sleep(0)
 
-    def _keep_next(self) -> None:
-        """One record, to the journal."""
-        one = decided.decode(self._pending.popleft())
+    def keep(self, raw: bytes) -> None:
+        """The record of an encoded `Decided`, to the journal, now."""
+        one = decided.decode(raw)
         if not self.journal.append(self._record.of(one, self._clock.offset_ms), one.headers):
             self._status.lost += 1
-        self._status.recorded += 1
 
-    def _send(self) -> None:
+    def send(self) -> None:
         """From the journal to the producer, in order, as long as it takes more."""
         while self._sent < MAX_SENT:
             entry = self._refused or self.journal.next()
@@ -157,7 +150,7 @@ class DecisionLog:
             self._on_status(self.status)
             await asyncio.sleep(POLL_S)
             self._producer.poll(0)
-            self._send()
+            self.send()
             if time.monotonic() - marked_s > MARK_S:
                 await asyncio.to_thread(self.journal.mark)
                 marked_s = time.monotonic()

@@ -85,17 +85,8 @@ class Journal:
     @classmethod
     def claim(cls, folder: Path, max_bytes: int) -> Self:
         """The journal of the lowest number that no live process holds."""
-        for number in itertools.count():
-            mine = folder / str(number)
-            mine.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = (mine / "lock").open("ab")
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.close()
-                continue
-            return cls(mine, max_bytes, lock)
-        raise AssertionError("unreachable: numbers do not end")
+        mine, lock = claimed(folder)
+        return cls(mine, max_bytes, lock)
 
     def __len__(self) -> int:
         """Events that the broker may not have."""
@@ -228,6 +219,21 @@ class Journal:
         self.bytes += whole
         self._closed.append(_Segment(path, self.head.position))
         self._to_read.append(path)
+
+
+def claimed(folder: Path) -> tuple[Path, BinaryIO]:
+    """The lowest number's folder that no live process holds, and what holds it while it is open, in whatever process."""
+    for number in itertools.count():
+        mine = folder / str(number)
+        mine.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (mine / "lock").open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        return mine, lock
+    raise AssertionError("unreachable: numbers do not end")
 
 
 def _read(file: BinaryIO) -> bytes | None:

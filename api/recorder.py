@@ -1,134 +1,138 @@
 """`python -m api.recorder FD`: the process that records a scorer's decisions.
 
-It takes them over a socket pair, as bytes, before they are answered, and makes, keeps and sends their events: half of a
-decision's work, on another core. It imports neither numba nor NumPy. When its scorer says goodbye it waits for the
-broker a while; when the scorer is gone without a word it keeps what it has and leaves the journal to the next.
+It reads them from the scorer's spool, and makes, keeps and sends their events: half of a decision's work, on another
+core. It imports neither numba nor NumPy. Over a socket its scorer says how to start and when to end, and hears how it
+stands. After a goodbye it waits for the broker a while; when the scorer is gone without a word it keeps what is in the
+spool and leaves the journal to the next.
 """
 
 import asyncio
+import os
 import signal
 import socket
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import msgspec
 import uvloop
 
-from api import logs
+from api import decided, logs
 from api.decided import DecisionRecord, Facts
 from api.decision_log import DecisionLog, Status
 from api.journal import Journal
-from api.producer import Producer, kafka_producer
+from api.producer import kafka_producer
+from api.spool import SpoolReader, frames_through
+from api.tasks import ended
+
+LOOK_S = 0.01
+
 
 LENGTH_BYTES = 4
-GOODBYE = bytes(LENGTH_BYTES)
-
-
-class Start(msgspec.Struct, array_like=True):
-    """The first that a recorder is told."""
-
-    facts: Facts
-    bootstrap_servers: str
-    journal_dir: str
-    journal_bytes: int
-
-    def log(self, producer: Producer, on_status: Callable[[Status], None]) -> DecisionLog:
-        claim = partial(Journal.claim, Path(self.journal_dir), self.journal_bytes)
-        return DecisionLog(DecisionRecord(self.facts), producer, claim, on_status)
 
 
 def framed(raw: bytes) -> bytes:
-    """As it goes over the socket, in both directions. A frame of no bytes is a goodbye."""
+    """As it goes over the socket."""
     return len(raw).to_bytes(LENGTH_BYTES, "big") + raw
 
 
-class Frames(asyncio.Protocol):
-    """Cuts what comes into frames. gone: done when the other side is. is_out: everything written is the system's to deliver."""
+async def frame_of(reader: asyncio.StreamReader) -> bytes:
+    """The next; a goodbye is empty. Raises IncompleteReadError when the other side is gone."""
+    return await reader.readexactly(int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big"))
 
-    def __init__(self, on_frame: Callable[[bytes], None]) -> None:
-        self._on_frame = on_frame
-        self._buffer = bytearray()
-        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.is_out = asyncio.Event()
-        self.is_out.set()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        cast(asyncio.WriteTransport, transport).set_write_buffer_limits(high=0)
+GOODBYE = framed(b"")
 
-    def pause_writing(self) -> None:
-        self.is_out.clear()
 
-    def resume_writing(self) -> None:
-        self.is_out.set()
+class Start(msgspec.Struct, array_like=True):
+    """folder: of spool and journal. lock_fd: holds it. scorer: when the spool's files that are this scorer's begin."""
 
-    def data_received(self, data: bytes) -> None:
-        buffer, at = self._buffer, 0
-        buffer += data
-        while len(buffer) >= at + LENGTH_BYTES:
-            begin = at + LENGTH_BYTES
-            end = begin + int.from_bytes(buffer[at:begin], "big")
-            if len(buffer) < end:
-                break
-            self._on_frame(bytes(buffer[begin:end]))
-            at = end
-        del buffer[:at]
+    facts: Facts
+    bootstrap_servers: str
+    folder: str
+    journal_bytes: int
+    lock_fd: int
+    scorer: int
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's
-        self.is_out.set()
-        if not self.gone.done():
-            self.gone.set_result(None)
+
+class Stand(msgspec.Struct, array_like=True):
+    """How a recorder stands. recorded: the number of the scorer's newest decision that is in the journal."""
+
+    recorded: int
+    status: Status
 
 
 class Recorder:
-    """One scorer's. told: done when it says goodbye, or failed if nothing can be recorded."""
+    """Spool to journal to broker."""
 
-    def __init__(self, say: Callable[[Status], None]) -> None:
+    def __init__(self, start: Start, say: Callable[[bytes], None]) -> None:
+        folder = Path(start.folder)
+        journal = partial(Journal, folder, start.journal_bytes, os.fdopen(start.lock_fd, "ab"))
+        self._scorer = start.scorer
         self._say = say
-        self.log: DecisionLog | None = None
-        self.told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._said: bytes = b""
+        self._log = DecisionLog(
+            DecisionRecord(start.facts), kafka_producer(start.bootstrap_servers), journal, self._stand
+        )
+        self._recorded = 0
+        self._log.start()
+        # What a recorder before this one had recorded when it died, and not deleted.
+        last = self._log.journal.last_decision_id
+        self._spool = SpoolReader(
+            folder, frames_through(folder, lambda raw: bool(last) and decided.decode(raw).decision_id == last)
+        )
+        self._task = asyncio.get_running_loop().create_task(self._follow())
 
-    def take(self, raw: bytes) -> None:
-        """One frame: how to start, then decisions, then nothing."""
-        if self.told.done():
-            return
-        if not raw:
-            self.told.set_result(None)
-        elif self.log is not None:
-            self.log.add(raw)
-        else:
-            try:
-                self.log = self._started(msgspec.msgpack.decode(raw, type=Start))
-            except Exception as error:  # noqa: BLE001  # whatever it is, it ends the process with its words
-                self.told.set_exception(error)
+    async def keep_all(self) -> None:
+        """What is in the spool and will be, for its scorer writes no more; then send no more."""
+        await ended(self._task)
+        while self._look():
+            pass
+        self._spool.forget()
+        await self._log.stop()
 
-    def _started(self, start: Start) -> DecisionLog:
-        log = start.log(kafka_producer(start.bootstrap_servers), self._say)
-        log.start()
-        return log
+    async def close(self) -> None:
+        """Keep everything, and wait a while for the broker."""
+        await self.keep_all()
+        await self._log.close()
+
+    async def _follow(self) -> None:
+        while True:
+            was_busy = self._look()
+            await asyncio.sleep(0 if was_busy else LOOK_S)
+
+    def _look(self) -> bool:
+        """Record what is there. False if nothing was."""
+        frames = self._spool.read()
+        for raw in frames:
+            self._log.keep(raw)
+        if self._spool.start == self._scorer:
+            self._recorded = self._spool.number
+        self._log.send()
+        return bool(frames)
+
+    def _stand(self, status: Status) -> None:
+        """Only what is new: a scorer has better things to do than to hear it."""
+        said = msgspec.msgpack.encode(Stand(self._recorded, status))
+        if said != self._said:
+            self._say(said)
+            self._said = said
 
 
 async def record(end: socket.socket) -> None:
     """Until the scorer says goodbye or is gone."""
-    sent: list[asyncio.Transport] = []
-    recorder = Recorder(lambda status: sent[0].write(framed(msgspec.msgpack.encode(status))))
-    transport, protocol = await asyncio.get_running_loop().create_connection(lambda: Frames(recorder.take), sock=end)
-    sent.append(transport)
-    await asyncio.wait([recorder.told, protocol.gone], return_when=asyncio.FIRST_COMPLETED)
-    if recorder.told.done():
-        recorder.told.result()
-    if recorder.log is None:
+    reader, writer = await asyncio.open_connection(sock=end)
+    recorder = Recorder(
+        msgspec.msgpack.decode(await frame_of(reader), type=Start), lambda raw: writer.write(framed(raw))
+    )
+    try:
+        await frame_of(reader)
+    except asyncio.IncompleteReadError:
+        await recorder.keep_all()
         return
-    if not recorder.told.done():
-        await recorder.log.keep()
-        recorder.log.journal.close()
-        return
-    await recorder.log.close()
-    transport.write(framed(msgspec.msgpack.encode(msgspec.structs.replace(recorder.log.status, is_done=True))))
-    transport.close()
-    await protocol.gone
+    await recorder.close()
+    writer.close()
 
 
 def main() -> None:

@@ -55,7 +55,6 @@ async def decide(runtime: Runtime, raw: bytes, scope: Any) -> bytes:
     took_s = time.perf_counter() - began
     answers = [answer(one, round(took_s * 1_000, 3)) for one in made]
     runtime.record(made, took_s, trace_headers(scope))
-    await runtime.recording.settled()
     say(scope, n=len(made), model_version=made[0].serving.model.version)
     return _encode(Answers(answers) if parsed.is_batch else answers[0])
 

@@ -16,7 +16,6 @@ from api.labels import LabelSink
 from api.metrics import Metrics
 from api.producer import Producer, kafka_producer
 from api.rates import Rates
-from api.recorder import Start
 from api.recording import Beside, Here, Recording
 from api.scorer import Made, Scorer
 from api.settings import ApiSettings
@@ -57,13 +56,9 @@ class Runtime:
         self.champion = ChampionSlot(settings.model_dir, definitions, self.metrics)
         reader = RequestReader(plan)
         self.scorer = Scorer(self.store, reader, self.champion, self.metrics)
-        start = Start(
-            _facts(plan, reader.unit_names, definitions.service_digest),
-            settings.kafka_bootstrap_servers,
-            str(settings.decision_journal_dir.absolute()),
-            settings.decision_journal_mb * 2**20,
+        self.recording = self._recording(
+            _facts(plan, reader.unit_names, definitions.service_digest), settings, producer
         )
-        self.recording: Recording = Here(start, producer, self.metrics) if producer else Beside(start, self.metrics)
         self.labels = LabelSink(producer or kafka_producer(settings.kafka_bootstrap_servers))
         self.metrics.ready.set_function(lambda: not self.missing())
 
@@ -79,6 +74,12 @@ class Runtime:
         if self.store.marker is None:
             found.append("the online store is unreachable or holds no valid epoch; run online_store_snapshot")
         return found
+
+    def _recording(self, facts: Facts, settings: ApiSettings, producer: Producer | None) -> Recording:
+        folder, journal_bytes = settings.decision_journal_dir, settings.decision_journal_mb * 2**20
+        if producer is not None:
+            return Here(facts, producer, folder, journal_bytes, self.metrics)
+        return Beside(facts, settings.kafka_bootstrap_servers, folder, journal_bytes, self.metrics)
 
     async def start(self) -> Self:
         tokens.warm_up()
@@ -104,8 +105,7 @@ class Runtime:
     def record(self, made: list[Made], took_s: float, headers: list[tuple[str, bytes]]) -> None:
         """After the decision and before its answer: nothing here waits."""
         latency_ms = round(took_s * 1_000, 3)
-        frames = [decided.encode(_decided(one, latency_ms, headers)) for one in made]
-        self.recording.add([one.decision_id for one in made], frames)
+        self.recording.add([decided.encode(_decided(one, latency_ms, headers)) for one in made])
         self.metrics.latency.observe(took_s)
         for one in made:
             self._count(one)

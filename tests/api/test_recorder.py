@@ -15,8 +15,7 @@ import pytest
 from api.decided import Decided, Facts, encode
 from api.journal import Journal
 from api.metrics import Metrics
-from api.recorder import Start
-from api.recording import Beside
+from api.recording import RECORDER, Beside
 from fraud_assets.contracts import codec
 from fraud_assets.contracts.chain import Link, verify
 from fraud_assets.contracts.events import Decision
@@ -26,9 +25,9 @@ WITHIN_S = 60.0
 NOWHERE = "127.0.0.1:1"  # no broker: everything stays in the journal
 
 
-def beside(folder: Path) -> Beside:
+def beside(folder: Path, *command: str) -> Beside:
     facts = Facts("s", "sd", ("account",), ("v@account",), ("PRESENT",), ("transactions.v1",), 20)
-    return Beside(Start(facts, NOWHERE, str(folder), 64 * MIB), Metrics())
+    return Beside(facts, NOWHERE, folder, 64 * MIB, Metrics(), command or RECORDER)
 
 
 def decided(number: int) -> bytes:
@@ -43,7 +42,7 @@ def decided(number: int) -> bytes:
 
 def give(to: Beside, first: int, last: int) -> None:
     for number in range(first, last + 1):
-        to.add([f"d{number}"], [decided(number)])
+        to.add([decided(number)])
 
 
 async def until(true: Callable[[], object]) -> None:
@@ -105,7 +104,7 @@ def test_a_recorder_that_is_killed_is_replaced_and_misses_nothing(tmp_path: Path
             assert made._child is not None
             made._child.kill()
             give(made, 40 * turn + 21, 40 * turn + 40)
-            await until(lambda: not made._unkept)
+            await until(lambda: made.unrecorded == 0)
 
     run(scenario, tmp_path)
 
@@ -120,14 +119,13 @@ async def main():
     made = beside(Path(sys.argv[1]))
     await made.start()
     give(made, 1, 3_000)
-    await made.settled()
     os.kill(os.getpid(), signal.SIGKILL)
 asyncio.run(main())
 """
 
 
 def test_a_scorer_that_is_killed_has_lost_nothing_it_gave(tmp_path: Path) -> None:
-    """Not even what it gave in the moment before it died, more than a socket holds, and nobody has to stop its recorder."""
+    """Not even what it gave in the moment before it died, and nobody has to stop its recorder."""
     died = subprocess.run([sys.executable, "-c", GIVES_AND_DIES, str(tmp_path)], check=False, timeout=WITHIN_S)
 
     assert died.returncode == -signal.SIGKILL
@@ -142,15 +140,34 @@ def test_a_group_told_to_stop_records_until_its_scorer_says_so(tmp_path: Path) -
         for number in (signal.SIGINT, signal.SIGTERM):
             os.kill(made._child.pid, number)
         give(made, 1, 20)
-        await until(lambda: not made._unkept)
+        await until(lambda: made.unrecorded == 0)
 
     run(scenario, tmp_path)
 
     assert_whole(recorded(tmp_path), 20)
 
 
-def test_a_journal_that_cannot_be_opened_stops_the_start(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("no folder")
-
+def test_a_recorder_that_does_not_start_stops_its_scorers_start(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="did not start"):
-        asyncio.run(beside(tmp_path / "file").start())
+        asyncio.run(beside(tmp_path, sys.executable, "-c", "raise SystemExit('nothing to write to')").start())
+
+
+def test_what_a_scorer_and_its_recorder_left_the_next_ones_record(tmp_path: Path) -> None:
+    """Both killed at once, with half of it in the journal."""
+
+    async def first(made: Beside) -> None:
+        give(made, 1, 20)
+        await until(lambda: made.unrecorded == 0)
+        assert made._child is not None and made._task is not None
+        made._task.cancel()
+        made._child.kill()
+        give(made, 21, 40)
+
+    async def second(made: Beside) -> None:
+        give(made, 41, 60)
+
+    run(first, tmp_path)
+    run(second, tmp_path)
+
+    assert_whole(recorded(tmp_path), 60)
+    assert not list(tmp_path.rglob("*.in"))

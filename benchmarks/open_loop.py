@@ -1,0 +1,219 @@
+"""A client that sends a request when it is due, whatever became of those before; `python -m benchmarks.open_loop`, a process of its own.
+
+Latency counts from when a request was due and not from when it was sent, so what waits behind a slow answer says so, and so does a client that
+was late itself. It shares two cores with what it measures: sockets and the standard library, requests made beforehand, asleep until just before one is due.
+In a closed loop (`clients`) each connection waits for its answer, and a request is due when it is sent.
+"""
+
+import contextlib
+import gc
+import json
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import cycle
+from pathlib import Path
+
+# A request without an answer counts as one that took this long, a refused one too: its caller has no decision either.
+GIVE_UP_S = 5.0
+# A sleep ends some 60 µs late; the last of the wait is spent looking at the clock.
+AWAKE_S = 0.0001
+HEAD_START_S = 0.05
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to POST what. bodies: a file with one JSON body a line, sent in turn, again from the first after the last."""
+
+    port: int
+    path: str
+    bodies: str
+    credential: str = ""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """due_s: when each request is due, in seconds from the turn's begin; or so many `clients` in a closed loop for `seconds`."""
+
+    target: str
+    due_s: Sequence[float] = ()
+    clients: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Taken:
+    """What became of a turn. latency_ms: from when it was due, in the order of answers; late_ms: how late each was sent, which is in it.
+
+    failures: by what happened instead of an answer; they are in latency_ms as GIVE_UP_S.
+    """
+
+    latency_ms: list[float] = field(default_factory=list)
+    late_ms: list[float] = field(default_factory=list)
+    degraded: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def per_s(self) -> float:
+        """Answers, not failures."""
+        return (len(self.latency_ms) - sum(self.failures.values())) / self.seconds
+
+    def note(self, due_s: float, answered_s: float, answer: bytes) -> None:
+        """answer: all of it, or the word for why there is none."""
+        if answer.startswith(b"HTTP/1.1 200"):
+            self.latency_ms.append((answered_s - due_s) * 1e3)
+            self.degraded += answer.count(b'degraded_reasons":["')
+            return
+        word = f"status_{answer[9:12].decode()}" if answer.startswith(b"HTTP/1.1 ") else answer.decode()
+        self.failures[word] = self.failures.get(word, 0) + 1
+        self.latency_ms.append(GIVE_UP_S * 1e3)
+
+
+class Wires:
+    """Kept connections to one port, each with one request on its way; more are opened when all wait."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._idle: list[socket.socket] = []
+        self._heard: dict[socket.socket, bytes] = {}
+        self.waiting: dict[socket.socket, float] = {}
+
+    def send(self, request: bytes, due_s: float) -> None:
+        """Raises OSError."""
+        wire = self._idle.pop() if self._idle else socket.create_connection(("127.0.0.1", self._port))
+        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.waiting[wire], self._heard[wire] = due_s, b""
+        wire.sendall(request)
+
+    def answers(self, within_s: float) -> Iterator[tuple[float, float, bytes]]:
+        """(due, answered, answer or `reset`) of whatever is there, after waiting for it at most so long."""
+        for wire in select.select([*self.waiting, *self._idle], [], [], within_s)[0]:
+            heard = _received(wire)
+            if wire not in self.waiting:  # a server ends what nobody uses
+                self._idle.remove(wire)
+                wire.close()
+                continue
+            self._heard[wire] += heard
+            if not heard or is_whole(self._heard[wire]):
+                yield self.waiting.pop(wire), time.perf_counter(), self._heard.pop(wire) if heard else b"reset"
+                self._idle.append(wire) if heard else wire.close()
+
+    def give_up(self) -> list[float]:
+        """When those were due that have no answer yet; their connections are closed."""
+        unanswered = list(self.waiting.values())
+        for wire in self.waiting:
+            wire.close()
+        self.waiting.clear()
+        return unanswered
+
+
+def _received(wire: socket.socket) -> bytes:
+    with contextlib.suppress(ConnectionError):
+        return wire.recv(1 << 20)
+    return b""
+
+
+def is_whole(answer: bytes) -> bool:
+    """Of an answer that says how long it is."""
+    head, separator, body = answer.partition(b"\r\n\r\n")
+    if not separator:
+        return False
+    return len(body) >= int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+
+
+def open_loop(wires: Wires, requests: Iterator[bytes], due_s: Sequence[float]) -> Taken:
+    """Each when it is due, and all their answers."""
+    taken, place = Taken(), 0
+    began_s = time.perf_counter() + HEAD_START_S
+    given_up_s = began_s + (due_s[-1] if due_s else 0.0) + GIVE_UP_S
+    while place < len(due_s) or wires.waiting:
+        now_s = time.perf_counter()
+        if place < len(due_s):
+            due = began_s + due_s[place]
+            if now_s >= due:
+                taken.late_ms.append((now_s - due) * 1e3)
+                _send(wires, next(requests), due, taken)
+                place += 1
+                due = began_s + due_s[place] if place < len(due_s) else now_s
+            wait_s = max(0.0, due - AWAKE_S - time.perf_counter())
+        elif now_s > given_up_s:
+            for due in wires.give_up():
+                taken.note(due, now_s, b"timeout")
+            break
+        else:
+            wait_s = given_up_s - now_s
+        for answer in wires.answers(wait_s):
+            taken.note(*answer)
+    taken.seconds = time.perf_counter() - began_s
+    return taken
+
+
+def _send(wires: Wires, request: bytes, due_s: float, taken: Taken) -> None:
+    try:
+        wires.send(request, due_s)
+    except OSError:
+        taken.note(due_s, due_s, b"refused")
+
+
+def closed_loop(wires: Wires, requests: Iterator[bytes], clients: int, seconds: float) -> Taken:
+    """Raises OSError where an open loop would count a refused connection: there is no rate to keep."""
+    taken = Taken()
+    began_s = time.perf_counter()
+    while time.perf_counter() < began_s + seconds:
+        while len(wires.waiting) < clients:
+            wires.send(next(requests), time.perf_counter())
+        for answer in wires.answers(GIVE_UP_S):
+            taken.note(*answer)
+    taken.seconds = time.perf_counter() - began_s
+    for _ in range(len(wires.waiting)):
+        list(wires.answers(GIVE_UP_S))
+    for due in wires.give_up():
+        taken.note(due, due, b"timeout")
+    return taken
+
+
+def made(target: Target) -> list[bytes]:
+    """Its requests, whole."""
+    who = f"Authorization: Bearer {target.credential}\r\n" if target.credential else ""
+    head = f"POST {target.path} HTTP/1.1\r\nHost: x\r\n{who}Content-Type: application/json\r\nContent-Length: "
+    bodies = Path(target.bodies).read_bytes().splitlines()
+    return [f"{head}{len(body)}\r\n\r\n".encode() + body for body in bodies]
+
+
+def run(targets: dict[str, Target], turns: list[Turn]) -> Iterator[Taken]:
+    """One turn after another, over connections that are kept between them."""
+    wires = {target.port: Wires(target.port) for target in targets.values()}
+    requests = {name: cycle(made(target)) for name, target in targets.items()}
+    gc.freeze()
+    gc.disable()  # a pause of ours would be everybody's latency
+    for turn in turns:
+        through, what = wires[targets[turn.target].port], requests[turn.target]
+        if turn.clients:
+            yield closed_loop(through, what, turn.clients, turn.seconds)
+        else:
+            yield open_loop(through, what, turn.due_s)
+
+
+def measured(targets: dict[str, Target], turns: Sequence[Turn]) -> list[Taken]:
+    """The same, in a process of its own. Raises CalledProcessError."""
+    job = {"targets": {name: asdict(one) for name, one in targets.items()}, "turns": [asdict(one) for one in turns]}
+    command = [sys.executable, "-m", "benchmarks.open_loop"]
+    done = subprocess.run(command, input=json.dumps(job), stdout=subprocess.PIPE, text=True, check=True)
+    return [Taken(**json.loads(line)) for line in done.stdout.splitlines()]
+
+
+def main() -> None:
+    job = json.load(sys.stdin)
+    targets = {name: Target(**one) for name, one in job["targets"].items()}
+    results = [asdict(taken) for taken in run(targets, [Turn(**one) for one in job["turns"]])]
+    for result in results:
+        print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -15,10 +15,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from benchmarks.measure import report
-from benchmarks.open_loop import Taken, Target, Turn, measured
+from benchmarks.measure import percentile, report
+from benchmarks.open_loop import Taken, Target, Turn, joined, measured
 from benchmarks.payments import filled, write_bodies
 from benchmarks.scorer_rig import SERVICES, equipped, server, serving
 from deploy.local.stack import running
@@ -27,8 +26,6 @@ RATE_PER_S, TURN_S, TURNS = 100, 5.0, 12
 CAPACITY_CLIENTS, CAPACITY_S, LOAD = 4, 5.0, 0.8
 AT_LOAD_S = 20.0
 BODIES = 20_000
-
-Floats = npt.NDArray[np.float64]
 
 
 def evenly(rate_per_s: float, seconds: float) -> list[float]:
@@ -40,23 +37,6 @@ def at_random(rate_per_s: float, seconds: float) -> list[float]:
     """As many, with the gaps of a Poisson process."""
     gaps = np.random.default_rng(7).exponential(1 / rate_per_s, int(rate_per_s * seconds))
     return [float(due) for due in np.cumsum(gaps)]
-
-
-def joined(turns: list[Taken]) -> Taken:
-    """Of one target."""
-    whole = Taken()
-    for turn in turns:
-        whole.latency_ms += turn.latency_ms
-        whole.late_ms += turn.late_ms
-        whole.degraded += turn.degraded
-        whole.seconds += turn.seconds
-        for word, many in turn.failures.items():
-            whole.failures[word] = whole.failures.get(word, 0) + many
-    return whole
-
-
-def percentile(values: list[float], percent: float) -> float:
-    return round(float(np.percentile(values, percent)), 3)
 
 
 def told(taken: Taken) -> dict[str, object]:

@@ -74,6 +74,19 @@ class Taken:
         self.latency_ms.append(GIVE_UP_S * 1e3)
 
 
+def joined(turns: Sequence[Taken]) -> Taken:
+    """Several turns of one target as one."""
+    whole = Taken()
+    for turn in turns:
+        whole.latency_ms += turn.latency_ms
+        whole.late_ms += turn.late_ms
+        whole.degraded += turn.degraded
+        whole.seconds += turn.seconds
+        for word, many in turn.failures.items():
+            whole.failures[word] = whole.failures.get(word, 0) + many
+    return whole
+
+
 class Wires:
     """Kept connections to one port, each with one request on its way; more are opened when all wait."""
 
@@ -103,10 +116,23 @@ class Wires:
                 yield self.waiting.pop(wire), time.perf_counter(), self._heard.pop(wire) if heard else b"reset"
                 self._idle.append(wire) if heard else wire.close()
 
+    def drop_ended(self) -> None:
+        """After a pause: what the server has closed meanwhile would give a reset and no answer."""
+        while select.select(self._idle, [], [], 0)[0]:
+            list(self.answers(0))
+
+    def close(self) -> None:
+        """All of them."""
+        for wire in (*self.waiting, *self._idle):
+            wire.close()
+        self.waiting.clear()
+        self._idle.clear()
+
     def give_up(self) -> list[float]:
         """When those were due that have no answer yet; their connections are closed."""
         unanswered = list(self.waiting.values())
         for wire in self.waiting:
+            del self._heard[wire]
             wire.close()
         self.waiting.clear()
         return unanswered
@@ -163,6 +189,7 @@ def _send(wires: Wires, request: bytes, due_s: float, taken: Taken) -> None:
 def closed_loop(wires: Wires, requests: Iterator[bytes], clients: int, seconds: float) -> Taken:
     """Raises OSError where an open loop would count a refused connection: there is no rate to keep."""
     taken = Taken()
+    wires.drop_ended()
     began_s = time.perf_counter()
     while time.perf_counter() < began_s + seconds:
         while len(wires.waiting) < clients:
@@ -170,11 +197,17 @@ def closed_loop(wires: Wires, requests: Iterator[bytes], clients: int, seconds: 
         for answer in wires.answers(GIVE_UP_S):
             taken.note(*answer)
     taken.seconds = time.perf_counter() - began_s
-    for _ in range(len(wires.waiting)):
-        list(wires.answers(GIVE_UP_S))
+    await_the_rest(wires, taken)
+    return taken
+
+
+def await_the_rest(wires: Wires, taken: Taken) -> None:
+    """Answers after a closed loop's end are not of its seconds; that there is none is a failure all the same."""
+    given_up_s = time.perf_counter() + GIVE_UP_S
+    while wires.waiting and (left_s := given_up_s - time.perf_counter()) > 0:
+        list(wires.answers(left_s))
     for due in wires.give_up():
         taken.note(due, due, b"timeout")
-    return taken
 
 
 def made(target: Target) -> list[bytes]:
@@ -197,6 +230,8 @@ def run(targets: dict[str, Target], turns: list[Turn]) -> Iterator[Taken]:
             yield closed_loop(through, what, turn.clients, turn.seconds)
         else:
             yield open_loop(through, what, turn.due_s)
+    for one in wires.values():
+        one.close()
 
 
 def measured(targets: dict[str, Target], turns: Sequence[Turn]) -> list[Taken]:

@@ -3,91 +3,23 @@
 import itertools
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from benchmarks import open_loop
-from benchmarks.api_open_loop import at_random, evenly, joined, told
+from benchmarks.api_open_loop import at_random, evenly, told
 from benchmarks.api_vs_empty import payment
-from benchmarks.open_loop import GIVE_UP_S, Taken, Target, Turn, Wires, is_whole, measured
+from benchmarks.open_loop import GIVE_UP_S, Taken, Target, Turn, Wires, is_whole, joined, measured
 from benchmarks.payments import write_bodies
 from deploy.local.ports import LOOPBACK
+from tests.benchmarks.shop import WITHIN_S, opened
 
-WITHIN_S = 20.0
-
-
-@dataclass
-class Shop:
-    """A server whose answers are `reply(n)` for the n-th request: a status, or None to hang up; and what it has seen."""
-
-    reply: Callable[[int], int | None]
-    port: int = 0
-    bodies: list[bytes] = field(default_factory=list)
-    connections: int = 0
-    at_once: int = 0
-    most_at_once: int = 0
-    changed: threading.Condition = field(default_factory=threading.Condition)
-
-    def until(self, many: int) -> None:
-        """Returns once so many requests have come."""
-        with self.changed:
-            assert self.changed.wait_for(lambda: len(self.bodies) >= many, WITHIN_S), len(self.bodies)
-
-    def served(self, body: bytes) -> int | None:
-        with self.changed:
-            number = len(self.bodies)
-            self.bodies.append(body)
-            self.at_once += 1
-            self.most_at_once = max(self.most_at_once, self.at_once)
-            self.changed.notify_all()
-        status = self.reply(number)
-        with self.changed:
-            self.at_once -= 1
-        return status
-
-
-@contextmanager
-def opened(reply: Callable[[int], int | None] = lambda _: 200) -> Iterator[Shop]:
-    shop = Shop(reply)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def setup(self) -> None:
-            super().setup()
-            shop.connections += 1
-
-        def do_POST(self) -> None:
-            status = shop.served(self.rfile.read(int(self.headers["Content-Length"])))
-            if status is None:
-                self.close_connection = True
-                return
-            answer = b'{"degraded_reasons":["online_store_timeout"]}' if self.path == "/degraded" else b"{}"
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    shop.port = server.server_port
-    try:
-        yield shop
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+REQUEST = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
 def load(port: int, due_s: list[float], path: str = "/predict") -> Taken:
@@ -168,12 +100,75 @@ def test_a_closed_loop_has_as_many_under_way_as_it_has_clients() -> None:
         return 200
 
     with opened(together) as shop:
-        request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
-        taken = open_loop.closed_loop(Wires(shop.port), itertools.repeat(request), 3, 0.2)
+        taken = open_loop.closed_loop(Wires(shop.port), itertools.repeat(REQUEST), 3, 0.2)
 
     assert shop.most_at_once == shop.connections == 3
     assert len(taken.latency_ms) > 3
     assert taken.seconds >= 0.2
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """A server whose every move is the test's."""
+    with socket.create_server((LOOPBACK, 0)) as made:
+        made.settimeout(WITHIN_S)
+        yield made
+
+
+def heard(listener: socket.socket) -> socket.socket:
+    """A new connection that has sent its request."""
+    wire, _ = listener.accept()
+    wire.settimeout(WITHIN_S)
+    assert wire.recv(1 << 16).endswith(b"\r\n\r\n")
+    return wire
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_connection_that_the_server_ended_in_a_pause_is_no_failure(listener: socket.socket, closed: bool) -> None:
+    """A server closes what nobody uses for some seconds, and the peers take turns."""
+    wires, request = Wires(listener.getsockname()[1]), itertools.repeat(REQUEST)
+    wires.send(REQUEST, 0.0)
+    first = heard(listener)
+    first.sendall(ANSWER)
+    assert len(list(wires.answers(WITHIN_S))) == 1
+    first.close()
+
+    def answer_until_the_client_is_gone() -> None:
+        wire = heard(listener)
+        wire.sendall(ANSWER)
+        while wire.recv(1 << 16):
+            wire.sendall(ANSWER)
+
+    with ThreadPoolExecutor(1) as pool:
+        answering = pool.submit(answer_until_the_client_is_gone)
+        taken = open_loop.closed_loop(wires, request, 1, 0.05) if closed else open_loop.open_loop(wires, request, [0.0])
+        wires.close()
+        answering.result(WITHIN_S)
+
+    assert taken.failures == {}
+    assert len(taken.latency_ms) >= 1
+
+
+def test_the_last_answers_of_a_closed_loop_are_waited_for(listener: socket.socket) -> None:
+    """Also when an idle connection ends first, which is no answer."""
+    wires, taken = Wires(listener.getsockname()[1]), Taken()
+    for _ in range(2):
+        wires.send(REQUEST, 0.0)
+    idle, late = heard(listener), heard(listener)
+    idle.sendall(ANSWER)
+    assert len(list(wires.answers(WITHIN_S))) == 1
+
+    def end_one_and_then_answer() -> None:
+        idle.shutdown(socket.SHUT_WR)
+        assert idle.recv(1) == b""  # the client has seen it
+        late.sendall(ANSWER)
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(end_one_and_then_answer)
+        open_loop.await_the_rest(wires, taken)
+        done.result(WITHIN_S)
+
+    assert (taken.failures, wires.waiting) == ({}, {})
 
 
 def test_its_own_process_keeps_connections_and_sends_each_body_in_turn(tmp_path: Path) -> None:

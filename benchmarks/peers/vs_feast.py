@@ -1,0 +1,106 @@
+"""`make bench-peers`: our scorer beside Feast + FastAPI + XGBoost, each with 300 trees on its features and a real Valkey of its own, in turns.
+
+Ours reads the states of ten entities and makes the features, answers with reasons and writes a record to the broker, behind all its middleware. The peer
+fetches 336 features of six entities that somebody has computed, scores, and answers. One client that waits for its answers over one kept connection, then
+eight; every payment names entities that exist. Run by our Python, told the peers'.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from benchmarks.measure import percentile, report
+from benchmarks.open_loop import Taken, Target, Turn, joined, measured
+from benchmarks.payments import filled, write_bodies
+from benchmarks.scorer_rig import SERVICES, equipped, server, serving
+from deploy.local.stack import running
+
+ENTITIES, BODIES = 5_000, 20_000
+# (clients, turns of each side); the first turn of each side warms up and is not counted.
+PARTS, TURN_S = ((1, 8), (8, 4)), 4.0
+MODULE = ("-m", "benchmarks.peers.feast_peer")
+# Feast checks types at run time but for -O, which is worth a quarter to it; few would start a service so, and both are measured.
+PEERS = {"peer": ["-O"], "checking": []}
+QUIET = {"FEAST_USAGE": "False", "OMP_NUM_THREADS": "1"}  # one thread a row: more make tails
+SIDES = ("ours", *PEERS)
+
+
+@contextmanager
+def our_scorer(folder: Path) -> Iterator[tuple[Target, dict[str, float]]]:
+    """Ready, and what its payments find."""
+    folder.mkdir()
+    with running(SERVICES, folder / "var") as stack:
+        payments, known = filled(folder, stack.env["REDIS_URL"], time.time_ns() // 1_000_000)
+        write_bodies(folder / "bodies", payments, BODIES)
+        env, credential = equipped(stack, folder)
+        with serving(server("scorer"), env, "/health/ready") as port:
+            yield Target(port, "/predict", str(folder / "bodies"), credential), known._asdict()
+
+
+@contextmanager
+def feast(python: str, folder: Path) -> Iterator[dict[str, Target]]:
+    """One server of each of PEERS over one repository; ready, and found to score as its model does."""
+    folder.mkdir()
+    with running(["valkey"], folder / "var") as stack, ExitStack() as servers:
+        env = {**os.environ, **QUIET}
+        told = map(str, (folder, stack.context.ports["valkey"], ENTITIES, BODIES))
+        subprocess.run([python, *MODULE, "fill", *told], env=env, check=True, stdout=sys.stderr)
+        targets = {}
+        for name, options in PEERS.items():
+            port = servers.enter_context(serving([python, *options, *MODULE, str(folder)], env, "/health"))
+            check(f"http://127.0.0.1:{port}/score", json.loads((folder / "example.json").read_text()))
+            targets[name] = Target(port, "/score", str(folder / "bodies"))
+        yield targets
+
+
+def check(url: str, example: dict[str, object]) -> None:
+    """A peer that answers something else is not measured. Raises RuntimeError."""
+    call = urllib.request.Request(url, json.dumps(example["request"]).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(call, timeout=60) as response:
+        score = json.load(response)["fraud_score"]
+    if abs(score - float(str(example["score"]))) > 1e-5:
+        raise RuntimeError(f"the peer scores {score}, and its model {example['score']}")
+
+
+def told(side: str, taken: Taken) -> dict[str, object]:
+    """ms, and what went wrong."""
+    return {
+        f"{side}_p50": percentile(taken.latency_ms, 50),
+        f"{side}_p99": percentile(taken.latency_ms, 99),
+        f"{side}_failures": taken.failures,
+    }
+
+
+def in_turns(targets: dict[str, Target], clients: int, turns: int) -> dict[str, Taken]:
+    """Of each side; its first turn warms up and is not counted."""
+    asked = [Turn(side, clients=clients, seconds=TURN_S) for _ in range(turns + 1) for side in SIDES]
+    taken = measured(targets, asked)[len(SIDES) :]
+    return {side: joined(taken[place :: len(SIDES)]) for place, side in enumerate(SIDES)}
+
+
+def main(python: str) -> None:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        feast(python, Path(name) / "peer") as peers,
+        our_scorer(Path(name) / "ours") as (ours, known),
+    ):
+        for clients, turns in PARTS:
+            taken = in_turns({"ours": ours, **peers}, clients, turns)
+            mine, theirs, checking = (taken[side] for side in SIDES)
+            report(
+                "api.vs_feast", mine.per_s, theirs.per_s, mine.per_s / theirs.per_s, "req/s", len(mine.latency_ms),
+                clients=clients, peer_rows=len(theirs.latency_ms), peer_checking=round(checking.per_s, 1),
+                degraded=mine.degraded, **told("ours", mine), **told("peer", theirs), **told("peer_checking", checking),
+                **{what: round(value, 1) for what, value in known.items()},
+            )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import cycle
@@ -23,6 +24,8 @@ GIVE_UP_S = 5.0
 # A sleep ends some 60 µs late; the last of the wait is spent looking at the clock.
 AWAKE_S = 0.0001
 HEAD_START_S = 0.05
+# select knows 1,024 files. A scorer works on 16 requests at once, so what waits for one of these would wait there, or be refused.
+MOST_WIRES = 256
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def joined(turns: Sequence[Taken]) -> Taken:
 
 
 class Wires:
-    """Kept connections to one port, each with one request on its way; more are opened when all wait."""
+    """Kept connections to one port, each with one request on its way; more are opened when all wait, up to MOST_WIRES."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -96,12 +99,20 @@ class Wires:
         self._heard: dict[socket.socket, bytes] = {}
         self.waiting: dict[socket.socket, float] = {}
 
+    @property
+    def are_all_waiting(self) -> bool:
+        return len(self.waiting) >= MOST_WIRES
+
     def send(self, request: bytes, due_s: float) -> None:
         """Raises OSError."""
         wire = self._idle.pop() if self._idle else socket.create_connection(("127.0.0.1", self._port))
         wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            wire.sendall(request)
+        except OSError:
+            wire.close()
+            raise
         self.waiting[wire], self._heard[wire] = due_s, b""
-        wire.sendall(request)
 
     def answers(self, within_s: float) -> Iterator[tuple[float, float, bytes]]:
         """(due, answered, answer or `reset`) of whatever is there, after waiting for it at most so long."""
@@ -154,26 +165,24 @@ def is_whole(answer: bytes) -> bool:
 
 def open_loop(wires: Wires, requests: Iterator[bytes], due_s: Sequence[float]) -> Taken:
     """Each when it is due, and all their answers."""
-    taken, place = Taken(), 0
+    taken, unsent, place = Taken(), deque[float](), 0
     began_s = time.perf_counter() + HEAD_START_S
-    given_up_s = began_s + (due_s[-1] if due_s else 0.0) + GIVE_UP_S
-    while place < len(due_s) or wires.waiting:
+    due = [began_s + one for one in due_s]
+    given_up_s = max(due, default=began_s) + GIVE_UP_S
+    while place < len(due) or unsent or wires.waiting:
         now_s = time.perf_counter()
-        if place < len(due_s):
-            due = began_s + due_s[place]
-            if now_s >= due:
-                taken.late_ms.append((now_s - due) * 1e3)
-                _send(wires, next(requests), due, taken)
-                place += 1
-                due = began_s + due_s[place] if place < len(due_s) else now_s
-            wait_s = max(0.0, due - AWAKE_S - time.perf_counter())
-        elif now_s > given_up_s:
-            for due in wires.give_up():
-                taken.note(due, now_s, b"timeout")
+        if place < len(due) and now_s >= due[place]:
+            taken.late_ms.append((now_s - due[place]) * 1e3)
+            unsent.append(due[place])
+            place += 1
+        while unsent and not wires.are_all_waiting:
+            _send(wires, next(requests), unsent.popleft(), taken)
+        if now_s > given_up_s:
+            for one in (*wires.give_up(), *unsent, *due[place:]):
+                taken.note(one, now_s, b"timeout")
             break
-        else:
-            wait_s = given_up_s - now_s
-        for answer in wires.answers(wait_s):
+        next_s = due[place] - AWAKE_S if place < len(due) else given_up_s
+        for answer in wires.answers(max(0.0, next_s - time.perf_counter())):
             taken.note(*answer)
     taken.seconds = time.perf_counter() - began_s
     return taken

@@ -79,10 +79,11 @@ def told(side: str, taken: Taken) -> dict[str, object]:
 
 
 def in_turns(targets: dict[str, Target], clients: int, turns: int) -> dict[str, Taken]:
-    """Of each side; its first turn warms up and is not counted."""
-    asked = [Turn(side, clients=clients, seconds=TURN_S) for _ in range(turns + 1) for side in SIDES]
-    taken = measured(targets, asked)[len(SIDES) :]
-    return {side: joined(taken[place :: len(SIDES)]) for place, side in enumerate(SIDES)}
+    """Of each side; its first turn warms up and is not counted. Every other round goes backwards: nobody always follows the same one."""
+    order = [side for number in range(turns + 1) for side in (SIDES if number % 2 else SIDES[::-1])]
+    taken = measured(targets, [Turn(side, clients=clients, seconds=TURN_S) for side in order])
+    counted = list(zip(order, taken, strict=True))[len(SIDES) :]
+    return {side: joined([turn for whose, turn in counted if whose == side]) for side in SIDES}
 
 
 def main(python: str) -> None:

@@ -79,6 +79,24 @@ def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (taken.failures, taken.latency_ms) == ({"timeout": 2}, [200.0, 200.0])
 
 
+def test_what_waits_for_a_connection_is_counted_from_when_it_was_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stalled server would have us open more of them than a process may; the wait is its, and not the client's lateness."""
+    monkeypatch.setattr(open_loop, "MOST_WIRES", 2)
+    stalled = threading.Event()
+
+    def after_the_stall(_: int) -> int:
+        stalled.wait(WITHIN_S)
+        return 200
+
+    with opened(after_the_stall) as shop:
+        threading.Timer(0.5, stalled.set).start()
+        taken = load(shop.port, evenly(100, 0.2))
+
+    assert (taken.failures, len(taken.latency_ms), shop.connections) == ({}, 20, 2)
+    assert min(taken.latency_ms) > 100  # the last was due 300 ms before the stall's end, but for a slow start
+    assert max(taken.late_ms) < 300
+
+
 def test_a_server_that_is_gone_refuses() -> None:
     with socket.socket() as held:
         held.bind((LOOPBACK, 0))

@@ -18,7 +18,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DAGSTER_DISABLE_TELEMETRY := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser check lint format types imports kernels fetch bench chaos fuzz handbook screenshots lock clean java jars redis torch chromium
+.PHONY: help install demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser check lint format types imports kernels fetch bench bench-peers chaos fuzz handbook screenshots lock clean java jars redis torch chromium
 
 help: ## list everything
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,12 +46,13 @@ $(DAGSTER_HOME)/dagster.yaml: dagster.yaml
 READY := $(STAMP) $(DAGSTER_HOME)/dagster.yaml
 
 # The resolver writes no registry's address into a lock; a test checks that.
-COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
+COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 \
 	--generate-hashes --no-strip-extras --no-header --quiet
 
-lock: $(STAMP) ## resolve pyproject.toml again into the two lock files (UPGRADE=--upgrade for newer versions)
-	$(COMPILE) $(UPGRADE) --extra platform --extra local --group dev -o requirements.lock
-	$(COMPILE) $(UPGRADE) --constraint requirements.lock -o requirements-scorer.lock
+lock: $(STAMP) ## resolve pyproject.toml and the peers' packages again into the three lock files (UPGRADE=--upgrade for newer versions)
+	$(COMPILE) pyproject.toml $(UPGRADE) --extra platform --extra local --group dev -o requirements.lock
+	$(COMPILE) pyproject.toml $(UPGRADE) --constraint requirements.lock -o requirements-scorer.lock
+	$(COMPILE) benchmarks/peers/requirements.in $(UPGRADE) -o requirements-peers.lock
 	@touch $(STAMP) && echo "locks written; run make install to follow them" && touch requirements.lock
 
 # ---------------------------------------------------------------------------------------------- run
@@ -158,6 +159,17 @@ fuzz: $(READY) kernels ## throw 20,000 requests and byte strings at a running sc
 
 bench: $(STAMP) ## ours beside its peers, one JSON line each (ONLY=engine for one part)
 	$(RUN) -m benchmarks $(ONLY)
+
+# Feast wants other versions of what we use, so it has an environment of its own.
+PEERS := $(abspath $(FRAUD_VAR_DIR))/peers-venv
+$(PEERS)/.installed: requirements-peers.lock | $(STAMP)
+	@test -x $(PEERS)/bin/python || { echo "creating $(PEERS)"; $(PYTHON) -m venv --without-pip $(PEERS); }
+	@echo "installing the peers' locked packages (about 70)"
+	@VIRTUAL_ENV=$(PEERS) sh deploy/brief.sh $(BIN)/uv pip sync --require-hashes --compile-bytecode requirements-peers.lock
+	@touch $@
+
+bench-peers: $(STAMP) $(PEERS)/.installed kernels ## the scorer beside Feast + FastAPI + XGBoost, which get an environment of their own
+	$(RUN) -m benchmarks.peers.vs_feast $(PEERS)/bin/python
 
 # The protocol of the Fraud Detection Handbook on our features: train 7 days, wait 7, test 7.
 TRAIN_START ?= 2018-07-25

@@ -13,13 +13,18 @@ from rich.console import Console
 import benchmarks
 
 # Modules that benchmarks share, and peers that live in an environment of their own.
-NOT_BENCHMARKS = frozenset({"__main__", "synthetic", "measure"})
+NOT_BENCHMARKS = frozenset({"__main__", "measure", "open_loop", "payments", "peers", "scorer_rig", "synthetic"})
+
+
+def known() -> list[str]:
+    """Modules that measure."""
+    return [item.name for item in pkgutil.iter_modules(benchmarks.__path__) if item.name not in NOT_BENCHMARKS]
 
 
 def main(only: str = "") -> int:
     """Run the matching benchmarks; the exit code says whether all finished, never whether they were fast."""
     console = Console(stderr=True)
-    names = [item.name for item in pkgutil.iter_modules(benchmarks.__path__) if item.name not in NOT_BENCHMARKS]
+    names = known()
     chosen = [name for name in names if name.startswith(only.replace(".", "_"))]
     if not chosen:
         console.print(f"No benchmark starts with {only!r}. Known: {', '.join(names)}.")

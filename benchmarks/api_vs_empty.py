@@ -8,38 +8,20 @@ the development broker taking decision events, 300 trees. One connection, so lat
 say the same; the server's own ceiling with many clients is the reliability suite's to measure.
 """
 
-import os
 import socket
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import uvicorn
-from litestar import Litestar, Request, Response, post
-from litestar.datastructures import State
 
-from api import logs
-from api.access import Scope, needs
-from api.app import create_app
 from api.contract import ScoringRequest
 from api.intake import scored
-from api.routes import live
-from api.runtime import Runtime
-from api.settings import ApiSettings
 from benchmarks.measure import report
-from benchmarks.model_row import publish, train
-from deploy.local.ports import free_port
-from deploy.local.probes import http_answers, wait_until
-from deploy.local.scorer_key import ensure_key
+from benchmarks.scorer_rig import SERVICES, equipped, server, serving
 from deploy.local.stack import running
-from deploy.local.topics import ensure_platform_topics
 from fraud_assets.contracts.events import Category, Outcome, PaymentMethod, Tier, Transaction
 from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.engine.plan import EnginePlan
@@ -87,31 +69,6 @@ def fill(redis_url: str, now_ms: int) -> int:
     return size
 
 
-@post("/empty", status_code=200, opt=needs(Scope.SCORE))
-async def empty(request: Request[object, object, State]) -> Response[bytes]:
-    """Reads the body and answers; what any handler behind this server pays."""
-    await request.body()
-    return Response(b"{}", media_type="application/json")
-
-
-@contextmanager
-def serving(arguments: list[str], env: dict[str, str], path: str) -> Iterator[int]:
-    """The port of a server process that is ready."""
-    port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", *arguments, str(port)], env=env, stdout=subprocess.DEVNULL)
-
-    def alive() -> None:
-        if process.poll() is not None:
-            raise RuntimeError(f"{arguments} ended with {process.returncode}")
-
-    try:
-        wait_until(http_answers(f"http://127.0.0.1:{port}{path}"), 180.0, alive)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
 def ask(port: int, path: str, bodies: list[bytes], credential: str) -> tuple[Floats, int]:
     """ms of each request over one kept connection, and how many decisions went without history.
 
@@ -150,15 +107,12 @@ def main() -> None:
     now_ms = time.time_ns() // 1_000_000
     bodies = [msgspec.json.encode(payment(now_ms, number)) for number in range(WARM_UPS + REQUESTS)]
     batch = msgspec.json.encode({"transactions": [payment(now_ms, number) for number in range(BATCH)]})
-    with tempfile.TemporaryDirectory() as folder, running(["valkey", "broker"], Path(folder) / "var") as stack:
-        ensure_platform_topics(stack.env["KAFKA_BOOTSTRAP_SERVERS"])
+    with tempfile.TemporaryDirectory() as folder, running(SERVICES, Path(folder) / "var") as stack:
         size = fill(stack.env["REDIS_URL"], now_ms)
-        publish(Path(folder) / "models", *train())
-        credential = ensure_key(Path(stack.env["FRAUD_VAR_DIR"]))
-        env = {**os.environ, **stack.env, "FRAUD_MODEL_DIR": str(Path(folder) / "models")}
-        with serving(["benchmarks.api_vs_empty", "bare"], env, "/health/live") as port:
+        env, credential = equipped(stack, Path(folder))
+        with serving(server("bare"), env, "/health/live") as port:
             bare = ask(port, "/empty", bodies, credential)[0][WARM_UPS:]
-        with serving(["benchmarks.api_vs_empty", "scorer"], env, "/health/ready") as port:
+        with serving(server("scorer"), env, "/health/ready") as port:
             peer, ours, degraded = in_turns(port, bodies, credential)
             many, degraded_many = ask(port, "/predict", [batch] * BATCHES, credential)
     p50, empty_p50 = float(np.median(ours)), float(np.median(peer))
@@ -193,16 +147,5 @@ def in_turns(port: int, bodies: list[bytes], credential: str) -> tuple[Floats, F
     return np.concatenate(peer), np.concatenate(ours), degraded
 
 
-def serve(what: str, port: int) -> None:
-    """The scorer with one more route, or that route alone and no middleware of ours."""
-    if what == "scorer":
-        logs.configure()
-        app: Litestar = create_app(Runtime(ApiSettings(), registry(), FRAUD_SCORING))
-        app.register(empty)
-    else:
-        app = Litestar([empty, live], openapi_config=None, logging_config=None)
-    uvicorn.run(app, port=port, access_log=False, log_level="warning", server_header=False)
-
-
 if __name__ == "__main__":
-    serve(sys.argv[1], int(sys.argv[2])) if len(sys.argv) > 2 else main()
+    main()

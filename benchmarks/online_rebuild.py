@@ -34,19 +34,22 @@ NO_BROKER = "127.0.0.1:1"
 RUNS = 3
 
 
-def simulated_lake(folder: Path) -> Lake:
-    """A month of a small ticket seller, with label facts."""
-    start_ms = END_MS - DAYS * DAY_MS
-    spec = WorldSpec(seed=7, start_ms=start_ms, days=DAYS, rate_per_day=RATE, accounts=default_accounts(DAYS, RATE))
+MONTH = WorldSpec(
+    seed=7, start_ms=END_MS - DAYS * DAY_MS, days=DAYS, rate_per_day=RATE, accounts=default_accounts(DAYS, RATE)
+)
+
+
+def simulated_lake(folder: Path, spec: WorldSpec = MONTH) -> Lake:
+    """The history of a small ticket seller, with label facts."""
     write_history(spec, folder / "lake", TokenKey.of("dev", DEVELOPMENT_TOKEN_KEY))
     lake = Lake(folder / "lake")
-    write_imported_facts(lake, start_ms, END_MS, LABEL_DELAY_DAYS)
+    write_imported_facts(lake, spec.start_ms, spec.end_ms, LABEL_DELAY_DAYS)
     return lake
 
 
-def published(lake: Lake, plan: EnginePlan, store: OnlineStore) -> Snapshot:
+def published(lake: Lake, plan: EnginePlan, store: OnlineStore, end_ms: int = END_MS) -> Snapshot:
     """All states folded from the lake, published and kept."""
-    return snapshot(lake, plan, store, NO_BROKER, END_MS, END_MS)
+    return snapshot(lake, plan, store, NO_BROKER, end_ms, end_ms)
 
 
 def main() -> None:

@@ -55,6 +55,7 @@ TOP_LEVEL_FILES = (
     "docs/architecture.md",
     "docs/glossary.md",
     "pyproject.toml",
+    "requirements-peers.lock",
     "requirements-scorer.lock",
     "requirements.lock",
     "workspace.yaml",
@@ -238,6 +239,12 @@ def requirement_names(lines: list[str]) -> set[str]:
     return {re.split(r"[\[=<>!~; ]", line, maxsplit=1)[0].lower() for line in lines}
 
 
+def peers_requirements() -> list[str]:
+    """What `make bench-peers` installs, in an environment of its own."""
+    lines = (ROOT / "benchmarks" / "peers" / "requirements.in").read_text().splitlines()
+    return [line for line in lines if not line.startswith("#")]
+
+
 def locked(name: str) -> dict[str, str]:
     """Distribution -> version of a lock file (the first, where Python versions differ)."""
     versions: dict[str, str] = {}
@@ -292,7 +299,10 @@ def test_every_import_is_declared(project: dict[str, Any], folder: str) -> None:
     """What another package happens to bring along may leave with its next version."""
     for path in modules_of(folder):
         for_tests = folder in ("benchmarks", "tests") or path.name == "testing.py"
-        missing = undeclared(path, declared(project, with_dev=for_tests))
+        names = declared(project, with_dev=for_tests)
+        if path.parent.name == "peers":
+            names |= requirement_names(peers_requirements())
+        missing = undeclared(path, names)
         assert not missing, f"{path.relative_to(ROOT)} imports {missing}: declare it in pyproject.toml and make lock"
 
 
@@ -328,12 +338,13 @@ def test_a_wheel_holds_the_files_that_our_packages_read(project: dict[str, Any])
                 assert f"*{path.suffix}" in shipped, f"{path.relative_to(ROOT)} is in no wheel"
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-scorer.lock"])
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-scorer.lock", "requirements-peers.lock"])
 def test_a_lock_names_no_registry_and_hashes_everything(name: str) -> None:
     text = (ROOT / name).read_text()
 
     assert "://" not in text
     assert "--index-url" not in text
+    assert " /" not in text, "a path of one machine"
     for block in re.split(r"\n(?=[a-z])", text):
         assert "--hash=sha256:" in block, block.splitlines()[0]
 
@@ -344,6 +355,16 @@ def test_the_lock_follows_the_project_file(project: dict[str, Any]) -> None:
     wanted |= requirement_names(project["dependency-groups"]["dev"])
 
     assert wanted <= set(locked("requirements.lock")), "run make lock"
+
+
+def test_the_peers_lock_follows_what_they_ask_for() -> None:
+    """Its versions are those that were measured; of Feast at least, a newer one is another peer."""
+    asked, made = peers_requirements(), locked("requirements-peers.lock")
+
+    assert requirement_names(asked) <= set(made), "run make lock"
+    pinned = {re.sub(r"\[.*]", "", line.split("==")[0]): line.split("==")[1] for line in asked if "==" in line}
+    assert {"fastapi", "feast", "uvicorn", "xgboost-cpu"} <= set(pinned)
+    assert {name: made[name] for name in pinned} == pinned, "run make lock"
 
 
 def test_the_scorer_runs_the_versions_that_were_tested() -> None:

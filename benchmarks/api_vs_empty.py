@@ -32,7 +32,7 @@ from fraud_assets.settings import Settings
 from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_port import Write
 
-REQUESTS, TURN, WARM_UPS, BATCH, BATCHES, HISTORY = 3_000, 250, 300, 1_000, 5, 60
+REQUESTS, TURN, WARM_UPS, HISTORY = 3_000, 250, 300, 60
 
 Floats = npt.NDArray[np.float64]
 
@@ -106,7 +106,6 @@ def _whole(wire: socket.socket) -> bytes:
 def main() -> None:
     now_ms = time.time_ns() // 1_000_000
     bodies = [msgspec.json.encode(payment(now_ms, number)) for number in range(WARM_UPS + REQUESTS)]
-    batch = msgspec.json.encode({"transactions": [payment(now_ms, number) for number in range(BATCH)]})
     with tempfile.TemporaryDirectory() as folder, running(SERVICES, Path(folder) / "var") as stack:
         size = fill(stack.env["REDIS_URL"], now_ms)
         env, credential = equipped(stack, Path(folder))
@@ -114,7 +113,6 @@ def main() -> None:
             bare = ask(port, "/empty", bodies, credential)[0][WARM_UPS:]
         with serving(server("scorer"), env, "/health/ready") as port:
             peer, ours, degraded = in_turns(port, bodies, credential)
-            many, degraded_many = ask(port, "/predict", [batch] * BATCHES, credential)
     p50, empty_p50 = float(np.median(ours)), float(np.median(peer))
     more = {
         "clients": 1,
@@ -128,9 +126,6 @@ def main() -> None:
         "api.vs_empty", 1e3 / ours.mean(), 1e3 / peer.mean(), peer.mean() / ours.mean(), "req/s", len(ours),
         clients=1, bare=round(1e3 / bare.mean()),
     )  # fmt: skip
-    report(
-        "api.batch", BATCH / float(np.median(many)) * 1e3, None, None, "rows/s", BATCH * BATCHES, degraded=degraded_many
-    )
 
 
 def in_turns(port: int, bodies: list[bytes], credential: str) -> tuple[Floats, Floats, int]:

@@ -25,6 +25,7 @@ E = TypeVar("E", bound=Event)
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _BRACKET = re.compile(rb"[\[\]{}]")
+_NO_STRUCTURE = bytes(sorted(set(range(256)) - set(b'"[]{}')))
 _NUL_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*+\\u0000")
 _NAMED_FIELD = re.compile(r"(?:unknown|required) field `(.*?)`", re.DOTALL)
 _PATH = re.compile(r"at `\$\.?(.*?)`$")
@@ -104,6 +105,9 @@ def _check_depth(raw: bytes) -> None:
     """Counting is nearly free; only an event with many brackets is walked."""
     if raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
         return
+    # A batch has thousands. Where nothing is escaped, only quotes and brackets say where a string ends and what is outside.
+    if b"\\" not in raw:
+        raw = raw.translate(None, _NO_STRUCTURE)
     depth = 0
     for bracket in _BRACKET.findall(_STRING.sub(b"", raw)):
         depth += 1 if bracket in b"[{" else -1

@@ -208,6 +208,36 @@ def test_depth_limit_is_exact() -> None:
         decode(Decision, refused)
 
 
+def depth_of(raw: bytes) -> int:
+    """The deepest nesting outside of strings, byte by byte; a quote that nothing closes opens no string."""
+    depth = deepest = at = 0
+    while at < len(raw):
+        if raw[at : at + 1] == b'"':
+            end = at + 1
+            while end < len(raw) and raw[end : end + 1] != b'"':
+                end += 2 if raw[end : end + 1] == b"\\" else 1
+            if end < len(raw):
+                at = end
+        elif raw[at] in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif raw[at] in b"]}":
+            depth -= 1
+        at += 1
+    return deepest
+
+
+@given(st.lists(st.sampled_from(['"', "[", "{", "[[[[[[[[[[", "]", "}", "a", ",", "é", '["x"', "\\"]), max_size=60))
+def test_depth_is_what_counting_byte_by_byte_gives(parts: list[str]) -> None:
+    """With and without escapes: without, the count leaves out everything but quotes and brackets."""
+    raw = "".join(parts).encode()
+
+    with pytest.raises(BadEvent) as refused:
+        decode(Transaction, raw)
+
+    assert (refused.value.reason is Reason.TOO_DEEP) == (depth_of(raw) > MAX_DEPTH)
+
+
 def test_escaped_backslash_before_u0000_is_text() -> None:
     """Only a real NUL is refused, not the six characters that spell its escape."""
     raw = _raw(user_agent="\\u0000")

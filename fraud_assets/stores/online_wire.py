@@ -23,6 +23,8 @@ MAX_OUTSTANDING = 4_096
 TIMEOUTS_TO_GIVE_UP = 3
 # If the event loop itself was late, the reply may lie unread in the socket: one more turn to read it.
 GRACE_S = 0.001
+# A long reply does not fit into a socket: while it is coming, it gets so many of those turns.
+MORE_TURNS = 10
 
 Word = str | bytes | int
 Reply = object
@@ -87,6 +89,7 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[_Batch] = deque()
         self._transport: asyncio.Transport | None = None
         self._timeouts = 0
+        self._received = 0
         self._loop = asyncio.get_running_loop()
         # One for all that is outstanding: a timer a call would cost each a tenth of its time.
         self._timer: asyncio.TimerHandle | None = None
@@ -117,6 +120,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._timeouts = 0
+        self._received += len(data)
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not False:
@@ -177,10 +181,13 @@ class Connection(asyncio.Protocol):
         self._timer = self._loop.call_at(when_s, self._almost_late)
 
     def _almost_late(self) -> None:
-        self._timer = self._loop.call_later(GRACE_S, self._late, self._loop.time())
+        self._timer = self._loop.call_later(GRACE_S, self._late, self._loop.time(), self._received, MORE_TURNS)
 
-    def _late(self, now_s: float) -> None:
-        """What was due by `now_s` and is not here is given up; then the next that may be late."""
+    def _late(self, now_s: float, received: int, more_turns: int) -> None:
+        """What was due by `now_s` and is not here is given up, unless it is coming; then the next that may be late."""
+        if self._received > received and more_turns:
+            self._timer = self._loop.call_later(GRACE_S, self._late, now_s, self._received, more_turns - 1)
+            return
         self._timer = None
         late = [batch for batch in self._waiting if batch.late_s <= now_s and not batch.future.done()]
         for batch in late:

@@ -145,6 +145,22 @@ async def _with_fake(fake: FakeServer, test: Callable[[OnlineReader], Awaitable[
     server.close()
 
 
+def test_a_long_reply_that_is_coming_is_not_given_up(run: Run, store: OnlineStore, valkey_server: str) -> None:
+    """Ours is the loop that was busy past the deadline, and the socket holds a part of the reply."""
+    keys = [("ip", f"k{i}") for i in range(400)]
+    store.compare_and_set("ip", [Write(key, 0, bytes(20_000)) for _, key in keys])
+
+    async def scenario() -> EntityRead:
+        async with reading(valkey_server, timeout_s=0.05) as reader:
+            await until(lambda: reader.marker)
+            call = asyncio.create_task(reader.read(keys))
+            await asyncio.sleep(0)
+            time.sleep(0.1)  # noqa: ASYNC251  # what a batch does
+            return await call
+
+    assert [len(state or b"") for state in run(scenario()).states] == [20_000] * 400
+
+
 def test_a_hung_server_costs_the_timeout_then_nothing(run: Run, store: OnlineStore) -> None:
     """After a few timeouts the connection is given up, and reads fail at once until it is back."""
 

@@ -18,7 +18,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DAGSTER_DISABLE_TELEMETRY := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser check lint format types imports kernels fetch bench bench-peers chaos fuzz handbook screenshots lock clean java jars redis torch chromium
+.PHONY: help install demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser check lint format types imports kernels fetch bench bench-peers chaos chaos-kafka fuzz handbook screenshots lock clean java jars redis torch chromium
 
 help: ## list everything
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -153,6 +153,9 @@ kernels: $(STAMP) ## compile the engine's kernels, or find them compiled
 
 chaos: $(READY) kernels ## break it for real and say what held, one JSON line each (ONLY="R4 R12")
 	$(RUN) -m tests.chaos $(ONLY)
+
+chaos-kafka: $(READY) kernels java ## the worker's proofs on an Apache Kafka 4 that is started for them (ONLY="R1 R8")
+	$(RUN) -m tests.chaos --kafka $(ONLY)
 
 fuzz: $(READY) kernels ## throw 20,000 requests and byte strings at a running scorer; one JSON line (ARGS="--seed N" repeats)
 	$(RUN) -m tests.fuzz $(ARGS)

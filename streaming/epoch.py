@@ -3,7 +3,7 @@
 import time
 import uuid
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer
 
 from fraud_assets.contracts.topics import RAW_TOPICS, entity_topic
 from fraud_assets.features.catalogue.ticketing import registry
@@ -11,6 +11,7 @@ from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_port import EpochMarker, NoEpoch
 from streaming.edges.broker import ANSWER_WITHIN_S
+from streaming.edges.claim import log_range
 from streaming.settings import WorkerSettings
 
 
@@ -55,9 +56,6 @@ def _holds_records(bootstrap_servers: str, topic: str) -> bool:
     try:
         found = consumer.list_topics(topic, timeout=ANSWER_WITHIN_S).topics[topic]
         partitions = [] if found.error else list(found.partitions)
-        return any(
-            consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=ANSWER_WITHIN_S)[1] > 0
-            for partition in partitions
-        )
+        return any(log_range(consumer, (topic, partition))[1] > 0 for partition in partitions)
     finally:
         consumer.close()

@@ -24,6 +24,7 @@ from streaming.edges.broker import Sender, application, consume, declare
 from streaming.edges.cases import Identity, LakeCases, RedisCases
 from streaming.edges.claim import claim
 from streaming.edges.event_sink import EventSink
+from streaming.edges.lake import without_pandas
 from streaming.edges.seen import connect
 from streaming.settings import WorkerSettings
 
@@ -193,6 +194,7 @@ def fill(cases: RedisCases, archive: LakeCases, delay_ms: int, now_ms: int) -> N
 
 def run(settings: WorkerSettings) -> None:
     """Join labels until SIGTERM, then finish the checkpoint."""
+    without_pandas()
     metrics.serve(settings.worker_metrics_port and settings.worker_metrics_port + 2)
     delay_ms = settings.label_delay_ms
     cases = RedisCases(connect(settings.redis_url), 2 * max(delay_ms, DAY_MS))

@@ -23,7 +23,7 @@ from streaming.core.route import Routed, Router
 from streaming.core.sources import SOURCES
 from streaming.edges.broker import POLL_S, RecordSink, Sender, application, check_arrival_stamps, consume, declare
 from streaming.edges.claim import claim
-from streaming.edges.lake import LakeHistory, append_accepted, read_until
+from streaming.edges.lake import LakeHistory, append_accepted, read_until, without_pandas
 from streaming.edges.seen import RedisSeen, connect
 from streaming.edges.writer import LakeWriter
 from streaming.settings import WorkerSettings
@@ -129,6 +129,7 @@ def _count(records: list[Record], routed: Routed) -> None:
 
 def run(settings: WorkerSettings) -> None:
     """Route until SIGTERM, then finish the checkpoint."""
+    without_pandas()
     metrics.serve(settings.worker_metrics_port)
     features, lake = registry(), Lake(settings.lake_uri)
     seen = RedisSeen(connect(settings.redis_url), settings.dedupe_horizon_ms)

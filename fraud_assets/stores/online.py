@@ -119,6 +119,7 @@ class OnlineStore:
         self._epoch: EpochMarker | None = None
         self._scripts: dict[str, str] = {}
         self._holder, self._word = "", ""
+        self._unanswered = ""  # a word that the store may have by now
 
     @classmethod
     def connect(cls, url: str, registry: Registry, timeout_s: float = TIMEOUT_S) -> Self:
@@ -184,7 +185,7 @@ class OnlineStore:
         return {name.decode(): int(at) for name, at in found.items() if not name.startswith(HOLDER.encode())}
 
     def hold(self, owner: str, starts: Mapping[str, int]) -> None:
-        self._holder, self._word = HOLDER + owner, ""
+        self._holder, self._word, self._unanswered = HOLDER + owner, "", ""
         self._say(starts)
 
     def advance(self, positions: Mapping[str, int]) -> None:
@@ -195,8 +196,10 @@ class OnlineStore:
     def _say(self, positions: Mapping[str, int]) -> None:
         word = uuid.uuid4().hex
         said = [item for name, at in positions.items() for item in (name, at)]
-        self._run(ADVANCE, [[2, *self._head_keys(), *self._head_words(), word, *said]])
-        self._word = word
+        head = self._head_words()
+        self._unanswered = word
+        self._run(ADVANCE, [[2, *self._head_keys(), *head, word, *said]])
+        self._word, self._unanswered = word, ""
 
     @_errors_named()
     def load(self, epoch: str, group: str, states: Sequence[tuple[str, bytes]]) -> None:
@@ -263,6 +266,12 @@ class OnlineStore:
         return [MARKER_KEY, POSITIONS_KEY + self._bound()]
 
     def _head_words(self) -> list[Any]:
+        """A server that was slow may have taken the word whose answer we did not wait for: it has not gone back."""
+        if self._unanswered:
+            held = self._client.hget(POSITIONS_KEY + self._bound(), self._holder)
+            if held is not None and held.decode() == self._unanswered:
+                self._word = self._unanswered
+            self._unanswered = ""
         return [marker_prefix(self._bound()), self._holder, self._word]
 
     def _call(self, prefix: str, expiry: int | None, writes: Sequence[Write]) -> list[Any]:

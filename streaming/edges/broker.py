@@ -8,6 +8,7 @@ router commits by itself while it runs, in the same order, since a checkpoint st
 import contextlib
 import functools
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -28,6 +29,9 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 # The shortest that brokers allow by default: a dead worker's partitions wait no longer than this.
 SESSION_TIMEOUT_MS = 6_000
+# A member learns of a rebalance from the answer to its next heartbeat, and the slowest holds up all others.
+HEARTBEAT_MS = 400
+LEAVE_WITHIN_S = 3.0
 # Bounds how long a record waits in the router's mini-batch; each idle poll returns after it.
 POLL_S = 0.02
 ANSWER_WITHIN_S = 15.0
@@ -60,9 +64,35 @@ class RecordSink(BaseSink):
 
 
 class WorkerApp(Application):
-    """An Application that tells its sink of lost partitions and has a heartbeat for mini-batches."""
+    """An Application that tells its sink of lost partitions, has a heartbeat for mini-batches, and hands its partitions over at a stop."""
 
     sink: RecordSink
+
+    def _run_dataframe(self, sink: Any = None) -> None:
+        super()._run_dataframe(sink)  # returns once a stop has committed the last checkpoint
+        if others(self.config.broker_address, self.config.consumer_group):
+            self._leave()
+
+    def _leave(self) -> None:
+        """Return when this member is out of its group. Closed only, a static member holds its partitions until its session ends."""
+        self._consumer.unsubscribe()  # type: ignore[no-untyped-call]
+        deadline = time.monotonic() + LEAVE_WITHIN_S
+        # Whatever a poll still brings is committed by nobody, so it is the successor's.
+        while self._consumer.memberid() and time.monotonic() < deadline:
+            self._consumer.poll(POLL_S)
+        log.info("group_left", group=self.config.consumer_group)
+
+    def _on_assign(self, consumer: Any, topic_partitions: Any) -> None:
+        super()._on_assign(consumer, topic_partitions)
+        log.info("partitions_assigned", n=len(topic_partitions))
+
+    def _on_revoke(self, consumer: Any, topic_partitions: Any) -> None:
+        """Every member does this before anybody goes on: what it takes, all partitions of the group wait."""
+        started = time.perf_counter()
+        super()._on_revoke(consumer, topic_partitions)
+        log.info(
+            "partitions_revoked", n=len(topic_partitions), latency_ms=round(1000 * (time.perf_counter() - started), 2)
+        )
 
     def _on_lost(self, consumer: Any, topic_partitions: Any) -> None:
         """Somebody else owns them by now: what is buffered of them must not be written after him."""
@@ -85,6 +115,25 @@ class WorkerApp(Application):
         self._dataframe_registry.register_periodic_task(task)
 
 
+def others(address: Any, group: str) -> bool:
+    """Whether the group has more members than one: else there is nobody to hand over to, and a lone worker that starts anew finds its
+    partitions without a rebalance if it stays a member.
+    """
+    admin = AdminClient({**address.as_librdkafka_dict(), "log_level": 2})
+    try:
+        return (
+            len(
+                admin.describe_consumer_groups([group], request_timeout=LEAVE_WITHIN_S)[group]
+                .result(LEAVE_WITHIN_S)
+                .members
+            )
+            > 1
+        )
+    except (KafkaException, TimeoutError) as error:
+        log.warning("group_not_described", group=group, error=str(error))
+        return False
+
+
 def application(
     settings: WorkerSettings, role: str, group: str, commit_interval_s: float, commit_every: int = 0
 ) -> WorkerApp:
@@ -102,7 +151,7 @@ def application(
         consumer_poll_timeout=POLL_S,
         consumer_extra_config={
             "session.timeout.ms": SESSION_TIMEOUT_MS,
-            "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 6,
+            "heartbeat.interval.ms": HEARTBEAT_MS,
             "group.instance.id": f"{settings.worker_id}-{role}",
         },
         processing_guarantee="at-least-once",

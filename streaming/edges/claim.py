@@ -20,6 +20,8 @@ At = tuple[str, int]
 # Only members commit while there are any, and a static member that died is one until its session ends.
 EMPTY_WITHIN_S = 2 * SESSION_TIMEOUT_MS / 1_000
 RETRY_S = 0.5
+# Of a topic that was made a moment ago: its metadata names a leader that has not heard of it yet.
+NOT_LEADING_YET = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 
 
 class LostLog(RuntimeError):
@@ -66,8 +68,21 @@ def claim(
         consumer.close()
 
 
+def log_range(consumer: Consumer, at: At, sleep: Callable[[float], None] = time.sleep) -> tuple[int, int]:
+    """The first offset that a partition has, and the one after its last. Raises KafkaException."""
+    deadline = time.monotonic() + ANSWER_WITHIN_S
+    while True:
+        try:
+            low, high = consumer.get_watermark_offsets(TopicPartition(*at), timeout=ANSWER_WITHIN_S)
+            return low, high
+        except KafkaException as error:
+            if error.args[0].code() not in NOT_LEADING_YET or time.monotonic() > deadline:
+                raise
+        sleep(RETRY_S)
+
+
 def _start(consumer: Consumer, at: At, committed: int, held: int | None, seen: int | None) -> int:
-    low, high = consumer.get_watermark_offsets(TopicPartition(*at), timeout=ANSWER_WITHIN_S)
+    low, high = log_range(consumer, at)
     own = [offset for offset in (committed, held) if offset is not None and offset >= 0]
     told = [*own, seen] if committed < 0 and seen is not None else own
     _check(at, told, low, high)

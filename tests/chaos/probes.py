@@ -1,4 +1,4 @@
-"""Payments of a few accounts at a fixed rate, and how long each waits until its account's state has it."""
+"""Payments of a few accounts at a fixed rate, some with a label, and how long each waits until its account's state has it."""
 
 import threading
 import time
@@ -8,17 +8,18 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from fraud_assets.contracts.codec import encode
-from fraud_assets.contracts.topics import TRANSACTIONS
+from fraud_assets.contracts.topics import LABELS, TRANSACTIONS
 from fraud_assets.engine.plan import EnginePlan
 from fraud_assets.engine.state import StateEngine
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_port import NoEpoch, StoreUnavailable
-from tests.streaming.events import transaction
+from tests.streaming.events import label, transaction
 from tests.streaming.live import Log
 
 ACCOUNTS = [f"probe-{number}" for number in range(24)]  # some in each of eight partitions
 LOOK_S = 0.05
+LABELLED = 10  # one payment in so many: a label stage without labels has no fact to send
 
 
 class Probes:
@@ -85,6 +86,11 @@ class Probes:
             self._log.producer.produce(
                 TRANSACTIONS.name, key=account.encode(), value=encode(paid), on_delivery=delivered
             )
+            if self.sent % LABELLED == 0:
+                said = label(
+                    label_id=f"l{self.sent}", transaction_id=f"t{self.sent}", account_id=account, event_time_ms=now_ms
+                )
+                self._log.producer.produce(LABELS.name, key=account.encode(), value=encode(said))
             self._log.producer.poll(0)
             self.sent += 1
 

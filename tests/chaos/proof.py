@@ -71,7 +71,7 @@ SHORT = Scale(
 @dataclass(frozen=True)
 class Proof:
     """One line of `make chaos`. name: as in docs/reliability.md. in_ci: the test that is its short form, "" for this proof itself. broken: why it does
-    not hold yet; it runs in `make chaos`, and fails there.
+    not hold yet; it runs in `make chaos`, and fails there. only_long: why it has no short form.
     """
 
     name: str
@@ -79,3 +79,4 @@ class Proof:
     run: Callable[[Scale], Outcome]
     in_ci: str = ""
     broken: str = ""
+    only_long: str = ""

@@ -1,6 +1,7 @@
 """A proof about time: what runs for long grows by nothing."""
 
 import asyncio
+import contextlib
 import statistics
 import sys
 import threading
@@ -36,6 +37,7 @@ def flat(scale: Scale) -> Outcome:
             answers, samples, fed = _under_load(made, processes, scale)
             restarted = sum(not process.is_running() for process in processes.values())
     figure: dict[str, object] = {"seconds": scale.soak_s, "requests": len(answers), "events_fed": fed}
+    figure["restarted"] = restarted
     figure["unanswered"] = dict(Counter(one.failure for one in answers if one.failure))
     # Whether each is answered is R14's question; load that nobody answers makes nothing grow.
     answered = sum(not one.failure for one in answers)
@@ -79,7 +81,8 @@ def _under_load(
             for number in range(SAMPLES):
                 await asyncio.sleep(max(0.0, began + (number + 1) * scale.soak_s / SAMPLES - time.monotonic()))
                 for name, process in processes.items():
-                    samples[name].append((process.memory_info().rss / 2**20, process.num_fds()))
+                    with contextlib.suppress(psutil.NoSuchProcess):  # counted as restarted
+                        samples[name].append((process.memory_info().rss / 2**20, process.num_fds()))
             ended.set()
             return await load
 

@@ -194,6 +194,8 @@ def line(**settings: str) -> Iterator[Line]:
             raise
         finally:
             if worker.process is not None and worker.process.poll() is None:
+                for child in worker.children().values():
+                    child.send_signal(signal.SIGCONT)  # one that a failed proof left stopped sees no lifeline close
                 worker.kill()
 
 

@@ -10,7 +10,9 @@ from tests.chaos.proofs import PROOFS
 
 @pytest.mark.e2e
 @pytest.mark.timeout(420)
-@pytest.mark.parametrize("name", [name for name, proof in PROOFS.items() if not (proof.in_ci or proof.broken)])
+@pytest.mark.parametrize(
+    "name", [name for name, proof in PROOFS.items() if not (proof.in_ci or proof.broken or proof.only_long)]
+)
 def test_the_promise_holds(name: str) -> None:
     outcome = PROOFS[name].run(SHORT)
     assert outcome.passed, outcome.figure

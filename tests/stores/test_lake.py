@@ -138,6 +138,15 @@ def test_a_few_rows_are_found_by_what_they_hold(lake: Lake) -> None:
     assert named.to_pylist() == [{"event_time_ms": MONDAY}]
 
 
+def test_a_table_has_more_files_than_are_read_at_once(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fraud_assets.stores.lake.AT_ONCE", 3)
+    for offset in range(7):
+        lake.append(TABLE, _rows((MONDAY, offset)), f"file{offset}")
+
+    assert _offsets(lake.scan(TABLE)) == list(range(7))
+    assert _offsets(lake.scan(TABLE, among=("source_offset", pa.array([2, 3, 6])))) == [2, 3, 6]
+
+
 def test_replayed_batch_replaces_itself(lake: Lake) -> None:
     """A sink that dies before its offsets commit writes the same name again: no row twice."""
     name = append_name("topic.v1", 0, 0, "worker-0")

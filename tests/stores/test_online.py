@@ -1,5 +1,7 @@
 """The contract of the online store, held by the fake and by a real server alike."""
 
+import os
+import signal
 from collections.abc import Iterator
 
 import msgspec
@@ -20,6 +22,7 @@ from fraud_assets.stores.online_port import (
     WentBack,
     Write,
 )
+from tests.streaming.live import wait_for
 
 
 class Server:
@@ -361,3 +364,26 @@ def test_positions_go_with_their_epoch(server: Server, store: OnlineStates) -> N
     assert store.positions() == {}
     store.drop_epoch("e1")
     assert not [name for name in server.names() if "e1" in name]
+
+
+def test_a_store_that_answers_too_late_has_not_gone_back(valkey_server: str) -> None:
+    """It took our word, and we gave up waiting: the next one follows it, without a restart of the folder."""
+    with redis.Redis.from_url(valkey_server) as client:
+        client.flushall()
+        pid = int(client.info("server")["process_id"])
+        store = OnlineStore.connect(valkey_server, registry(), timeout_s=0.2)
+        store.publish_epoch("e1", log="log-1", resume={}, now_ms=1)
+        store.hold("one", {"entity.account.v1/0": 7})
+
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(StoreUnavailable):
+                store.advance({"entity.account.v1/0": 8})
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        wait_for(lambda: (store.positions() or {})["entity.account.v1/0"] == 8, "the word is taken late")
+
+        store.compare_and_set("account", [Write("a", 0, b"next")])
+        store.advance({"entity.account.v1/0": 9})
+        assert store.positions() == {"entity.account.v1/0": 9}
+        store.close()

@@ -1,16 +1,20 @@
 """The edge to Kafka: what was sent can be asked for without waiting, and what was lost is not committed."""
 
 import random
+import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from deploy.local.topics import ensure_topics
-from fraud_assets.contracts.topics import entity_topic
+from fraud_assets.contracts.topics import Topic, entity_topic
 from streaming.core.records import Record, Send
-from streaming.edges.broker import DeliveryFailed, Mark, RecordSink, Sender, application
+from streaming.edges.broker import DeliveryFailed, Mark, RecordSink, Sender, application, consume
+from streaming.edges.claim import claim
 from streaming.settings import WorkerSettings
 from tests.streaming.live import Log, wait_for
 
@@ -118,3 +122,68 @@ def test_offsets_of_what_was_dropped_with_lost_partitions_are_not_committed() ->
 
     assert app.sink.records == []
     assert context.checkpoint.empty()
+
+
+@contextmanager
+def another_member(bootstrap_servers: str, group: str, topic: str) -> Iterator[None]:
+    """Somebody who could take partitions over."""
+    member = Consumer(
+        {"bootstrap.servers": bootstrap_servers, "group.id": group, "partition.assignment.strategy": "range"}
+    )
+    member.subscribe([topic])
+    done, joined = threading.Event(), threading.Event()
+
+    def poll() -> None:
+        while not done.is_set():
+            member.poll(0.05)
+            if member.assignment():
+                joined.set()
+        member.close()
+
+    thread = threading.Thread(target=poll)
+    thread.start()
+    try:
+        assert joined.wait(30)
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def a_topic(bootstrap_servers: str, group: str, monkeypatch: pytest.MonkeyPatch) -> Topic:
+    """One whose beginning the group, which has nobody, knows for its place."""
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", bootstrap_servers)
+    topic = entity_topic(f"test_{group}")
+    ensure_topics(bootstrap_servers, [topic])
+    claim(WorkerSettings(), group, [topic])
+    return topic
+
+
+def members_after_a_stop(bootstrap_servers: str, group: str, topic: Topic, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Static names in the group after a worker of it has run and stopped."""
+    app = application(WorkerSettings(), "router", group, commit_interval_s=5.0)
+    monkeypatch.setattr(app, "_setup_signal_handlers", lambda: None)  # signals are pytest's
+    consume(app, Buffer(), [topic], 1)
+    app.run(timeout=0.5)  # until nothing has come for so long, once it has partitions
+    log = Log(bootstrap_servers)
+    found = log.admin.describe_consumer_groups([group])[group].result(10)
+    return {member.group_instance_id for member in found.members if member.group_instance_id}
+
+
+def test_a_worker_that_stops_leaves_its_partitions_to_the_others_at_once(
+    bootstrap_servers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A static member that only closes would hold them until its session ends."""
+    name = uuid.uuid4().hex[:8]
+    topic = a_topic(bootstrap_servers, name, monkeypatch)
+
+    with another_member(bootstrap_servers, name, topic.name):
+        assert members_after_a_stop(bootstrap_servers, name, topic, monkeypatch) == set()
+
+
+def test_a_lone_worker_that_stops_keeps_its_place(bootstrap_servers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would work meanwhile, and so it finds its partitions again without a rebalance."""
+    name = uuid.uuid4().hex[:8]
+    topic = a_topic(bootstrap_servers, name, monkeypatch)
+
+    assert members_after_a_stop(bootstrap_servers, name, topic, monkeypatch) == {"worker-0-router"}

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from quixstreams.sinks.base import SinkBackpressureError
@@ -132,3 +133,23 @@ def test_the_worker_loads_no_batch_engine(role: str) -> None:
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+def test_rows_of_the_lake_load_no_pandas_either(tmp_path: Path) -> None:
+    """Arrow would, at the first rows that it makes and at the first that it gives back."""
+    code = f"""
+import sys
+from fraud_assets.contracts.events import Transaction
+from fraud_assets.engine.__main__ import PAYMENT
+from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.schemas import LogPosition, from_events
+from streaming.edges.cases import LakeCases
+from streaming.edges.lake import without_pandas
+without_pandas()
+lake = Lake({str(tmp_path)!r})
+lake.append("transactions", from_events(Transaction, [PAYMENT], [LogPosition(0, "transactions.v1", 0, 0, False)]), "x")
+print(len(LakeCases(lake).find([("a", "t")])), "pandas" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["1", "False"]

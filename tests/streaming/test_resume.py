@@ -1,9 +1,10 @@
 """Where a group goes on: after what it has read, and nowhere if that is not there any more."""
 
 import uuid
+from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from deploy.local.topics import ensure_topics
 from fraud_assets.contracts.topics import Topic, entity_topic
@@ -12,7 +13,7 @@ from fraud_assets.stores.online_memory import MemoryStore
 from fraud_assets.stores.online_port import EpochMarker
 from streaming.core.records import Send
 from streaming.edges.broker import Sender, WrongTopic, check_arrival_stamps
-from streaming.edges.claim import LostLog, claim
+from streaming.edges.claim import LostLog, claim, log_range
 from streaming.folder import held_by
 from streaming.settings import WorkerSettings
 from tests.streaming.live import Log
@@ -147,3 +148,28 @@ def test_a_topic_stamped_by_producers_is_refused(settings: WorkerSettings) -> No
 
     with pytest.raises(WrongTopic, match=wrong.name):
         check_arrival_stamps(settings, [wrong])
+
+
+class YoungTopic:
+    """A consumer whose broker does not lead yet: for a moment after a topic was made Apache Kafka says so, but not on demand."""
+
+    def __init__(self, consumer: Any, *refusals: int) -> None:
+        self._consumer, self._refusals = consumer, list(refusals)
+
+    def get_watermark_offsets(self, *given: Any, **named: Any) -> Any:
+        if self._refusals:
+            raise KafkaException(KafkaError(self._refusals.pop()))
+        return self._consumer.get_watermark_offsets(*given, **named)
+
+
+def test_a_topic_that_was_made_a_moment_ago_is_waited_for(settings: WorkerSettings, topic: Topic) -> None:
+    """`init-epoch` and a worker's start ask for its ends while its leader has not heard of it."""
+    consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap_servers, "group.id": "young"})
+    young = YoungTopic(consumer, KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+    at, ends, naps = filled(Log(settings.kafka_bootstrap_servers), topic), (0, 10), list[float]()
+
+    assert log_range(young, at, naps.append) == ends
+    assert len(naps) == 2
+    with pytest.raises(KafkaException):
+        log_range(YoungTopic(consumer, KafkaError.UNKNOWN_TOPIC_OR_PART), at, naps.append)
+    consumer.close()

@@ -1,11 +1,11 @@
-"""One client in a closed loop: decisions over HTTP against an empty handler behind the same middleware and server.
+"""One client in a closed loop, and eight: decisions over HTTP against an empty handler behind the same middleware and server.
 
 Both are routes of one process: the same keys, bounds, traces and log lines; only what the handler does differs. Turns alternate, so
 that a slow second is both's. A bare Litestar with the same empty handler and none of our middleware stands beside it.
 
 Everything is real: `python -m api` as a process, the embedded Valkey holding states of ten entities,
-the development broker taking decision events, 300 trees. One connection, so latency and throughput
-say the same; the server's own ceiling with many clients is the reliability suite's to measure.
+the development broker taking decision events, 300 trees. Over one connection latency and throughput
+say the same; eight clients keep the server busy.
 """
 
 import socket
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from api.contract import ScoringRequest
 from api.intake import scored
 from benchmarks.measure import report
+from benchmarks.open_loop import Taken, Target, Turn, joined, measured
 from benchmarks.scorer_rig import SERVICES, equipped, server, serving
 from deploy.local.stack import running
 from fraud_assets.contracts.events import Category, Outcome, PaymentMethod, Tier, Transaction
@@ -33,6 +34,7 @@ from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_port import Write
 
 REQUESTS, TURN, WARM_UPS, HISTORY = 3_000, 250, 300, 60
+CLIENTS, BUSY_S, BUSY_TURNS = 8, 1.0, 6
 
 Floats = npt.NDArray[np.float64]
 
@@ -113,6 +115,8 @@ def main() -> None:
             bare = ask(port, "/empty", bodies, credential)[0][WARM_UPS:]
         with serving(server("scorer"), env, "/health/ready") as port:
             peer, ours, degraded = in_turns(port, bodies, credential)
+            Path(folder, "bodies").write_bytes(b"\n".join(bodies) + b"\n")
+            busy_peer, busy = busy_in_turns(port, Path(folder, "bodies"), credential)
     p50, empty_p50 = float(np.median(ours)), float(np.median(peer))
     more = {
         "clients": 1,
@@ -125,6 +129,11 @@ def main() -> None:
     report(
         "api.vs_empty", 1e3 / ours.mean(), 1e3 / peer.mean(), peer.mean() / ours.mean(), "req/s", len(ours),
         clients=1, bare=round(1e3 / bare.mean()),
+    )  # fmt: skip
+    report(
+        "api.vs_empty", busy.per_s, busy_peer.per_s, busy.per_s / busy_peer.per_s, "req/s", len(busy.latency_ms),
+        clients=CLIENTS, p99=round(float(np.percentile(busy.latency_ms, 99)), 3), failures=busy.failures,
+        degraded=busy.degraded,
     )  # fmt: skip
 
 
@@ -140,6 +149,14 @@ def in_turns(port: int, bodies: list[bytes], credential: str) -> tuple[Floats, F
         ours.append(taken)
         degraded += without
     return np.concatenate(peer), np.concatenate(ours), degraded
+
+
+def busy_in_turns(port: int, bodies: Path, credential: str) -> tuple[Taken, Taken]:
+    """The empty handler and decisions with eight clients, in turn, the first turn of each to warm up."""
+    targets = {path: Target(port, path, str(bodies), credential) for path in ("/empty", "/predict")}
+    turns = [Turn(path, clients=CLIENTS, seconds=BUSY_S) for _ in range(BUSY_TURNS + 1) for path in targets]
+    taken = measured(targets, turns)[len(targets) :]
+    return joined(taken[::2]), joined(taken[1::2])
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import msgspec
 
 from fraud_assets.contracts.events import Decision, StateRead, ViewStatus
 
+LAYOUT = 1
+
 
 class Facts(msgspec.Struct, frozen=True, array_like=True):
     """What all decisions of a process have in common.
@@ -23,6 +25,8 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
     statuses: tuple[str, ...]
     topics: tuple[str, ...]
     partition_bits: int
+    layout: int = LAYOUT
+    """Of `Decided`. A spool may be read by another version: a change of its fields is another number."""
 
 
 class Decided(msgspec.Struct, array_like=True):

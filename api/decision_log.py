@@ -54,7 +54,7 @@ class DecisionLog:
 
     def __init__(
         self,
-        record: DecisionRecord,
+        record: DecisionRecord | None,
         producer: Producer,
         claim: Callable[[], Journal],
         on_status: Callable[[Status], None] = lambda _: None,
@@ -96,6 +96,11 @@ class DecisionLog:
         self.journal.close()
         self._on_status(self.status)
 
+    @property
+    def tasks(self) -> list["asyncio.Task[None]"]:
+        """None of them ends by itself but by an error."""
+        return self._tasks
+
     async def stop(self) -> None:
         """Everything into the journal, and send no more."""
         await ended(*self._tasks)
@@ -117,10 +122,23 @@ class DecisionLog:
                 self.send()
                 await asyncio.sleep(0)
 
-    def keep(self, raw: bytes) -> None:
-        """The record of an encoded `Decided`, to the journal, now."""
-        one = decided.decode(raw)
-        if not self.journal.append(self._record.of(one, self._clock.offset_ms), one.headers):
+    def keep(self, raw: bytes, record: DecisionRecord | None = None) -> None:
+        """The record of an encoded `Decided`, to the journal, now. What is none is put aside: the next are not to wait for it.
+
+        record: makes it, if it is another scorer's.
+        """
+        record = record or self._record
+        try:
+            if record is None:
+                raise ValueError("of a version that is not known here")
+            one = decided.decode(raw)
+            made = record.of(one, self._clock.offset_ms)
+        except (ValueError, LookupError, TypeError) as error:  # msgspec's are ValueErrors
+            log.error("decision_unrecordable", error=str(error), bytes=len(raw))
+            self.journal.put_aside(raw)
+            self._status.lost += 1
+            return
+        if not self.journal.append(made, one.headers):
             self._status.lost += 1
 
     def send(self) -> None:
@@ -152,8 +170,14 @@ class DecisionLog:
             self._producer.poll(0)
             self.send()
             if time.monotonic() - marked_s > MARK_S:
-                await asyncio.to_thread(self.journal.mark)
+                await self._mark()
                 marked_s = time.monotonic()
+
+    async def _mark(self) -> None:
+        try:
+            await asyncio.to_thread(self.journal.mark)
+        except OSError as error:  # a full disk; the next process then sends more again
+            log.error("decision_mark_refused", error=str(error))
 
     def _on_delivery(self, position: int, error: Any, message: Any) -> None:
         self._sent -= 1

@@ -36,6 +36,13 @@ class UnsupportedMedia(Refused):
     detail = "send Content-Type: application/json"
 
 
+class BodyCutOff(Refused):
+    """The client left before its body was here whole; nobody hears this but our own counters."""
+
+    status_code = HTTPStatus.BAD_REQUEST
+    detail = "the connection closed before the whole body had come"
+
+
 class Unauthenticated(Refused):
     """No credential, or one that is worth nothing. Which of the two, and why, is nobody's business."""
 

@@ -80,6 +80,11 @@ class Journal:
         self.bytes = 0
         for path in sorted(folder.glob("*.log")):
             self._take_up(path)
+        if not self.head.sha256:  # another chain, of which the broker has nothing
+            self._delivered = self._read_to = 0
+        elif self._delivered > self.head.position:
+            # The newest links were refused, or a power cut took them, and nobody waits for them: their places stay empty.
+            self.head = self.head._replace(position=self._delivered)
         self._forget()
 
     @classmethod
@@ -105,6 +110,11 @@ class Journal:
             return True
         self.done(self.head.position)
         return False
+
+    def put_aside(self, raw: bytes) -> None:
+        """What no record can be made of, for people to look at."""
+        with (self._folder / "unrecordable").open("ab") as file:
+            file.write(len(raw).to_bytes(_LENGTH_BYTES, "big") + raw)
 
     def next(self) -> Entry | None:
         """The next event to send, each once; None while there is no other."""
@@ -167,12 +177,11 @@ class Journal:
                 file.close()
 
     def _write(self, record: bytes) -> bool:
+        is_new = self._writer is None
         try:
             if self._writer is None:
                 path = self._folder / f"{self.head.position:012}.log"
                 self._writer = path.open("ab", buffering=0)
-                self._to_read.append(path)
-                self._at_end = False
             framed = len(record).to_bytes(_LENGTH_BYTES, "big") + record
             start = self._writer.tell()
             if self._writer.write(framed) != len(framed):
@@ -180,7 +189,14 @@ class Journal:
                 raise OSError("short write")
         except OSError as error:
             log.error("decision_journal_refused", error=str(error))
+            if is_new and self._writer is not None:
+                self._writer.close()
+                Path(self._writer.name).unlink(missing_ok=True)
+                self._writer = None
             return False
+        if is_new:
+            self._to_read.append(Path(self._writer.name))
+            self._at_end = False
         self.bytes += len(framed)
         if self._writer.tell() >= SEGMENT_BYTES:
             self._writer.close()
@@ -214,6 +230,9 @@ class Journal:
                 path.with_suffix(".torn").write_bytes(rest)
                 file.truncate(whole)
                 log.error("decision_journal_torn", file=path.name, bytes=len(rest))
+        if not whole:
+            path.unlink()  # its name is the next link's, which begins a file anew
+            return
         if newest:
             self.last_decision_id = msgspec.json.decode(newest, type=_Named).decision_id
         self.bytes += whole

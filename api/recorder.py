@@ -6,9 +6,15 @@ stands. After a goodbye it waits for the broker a while; when the scorer is gone
 spool and leaves the journal to the next.
 """
 
+import signal
+
+# Before all that takes long: who stops a scorer signals its whole group, and what this process has still to do is said by its scorer.
+if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
 import asyncio
 import os
-import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -19,7 +25,7 @@ import msgspec
 import uvloop
 
 from api import decided, logs
-from api.decided import DecisionRecord, Facts
+from api.decided import LAYOUT, DecisionRecord, Facts
 from api.decision_log import DecisionLog, Status
 from api.journal import Journal
 from api.producer import kafka_producer
@@ -48,7 +54,6 @@ GOODBYE = framed(b"")
 class Start(msgspec.Struct, array_like=True):
     """folder: of spool and journal. lock_fd: holds it. scorer: when the spool's files that are this scorer's begin."""
 
-    facts: Facts
     bootstrap_servers: str
     folder: str
     journal_bytes: int
@@ -67,22 +72,26 @@ class Recorder:
     """Spool to journal to broker."""
 
     def __init__(self, start: Start, say: Callable[[bytes], None]) -> None:
-        folder = Path(start.folder)
-        journal = partial(Journal, folder, start.journal_bytes, os.fdopen(start.lock_fd, "ab"))
+        self._folder = Path(start.folder)
+        journal = partial(Journal, self._folder, start.journal_bytes, os.fdopen(start.lock_fd, "ab"))
         self._scorer = start.scorer
         self._say = say
         self._said: bytes = b""
-        self._log = DecisionLog(
-            DecisionRecord(start.facts), kafka_producer(start.bootstrap_servers), journal, self._stand
-        )
+        self._records: dict[bytes, DecisionRecord | None] = {}
         self._recorded = 0
+        self._log = DecisionLog(None, kafka_producer(start.bootstrap_servers), journal, self._stand)
         self._log.start()
         # What a recorder before this one had recorded when it died, and not deleted.
-        last = self._log.journal.last_decision_id
-        self._spool = SpoolReader(
-            folder, frames_through(folder, lambda raw: bool(last) and decided.decode(raw).decision_id == last)
-        )
+        last = self._log.journal.last_decision_id.encode()
+        recorded = frames_through(self._folder, lambda raw: bool(last) and last in raw and _id_of(raw) == last)
+        self._spool = SpoolReader(self._folder, recorded)
         self._task = asyncio.get_running_loop().create_task(self._follow())
+
+    async def failed(self) -> None:
+        """Returns or raises when one of its parts has ended, which none does by itself."""
+        done, _ = await asyncio.wait([self._task, *self._log.tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
 
     async def keep_all(self) -> None:
         """What is in the spool and will be, for its scorer writes no more; then send no more."""
@@ -105,12 +114,25 @@ class Recorder:
     def _look(self) -> bool:
         """Record what is there. False if nothing was."""
         frames = self._spool.read()
+        record = self._record() if frames else None
         for raw in frames:
-            self._log.keep(raw)
+            self._log.keep(raw, record)
         if self._spool.start == self._scorer:
             self._recorded = self._spool.number
         self._log.send()
         return bool(frames)
+
+    def _record(self) -> DecisionRecord | None:
+        """What makes records of the frames that were read last; None if they are of a version that we do not know."""
+        about = self._spool.about
+        if about not in self._records:
+            try:
+                facts = msgspec.msgpack.decode(about, type=Facts)
+            except msgspec.DecodeError:
+                self._records[about] = None
+            else:
+                self._records[about] = DecisionRecord(facts) if facts.layout == LAYOUT else None
+        return self._records[about]
 
     def _stand(self, status: Status) -> None:
         """Only what is new: a scorer has better things to do than to hear it."""
@@ -126,19 +148,38 @@ async def record(end: socket.socket) -> None:
     recorder = Recorder(
         msgspec.msgpack.decode(await frame_of(reader), type=Start), lambda raw: writer.write(framed(raw))
     )
-    try:
-        await frame_of(reader)
-    except asyncio.IncompleteReadError:
-        await recorder.keep_all()
+    loop = asyncio.get_running_loop()
+    told, failed = loop.create_task(_goodbye(reader)), loop.create_task(recorder.failed())
+    await asyncio.wait([told, failed], return_when=asyncio.FIRST_COMPLETED)
+    if failed.done():
+        failed.result()  # raises; the scorer begins another
         return
-    await recorder.close()
+    failed.cancel()
+    if told.result():
+        await recorder.close()
+    else:
+        await recorder.keep_all()
     writer.close()
 
 
+async def _goodbye(reader: asyncio.StreamReader) -> bool:
+    """Whether it was said; False if the scorer is gone, with things from us unread or without."""
+    try:
+        await frame_of(reader)
+    except (asyncio.IncompleteReadError, OSError):
+        return False
+    return True
+
+
+def _id_of(raw: bytes) -> bytes:
+    """The decision's, or nothing where that cannot be said."""
+    try:
+        return decided.decode(raw).decision_id.encode()
+    except msgspec.DecodeError:
+        return b""
+
+
 def main() -> None:
-    # Who stops a scorer signals its whole group; what this process has still to do is said by its scorer.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
     logs.configure()
     uvloop.run(record(socket.socket(fileno=int(sys.argv[1]))))
 

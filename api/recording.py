@@ -26,7 +26,7 @@ from api.spool import SpoolWriter
 from api.tasks import ended
 
 START_S = 60.0  # an interpreter on a busy machine
-AGAIN_S = 0.2
+AGAIN_S, AGAIN_LAST_S = 0.2, 10.0
 RECORDER = (sys.executable, "-m", "api.recorder")
 _HOME = Path(__file__).parents[1]  # where the child finds the package, wherever the scorer was started
 
@@ -111,13 +111,12 @@ class Beside:
     async def start(self) -> None:
         """Raises RuntimeError if the recorder does not start; why, it has said itself."""
         mine, self._lock = claimed(self._folder)
-        self._spool = SpoolWriter(mine)
+        self._spool = SpoolWriter(mine, msgspec.msgpack.encode(self._facts))
         self._start = Start(
-            self._facts, self._bootstrap_servers, str(mine), self._journal_bytes, self._lock.fileno(), self._spool.start
+            self._bootstrap_servers, str(mine), self._journal_bytes, self._lock.fileno(), self._spool.start
         )
-        reader = await self._begin()
         try:
-            self._take(await asyncio.wait_for(frame_of(reader), START_S))
+            reader = await self._begin()
         except (TimeoutError, asyncio.IncompleteReadError, OSError):
             await self._end()
             raise RuntimeError("the recorder of decisions did not start; its own words are above") from None
@@ -134,12 +133,14 @@ class Beside:
             self._spool.close()
         if self._writer is not None:
             self._writer.write(GOODBYE)
+        elif self.unrecorded:
+            log.error("decisions_left_in_spool", n=self.unrecorded)  # the next scorer's recorder begins with them
         await self._end(FLUSH_S + START_S)
         if self._lock is not None:
             self._lock.close()
 
     async def _begin(self) -> asyncio.StreamReader:
-        """A child, connected and told how to start; it says how it stands when it has."""
+        """A child, connected, told how to start, and started: it has said how it stands."""
         ours, theirs = socket.socketpair()
         with theirs:
             fds = (theirs.fileno(), self._start.lock_fd)
@@ -147,21 +148,35 @@ class Beside:
         reader, self._writer = await asyncio.open_connection(sock=ours)
         self._writer.write(framed(msgspec.msgpack.encode(self._start)))
         self._counts.anew()
+        self._take(await asyncio.wait_for(frame_of(reader), START_S))
         return reader
 
     def _take(self, raw: bytes) -> None:
-        self._stand = msgspec.msgpack.decode(raw, type=Stand)
-        self._counts.take(self._stand.status)
+        """A recorder that has just begun does not know yet how far the one before had come."""
+        said = msgspec.msgpack.decode(raw, type=Stand)
+        self._stand = Stand(max(said.recorded, self._stand.recorded), said.status)
+        self._counts.take(said.status)
 
     async def _keep_running(self, reader: asyncio.StreamReader) -> None:
+        pause_s = AGAIN_S
         while True:
             with contextlib.suppress(asyncio.IncompleteReadError, OSError):
                 while True:
                     self._take(await frame_of(reader))
+                    pause_s = AGAIN_S
             log.error("recorder_ended", unrecorded=self.unrecorded)
+            reader, pause_s = await self._again(pause_s)
+
+    async def _again(self, pause_s: float) -> tuple[asyncio.StreamReader, float]:
+        """Another recorder, and how long to wait before the next; one that does not start is tried again, less and less often."""
+        while True:
             await self._end()
-            await asyncio.sleep(AGAIN_S)
-            reader = await self._begin()
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, AGAIN_LAST_S)
+            try:
+                return await self._begin(), pause_s
+            except (TimeoutError, asyncio.IncompleteReadError, OSError) as error:
+                log.error("recorder_did_not_start", error=str(error), unrecorded=self.unrecorded)
 
     async def _end(self, within_s: float = 1.0) -> None:
         """Until the child is gone; one that does not go is made to."""

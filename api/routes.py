@@ -6,11 +6,12 @@ from typing import Any, cast
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
+from litestar.exceptions import InternalServerException
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api.access import PUBLIC, Caller, Scope, needs
 from api.contract import Answers
-from api.errors import NotReady, UnsupportedMedia
+from api.errors import BodyCutOff, NotReady, UnsupportedMedia
 from api.intake import parse
 from api.labels import Accepted, counted, parse_labels
 from api.runtime import Runtime
@@ -114,6 +115,8 @@ async def _body(request: Call) -> bytes:
     service.in_flight -= 1
     try:
         return await request.body()
+    except InternalServerException:  # Litestar's word for a client that has gone
+        raise BodyCutOff from None
     finally:
         service.in_flight += 1
 

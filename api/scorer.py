@@ -97,7 +97,7 @@ class Scorer:
         self._positions = PositionReader()
         self._nothing: list[bytes | None] = [None] * len(reader.groups)
         self._champion = champion
-        self._together = Together(self._decide)
+        self._together = Together(self._decide, READ_TOGETHER)
         self.now_ms = now_ms
         self._by_action = {action: metrics.decisions.labels(action.value) for action in Action}
 

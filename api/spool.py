@@ -4,8 +4,11 @@ A write goes to the system's page cache, so what was written outlives its writer
 few cores, waking a reader for each payment costs as much as making its vector.
 
     <folder>/<start>-<number>.in    some megabytes of frames of the scorer that began at <start>; deleted once recorded
+
+A file begins with the number of its first frame and with what its scorer said of all of them, for another may come to read it.
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -24,13 +27,14 @@ log = structlog.get_logger()
 
 
 class SpoolWriter:
-    """The scorer's end. given: how many frames there were, the next one's number less one."""
+    """The scorer's end. about: of all its frames. given: how many there were, the next one's number less one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, about: bytes = b"") -> None:
         # After every start that is there, whatever the clock has done: files are read in order.
         self.start = max([time.time_ns(), *(_start(path) + 1 for path in _files(folder))])
         self.given = 0
         self._folder = folder
+        self._about = about
         self._segments = 0
         self._size = 0
         self._fd: int | None = None
@@ -38,10 +42,10 @@ class SpoolWriter:
     def add(self, frames: Sequence[bytes]) -> bool:
         """All of them or none: False if the disk refuses."""
         try:
-            self._write(b"".join(len(frame).to_bytes(_LENGTH_BYTES, "big") + frame for frame in frames))
+            self._write(b"".join(map(_framed, frames)))
         except OSError as error:
             log.error("decision_spool_refused", error=str(error))
-            self.close()  # what was written of it is the end of its file, where the reader leaves it
+            self._cut_off()
             return False
         self.given += len(frames)
         if self._size >= SEGMENT_BYTES:
@@ -56,9 +60,16 @@ class SpoolWriter:
         path = self._folder / f"{self.start:020}-{self._segments:08}.in"
         new = path.with_suffix(".new")
         self._fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
-        self._size = _whole(self._fd, (self.given + 1).to_bytes(_NUMBER_BYTES, "big") + raw)
+        self._size = _whole(self._fd, (self.given + 1).to_bytes(_NUMBER_BYTES, "big") + _framed(self._about) + raw)
         new.rename(path)
         self._segments += 1
+
+    def _cut_off(self) -> None:
+        """What was written of it; and begin another file, for the reader may have read a part already, which it then leaves."""
+        if self._fd is not None:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, self._size)
+        self.close()
 
     def close(self) -> None:
         if self._fd is not None:
@@ -67,7 +78,7 @@ class SpoolWriter:
 
 
 class SpoolReader:
-    """The recorder's end; files of scorers before come first. start, number: of the frame that was read last.
+    """The recorder's end; files of scorers before come first. start, number, about: of the frame that was read last.
 
     skip: how many frames to pass over first.
     """
@@ -79,6 +90,7 @@ class SpoolReader:
         self._file: BinaryIO | None = None
         self._rest = b""
         self.start = self.number = 0
+        self.about = b""
 
     def read(self) -> list[bytes]:
         """The next frames, none if there are no others yet. Whatever was read before has been recorded."""
@@ -104,12 +116,18 @@ class SpoolReader:
         self._file, self._path, self._rest = None, None, b""
 
     def _open(self) -> bool:
-        """The oldest file; one whose head is not there yet is none."""
-        for path in _files(self._folder)[:1]:
+        """The oldest file. One without a head is left of a power cut, and holds nothing."""
+        for path in _files(self._folder):
             file = path.open("rb", buffering=0)
-            head = file.read(_NUMBER_BYTES)
-            self._path, self._file = path, file
-            self.start, self.number = _start(path), int.from_bytes(head, "big") - 1
+            head = file.read(_NUMBER_BYTES + _LENGTH_BYTES)
+            size = int.from_bytes(head[_NUMBER_BYTES:], "big")
+            about = file.read(size)
+            if len(head) < _NUMBER_BYTES + _LENGTH_BYTES or len(about) < size:
+                file.close()
+                path.rename(path.with_suffix(".torn"))
+                continue
+            self._path, self._file, self.about = path, file, about
+            self.start, self.number = _start(path), int.from_bytes(head[:_NUMBER_BYTES], "big") - 1
             return True
         return False
 
@@ -125,11 +143,16 @@ def frames_through(folder: Path, is_last: Callable[[bytes], bool]) -> int:
     """How many frames there are up to the last that is one; 0 if none is."""
     n = last = 0
     for path in _files(folder):
-        for frame in _cut(path.read_bytes()[_NUMBER_BYTES:])[0]:
+        data = path.read_bytes()[_NUMBER_BYTES:]
+        for frame in _cut(data)[0][1:]:
             n += 1
             if is_last(frame):
                 last = n
     return last
+
+
+def _framed(raw: bytes) -> bytes:
+    return len(raw).to_bytes(_LENGTH_BYTES, "big") + raw
 
 
 def _whole(fd: int, raw: bytes) -> int:

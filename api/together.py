@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import accumulate
 from typing import Generic, NamedTuple, TypeVar
 
 Q = TypeVar("Q")
@@ -18,11 +19,12 @@ class _Asked(NamedTuple, Generic[Q, A]):
 class Together(Generic[Q, A]):
     """Joins what several tasks ask at one moment into one call.
 
-    answer: questions → as many answers, in order. What it raises, everybody in the call gets.
+    answer: questions → as many answers, in order. most: questions in one call, unless one alone asks more.
     """
 
-    def __init__(self, answer: Callable[[list[Q]], Awaitable[list[A]]]) -> None:
+    def __init__(self, answer: Callable[[list[Q]], Awaitable[list[A]]], most: int) -> None:
         self._answer = answer
+        self._most = most
         self._asked: list[_Asked[Q, A]] = []
 
     async def ask(self, questions: Sequence[Q]) -> list[A]:
@@ -35,32 +37,49 @@ class Together(Generic[Q, A]):
         return await self.ask(questions) if answers is None else answers
 
     async def _lead(self) -> None:
-        """Find everybody's answers. Whose leader is cancelled asks again."""
+        """Find the answers of the first, as many as go into one call; the others ask again, and so do all whose leader is cancelled."""
         asked: list[_Asked[Q, A]] = []
         try:
             await asyncio.sleep(0)
             asked = self._taken()
-            found = await self._answer([question for one in asked for question in one.questions])
-        except BaseException as error:
+            mine = self._first(asked)
+            for one in asked[mine:]:
+                _settle(one.answers, None)
+            await self._find(asked[:mine])
+        finally:
             for one in asked or self._taken():
-                _fail(one.answers, error)
-            raise
+                _settle(one.answers, None)
+
+    async def _find(self, part: Sequence[_Asked[Q, A]]) -> None:
+        """What one's questions break is that one's: the others ask alone."""
+        try:
+            found = await self._answer([question for one in part for question in one.questions])
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is for who asked
+            if len(part) > 1:
+                for one in part:
+                    await self._find([one])
+            else:
+                _settle(part[0].answers, error)
+            return
         first = 0
-        for one in asked:
-            if not one.answers.done():
-                one.answers.set_result(found[first : first + len(one.questions)])
+        for one in part:
+            _settle(one.answers, found[first : first + len(one.questions)])
             first += len(one.questions)
+
+    def _first(self, asked: Sequence[_Asked[Q, A]]) -> int:
+        """How many of them one call takes."""
+        sizes = accumulate(len(one.questions) for one in asked)
+        return max(1, sum(size <= self._most for size in sizes))
 
     def _taken(self) -> list[_Asked[Q, A]]:
         asked, self._asked = self._asked, []
         return asked
 
 
-def _fail(answers: "asyncio.Future[list[A] | None]", error: BaseException) -> None:
-    if answers.done():
+def _settle(future: "asyncio.Future[list[A] | None]", answers: list[A] | Exception | None) -> None:
+    if future.done():
         return
-    if isinstance(error, Exception):
-        answers.set_exception(error)
-        answers.exception()  # the leader raises its own
+    if isinstance(answers, Exception):
+        future.set_exception(answers)
     else:
-        answers.set_result(None)
+        future.set_result(answers)

@@ -5,6 +5,7 @@ that is half of the request. redis-py stays right for everything else.
 """
 
 import asyncio
+import math
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -93,6 +94,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         # One for all that is outstanding: a timer a call would cost each a tenth of its time.
         self._timer: asyncio.TimerHandle | None = None
+        self._wakes_s = math.inf  # uvloop forgets this of a handle whose time has come and whose turn has not
         self.lost: asyncio.Future[None] = self._loop.create_future()
 
     @classmethod
@@ -160,7 +162,7 @@ class Connection(asyncio.Protocol):
         batch = _Batch(n_replies, self._loop.create_future(), self._loop.time() + timeout_s)
         self._waiting.append(batch)
         self._transport.write(raw)
-        if self._timer is None or batch.late_s < self._timer.when():
+        if batch.late_s < self._wakes_s:
             self._wake_at(batch.late_s)
         return batch.future
 
@@ -178,7 +180,7 @@ class Connection(asyncio.Protocol):
     def _wake_at(self, when_s: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(when_s, self._almost_late)
+        self._timer, self._wakes_s = self._loop.call_at(when_s, self._almost_late), when_s
 
     def _almost_late(self) -> None:
         self._timer = self._loop.call_later(GRACE_S, self._late, self._loop.time(), self._received, MORE_TURNS)
@@ -188,7 +190,7 @@ class Connection(asyncio.Protocol):
         if self._received > received and more_turns:
             self._timer = self._loop.call_later(GRACE_S, self._late, now_s, self._received, more_turns - 1)
             return
-        self._timer = None
+        self._timer, self._wakes_s = None, math.inf
         late = [batch for batch in self._waiting if batch.late_s <= now_s and not batch.future.done()]
         for batch in late:
             batch.future.set_exception(StoreUnavailable("online_store_timeout", "no reply in time"))

@@ -149,3 +149,47 @@ def test_two_processes_have_a_journal_each(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
     one.close()
     assert opened(tmp_path).head == one.head
+
+
+def test_links_that_were_refused_at_the_end_stay_empty_places(tmp_path: Path) -> None:
+    """The broker is done with them, and the next process has not seen them: its links come after."""
+    journal = opened(tmp_path, 1_500)
+    kept = sum(journal.append(decision(number), []) for number in range(1, 9))
+    for entry in taken(journal):
+        journal.done(entry.position)
+    journal.close()
+    assert 0 < kept < 8
+
+    again = opened(tmp_path)
+    assert len(again) == 0
+    added(again, 9, 10)
+
+    assert positions(taken(again)) == [9, 10]
+
+
+def test_a_file_without_a_link_is_no_file(tmp_path: Path) -> None:
+    """A process killed between making it and writing to it, or a disk that was full."""
+    journal = opened(tmp_path)
+    added(journal, 1, 2)
+    journal.close()
+    (tmp_path / "0" / f"{3:012}.log").touch()
+
+    again = opened(tmp_path)
+    added(again, 3, 4)
+    assert positions(taken(again)) == [1, 2, 3, 4]
+    for position in range(1, 5):
+        again.done(position)
+    again.close()
+
+    assert opened(tmp_path).head.position == 4
+
+
+def test_a_mark_without_a_journal_is_of_another_chain(tmp_path: Path) -> None:
+    """A power cut took the files, or somebody did."""
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "delivered").write_text("7")
+
+    journal = opened(tmp_path)
+    added(journal, 1, 1)
+
+    assert positions(taken(journal)) == [1]

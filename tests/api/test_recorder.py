@@ -10,12 +10,16 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from api.decided import Decided, Facts, encode
-from api.journal import Journal
+from api.journal import Journal, claimed
 from api.metrics import Metrics
+from api.producer import MAX_PENDING
+from api.recorder import Stand
 from api.recording import RECORDER, Beside
+from api.spool import SpoolWriter
 from fraud_assets.contracts import codec
 from fraud_assets.contracts.chain import Link, verify
 from fraud_assets.contracts.events import Decision
@@ -25,8 +29,8 @@ WITHIN_S = 60.0
 NOWHERE = "127.0.0.1:1"  # no broker: everything stays in the journal
 
 
-def beside(folder: Path, *command: str) -> Beside:
-    facts = Facts("s", "sd", ("account",), ("v@account",), ("PRESENT",), ("transactions.v1",), 20)
+def beside(folder: Path, *command: str, group: str = "account") -> Beside:
+    facts = Facts("s", "sd", (group,), ("v@account",), ("PRESENT",), ("transactions.v1",), 20)
     return Beside(facts, NOWHERE, folder, 64 * MIB, Metrics(), command or RECORDER)
 
 
@@ -79,7 +83,8 @@ def assert_whole(found: list[Decision], count: int) -> None:
     """All of them, in the order they were given, in one chain that nothing is missing from."""
     assert [one.decision_id for one in found] == [f"d{number}" for number in range(1, count + 1)]
     (chain,) = {one.chain_id for one in found}
-    assert verify(chain, [Link.of(one, 0, offset) for offset, one in enumerate(found)])[0] == []
+    findings = verify(chain, [Link.of(one, 0, offset) for offset, one in enumerate(found)])[0]
+    assert [one for one in findings if one.position >= found[0].chain_position] == []
 
 
 def test_what_is_given_is_recorded_with_all_it_says(tmp_path: Path) -> None:
@@ -95,9 +100,16 @@ def test_what_is_given_is_recorded_with_all_it_says(tmp_path: Path) -> None:
 
 
 def test_a_recorder_that_is_killed_is_replaced_and_misses_nothing(tmp_path: Path) -> None:
-    """At any point: with decisions on their way to it, with some in its journal that it had no time to speak of, and none."""
+    """At any point: with decisions on their way to it, with some in its journal that it had no time to speak of, and none. The scorer
+    has decided so much before that it would give up a recorder that had recorded nothing of it.
+    """
 
     async def scenario(made: Beside) -> None:
+        assert made._spool is not None
+        made._spool.given = MAX_PENDING + 1_000
+        made._stand = Stand(made._spool.given, made._stand.status)
+        give(made, 0, 0)
+        await until(lambda: made.unrecorded == 0)
         for turn in range(5):
             give(made, 40 * turn + 1, 40 * turn + 20)
             await asyncio.sleep(0.02 * turn)
@@ -108,25 +120,58 @@ def test_a_recorder_that_is_killed_is_replaced_and_misses_nothing(tmp_path: Path
 
     run(scenario, tmp_path)
 
-    assert_whole(recorded(tmp_path), 200)
+    assert_whole(recorded(tmp_path)[1:], 200)
+
+
+def test_what_no_record_can_be_made_of_is_put_aside_and_holds_up_nobody(tmp_path: Path) -> None:
+    async def scenario(made: Beside) -> None:
+        give(made, 1, 3)
+        made.add([b"no decision"])
+        give(made, 4, 6)
+        await until(lambda: made.unrecorded == 0)
+
+    run(scenario, tmp_path)
+
+    assert_whole(recorded(tmp_path), 6)
+    assert (tmp_path / "0" / "unrecordable").read_bytes().endswith(b"no decision")
+
+
+def test_what_a_scorer_of_another_version_left_is_recorded_as_it_said(tmp_path: Path) -> None:
+    """Its groups are its own."""
+    writer = SpoolWriter(claimed(tmp_path)[0], msgspec.msgpack.encode(beside(tmp_path, group="card")._facts))
+    writer.add([decided(1)])
+
+    async def scenario(made: Beside) -> None:
+        give(made, 2, 2)
+
+    run(scenario, tmp_path)
+
+    found = recorded(tmp_path)
+    assert_whole(found, 2)
+    assert [one.states[0].group for one in found] == ["card", "account"]
 
 
 GIVES_AND_DIES = """
-import asyncio, os, signal, sys
+import asyncio, os, signal, sys, time
 from pathlib import Path
 from tests.api.test_recorder import beside, give
 async def main():
     made = beside(Path(sys.argv[1]))
     await made.start()
-    give(made, 1, 3_000)
+    for first in range(1, 3_000, 100):
+        give(made, first, first + 99)
+    time.sleep(float(sys.argv[2]))
     os.kill(os.getpid(), signal.SIGKILL)
 asyncio.run(main())
 """
 
 
-def test_a_scorer_that_is_killed_has_lost_nothing_it_gave(tmp_path: Path) -> None:
-    """Not even what it gave in the moment before it died, and nobody has to stop its recorder."""
-    died = subprocess.run([sys.executable, "-c", GIVES_AND_DIES, str(tmp_path)], check=False, timeout=WITHIN_S)
+@pytest.mark.parametrize("hung_s", [0.0, 0.5])
+def test_a_scorer_that_is_killed_has_lost_nothing_it_gave(tmp_path: Path, hung_s: float) -> None:
+    """Not even what it gave in the moment before it died, whether it heard what its recorder said or hung; and nobody stops the recorder."""
+    died = subprocess.run(
+        [sys.executable, "-c", GIVES_AND_DIES, str(tmp_path), str(hung_s)], check=False, timeout=WITHIN_S
+    )
 
     assert died.returncode == -signal.SIGKILL
     assert_whole(recorded(tmp_path), 3_000)

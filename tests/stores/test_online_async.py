@@ -1,6 +1,7 @@
 """The scorer's reader against a real server, and against servers that hang, die and lie."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -146,19 +147,48 @@ async def _with_fake(fake: FakeServer, test: Callable[[OnlineReader], Awaitable[
 
 
 def test_a_long_reply_that_is_coming_is_not_given_up(run: Run, store: OnlineStore, valkey_server: str) -> None:
-    """Ours is the loop that was busy past the deadline, and the socket holds a part of the reply."""
+    """Ours is the loop that was busy past the deadline, and the socket holds a part of the reply. A server that is itself
+    without a core for some milliseconds sends nothing: then another try is needed.
+    """
     keys = [("ip", f"k{i}") for i in range(400)]
     store.compare_and_set("ip", [Write(key, 0, bytes(20_000)) for _, key in keys])
 
-    async def scenario() -> EntityRead:
+    async def scenario() -> list[EntityRead]:
+        found = []
         async with reading(valkey_server, timeout_s=0.05) as reader:
-            await until(lambda: reader.marker)
-            call = asyncio.create_task(reader.read(keys))
-            await asyncio.sleep(0)
-            time.sleep(0.1)  # noqa: ASYNC251  # what a batch does
-            return await call
+            for _ in range(20):
+                await until(lambda: reader.marker)
+                call = asyncio.create_task(reader.read(keys))
+                await asyncio.sleep(0)
+                time.sleep(0.1)  # noqa: ASYNC251  # what a batch does
+                with contextlib.suppress(StoreUnavailable):
+                    found.append(await call)
+                    break
+        return found
 
-    assert [len(state or b"") for state in run(scenario()).states] == [20_000] * 400
+    (found,) = run(scenario())
+    assert [len(state or b"") for state in found.states] == [20_000] * 400
+
+
+def test_a_read_that_begins_as_another_is_late_is_a_read(run: Run, store: OnlineStore, valkey_server: str) -> None:
+    """In the turn of the loop in which a deadline has come and nobody has looked at it yet: in time or not, and nothing else."""
+
+    async def scenario() -> list[object]:
+        found: list[object] = []
+        async with reading(valkey_server, timeout_s=0.01) as reader:
+            await until(lambda: reader.marker)
+            for _ in range(100):
+                first = asyncio.create_task(reader.read([("account", "a")]))
+                await asyncio.sleep(0)
+                time.sleep(0.011)  # noqa: ASYNC251  # past the deadline: reply and timer come in one turn
+                again = [asyncio.create_task(reader.read([("account", "a")])) for _ in range(3)]
+                found += await asyncio.gather(first, *again, return_exceptions=True)
+        return found
+
+    found = run(scenario())
+
+    assert len(found) == 400
+    assert [one for one in found if not isinstance(one, EntityRead | StoreUnavailable)] == []
 
 
 def test_a_hung_server_costs_the_timeout_then_nothing(run: Run, store: OnlineStore) -> None:

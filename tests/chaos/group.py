@@ -89,8 +89,8 @@ def _conflicts(worker: Worker) -> int:
 
 # --------------------------------------------------------------------------------------- R7
 
-JOIN_S = RESTART_S = 3.0
-LEAVE_S = SESSION_TIMEOUT_MS / 1_000 + 3.0
+JOIN_S = RESTART_S = LEAVE_S = 3.0
+DEATH_S = SESSION_TIMEOUT_MS / 1_000 + 3.0
 
 
 def comes_and_goes(scale: Scale) -> Outcome:
@@ -111,7 +111,7 @@ def comes_and_goes(scale: Scale) -> Outcome:
         "changes": sum(map(len, gaps.values())), "payments": probes.sent, "lost": lost, "duplicated": twice, "states": states,
         "regressions": probes.regressions, "longest_wait_s": {name: round(max(waits, default=0.0), 1) for name, waits in gaps.items()},
     }  # fmt: skip
-    bounds = {"join": JOIN_S, "restart": RESTART_S, "leave": LEAVE_S, "death": LEAVE_S}
+    bounds = {"join": JOIN_S, "restart": RESTART_S, "leave": LEAVE_S, "death": DEATH_S}
     in_time = all(wait <= bounds[name] * scale.slack for name, waits in gaps.items() for wait in waits)
     return Outcome(lost == twice == probes.regressions == 0 and states > 0 and in_time, figure)
 

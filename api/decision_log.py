@@ -1,12 +1,10 @@
 """Decision events to Kafka: made, kept and sent after the answer.
 
-What a record costs (positions of ten states, 400 numbers as JSON, a digest) is paid a few records at a time. They go to
-the journal on disk, and from there to the broker.
+A record (positions of ten states, 400 numbers as JSON, a digest) goes to the journal on disk, and from there to the broker.
 """
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -27,9 +25,6 @@ POLL_S = 0.05
 MARK_S = 2.0
 FLUSH_S = 5.0
 
-# In a row they cost half of what they cost one by one.
-RECORDS_A_TURN = 8
-
 # Events on their way to the broker: some seconds of a busy process, 10 MB. The rest waits on disk.
 MAX_SENT = 1_000
 
@@ -37,7 +32,7 @@ log = structlog.get_logger()
 
 
 class Status(msgspec.Struct, array_like=True):
-    """left: events that the broker may not have, or that wait to be made. delivered, failed, lost: counts."""
+    """left: events that the broker may not have. delivered, failed, lost: counts."""
 
     left: int = 0
     journal_bytes: int = 0
@@ -47,47 +42,42 @@ class Status(msgspec.Struct, array_like=True):
 
 
 class DecisionLog:
-    """Queue, journal and producer. `add` never waits and never raises; `keep` and `send` are its two steps.
+    """Journal and producer: what is kept in the one is sent by the other.
 
     claim: opens the journal, which is this process's from `start` to `close`. on_status: told now and then how it stands.
     """
 
     def __init__(
         self,
-        record: DecisionRecord | None,
         producer: Producer,
         claim: Callable[[], Journal],
         on_status: Callable[[Status], None] = lambda _: None,
     ) -> None:
-        self._record = record
         self._producer = producer
         self._claim = claim
         self._on_status = on_status
-        self._pending: deque[bytes] = deque()
         self._status = Status()
         self._sent = 0
         self._refused: Entry | None = None
-        self._wake = asyncio.Event()
         self._clock = BrokerClock()
-        self._tasks: list[asyncio.Task[None]] = []
         self._failing = False
 
     def start(self) -> None:
         self.journal = self._claim()
         if len(self.journal):
             log.info("decision_events_left", n=len(self.journal))
-        loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._drain()), loop.create_task(self._poll())]
+        # Ends by itself by an error alone.
+        self.sending = asyncio.get_running_loop().create_task(self._poll())
 
     @property
     def status(self) -> Status:
         """As it stands."""
-        self._status.left = len(self._pending) + len(self.journal)
+        self._status.left = len(self.journal)
         self._status.journal_bytes = self.journal.bytes
         return self._status
 
     async def close(self) -> None:
-        """Keep what is queued, wait a while for the broker, and say what the next process will send."""
+        """Wait a while for the broker, and say what the next process will send."""
         await self.stop()
         self.send()
         await asyncio.to_thread(self._producer.flush, FLUSH_S)
@@ -96,38 +86,15 @@ class DecisionLog:
         self.journal.close()
         self._on_status(self.status)
 
-    @property
-    def tasks(self) -> list["asyncio.Task[None]"]:
-        """None of them ends by itself but by an error."""
-        return self._tasks
-
     async def stop(self) -> None:
-        """Everything into the journal, and send no more."""
-        await ended(*self._tasks)
-        while self._pending:
-            self.keep(self._pending.popleft())
+        """Send no more."""
+        await ended(self.sending)
 
-    def add(self, raw: bytes) -> None:
-        """Keep an encoded `Decided`, and send it, when there is time."""
-        self._pending.append(raw)
-        self._wake.set()
+    def keep(self, raw: bytes, record: DecisionRecord | None) -> None:
+        """The record of an encoded `Decided`, to the journal. What is none is put aside: the next are not to wait for it.
 
-    async def _drain(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._pending:
-                for _ in range(min(RECORDS_A_TURN, len(self._pending))):
-                    self.keep(self._pending.popleft())
-                self.send()
-                await asyncio.sleep(0)
-
-    def keep(self, raw: bytes, record: DecisionRecord | None = None) -> None:
-        """The record of an encoded `Decided`, to the journal, now. What is none is put aside: the next are not to wait for it.
-
-        record: makes it, if it is another scorer's.
+        record: makes it; None if nobody here can.
         """
-        record = record or self._record
         try:
             if record is None:
                 raise ValueError("of a version that is not known here")

@@ -22,15 +22,15 @@ from typing import BinaryIO, NamedTuple, Self
 import msgspec
 import structlog
 
+from api.frames import LENGTH_BYTES, framed, length_in
 from fraud_assets.contracts.chain import Head, seal
 from fraud_assets.contracts.events import Decision
 
-# Events that are sent as they were written, without being read back: more than come before each look at what is next.
-FRESH = 16
+# Events that are sent as they were written, without being read back: more than a recorder keeps before it sends them, under a megabyte.
+FRESH = 128
 
 # A segment is deleted as a whole, so at most this much that the broker has stays behind.
 SEGMENT_BYTES = 8 * 2**20
-_LENGTH_BYTES = 4
 
 log = structlog.get_logger()
 
@@ -101,12 +101,12 @@ class Journal:
         """Link an event and keep it; False if the journal is full or the disk refuses it, and the chain then shows a gap."""
         value, self.head = seal(decision, self.head)
         entry = Entry(*self.head, decision.account_id.encode(), headers, value)
-        record = _encode(entry)
+        record = framed(_encode(entry))
         self.last_decision_id = decision.decision_id
         if self.bytes + len(record) <= self._max_bytes and self._write(record):
             self._at_end = self._at_end and len(self._fresh) < FRESH
             if self._at_end:
-                self._fresh.append((entry, _LENGTH_BYTES + len(record)))
+                self._fresh.append((entry, len(record)))
             return True
         self.done(self.head.position)
         return False
@@ -114,7 +114,7 @@ class Journal:
     def put_aside(self, raw: bytes) -> None:
         """What no record can be made of, for people to look at."""
         with (self._folder / "unrecordable").open("ab") as file:
-            file.write(len(raw).to_bytes(_LENGTH_BYTES, "big") + raw)
+            file.write(framed(raw))
 
     def next(self) -> Entry | None:
         """The next event to send, each once; None while there is no other."""
@@ -182,9 +182,8 @@ class Journal:
             if self._writer is None:
                 path = self._folder / f"{self.head.position:012}.log"
                 self._writer = path.open("ab", buffering=0)
-            framed = len(record).to_bytes(_LENGTH_BYTES, "big") + record
             start = self._writer.tell()
-            if self._writer.write(framed) != len(framed):
+            if self._writer.write(record) != len(record):
                 self._writer.truncate(start)
                 raise OSError("short write")
         except OSError as error:
@@ -197,7 +196,7 @@ class Journal:
         if is_new:
             self._to_read.append(Path(self._writer.name))
             self._at_end = False
-        self.bytes += len(framed)
+        self.bytes += len(record)
         if self._writer.tell() >= SEGMENT_BYTES:
             self._writer.close()
             self._closed.append(_Segment(Path(self._writer.name), self.head.position))
@@ -258,7 +257,7 @@ def claimed(folder: Path) -> tuple[Path, BinaryIO]:
 def _read(file: BinaryIO) -> bytes | None:
     """The record at the file's place; None, and the place unchanged, if no whole one is there."""
     start = file.tell()
-    length = int.from_bytes(file.read(_LENGTH_BYTES), "big")
+    length = length_in(file.read(LENGTH_BYTES))
     record = file.read(length)
     if length and len(record) == length:
         return record

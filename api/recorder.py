@@ -27,6 +27,7 @@ import uvloop
 from api import decided, logs
 from api.decided import LAYOUT, DecisionRecord, Facts
 from api.decision_log import DecisionLog, Status
+from api.frames import LENGTH_BYTES, framed, length_in
 from api.journal import Journal
 from api.producer import kafka_producer
 from api.spool import SpoolReader, frames_through
@@ -35,17 +36,9 @@ from api.tasks import ended
 LOOK_S = 0.01
 
 
-LENGTH_BYTES = 4
-
-
-def framed(raw: bytes) -> bytes:
-    """As it goes over the socket."""
-    return len(raw).to_bytes(LENGTH_BYTES, "big") + raw
-
-
 async def frame_of(reader: asyncio.StreamReader) -> bytes:
     """The next; a goodbye is empty. Raises IncompleteReadError when the other side is gone."""
-    return await reader.readexactly(int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big"))
+    return await reader.readexactly(length_in(await reader.readexactly(LENGTH_BYTES)))
 
 
 GOODBYE = framed(b"")
@@ -72,24 +65,24 @@ class Recorder:
     """Spool to journal to broker."""
 
     def __init__(self, start: Start, say: Callable[[bytes], None]) -> None:
-        self._folder = Path(start.folder)
-        journal = partial(Journal, self._folder, start.journal_bytes, os.fdopen(start.lock_fd, "ab"))
+        folder = Path(start.folder)
+        journal = partial(Journal, folder, start.journal_bytes, os.fdopen(start.lock_fd, "ab"))
         self._scorer = start.scorer
         self._say = say
         self._said: bytes = b""
         self._records: dict[bytes, DecisionRecord | None] = {}
         self._recorded = 0
-        self._log = DecisionLog(None, kafka_producer(start.bootstrap_servers), journal, self._stand)
+        self._log = DecisionLog(kafka_producer(start.bootstrap_servers), journal, self._stand)
         self._log.start()
         # What a recorder before this one had recorded when it died, and not deleted.
         last = self._log.journal.last_decision_id.encode()
-        recorded = frames_through(self._folder, lambda raw: bool(last) and last in raw and _id_of(raw) == last)
-        self._spool = SpoolReader(self._folder, recorded)
+        recorded = frames_through(folder, lambda raw: bool(last) and last in raw and _id_of(raw) == last)
+        self._spool = SpoolReader(folder, recorded)
         self._task = asyncio.get_running_loop().create_task(self._follow())
 
     async def failed(self) -> None:
         """Returns or raises when one of its parts has ended, which none does by itself."""
-        done, _ = await asyncio.wait([self._task, *self._log.tasks], return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait([self._task, self._log.sending], return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
 
@@ -114,9 +107,8 @@ class Recorder:
     def _look(self) -> bool:
         """Record what is there. False if nothing was."""
         frames = self._spool.read()
-        record = self._record() if frames else None
         for raw in frames:
-            self._log.keep(raw, record)
+            self._log.keep(raw, self._record())
         if self._spool.start == self._scorer:
             self._recorded = self._spool.number
         self._log.send()

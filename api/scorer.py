@@ -14,7 +14,7 @@ from api.histories import Histories, HistoryReader
 from api.metrics import Metrics
 from api.together import Together
 from fraud_assets.contracts.events import Category, PaymentMethod, Tier
-from fraud_assets.engine.request import PositionReader, RequestReader, Served, Torn
+from fraud_assets.engine.request import Joined, PositionReader, RequestReader, Served, Torn
 from fraud_assets.policy.policy import Action, Verdict
 from fraud_assets.stores.online_async import OnlineReader
 from fraud_assets.stores.online_port import ABSENT
@@ -103,7 +103,7 @@ class Scorer:
 
     def warm(self) -> None:
         """Compile what reads states and makes vectors, before a request has to wait for it."""
-        self._positions.read([b"\0"])
+        self._positions.read(Joined.of([b"\0"]))
         self._reader.read(self._nothing, WARM_UP, WARM_UP.event_time_ms, WARM_UP.transaction_id)
 
     async def decide(self, events: Sequence[Any]) -> list[Made]:
@@ -134,16 +134,17 @@ class Scorer:
 
     def _made(self, events: Sequence[Any], histories: Histories, serving: Serving) -> list[Made]:
         """Vectors, scores and actions of events whose histories are here."""
-        positions = self._positions.read(histories.states)
+        states = Joined.of(histories.states)
+        positions = self._positions.read(states)
         seen = [Seen.of(histories, positions, place) for place in range(len(events))]
-        served = self._vectors(events, histories, seen)
+        served = self._vectors(events, histories, states, seen)
         scores = serving.model.score_many([one.features for one in served])
         return list(map(self._decided, events, seen, served, scores, repeat(serving)))
 
-    def _vectors(self, events: Sequence[Any], histories: Histories, seen: list[Seen]) -> list[Served]:
+    def _vectors(self, events: Sequence[Any], histories: Histories, states: Joined, seen: list[Seen]) -> list[Served]:
         """A state that cannot be read costs its decision the history, and is counted; it is a defect."""
         times, ids = [event.event_time_ms for event in events], [event.transaction_id for event in events]
-        found = self._reader.read_many(histories.states, histories.places, events, times, ids)
+        found = self._reader.read_many(states, histories.places, events, times, ids)
         served = []
         for place, one in enumerate(found):
             if isinstance(one, Torn):

@@ -17,10 +17,11 @@ from typing import BinaryIO
 
 import structlog
 
+from api.frames import LENGTH_BYTES, cut, framed, length_in
+
 SEGMENT_BYTES = 8 * 2**20
 # What one look takes, so that whoever waits behind it does not wait long.
 READ_BYTES = 2**18
-_LENGTH_BYTES = 4
 _NUMBER_BYTES = 8
 
 log = structlog.get_logger()
@@ -42,7 +43,7 @@ class SpoolWriter:
     def add(self, frames: Sequence[bytes]) -> bool:
         """All of them or none: False if the disk refuses."""
         try:
-            self._write(b"".join(map(_framed, frames)))
+            self._write(b"".join(map(framed, frames)))
         except OSError as error:
             log.error("decision_spool_refused", error=str(error))
             self._cut_off()
@@ -60,7 +61,7 @@ class SpoolWriter:
         path = self._folder / f"{self.start:020}-{self._segments:08}.in"
         new = path.with_suffix(".new")
         self._fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
-        self._size = _whole(self._fd, (self.given + 1).to_bytes(_NUMBER_BYTES, "big") + _framed(self._about) + raw)
+        self._size = _whole(self._fd, (self.given + 1).to_bytes(_NUMBER_BYTES, "big") + framed(self._about) + raw)
         new.rename(path)
         self._segments += 1
 
@@ -119,10 +120,10 @@ class SpoolReader:
         """The oldest file. One without a head is left of a power cut, and holds nothing."""
         for path in _files(self._folder):
             file = path.open("rb", buffering=0)
-            head = file.read(_NUMBER_BYTES + _LENGTH_BYTES)
-            size = int.from_bytes(head[_NUMBER_BYTES:], "big")
+            head = file.read(_NUMBER_BYTES + LENGTH_BYTES)
+            size = length_in(head[_NUMBER_BYTES:])
             about = file.read(size)
-            if len(head) < _NUMBER_BYTES + _LENGTH_BYTES or len(about) < size:
+            if len(head) < _NUMBER_BYTES + LENGTH_BYTES or len(about) < size:
                 file.close()
                 path.rename(path.with_suffix(".torn"))
                 continue
@@ -132,7 +133,7 @@ class SpoolReader:
         return False
 
     def _taken(self, data: bytes) -> list[bytes]:
-        found, self._rest = _cut(self._rest + data)
+        found, self._rest = cut(self._rest + data)
         self.number += len(found)
         passed = min(self._skip, len(found))
         self._skip -= passed
@@ -144,15 +145,11 @@ def frames_through(folder: Path, is_last: Callable[[bytes], bool]) -> int:
     n = last = 0
     for path in _files(folder):
         data = path.read_bytes()[_NUMBER_BYTES:]
-        for frame in _cut(data)[0][1:]:
+        for frame in cut(data)[0][1:]:
             n += 1
             if is_last(frame):
                 last = n
     return last
-
-
-def _framed(raw: bytes) -> bytes:
-    return len(raw).to_bytes(_LENGTH_BYTES, "big") + raw
 
 
 def _whole(fd: int, raw: bytes) -> int:
@@ -168,16 +165,3 @@ def _files(folder: Path) -> list[Path]:
 
 def _start(path: Path) -> int:
     return int(path.name.partition("-")[0])
-
-
-def _cut(data: bytes) -> tuple[list[bytes], bytes]:
-    """(whole frames, what is left)."""
-    found, at = [], 0
-    while len(data) >= at + _LENGTH_BYTES:
-        begin = at + _LENGTH_BYTES
-        end = begin + int.from_bytes(data[at:begin], "big")
-        if len(data) < end:
-            break
-        found.append(data[begin:end])
-        at = end
-    return found, data[at:]

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from api.contract import ScoringRequest
 from api.intake import scored
 from benchmarks.measure import report
-from benchmarks.open_loop import Taken, Target, Turn, joined, measured
+from benchmarks.open_loop import Taken, Target, Turn, is_whole, joined, measured
 from benchmarks.scorer_rig import SERVICES, equipped, server, serving
 from deploy.local.stack import running
 from fraud_assets.contracts.events import Category, Outcome, PaymentMethod, Tier, Transaction
@@ -95,14 +95,10 @@ def ask(port: int, path: str, bodies: list[bytes], credential: str) -> tuple[Flo
 
 
 def _whole(wire: socket.socket) -> bytes:
-    answer = wire.recv(1 << 20)
-    while b"\r\n\r\n" not in answer:
+    answer = b""
+    while not is_whole(answer):
         answer += wire.recv(1 << 20)
-    head, _, body = answer.partition(b"\r\n\r\n")
-    length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-    while len(body) < length:
-        body += wire.recv(1 << 20)
-    return head + body
+    return answer
 
 
 def main() -> None:

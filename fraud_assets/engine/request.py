@@ -6,7 +6,7 @@ merges the tiles in force, divides the ratios and evaluates the request features
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import msgspec
 import numpy as np
@@ -35,6 +35,20 @@ class Served(NamedTuple):
     status: npt.NDArray[np.int8]
     age_s: npt.NDArray[np.float64]
     self_included: bool
+
+
+class Joined(NamedTuple):
+    """Distinct packed states end to end, and (n_states + 1,) where each begins."""
+
+    raw: npt.NDArray[np.uint8]
+    starts: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, states: Sequence[bytes]) -> Self:
+        """states: an empty one for an unknown entity."""
+        raw = b"".join(states)
+        starts = np.fromiter(accumulate(map(len, states), initial=0), np.int64, len(states) + 1)
+        return cls(np.frombuffer(raw, np.uint8) if raw else NOTHING, starts)
 
 
 class Torn(NamedTuple):
@@ -99,14 +113,16 @@ class RequestReader:
 
         None is an unknown entity: its values are null and its views MISSING. Raises BadState.
         """
-        (found,) = self.read_many([state or b"" for state in states], self._by_group, [event], [t], [scored_id])
+        (found,) = self.read_many(
+            Joined.of([state or b"" for state in states]), self._by_group, [event], [t], [scored_id]
+        )
         if isinstance(found, Torn):
             raise BadState(f"BadState: the state of {found.group} is torn, or of other views or another format.")
         return found
 
     def read_many(
         self,
-        states: Sequence[bytes],
+        states: Joined,
         places: Sequence[Sequence[int]] | npt.NDArray[np.int64],
         events: Sequence[msgspec.Struct],
         times: Sequence[int],
@@ -114,12 +130,10 @@ class RequestReader:
     ) -> list[Served | Torn]:
         """The vector of each event, as `read` makes it, or which of its states is torn.
 
-        states: distinct packed states, an empty one for an unknown entity. places (n, n_groups): which of them each
-        event's are, in order of `groups`; -1 where the event names no such entity.
+        places (n, n_groups): which of the states each event's are, in order of `groups`; -1 where the event names no such
+        entity.
         """
         n = len(events)
-        starts = np.fromiter(accumulate(map(len, states), initial=0), np.int64, len(states) + 1)
-        raw = b"".join(states)
         features = np.empty((n, len(self.names)), np.float32)
         status, ages = (
             np.empty((n, len(self._unit_numbers)), np.int8),
@@ -127,8 +141,7 @@ class RequestReader:
         )
         found = np.empty((2, n), np.int64)
         self._answer(
-            *self._tables, np.frombuffer(raw, np.uint8) if raw else NOTHING, starts,
-            np.asarray(places, np.int64).reshape(n, len(self.groups)), np.array(times, np.int64),
+            *self._tables, *states, np.asarray(places, np.int64).reshape(n, len(self.groups)), np.array(times, np.int64),
             np.array([hash64(one) if one else 0 for one in scored_ids], np.int64), *self._scratch, self._values, self._status,
             self._ages, np.array([self.encode(event) for event in events], np.float64).reshape(n, len(self._scored)),
             self.plan.served, self._unit_numbers, features, status, ages, found[0], found[1],
@@ -148,16 +161,12 @@ class PositionReader:
     def __init__(self) -> None:
         self._head = np.empty(1 + 2 * MAX_POSITIONS + RECENT, np.int64)
 
-    def read(self, states: Sequence[bytes]) -> list[bytes]:
+    def read(self, states: Joined) -> list[bytes]:
         """Of each state its position P as int64 pairs (topic-partition code, offset); nothing of one that is empty or torn."""
-        raw = b"".join(states)
-        if not raw:
-            return [b""] * len(states)
-        starts = np.fromiter(accumulate(map(len, states), initial=0), np.int64, len(states) + 1)
-        words, ends = np.empty(len(raw), np.int64), np.empty(len(states), np.int64)
-        kernels.read_positions(np.frombuffer(raw, np.uint8), starts, self._head, words, ends)
+        words, ends = np.empty(len(states.raw), np.int64), np.empty(len(states.starts) - 1, np.int64)
+        kernels.read_positions(*states, self._head, words, ends)
         bounds = [0, *(_WORD_BYTES * ends).tolist()]
-        flat = words[: ends[-1]].tobytes()
+        flat = words[: bounds[-1] // _WORD_BYTES].tobytes()
         return [flat[begin:end] for begin, end in pairwise(bounds)]
 
 

@@ -210,16 +210,17 @@ class Lake:
     ) -> pa.Table:
         """The `asked` rows of all files of the days from `first` to `last`, in no order."""
         schema = pa.schema([self.schema(table).field(name) for name in columns])
+
+        def part_of(path: str) -> pa.Table:
+            return asked(read_parquet(self._files.filesystem, path, schema))
+
         for attempt in range(READ_ATTEMPTS):
             paths = [path for day, path in self._listed(table) if (first or day) <= day <= (last or day)]
             try:
                 parts = [schema.empty_table()]
                 with ThreadPoolExecutor(THREADS) as pool:
                     for start in range(0, len(paths), AT_ONCE):
-                        read = pool.map(
-                            lambda path: asked(read_parquet(self._files.filesystem, path, schema)),
-                            paths[start : start + AT_ONCE],
-                        )
+                        read = pool.map(part_of, paths[start : start + AT_ONCE])
                         parts += [part for part in read if part.num_rows]
                 return pa.concat_tables(parts)
             except FileNotFoundError:

@@ -121,14 +121,8 @@ def others(address: Any, group: str) -> bool:
     """
     admin = AdminClient({**address.as_librdkafka_dict(), "log_level": 2})
     try:
-        return (
-            len(
-                admin.describe_consumer_groups([group], request_timeout=LEAVE_WITHIN_S)[group]
-                .result(LEAVE_WITHIN_S)
-                .members
-            )
-            > 1
-        )
+        described = admin.describe_consumer_groups([group], request_timeout=LEAVE_WITHIN_S)[group]
+        return len(described.result(LEAVE_WITHIN_S).members) > 1
     except (KafkaException, TimeoutError) as error:
         log.warning("group_not_described", group=group, error=str(error))
         return False

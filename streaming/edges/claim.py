@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from fraud_assets.contracts.topics import Topic
 from streaming.edges.broker import ANSWER_WITHIN_S, SESSION_TIMEOUT_MS
@@ -70,15 +71,16 @@ def claim(
 
 def log_range(consumer: Consumer, at: At, sleep: Callable[[float], None] = time.sleep) -> tuple[int, int]:
     """The first offset that a partition has, and the one after its last. Raises KafkaException."""
-    deadline = time.monotonic() + ANSWER_WITHIN_S
-    while True:
-        try:
-            low, high = consumer.get_watermark_offsets(TopicPartition(*at), timeout=ANSWER_WITHIN_S)
-            return low, high
-        except KafkaException as error:
-            if error.args[0].code() not in NOT_LEADING_YET or time.monotonic() > deadline:
-                raise
-        sleep(RETRY_S)
+    tries = Retrying(
+        retry=retry_if_exception(_is_not_led_yet), stop=stop_after_delay(ANSWER_WITHIN_S), wait=wait_fixed(RETRY_S),
+        sleep=sleep, reraise=True,
+    )  # fmt: skip
+    low, high = tries(consumer.get_watermark_offsets, TopicPartition(*at), timeout=ANSWER_WITHIN_S)
+    return low, high
+
+
+def _is_not_led_yet(error: BaseException) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].code() in NOT_LEADING_YET
 
 
 def _start(consumer: Consumer, at: At, committed: int, held: int | None, seen: int | None) -> int:

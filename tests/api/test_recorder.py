@@ -23,6 +23,7 @@ from api.spool import SpoolWriter
 from fraud_assets.contracts import codec
 from fraud_assets.contracts.chain import Link, verify
 from fraud_assets.contracts.events import Decision
+from tests.waiting import until
 
 MIB = 2**20
 WITHIN_S = 60.0
@@ -47,13 +48,6 @@ def decided(number: int) -> bytes:
 def give(to: Beside, first: int, last: int) -> None:
     for number in range(first, last + 1):
         to.add([decided(number)])
-
-
-async def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not true():
-        assert time.monotonic() < deadline, "not within the deadline"
-        await asyncio.sleep(0.005)
 
 
 def recorded(folder: Path) -> list[Decision]:
@@ -109,14 +103,14 @@ def test_a_recorder_that_is_killed_is_replaced_and_misses_nothing(tmp_path: Path
         made._spool.given = MAX_PENDING + 1_000
         made._stand = Stand(made._spool.given, made._stand.status)
         give(made, 0, 0)
-        await until(lambda: made.unrecorded == 0)
+        await until(lambda: made.unrecorded == 0, WITHIN_S)
         for turn in range(5):
             give(made, 40 * turn + 1, 40 * turn + 20)
             await asyncio.sleep(0.02 * turn)
             assert made._child is not None
             made._child.kill()
             give(made, 40 * turn + 21, 40 * turn + 40)
-            await until(lambda: made.unrecorded == 0)
+            await until(lambda: made.unrecorded == 0, WITHIN_S)
 
     run(scenario, tmp_path)
 
@@ -128,7 +122,7 @@ def test_what_no_record_can_be_made_of_is_put_aside_and_holds_up_nobody(tmp_path
         give(made, 1, 3)
         made.add([b"no decision"])
         give(made, 4, 6)
-        await until(lambda: made.unrecorded == 0)
+        await until(lambda: made.unrecorded == 0, WITHIN_S)
 
     run(scenario, tmp_path)
 
@@ -185,7 +179,7 @@ def test_a_group_told_to_stop_records_until_its_scorer_says_so(tmp_path: Path) -
         for number in (signal.SIGINT, signal.SIGTERM):
             os.kill(made._child.pid, number)
         give(made, 1, 20)
-        await until(lambda: made.unrecorded == 0)
+        await until(lambda: made.unrecorded == 0, WITHIN_S)
 
     run(scenario, tmp_path)
 
@@ -202,7 +196,7 @@ def test_what_a_scorer_and_its_recorder_left_the_next_ones_record(tmp_path: Path
 
     async def first(made: Beside) -> None:
         give(made, 1, 20)
-        await until(lambda: made.unrecorded == 0)
+        await until(lambda: made.unrecorded == 0, WITHIN_S)
         assert made._child is not None and made._task is not None
         made._task.cancel()
         made._child.kill()

@@ -3,7 +3,7 @@
 import itertools
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -64,15 +64,21 @@ def test_a_request_without_an_answer_counts_as_one_that_was_given_up() -> None:
     assert taken.per_s == 1.0
 
 
+def answering_after(event: threading.Event) -> Callable[[int], int]:
+    """200 to everybody, once it has come."""
+
+    def answer(_: int) -> int:
+        event.wait(WITHIN_S)
+        return 200
+
+    return answer
+
+
 def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(open_loop, "GIVE_UP_S", 0.2)
     done = threading.Event()
 
-    def never(_: int) -> int:
-        done.wait(WITHIN_S)
-        return 200
-
-    with opened(never) as shop:
+    with opened(answering_after(done)) as shop:
         taken = load(shop.port, [0.0, 0.01])
         done.set()
 
@@ -84,11 +90,7 @@ def test_what_waits_for_a_connection_is_counted_from_when_it_was_due(monkeypatch
     monkeypatch.setattr(open_loop, "MOST_WIRES", 2)
     stalled = threading.Event()
 
-    def after_the_stall(_: int) -> int:
-        stalled.wait(WITHIN_S)
-        return 200
-
-    with opened(after_the_stall) as shop:
+    with opened(answering_after(stalled)) as shop:
         threading.Timer(0.5, stalled.set).start()
         taken = load(shop.port, evenly(100, 0.2))
 

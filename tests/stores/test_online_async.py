@@ -15,6 +15,7 @@ from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_async import EntityRead, OnlineReader
 from fraud_assets.stores.online_port import NoEpoch, StoreUnavailable, Write
 from fraud_assets.stores.online_wire import Address, Connection
+from tests.waiting import until
 
 WITHIN_S = 5.0
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -42,13 +43,6 @@ async def reading(url: str, timeout_s: float = 0.5) -> AsyncIterator[OnlineReade
         await reader.close()
 
 
-async def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not true():
-        assert time.monotonic() < deadline, "not within the deadline"
-        await asyncio.sleep(0.005)
-
-
 def test_states_and_versions_come_in_the_order_asked(run: Run, store: OnlineStore, valkey_server: str) -> None:
     """The engine takes states by place."""
     store.compare_and_set("account", [Write("a", 0, b"one")])
@@ -57,7 +51,7 @@ def test_states_and_versions_come_in_the_order_asked(run: Run, store: OnlineStor
 
     async def scenario() -> EntityRead:
         async with reading(valkey_server) as reader:
-            await until(lambda: reader.marker)
+            await until(lambda: reader.marker, WITHIN_S)
             return await reader.read([("card", "c"), ("device", "d"), ("account", "a")])
 
     found = run(scenario())
@@ -70,7 +64,7 @@ def test_reads_in_flight_together_do_not_mix_their_answers(run: Run, store: Onli
 
     async def scenario() -> list[EntityRead]:
         async with reading(valkey_server) as reader:
-            await until(lambda: reader.marker)
+            await until(lambda: reader.marker, WITHIN_S)
             return await asyncio.gather(*(reader.read([("ip", f"k{i}")]) for i in range(300)))
 
     assert [read.states for read in run(scenario())] == [[str(i).encode()] for i in range(300)]
@@ -81,7 +75,7 @@ def test_a_new_epoch_is_followed_by_the_next_read(run: Run, store: OnlineStore, 
 
     async def scenario() -> EntityRead:
         async with reading(valkey_server) as reader:
-            await until(lambda: reader.marker)
+            await until(lambda: reader.marker, WITHIN_S)
             store.load("e2", "account", [("a", b"rebuilt")])
             store.publish_epoch("e2", log="log-1", resume={}, now_ms=2)
             return await reader.read([("account", "a")])
@@ -97,7 +91,7 @@ def test_a_flushed_store_is_no_epoch_and_not_a_world_of_strangers(
 
     async def scenario() -> None:
         async with reading(valkey_server) as reader:
-            await until(lambda: reader.marker)
+            await until(lambda: reader.marker, WITHIN_S)
             store._client.flushall()
             with pytest.raises(NoEpoch):
                 await reader.read([("account", "a")])
@@ -141,7 +135,7 @@ async def _with_fake(fake: FakeServer, test: Callable[[OnlineReader], Awaitable[
     server = await asyncio.start_server(fake, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with reading(f"redis://127.0.0.1:{port}/0", timeout_s=0.02) as reader:
-        await until(lambda: reader._connection is not None)
+        await until(lambda: reader._connection is not None, WITHIN_S)
         await test(reader)
     server.close()
 
@@ -157,7 +151,7 @@ def test_a_long_reply_that_is_coming_is_not_given_up(run: Run, store: OnlineStor
         found = []
         async with reading(valkey_server, timeout_s=0.05) as reader:
             for _ in range(20):
-                await until(lambda: reader.marker)
+                await until(lambda: reader.marker, WITHIN_S)
                 call = asyncio.create_task(reader.read(keys))
                 await asyncio.sleep(0)
                 time.sleep(0.1)  # noqa: ASYNC251  # what a batch does
@@ -176,7 +170,7 @@ def test_a_read_that_begins_as_another_is_late_is_a_read(run: Run, store: Online
     async def scenario() -> list[object]:
         found: list[object] = []
         async with reading(valkey_server, timeout_s=0.01) as reader:
-            await until(lambda: reader.marker)
+            await until(lambda: reader.marker, WITHIN_S)
             for _ in range(100):
                 first = asyncio.create_task(reader.read([("account", "a")]))
                 await asyncio.sleep(0)
@@ -227,7 +221,7 @@ def test_a_server_that_is_not_redis_fails_the_read_and_is_left(run: Run, store: 
     async def scenario(reader: OnlineReader) -> None:
         with pytest.raises(StoreUnavailable):
             await reader.read([("account", "a")])
-        await until(lambda: fake.connections > 1)
+        await until(lambda: fake.connections > 1, WITHIN_S)
 
     run(_with_fake(fake, scenario))
 
@@ -238,10 +232,10 @@ def test_it_comes_back_when_the_server_does(run: Run, store: OnlineStore, valkey
 
     async def scenario() -> EntityRead:
         async with reading(valkey_server) as reader:
-            await until(lambda: reader.marker)
+            await until(lambda: reader.marker, WITHIN_S)
             before = reader._connection
             store._client.client_kill_filter(_type="normal", skipme=True)
-            await until(lambda: reader._connection is not before and reader.marker)
+            await until(lambda: reader._connection is not before and reader.marker, WITHIN_S)
             return await reader.read([("account", "a")])
 
     assert run(scenario()).states == [b"one"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 
 if TYPE_CHECKING:
     from fraud_assets.ingest.mapping import Mapping
@@ -29,6 +30,13 @@ settings.register_profile("ci", parent=settings.get_profile("house"), derandomiz
 # For a night: the parity suite raises its examples with this one (tests/parity/tally.py).
 settings.register_profile("long", parent=settings.get_profile("house"))
 settings.load_profile("ci" if IN_CI else "house")
+
+
+def pytest_collection_finish() -> None:
+    """Hypothesis imports what draws these when it first does, and pytest then parses it anew: in the middle of a test, and in a new
+    environment in every worker. There CPython 3.11's parser has failed once ("AST constructor recursion depth mismatch").
+    """
+    st.randoms().validate()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -93,9 +93,10 @@ def insert_hash(w, o, cap, value):
     """Add a hash to a sorted set of the `cap` smallest; w[o] counts them, cap + 1 meaning overflow."""
     held = min(w[o], cap)
     place = held
-    while place > 0 and w[o + place] > value:
+    # Unsigned, for numba asks of every signed index whether it counts from the end.
+    while place > 0 and w[np.uint64(o + place)] > value:
         place -= 1
-    if place > 0 and w[o + place] == value:
+    if place > 0 and w[np.uint64(o + place)] == value:
         return
     if held == cap:
         w[o] = cap + 1
@@ -105,8 +106,8 @@ def insert_hash(w, o, cap, value):
     else:
         w[o] += 1
     for k in range(held, place, -1):
-        w[o + 1 + k] = w[o + k]
-    w[o + 1 + place] = value
+        w[np.uint64(o + 1 + k)] = w[np.uint64(o + k)]
+    w[np.uint64(o + 1 + place)] = value
 
 
 @kernel

@@ -21,6 +21,8 @@ HASH_BYTES = 8
 LENGTH_BYTES = 3
 # Bytes of a 64-bit number at seven bits each.
 LONGEST_NUMBER = 10
+# Of eight bytes: the bit that says that more follow, and the lowest of each.
+CONTINUES, LOWEST_BITS = np.uint64(0x8080808080808080), np.uint64(0x0101010101010101)
 
 
 @inlined
@@ -53,6 +55,48 @@ def get_number(raw, at, words, to):
         shift += np.uint64(7)
     words[to] = np.int64(z >> np.uint64(1)) ^ -np.int64(z & np.uint64(1))
     return at
+
+
+@inlined
+def take_number(raw, at, end):
+    """(number, next place) of the same, eight bytes at a time; the place is TORN where the bytes end before it begins.
+
+    Up to seven bytes beyond the number are loaded, so there must be as many behind `end`. One that ends beyond it is for the
+    caller to see: the next place does. Lengths hardly repeat from number to number, so a branch a byte would be guessed wrong.
+    """
+    if at >= end:
+        return np.int64(0), np.int64(TORN)
+    byte = np.uint64(raw[np.uint64(at)])
+    if byte < np.uint64(128):
+        return np.int64(byte >> np.uint64(1)) ^ -np.int64(byte & np.uint64(1)), at + 1
+    word = np.uint64(0)
+    for k in range(8):
+        word |= np.uint64(raw[np.uint64(at) + np.uint64(k)]) << np.uint64(8 * k)
+    stops = ~word & CONTINUES
+    if stops == 0:
+        return take_long_number(raw, at, end)
+    # All ones up to the first byte that says it is the last.
+    mine = stops ^ (stops - np.uint64(1))
+    size = ((mine & LOWEST_BITS) * LOWEST_BITS) >> np.uint64(56)
+    z = word & mine & ~CONTINUES
+    z = (z & np.uint64(0x007F007F007F007F)) | ((z & np.uint64(0x7F007F007F007F00)) >> np.uint64(1))
+    z = (z & np.uint64(0x00003FFF00003FFF)) | ((z & np.uint64(0x3FFF00003FFF0000)) >> np.uint64(2))
+    z = (z & np.uint64(0x000000000FFFFFFF)) | ((z & np.uint64(0x0FFFFFFF00000000)) >> np.uint64(4))
+    return np.int64(z >> np.uint64(1)) ^ -np.int64(z & np.uint64(1)), at + np.int64(size)
+
+
+@inlined
+def take_long_number(raw, at, end):
+    """The same of nine or ten bytes: the extremes of nothing."""
+    z, shift = np.uint64(0), np.uint64(0)
+    while at < end and shift <= np.uint64(63):
+        byte = np.uint64(raw[np.uint64(at)])
+        at += 1
+        z |= (byte & np.uint64(127)) << shift
+        if byte < np.uint64(128):
+            return np.int64(z >> np.uint64(1)) ^ -np.int64(z & np.uint64(1)), at
+        shift += np.uint64(7)
+    return np.int64(0), np.int64(TORN)
 
 
 @inlined

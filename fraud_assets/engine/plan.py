@@ -6,7 +6,6 @@ row. One `ServicePlan` for a service: which output goes to which place of the va
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -237,61 +236,6 @@ class ServicePlan:
     def served(self) -> Ints:
         """(n_features,) places of the served features in the value vector."""
         return np.array([self.slots[name] for name in self.names], np.int64)
-
-    @cached_property
-    def outs(self) -> Ints:
-        """(n_outputs, 7) outputs ordered by window; `window_outs` gives each window's range."""
-        return self._outs[0]
-
-    @cached_property
-    def window_outs(self) -> Ints:
-        """(n_windows, 2) first and end output of each of the engine's windows; empty if not served."""
-        return self._outs[1]
-
-    @cached_property
-    def _outs(self) -> tuple[Ints, Ints]:
-        by_window: dict[int, list[list[int]]] = {}
-        for _, _, unit in self.units:
-            for out in unit.outs:
-                places = [self.engine.place(unit, out.window, spec) for spec in out.accs]
-                a, b, c = (*[place for _, place in places], 0, 0)[:3]
-                spec = out.accs[0]
-                cap = len(spec.inputs) if spec.acc is Acc.PROFILE else spec.cap
-                by_window.setdefault(places[0][0], []).append(
-                    [int(out.kind), a, b, c, cap, out.field, self.slot(unit, out)]
-                )
-        rows: list[list[int]] = []
-        ranges = np.zeros((len(self.engine.windows), 2), np.int64)
-        for window in range(len(self.engine.windows)):
-            ranges[window, 0] = len(rows)
-            rows.extend(by_window.get(window, []))
-            ranges[window, 1] = len(rows)
-        return _table(rows, 7), ranges
-
-    @cached_property
-    def unit_slots(self) -> tuple[Ints, Ints]:
-        """(n_outputs,) slots of the outputs unit by unit, and (n_units + 1,) where each of the engine's units begins."""
-        mine = {number: [self.slot(unit, out) for out in unit.outs] for _, number, unit in self.units}
-        slots = [mine.get(number, []) for number in range(len(self.engine.units))]
-        return np.array(list(chain.from_iterable(slots)), np.int64), np.cumsum([0, *map(len, slots)]).astype(np.int64)
-
-    @cached_property
-    def ratios(self) -> Ints:
-        """(n_ratios, 4): numerator, denominator, second denominator or -1, own place."""
-        rows = []
-        for _, _, unit in self.units:
-            named = {spec.name: spec for spec in unit.outs}
-            for item in unit.ratios:
-                below = [self.slot(unit, named[name]) for name in item.denominators]
-                rows.append(
-                    [
-                        self.slot(unit, named[item.numerator]),
-                        below[0],
-                        below[1] if len(below) > 1 else -1,
-                        self.slot(unit, item),
-                    ]
-                )
-        return _table(rows, 4)
 
 
 def _table(rows: list[list[int]], columns: int) -> Ints:

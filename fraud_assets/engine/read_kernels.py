@@ -1,88 +1,103 @@
-"""Reading packed states for a request, compiled; see `engine/tile_kernels.py`."""
+"""Reading packed states for a request, compiled: an interpreter of `engine/read_program.py`; see `engine/tile_kernels.py`.
+
+`code` is its program and `pc` a place there. Places are made unsigned where they index, as in `engine/packing.py`.
+"""
 
 import math
 
 import numpy as np
 
 from fraud_assets.engine.jit import inlined, kernel
-from fraud_assets.engine.kernels import NULL, finalize, initialise, merge
-from fraud_assets.engine.packing import TORN, get_number, get_tile, get_window_head, skip_accumulator
+from fraud_assets.engine.kernels import DISTINCT, MIN, NULL, SQUARES, add_wide, finalize, initialise, merge
+from fraud_assets.engine.packing import (
+    TORN,
+    get_accumulator,
+    get_number,
+    get_window_head,
+    skip_accumulator,
+    take_number,
+)
+from fraud_assets.engine.read_program import ACC_WORDS, OUT_WORDS, RATIO_WORDS
 from fraud_assets.engine.tile_kernels import PRESENT, RECENT, freshness, get_head, read_floor
 
 
 @inlined
-def read_window(accs, outs, first_acc, end_acc, first_out, end_out, raw, at, floor, t, tile, merged, scratch, values):
-    """Merge the tiles from `floor` on, write the window's outputs into `values`; returns the next place."""
-    for a in range(first_acc, end_acc):
-        initialise(accs[a, 0], merged, accs[a, 1])
-    at = get_window_head(raw, at, scratch)
-    if at < 0:
-        return TORN
-    total, span, end = scratch[0], scratch[1], at + scratch[2] + scratch[3]
-    before = np.int64(0)
-    for n in range(total):
-        start = at
-        at = get_number(raw, at, scratch, 0)
-        number = before + scratch[0]
-        # A window that ended before its floor is passed over whole.
-        if n == 0 and at >= 0 and number + span < floor:
-            at = end
-            break
-        if number >= floor:
-            at = get_tile(accs, first_acc, end_acc, raw, start, before, tile, 0)
-            if at < 0:
-                return TORN
-            for a in range(first_acc, end_acc):
-                merge(accs[a, 0], accs[a, 3], accs[a, 4], merged, accs[a, 1], tile, accs[a, 1])
-        else:
-            for a in range(first_acc, end_acc):
-                at = skip_accumulator(accs[a, 0], accs[a, 3], accs[a, 4], accs[a, 5], raw, at, scratch)
-        before = number
-    if at != end:
-        return TORN
-    for o in range(first_out, end_out):
-        values[outs[o, 6]] = finalize(outs[o, 0], merged, outs[o, 1], outs[o, 2], outs[o, 3], outs[o, 4], outs[o, 5], t)
+def word(code, pc):
+    return np.int64(code[np.uint64(pc)])
+
+
+@kernel
+def merge_set(op, cap, fields, width, raw, at, merged, place, tile):
+    """Merge a packed set, list or profile into the one at merged[place]; returns the next place, or TORN."""
+    at = get_accumulator(op, cap, fields, width, raw, at, tile, place)
+    if at >= 0:
+        merge(op, cap, fields, merged, place, tile, place)
+    return at
+
+
+@inlined
+def merge_packed(code, pc, raw, at, end, merged, tile):
+    """Merge the packed accumulator at `at` into `merged`; returns the next place, or TORN.
+
+    Numbers never become words of a tile in between. Which of the four plain operations it is changes from one accumulator to
+    the next, so it is chosen without a branch.
+    """
+    op, place = word(code, pc), word(code, pc + 1)
+    if op >= DISTINCT:
+        return merge_set(op, word(code, pc + 2), word(code, pc + 3), word(code, pc + 4), raw, at, merged, place, tile)
+    value, at = take_number(raw, at, end)
+    if op == SQUARES:
+        low, at = take_number(raw, at, end)
+        add_wide(merged, place, np.uint64(value), np.uint64(low))
+    else:
+        held = merged[np.uint64(place)]
+        extreme = min(held, value) if op == MIN else max(held, value)
+        merged[np.uint64(place)] = held + value if op < SQUARES else extreme
     return at
 
 
 @kernel
-def judge_unit(unit, u, newest, t, slots, slot_starts, status, ages, values):
-    """Status and age of a unit; every output of one that is STALE or MISSING becomes null."""
-    status[u], ages[u] = freshness(newest, t, unit[2])
-    if status[u] != PRESENT:
-        for k in range(slot_starts[u], slot_starts[u + 1]):
-            values[slots[k]] = math.nan
+def merge_tiles(code, pc, n_accs, raw, at, end, total, span, floor, merged, tile, scratch):
+    """Merge the tiles of a window from `floor` on into `merged`; returns where they end, or TORN.
+
+    pc: where its accumulators are. total: its tiles, whose bytes are those up to `end`; eight more can be read there.
+    """
+    end_pc = pc + ACC_WORDS * n_accs
+    for acc in range(pc, end_pc, ACC_WORDS):
+        initialise(word(code, acc), merged, word(code, acc + 1))
+    number = np.int64(0)
+    for n in range(total):
+        step, at = take_number(raw, at, end)
+        number += step
+        # A window that ended before its floor is passed over whole.
+        if n == 0 and at >= 0 and number + span < floor:
+            return end
+        if number >= floor:
+            for acc in range(pc, end_pc, ACC_WORDS):
+                at = merge_packed(code, acc, raw, at, end, merged, tile)
+        else:
+            for acc in range(pc, end_pc, ACC_WORDS):
+                at = skip_accumulator(
+                    word(code, acc), word(code, acc + 2), word(code, acc + 3), word(code, acc + 4), raw, at, scratch
+                )
+    return at if at == end else TORN
+
+
+@inlined
+def write_outputs(code, pc, n_outs, merged, t, values):
+    for out in range(pc, pc + OUT_WORDS * n_outs, OUT_WORDS):
+        values[np.uint64(word(code, out + 6))] = finalize(
+            word(code, out), merged, word(code, out + 1), word(code, out + 2), word(code, out + 3), word(code, out + 4),
+            word(code, out + 5), t,
+        )  # fmt: skip
 
 
 @kernel
-def read_state(
-    units,
-    segments,
-    windows,
-    accs,
-    outs,
-    window_outs,
-    slots,
-    slot_starts,
-    group,
-    raw,
-    t,
-    scored_id,
-    head,
-    tile,
-    merged,
-    scratch,
-    newest,
-    values,
-    status,
-    ages,
-):
+def read_state(code, pc, n_segments, spans, span, raw, t, scored_id, head, tile, merged, scratch, newest, values):
     """Read one packed state at `t` into `values` (float64, by slot); returns 1 if it holds `scored_id`, 0 if not, TORN.
 
-    group: its first and last + 1 unit and segment. newest: scratch (n_segments,). slots, slot_starts: outputs of each unit.
-    status, ages: (n_units,) PRESENT, STALE or MISSING and seconds since the newest event. Values of
-    a unit that is not PRESENT are NaN. An empty `raw` is an unknown entity.
-    """  # fmt: skip
+    pc, span: where its segments begin in `code` and `spans`. newest: written (n_segments,).
+    """
     at = get_head(raw, head)
     if at < 0:
         return TORN
@@ -90,28 +105,46 @@ def read_state(
     for k in range(RECENT):
         if scored_id != 0 and head[1 + 2 * head[0] + k] == scored_id:
             included = 1
-    for s in range(group[2], group[3]):
-        newest[s] = NULL
-        if len(raw) > 0:
-            at = get_number(raw, get_number(raw, at, newest, s), scratch, 1)
-            for k in range(segments[s, 2], segments[s, 3]):
-                floor = read_floor(t, newest[s], windows[k, 0], windows[k, 1], segments[s, 1])
-                at = read_window(accs, outs, windows[k, 3], windows[k, 4], window_outs[k, 0], window_outs[k, 1], raw, at, floor, t, tile, merged, scratch, values)  # fmt: skip
-                if at < 0:
-                    return TORN
-    for u in range(group[0], group[1]):
-        judge_unit(units[u], u, newest[units[u, 3]], t, slots, slot_starts, status, ages, values)
+    for s in range(n_segments):
+        at = get_number(raw, get_number(raw, at, newest, s), scratch, 1)
+        lateness, n_windows = spans[span], word(code, pc)
+        span, pc = span + 1, pc + 1
+        for _ in range(n_windows):
+            at = get_window_head(raw, at, scratch)
+            if at < 0:
+                return TORN
+            n_accs, n_outs, accs = word(code, pc), word(code, pc + 1), pc + 2
+            pc = accs + ACC_WORDS * n_accs
+            floor = read_floor(t, newest[s], spans[span], spans[span + 1], lateness)
+            at = merge_tiles(
+                code, accs, n_accs, raw, at, at + scratch[2] + scratch[3], scratch[0], scratch[1], floor, merged, tile, scratch
+            )  # fmt: skip
+            if at < 0:
+                return TORN
+            write_outputs(code, pc, n_outs, merged, t, values)
+            pc, span = pc + OUT_WORDS * n_outs, span + 2
     return included if at == len(raw) else TORN
 
 
-@kernel
-def fill_ratios(ratios, values):
+@inlined
+def judge_unit(code, pc, ttl, newest, t, values):
+    """(status, age, next pc) of a unit; every output of one that is STALE or MISSING becomes null."""
+    status, age = freshness(newest[np.uint64(word(code, pc))], t, ttl)
+    slots, end = pc + 2, pc + 2 + word(code, pc + 1)
+    if status != PRESENT:
+        for k in range(slots, end):
+            values[np.uint64(word(code, k))] = math.nan
+    return status, age, end
+
+
+@inlined
+def fill_ratios(code, pc, n_ratios, values):
     """values[own] = numerator / (sum of denominators); NaN where that is 0 or a part is NaN."""
-    for r in range(len(ratios)):
-        below = values[ratios[r, 1]]
-        if ratios[r, 2] >= 0:
-            below += values[ratios[r, 2]]
-        values[ratios[r, 3]] = ratio_of(values[ratios[r, 0]], below)
+    for ratio in range(pc, pc + RATIO_WORDS * n_ratios, RATIO_WORDS):
+        below = values[word(code, ratio + 1)]
+        if word(code, ratio + 2) >= 0:
+            below += values[word(code, ratio + 2)]
+        values[word(code, ratio + 3)] = ratio_of(values[word(code, ratio)], below)
 
 
 @inlined
@@ -122,49 +155,36 @@ def ratio_of(above, below):
 
 @kernel
 def read_request(
-    units,
-    segments,
-    windows,
-    accs,
-    outs,
-    window_outs,
-    slots,
-    slot_starts,
-    ratios,
-    groups,
-    raw,
-    starts,
-    places,
-    t,
-    scored_id,
-    head,
-    tile,
-    merged,
-    scratch,
-    newest,
-    values,
-    status,
-    ages,
+    code, spans, raw, starts, places, t, scored_id, head, tile, merged, scratch, newest, values, status, ages
 ):
-    """Read the packed states of a request, group after group; returns (holds scored_id, torn group or -1).
+    """Read the packed states of a request, group after group; returns (holds scored_id, torn group or -1, pc of what is served).
 
-    raw: distinct states end to end. starts (n_states + 1,): where each begins. places (n_groups,): which of them is the
-    group's, -1 for an unknown entity.
-    """  # fmt: skip
-    included = 0
-    for g in range(len(groups)):
+    raw: distinct states end to end, and eight bytes. starts (n_states + 1,): where each begins. places (n_groups,): which of
+    them is the group's, -1 for an unknown entity. status, ages (n_units,): PRESENT, STALE or MISSING and seconds since the
+    newest event; values of a unit that is not PRESENT are NaN. An empty state is an unknown entity.
+    """
+    pc, span, unit, included = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    for g in range(len(places)):
+        units, units_span, n_segments = word(code, pc), word(code, pc + 1), word(code, pc + 2)
         begin, end = np.int64(0), np.int64(0)
         if places[g] >= 0:
             begin, end = starts[places[g]], starts[places[g] + 1]
-        found = read_state(
-            units, segments, windows, accs, outs, window_outs, slots, slot_starts, groups[g], raw[begin:end],
-            t, scored_id, head, tile, merged, scratch, newest, values, status, ages,
-        )  # fmt: skip
-        if found < 0:
-            return included, g
-        included |= found
-    fill_ratios(ratios, values)
-    return included, -1
+        if begin == end:
+            newest[:n_segments] = NULL
+        else:
+            found = read_state(
+                code, pc + 3, n_segments, spans, span, raw[begin:end], t, scored_id, head, tile, merged, scratch, newest, values
+            )  # fmt: skip
+            if found < 0:
+                return included, np.int64(g), pc
+            included |= found
+        pc, span = units + 1, units_span
+        for _ in range(word(code, units)):
+            status[unit], ages[unit], pc = judge_unit(code, pc, spans[span], newest, t, values)
+            unit, span = unit + 1, span + 1
+    n_ratios = word(code, pc)
+    fill_ratios(code, pc + 1, n_ratios, values)
+    return included, np.int64(-1), pc + 1 + RATIO_WORDS * n_ratios
 
 
 @kernel

@@ -13,15 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from fraud_assets.engine import read_kernels as kernels
-from fraud_assets.engine.plan import ServicePlan
+from fraud_assets.engine.plan import WIN_STRIDE, ServicePlan
 from fraud_assets.engine.prepare import hash64
+from fraud_assets.engine.read_program import ReadProgram
 from fraud_assets.engine.request_features import compiled_answers
-from fraud_assets.engine.state import MAX_POSITIONS, NOTHING, SCRATCH_WORDS, BadState
+from fraud_assets.engine.state import MAX_POSITIONS, SCRATCH_WORDS, BadState
 from fraud_assets.engine.tile_kernels import RECENT
 from fraud_assets.features.sources import Field, Kind
 
 NAN = float("nan")
 _WORD_BYTES = 8
+# Kernels load numbers in words.
+_BEHIND = bytes(_WORD_BYTES)
 STATUS_NAMES = ("PRESENT", "STALE", "MISSING")
 
 
@@ -46,9 +49,8 @@ class Joined(NamedTuple):
     @classmethod
     def of(cls, states: Sequence[bytes]) -> Self:
         """states: an empty one for an unknown entity."""
-        raw = b"".join(states)
         starts = np.fromiter(accumulate(map(len, states), initial=0), np.int64, len(states) + 1)
-        return cls(np.frombuffer(raw, np.uint8) if raw else NOTHING, starts)
+        return cls(np.frombuffer(b"".join([*states, _BEHIND]), np.uint8), starts)
 
 
 class Torn(NamedTuple):
@@ -68,29 +70,13 @@ class RequestReader:
         self.groups = plan.groups
         self.names = plan.names
         self.unit_names = tuple(f"{unit.view.name}@{group.name}" for group, _, unit in plan.units)
-        self._unit_numbers = np.array([number for _, number, _ in plan.units], np.int64)
-        ranges = [[g.first_unit, g.end_unit, g.first_segment, g.end_segment] for g in plan.groups]
-        self._ranges = np.array(ranges, np.int64).reshape(-1, 4)
-        engine = plan.engine
-        widest = max(SCRATCH_WORDS, int(engine.windows[:, 2].max()) + 1)
-        self._tables = (
-            engine.units,
-            engine.segments,
-            engine.windows,
-            engine.accs,
-            plan.outs,
-            plan.window_outs,
-            *plan.unit_slots,
-            plan.ratios,
-            self._ranges,
-        )
+        self._program = ReadProgram.of(plan)
+        widest = max(SCRATCH_WORDS, int(plan.engine.windows[:, WIN_STRIDE].max()) + 1)
         self._scratch = (
             np.empty(1 + 2 * MAX_POSITIONS + RECENT, np.int64), *(np.empty(widest, np.int64) for _ in range(3)),
-            np.empty(len(engine.segments), np.int64),
+            np.empty(len(plan.engine.segments), np.int64),
         )  # fmt: skip
         self._values = np.empty(len(plan.slots), np.float64)
-        self._status = np.empty(len(plan.engine.units), np.int8)
-        self._ages = np.empty(len(plan.engine.units), np.float64)
         self._scored = [(name, *_coding(plan.service.scored.fields[name])) for name in plan.scored_fields]
         self._answer = compiled_answers(plan)
         self._by_group = np.arange(len(plan.groups))[None, :]
@@ -135,16 +121,13 @@ class RequestReader:
         """
         n = len(events)
         features = np.empty((n, len(self.names)), np.float32)
-        status, ages = (
-            np.empty((n, len(self._unit_numbers)), np.int8),
-            np.empty((n, len(self._unit_numbers)), np.float64),
-        )
+        status, ages = np.empty((n, len(self.unit_names)), np.int8), np.empty((n, len(self.unit_names)), np.float64)
         found = np.empty((2, n), np.int64)
         self._answer(
-            *self._tables, *states, np.asarray(places, np.int64).reshape(n, len(self.groups)), np.array(times, np.int64),
-            np.array([hash64(one) if one else 0 for one in scored_ids], np.int64), *self._scratch, self._values, self._status,
-            self._ages, np.array([self.encode(event) for event in events], np.float64).reshape(n, len(self._scored)),
-            self.plan.served, self._unit_numbers, features, status, ages, found[0], found[1],
+            *self._program, *states, np.asarray(places, np.int64).reshape(n, len(self.groups)), np.array(times, np.int64),
+            np.array([hash64(one) if one else 0 for one in scored_ids], np.int64), *self._scratch, self._values,
+            np.array([self.encode(event) for event in events], np.float64).reshape(n, len(self._scored)),
+            features, status, ages, found,
         )  # fmt: skip
         included, torn = found.tolist()
         return [
@@ -160,13 +143,16 @@ class PositionReader:
 
     def __init__(self) -> None:
         self._head = np.empty(1 + 2 * MAX_POSITIONS + RECENT, np.int64)
+        self._words = np.empty(0, np.int64)
 
     def read(self, states: Joined) -> list[bytes]:
         """Of each state its position P as int64 pairs (topic-partition code, offset); nothing of one that is empty or torn."""
-        words, ends = np.empty(len(states.raw), np.int64), np.empty(len(states.starts) - 1, np.int64)
-        kernels.read_positions(*states, self._head, words, ends)
+        if len(self._words) < len(states.raw):
+            self._words = np.empty(2 * len(states.raw), np.int64)
+        ends = np.empty(len(states.starts) - 1, np.int64)
+        kernels.read_positions(*states, self._head, self._words, ends)
         bounds = [0, *(_WORD_BYTES * ends).tolist()]
-        flat = words[: bounds[-1] // _WORD_BYTES].tobytes()
+        flat = self._words[: bounds[-1] // _WORD_BYTES].tobytes()
         return [flat[begin:end] for begin, end in pairwise(bounds)]
 
 

@@ -18,11 +18,12 @@ from fraud_assets.features.digests import request_digest
 
 
 def compiled_answers(plan: ServicePlan) -> Callable[..., None]:
-    """`answer(*tables, raw, starts, places, times, ids, *scratch, fields, served, unit_numbers, …)`, request after request.
+    """`answer(*program, raw, starts, places, times, ids, *scratch, values, fields, features, status, ages, found)`, request after request.
 
-    raw, starts, places (n, n_groups): states as `read_request` takes them. times, ids (n,): when, and hash of what is
-    scored. fields (n, n_fields) float64. Written: features (n, n_features) float32, status, ages (n, n_units),
-    included (n,) and torn (n,), the group whose state is torn or -1; of a torn request nothing else is.
+    program: a ReadProgram. raw, starts, places (n, n_groups): states as `read_request` takes them. times, ids (n,): when,
+    and hash of what is scored. fields (n, n_fields) float64. Written: features (n, n_features) float32, status, ages
+    (n, n_units), found (2, n): whether a state holds the id, and the group whose state is torn or -1; of a torn request
+    nothing else is.
     """
     return _module(plan).answer  # generated below
 
@@ -80,25 +81,22 @@ def assemble(fields, wide, wide_slots, slots, columns, values, features):
 
 _ANSWER = """@kernel
 def answer(
-    units, segments, windows, accs, outs, window_outs, slots, slot_starts, ratios, groups, raw, starts, places, times, ids,
-    head, tile, merged, scratch, newest, values, unit_status, unit_ages, fields, served, unit_numbers,
-    features, status, ages, included, torn,
+    code, spans, raw, starts, places, times, ids, head, tile, merged, scratch, newest, values, fields,
+    features, status, ages, found,
 ):
     for i in range(len(times)):
         for k in range(fields.shape[1]):
             values[k] = fields[i, k]
-        included[i], torn[i] = read_request(
-            units, segments, windows, accs, outs, window_outs, slots, slot_starts, ratios, groups, raw, starts, places[i],
-            times[i], ids[i], head, tile, merged, scratch, newest, values, unit_status, unit_ages,
+        included, torn, served = read_request(
+            code, spans, raw, starts, places[i], times[i], ids[i], head, tile, merged, scratch, newest, values,
+            status[i], ages[i],
         )
-        if torn[i] >= 0:
+        found[0, i], found[1, i] = included, torn
+        if torn >= 0:
             continue
         evaluate(values)
-        for k in range(len(served)):
-            features[i, k] = values[served[k]]
-        for k in range(len(unit_numbers)):
-            status[i, k] = unit_status[unit_numbers[k]]
-            ages[i, k] = unit_ages[unit_numbers[k]]
+        for k in range(features.shape[1]):
+            features[i, k] = values[code[served + 1 + k]]
 """
 
 

@@ -73,8 +73,6 @@ def guarded_reader(reader: RequestReader) -> Sentinels:
     head, *rest = (found.instead_of(f"scratch {n}", array) for n, array in enumerate(reader._scratch))
     reader._scratch = (head, *rest)
     reader._values = found.instead_of("values", reader._values)
-    reader._status = found.instead_of("status", reader._status)
-    reader._ages = found.instead_of("ages", reader._ages)
     return found
 
 

@@ -98,8 +98,8 @@ class DecisionLog:
 
         record: makes them; None if nobody here can.
         """
-        made = [one for raw in raws if (one := self._made(raw, record)) is not None]
-        self._status.lost += len(made) - self.journal.append(made)
+        # One after the other: what is made of many at once leaves the processor's cache before it is written.
+        self._status.lost += self.journal.append(one for raw in raws if (one := self._made(raw, record)) is not None)
 
     def _made(self, raw: bytes, record: DecisionRecord | None) -> tuple[Decision, Headers] | None:
         """What is no record is put aside: the next are not to wait for it."""

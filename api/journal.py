@@ -101,8 +101,8 @@ class Journal:
         return self.head.position - self._delivered - len(self._ahead)
 
     def append(self, decisions: Iterable[tuple[Decision, Headers]]) -> int:
-        """Link events and keep them; how many were kept. Where the journal is full or the disk refuses one, the chain shows a gap."""
-        linked, size = [], self.bytes
+        """Link events and keep them; how many are lost, for the journal is full or the disk refuses them: the chain then shows a gap."""
+        linked, size, lost = [], self.bytes, 0
         for decision, headers in decisions:
             value, self.head = seal(decision, self.head)
             entry = Entry(*self.head, decision.account_id.encode(), headers, value)
@@ -113,21 +113,22 @@ class Journal:
                 size += len(record)
             else:
                 self.done(entry.position)
-        return self._kept(linked)
+                lost += 1
+        return lost + self._keep(linked)
 
-    def _kept(self, linked: list[tuple[Entry, bytes]]) -> int:
-        """In one write; one by one if the disk refuses that, for it may have room for some."""
+    def _keep(self, linked: list[tuple[Entry, bytes]]) -> int:
+        """In one write, and one by one if the disk refuses that, for it may have room for some; how many are lost."""
         if not linked:
             return 0
-        if self._write(linked[0][0].position, b"".join([record for _, record in linked])):
-            for entry, record in linked:
-                self._at_end = self._at_end and len(self._fresh) < FRESH
-                if self._at_end:
-                    self._fresh.append((entry, len(record)))
-            return len(linked)
-        if len(linked) > 1:
-            return sum(self._kept([one]) for one in linked)
-        self.done(linked[0][0].position)
+        if not self._write(linked[0][0].position, b"".join([record for _, record in linked])):
+            if len(linked) > 1:
+                return sum(self._keep([one]) for one in linked)
+            self.done(linked[0][0].position)
+            return 1
+        for entry, record in linked:
+            self._at_end = self._at_end and len(self._fresh) < FRESH
+            if self._at_end:
+                self._fresh.append((entry, len(record)))
         return 0
 
     def put_aside(self, raw: bytes) -> None:

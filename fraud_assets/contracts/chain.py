@@ -47,7 +47,8 @@ def seal(decision: Decision, head: Head) -> tuple[bytes, Head]:
     raw = canonical(linked)
     sha256 = hashlib.sha256(raw).hexdigest()
     # The digest is the last field, so what is hashed need not be written a second time.
-    return raw[:-1] + b',"sha256":"' + sha256.encode() + b'"}', Head(head.chain_id, head.position + 1, sha256)
+    whole = b"".join((memoryview(raw)[:-1], b',"sha256":"', sha256.encode(), b'"}'))
+    return whole, Head(head.chain_id, head.position + 1, sha256)
 
 
 def digest(decision: Decision) -> str:

@@ -1,14 +1,19 @@
 """What a scorer hands to the recorder of its decisions: bytes, for they are nearly free to make."""
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from struct import Struct
 from typing import Any
 
 import msgspec
 
+from fraud_assets.contracts.chain import canonical
 from fraud_assets.contracts.events import Decision, StateRead, ViewStatus
 
 LAYOUT = 1
+
+# Statuses of all units, as text: a few dozen ways, some 2 kB each.
+MAX_STATUS_TEXTS = 1_000
 
 
 class Facts(msgspec.Struct, frozen=True, array_like=True):
@@ -57,6 +62,7 @@ class Decided(msgspec.Struct, array_like=True):
     headers: list[tuple[str, bytes]]
 
 
+_POSITION = Struct("=qq")
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Decided).decode
 
@@ -66,10 +72,11 @@ class DecisionRecord:
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
-        self._statuses = [ViewStatus(name) for name in facts.statuses]
-        self._names: dict[int, str] = {}
+        self._names = _Names(facts)
+        self._statuses = _StatusTexts(facts)
 
     def of(self, one: Decided, broker_clock_offset_ms: int) -> Decision:
+        """To be encoded: its view_status is JSON already."""
         return Decision(
             event_time_ms=one.request["event_time_ms"],
             decision_id=one.decision_id,
@@ -85,8 +92,8 @@ class DecisionRecord:
             model_sha256=one.model_sha256,
             epoch=one.epoch,
             features=list(array("f", one.features)),  # JSON writes NaN as null
-            view_status=dict(zip(self._facts.unit_names, map(self._statuses.__getitem__, one.status), strict=True)),
-            states=list(self._states(one)),
+            view_status=self._statuses[one.status],
+            states=self._states(one),
             fraud_score=one.fraud_score,
             action=one.action,
             reason_codes=list(one.reason_codes),
@@ -95,23 +102,46 @@ class DecisionRecord:
             latency_ms=one.latency_ms,
         )
 
-    def _states(self, one: Decided) -> Iterator[StateRead]:
+    def _states(self, one: Decided) -> list[StateRead]:
         """Every state that was asked for; an unknown entity has version 0 and no position. None if degraded."""
         if one.degraded_reasons:
-            return
-        for group, key, version, position in zip(
-            self._facts.groups, one.keys, one.versions, one.positions, strict=True
-        ):
-            if key is not None:
-                words = array("q", position).tolist()
-                named = {self._name(code): offset for code, offset in zip(words[::2], words[1::2], strict=True)}
-                yield StateRead(group=group, entity_key=key, version=version, position=named)
+            return []
+        names, asked = self._names, zip(self._facts.groups, one.keys, one.versions, one.positions, strict=True)
+        return [
+            StateRead(
+                group=group,
+                entity_key=key,
+                version=version,
+                position={names[code]: offset for code, offset in _POSITION.iter_unpack(position)},
+            )
+            for group, key, version, position in asked
+            if key is not None
+        ]
 
-    def _name(self, code: int) -> str:
-        """`<topic>/<partition>`; of a topic that nobody knows its number, which then equals no recomputation's."""
-        name = self._names.get(code)
-        if name is None:
-            number, partition = code >> self._facts.partition_bits, code & ((1 << self._facts.partition_bits) - 1)
-            known = 0 <= number < len(self._facts.topics)
-            name = self._names[code] = f"{self._facts.topics[number] if known else number}/{partition}"
+
+class _Names(dict[int, str]):
+    """`<topic>/<partition>` by code; of a topic that nobody knows its number, which then equals no recomputation's."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+
+    def __missing__(self, code: int) -> str:
+        topics, bits = self._facts.topics, self._facts.partition_bits
+        number, partition = code >> bits, code & ((1 << bits) - 1)
+        self[code] = name = f"{topics[number] if 0 <= number < len(topics) else number}/{partition}"
         return name
+
+
+class _StatusTexts(dict[bytes, Any]):
+    """View statuses by their codes, as JSON for `contracts/chain.py`: there are few ways they can be, and each is a tenth of a record."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._units = facts.unit_names
+        self._statuses = [ViewStatus(name) for name in facts.statuses]
+
+    def __missing__(self, codes: bytes) -> Any:
+        named = dict(zip(self._units, map(self._statuses.__getitem__, codes), strict=True))
+        if len(self) >= MAX_STATUS_TEXTS:
+            self.clear()
+        self[codes] = text = msgspec.Raw(canonical(named))
+        return text

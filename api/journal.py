@@ -16,6 +16,7 @@ import os
 import threading
 import uuid
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
 
@@ -32,6 +33,8 @@ FRESH = 128
 # A segment is deleted as a whole, so at most this much that the broker has stays behind.
 SEGMENT_BYTES = 8 * 2**20
 
+Headers = list[tuple[str, bytes]]
+
 log = structlog.get_logger()
 
 
@@ -42,7 +45,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     position: int
     sha256: str
     key: bytes
-    headers: list[tuple[str, bytes]]
+    headers: Headers
     value: bytes
 
 
@@ -97,19 +100,36 @@ class Journal:
         """Events that the broker may not have."""
         return self.head.position - self._delivered - len(self._ahead)
 
-    def append(self, decision: Decision, headers: list[tuple[str, bytes]]) -> bool:
-        """Link an event and keep it; False if the journal is full or the disk refuses it, and the chain then shows a gap."""
-        value, self.head = seal(decision, self.head)
-        entry = Entry(*self.head, decision.account_id.encode(), headers, value)
-        record = framed(_encode(entry))
-        self.last_decision_id = decision.decision_id
-        if self.bytes + len(record) <= self._max_bytes and self._write(record):
+    def append(self, decisions: Iterable[tuple[Decision, Headers]]) -> int:
+        """Link events and keep them; how many are lost, for the journal is full or the disk refuses them: the chain then shows a gap."""
+        linked, size, lost = [], self.bytes, 0
+        for decision, headers in decisions:
+            value, self.head = seal(decision, self.head)
+            entry = Entry(*self.head, decision.account_id.encode(), headers, value)
+            self.last_decision_id = decision.decision_id
+            record = framed(_encode(entry))
+            if size + len(record) <= self._max_bytes:
+                linked.append((entry, record))
+                size += len(record)
+            else:
+                self.done(entry.position)
+                lost += 1
+        return lost + self._keep(linked)
+
+    def _keep(self, linked: list[tuple[Entry, bytes]]) -> int:
+        """In one write, and one by one if the disk refuses that, for it may have room for some; how many are lost."""
+        if not linked:
+            return 0
+        if not self._write(linked[0][0].position, b"".join([record for _, record in linked])):
+            if len(linked) > 1:
+                return sum(self._keep([one]) for one in linked)
+            self.done(linked[0][0].position)
+            return 1
+        for entry, record in linked:
             self._at_end = self._at_end and len(self._fresh) < FRESH
             if self._at_end:
                 self._fresh.append((entry, len(record)))
-            return True
-        self.done(self.head.position)
-        return False
+        return 0
 
     def put_aside(self, raw: bytes) -> None:
         """What no record can be made of, for people to look at."""
@@ -176,14 +196,15 @@ class Journal:
             if file is not None:
                 file.close()
 
-    def _write(self, record: bytes) -> bool:
+    def _write(self, position: int, records: bytes) -> bool:
+        """position: of the first of them."""
         is_new = self._writer is None
         try:
             if self._writer is None:
-                path = self._folder / f"{self.head.position:012}.log"
+                path = self._folder / f"{position:012}.log"
                 self._writer = path.open("ab", buffering=0)
             start = self._writer.tell()
-            if self._writer.write(record) != len(record):
+            if self._writer.write(records) != len(records):
                 self._writer.truncate(start)
                 raise OSError("short write")
         except OSError as error:
@@ -196,7 +217,7 @@ class Journal:
         if is_new:
             self._to_read.append(Path(self._writer.name))
             self._at_end = False
-        self.bytes += len(record)
+        self.bytes += len(records)
         if self._writer.tell() >= SEGMENT_BYTES:
             self._writer.close()
             self._closed.append(_Segment(Path(self._writer.name), self.head.position))

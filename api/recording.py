@@ -107,8 +107,7 @@ class Here:
                 await asyncio.sleep(0)
 
     def _keep(self, n: int) -> None:
-        for _ in range(n):
-            self._log.keep(self._pending.popleft(), self._record)
+        self._log.keep([self._pending.popleft() for _ in range(n)], self._record)
 
 
 class Beside:

@@ -16,7 +16,8 @@ import msgspec
 
 from fraud_assets.contracts.events import Decision
 
-_ENCODER = msgspec.json.Encoder(order="deterministic")
+# What a digest is over.
+canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Head(NamedTuple):
@@ -43,15 +44,16 @@ def seal(decision: Decision, head: Head) -> tuple[bytes, Head]:
     linked = msgspec.structs.replace(
         decision, chain_id=head.chain_id, chain_position=head.position + 1, previous_sha256=head.sha256, sha256=""
     )
-    canonical = _ENCODER.encode(linked)
-    sha256 = hashlib.sha256(canonical).hexdigest()
+    raw = canonical(linked)
+    sha256 = hashlib.sha256(raw).hexdigest()
     # The digest is the last field, so what is hashed need not be written a second time.
-    return canonical[:-1] + b',"sha256":"' + sha256.encode() + b'"}', Head(head.chain_id, head.position + 1, sha256)
+    whole = b"".join((memoryview(raw)[:-1], b',"sha256":"', sha256.encode(), b'"}'))
+    return whole, Head(head.chain_id, head.position + 1, sha256)
 
 
 def digest(decision: Decision) -> str:
     """What `sha256` of a decision must be."""
-    return hashlib.sha256(_ENCODER.encode(msgspec.structs.replace(decision, sha256=""))).hexdigest()
+    return hashlib.sha256(canonical(msgspec.structs.replace(decision, sha256=""))).hexdigest()
 
 
 class Fault(StrEnum):

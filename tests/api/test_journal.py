@@ -19,7 +19,7 @@ def opened(folder: Path, max_bytes: int = MIB) -> Journal:
 
 def added(journal: Journal, first: int, last: int) -> None:
     for number in range(first, last + 1):
-        assert journal.append(decision(number), [("traceparent", b"x")])
+        assert journal.append([(decision(number), [("traceparent", b"x")])]) == 0
 
 
 def taken(journal: Journal) -> list[Entry]:
@@ -112,14 +112,14 @@ def test_a_torn_end_is_kept_aside_and_its_place_in_the_chain_is_used_again(tmp_p
 def test_a_full_journal_refuses_counts_its_place_and_takes_more_once_there_is_room(tmp_path: Path) -> None:
     """The chain shows what was lost, and the lost hold up nobody, in this process or the next."""
     journal = opened(tmp_path, max_bytes=7_000)
-    kept = [journal.append(decision(n), []) for n in range(1, 12)]
+    refused = [journal.append([(decision(n), [])]) for n in range(1, 12)]
     sent = taken(journal)
     for entry in sent:
         journal.done(entry.position)
     added(journal, 12, 12)
     late = taken(journal)
 
-    lost = kept.count(False)
+    lost = sum(refused)
     assert 0 < lost < 11 and journal.bytes <= 7_000
     assert len(journal) == 1
     journal.close()
@@ -136,8 +136,48 @@ def test_a_disk_that_refuses_loses_the_event_and_not_the_process(
     full = Path("/dev/full").open("ab", buffering=0)  # noqa: SIM115 - the journal closes it
     monkeypatch.setattr(journal, "_writer", full)
 
-    assert not journal.append(decision(2), [])
+    assert journal.append([(decision(2), []), (decision(3), [])]) == 2
     assert len(journal) == 1
+
+
+def test_events_that_are_kept_together_are_as_if_kept_one_by_one(tmp_path: Path) -> None:
+    """In the chain, in what is sent, and to the next process; with more of them than are kept in memory, and none."""
+    many = [(decision(number), [("traceparent", b"x")]) for number in range(1, 301)]
+    journal, alone = opened(tmp_path / "together"), opened(tmp_path / "alone")
+    alone.head = journal.head
+
+    lost = [journal.append(group) for group in (many[:2], [], many[2:5], many[5:])]
+    added(alone, 1, 300)
+
+    assert lost == [0, 0, 0, 0]
+    assert taken(journal) == taken(alone)
+    journal.close()
+    assert positions(taken(opened(tmp_path / "together"))) == list(range(1, 301))
+
+
+def test_of_events_that_come_together_those_are_kept_that_there_is_room_for(tmp_path: Path) -> None:
+    journal = opened(tmp_path, max_bytes=7_000)
+
+    kept = 11 - journal.append([(decision(number), []) for number in range(1, 12)])
+    sent = taken(journal)
+
+    assert 0 < kept < 11 and positions(sent) == list(range(1, kept + 1))
+    assert len(journal) == kept and journal.bytes <= 7_000
+
+
+def test_a_disk_that_refuses_events_together_takes_those_it_has_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full for a while cannot be had without one's own: this one refuses whatever is larger than an event."""
+    journal = opened(tmp_path)
+    real = journal._write
+    monkeypatch.setattr(journal, "_write", lambda first, records: len(records) < 1_500 and real(first, records))
+
+    lost = journal.append([(decision(number), []) for number in range(1, 6)])
+    sent = taken(journal)
+
+    assert lost == 0 and positions(sent) == [1, 2, 3, 4, 5]
+    assert found(events(sent)) == [] and len(journal) == 5
 
 
 def test_two_processes_have_a_journal_each(tmp_path: Path) -> None:
@@ -154,11 +194,11 @@ def test_two_processes_have_a_journal_each(tmp_path: Path) -> None:
 def test_links_that_were_refused_at_the_end_stay_empty_places(tmp_path: Path) -> None:
     """The broker is done with them, and the next process has not seen them: its links come after."""
     journal = opened(tmp_path, 1_500)
-    kept = sum(journal.append(decision(number), []) for number in range(1, 9))
+    lost = sum(journal.append([(decision(number), [])]) for number in range(1, 9))
     for entry in taken(journal):
         journal.done(entry.position)
     journal.close()
-    assert 0 < kept < 8
+    assert 0 < lost < 8
 
     again = opened(tmp_path)
     assert len(again) == 0

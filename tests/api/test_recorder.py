@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from api.decided import Decided, Facts, encode
+from api.frames import cut
 from api.journal import Journal, claimed
 from api.metrics import Metrics
 from api.producer import MAX_PENDING
@@ -35,9 +36,9 @@ def beside(folder: Path, *command: str, group: str = "account") -> Beside:
     return Beside(facts, NOWHERE, folder, 64 * MIB, Metrics(), command or RECORDER)
 
 
-def decided(number: int) -> bytes:
+def decided(number: int, position: bytes | None = None) -> bytes:
     request = {"event_time_ms": 1_790_000_000_000 + number, "transaction_id": f"t{number}", "account_id": "a1"}
-    position = (3).to_bytes(8, "little") + number.to_bytes(8, "little")
+    position = position or (3).to_bytes(8, "little") + number.to_bytes(8, "little")
     one = Decided(
         f"d{number}", request, 1, 1.5, "e", "pd", "v1", "m", bytes(8), b"\0", ["a1"], [1], [position], 0.25, "approve",
         [], [], False, [("traceparent", b"x")],
@@ -121,13 +122,15 @@ def test_what_no_record_can_be_made_of_is_put_aside_and_holds_up_nobody(tmp_path
     async def scenario(made: Beside) -> None:
         give(made, 1, 3)
         made.add([b"no decision"])
+        made.add([decided(4, position=bytes(15))])
         give(made, 4, 6)
         await until(lambda: made.unrecorded == 0, WITHIN_S)
 
     run(scenario, tmp_path)
 
     assert_whole(recorded(tmp_path), 6)
-    assert (tmp_path / "0" / "unrecordable").read_bytes().endswith(b"no decision")
+    aside, rest = cut((tmp_path / "0" / "unrecordable").read_bytes())
+    assert aside == [b"no decision", decided(4, position=bytes(15))] and not rest
 
 
 def test_what_a_scorer_of_another_version_left_is_recorded_as_it_said(tmp_path: Path) -> None:

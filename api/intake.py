@@ -1,10 +1,9 @@
 """Bytes to scored events: parsed strictly, tokenised here, and nothing raw goes further."""
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -35,8 +34,7 @@ class BadField(ValueError):
         super().__init__(f"{field}: {fix}")
 
 
-@dataclass(frozen=True)
-class Parsed:
+class Parsed(NamedTuple):
     """is_batch: whether the answer is a list. events: `Scored`, in the order sent."""
 
     is_batch: bool

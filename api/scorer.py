@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple, Self
 
@@ -33,6 +33,7 @@ WARM_UP: Any = Scored(
 BAD_STATE = "online_state_unreadable"
 
 
+IDS_AT_ONCE = 64
 # RFC 9562: what a UUID leaves to chance, and what says that it did.
 _UUID_VERSION_4 = 0x4 << 76 | 0b10 << 62
 _UUID_RANDOM = ~(0xF << 76 | 0b11 << 62)
@@ -102,6 +103,7 @@ class Scorer:
         self._champion = champion
         self._together = Together(self._decide, READ_TOGETHER)
         self.now_ms = now_ms
+        self._ids = decision_ids()
         self._by_action = [(action, metrics.decisions.labels(action.value)) for action in Action]
 
     def warm(self) -> None:
@@ -142,8 +144,7 @@ class Scorer:
         seen = Seen.of_all(histories, positions)
         served = self._vectors(events, histories, states, seen)
         scores = serving.model.score_many([one.features for one in served])
-        ids = decision_ids(len(events))
-        made = list(map(self._decided, events, seen, served, scores, ids, repeat(serving)))
+        made = list(map(self._decided, events, seen, served, scores, self._ids, repeat(serving)))
         self._count([one.verdict.action for one in made])
         return made
 
@@ -175,11 +176,13 @@ class Scorer:
         return Made(event, seen, served, score, verdict, serving, decision_id, self.now_ms())
 
 
-def decision_ids(n: int) -> list[str]:
-    """n random UUIDs (version 4) as hex digits. `uuid` asks the kernel for each, and makes an object of it."""
-    raw = os.urandom(16 * n)
-    numbers = (int.from_bytes(raw[at : at + 16]) for at in range(0, len(raw), 16))
-    return [f"{number & _UUID_RANDOM | _UUID_VERSION_4:032x}" for number in numbers]
+def decision_ids() -> Iterator[str]:
+    """Random UUIDs (version 4) as hex digits. `uuid` asks the kernel for each, and makes an object of it."""
+    while True:
+        raw = os.urandom(16 * IDS_AT_ONCE)
+        for at in range(0, len(raw), 16):
+            number = int.from_bytes(raw[at : at + 16])
+            yield f"{number & _UUID_RANDOM | _UUID_VERSION_4:032x}"
 
 
 def answer(made: Made, latency_ms: float) -> Answer:

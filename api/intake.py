@@ -1,9 +1,9 @@
 """Bytes to scored events: parsed strictly, tokenised here, and nothing raw goes further."""
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -21,6 +21,7 @@ _SAME = tuple(
     for name in (field.name for field in msgspec.structs.fields(ScoringRequest))
     if name not in ("ip", "card_number", "email")
 )
+_same = attrgetter(*_SAME)
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -33,8 +34,7 @@ class BadField(ValueError):
         super().__init__(f"{field}: {fix}")
 
 
-@dataclass(frozen=True)
-class Parsed:
+class Parsed(NamedTuple):
     """is_batch: whether the answer is a list. events: `Scored`, in the order sent."""
 
     is_batch: bool
@@ -62,10 +62,9 @@ def scored(request: ScoringRequest, key: TokenKey, now_ms: int, where: str) -> A
         raise BadField(
             f"{where}event_time_ms", "more than 5 minutes ahead of our clock; send milliseconds UTC of when it happened"
         )
-    fields = {name: getattr(request, name) for name in _SAME}
+    fields = dict(zip(_SAME, _same(request), strict=True))
     try:
-        fields["ip_country"] = _country(request.ip)
-        fields["ip_token"] = tokenise("ip", request.ip, key)
+        fields["ip_country"], fields["ip_token"] = _address(request.ip, key)
         if request.card_number is not None:
             fields["card_token"] = tokenise("card", request.card_number, key)
         if request.email is not None:
@@ -78,8 +77,12 @@ def scored(request: ScoringRequest, key: TokenKey, now_ms: int, where: str) -> A
 
 _FIELD_OF_KIND = {"ip": "ip", "card": "card_number", "email": "email"}
 
+
 # An address comes back within minutes or not at all; the table behind it never changes in a process.
-_country = lru_cache(maxsize=1 << 14)(country_of)
+@lru_cache(maxsize=1 << 14)
+def _address(ip: str, key: TokenKey) -> tuple[str, str]:
+    """(country, token). Raises ValueError."""
+    return country_of(ip), tokenise("ip", ip, key)
 
 
 def decode(contract: type[T], raw: bytes, max_bytes: int) -> T:

@@ -6,13 +6,14 @@ from typing import Any, cast
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
-from litestar.exceptions import InternalServerException
+from litestar.response.base import ASGIResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api.access import PUBLIC, Caller, Scope, needs
+from api.body import body_of, header
 from api.contract import Answers
-from api.errors import BodyCutOff, NotReady, UnsupportedMedia
-from api.intake import parse
+from api.errors import NotReady, UnsupportedMedia
+from api.intake import MAX_BODY_BYTES, parse
 from api.labels import Accepted, counted, parse_labels
 from api.runtime import Runtime
 from api.scorer import answer
@@ -27,24 +28,25 @@ Call = Request[object, object, State]
 
 
 @post("/predict", status_code=200, opt=needs(Scope.SCORE))
-async def predict(request: Call) -> Response[bytes]:
+async def predict(request: Call) -> ASGIResponse:
     """A single transaction object gives one decision; {"transactions": [...]} gives {"decisions": [...]}.
 
-    Its runtime comes by the scope: injecting it would cost each payment 20 µs.
+    Its runtime comes by the scope: injecting it would cost each payment 20 µs. A `Response` that Litestar makes into an
+    `ASGIResponse` would cost 10.
     """
     _require_json(request)
     runtime: Runtime = _service(request).runtime
     caller: Caller = request.scope["user"]
     await runtime.rates.spend(caller, 1)
     raw = await _body(request)
-    given = _header(request, b"idempotency-key")
+    given = header(request.scope, b"idempotency-key")
     if given is None:
-        return Response(await decide(runtime, raw, request.scope), media_type=JSON)
+        return ASGIResponse(body=await decide(runtime, raw, request.scope), media_type=JSON)
     found = await runtime.repeats.once(
         caller.client, given.decode("latin-1"), raw, lambda: decide(runtime, raw, request.scope)
     )
     say(request.scope, idempotency=found.status)
-    return Response(found.answer, media_type=JSON, headers={"Idempotency-Status": found.status})
+    return ASGIResponse(body=found.answer, media_type=JSON, headers={"Idempotency-Status": found.status})
 
 
 async def decide(runtime: Runtime, raw: bytes, scope: Any) -> bytes:
@@ -114,22 +116,15 @@ async def _body(request: Call) -> bytes:
     service = _service(request)
     service.in_flight -= 1
     try:
-        return await request.body()
-    except InternalServerException:  # Litestar's word for a client that has gone
-        raise BodyCutOff from None
+        return await body_of(request.scope, request.receive, MAX_BODY_BYTES)
     finally:
         service.in_flight += 1
 
 
 def _require_json(request: Call) -> None:
-    given = _header(request, b"content-type") or b""
+    given = header(request.scope, b"content-type") or b""
     if given.partition(b";")[0].strip().lower() != _JSON:
         raise UnsupportedMedia
-
-
-def _header(request: Call, name: bytes) -> bytes | None:
-    """The first of a lower-case name. Litestar's headers are a mapping of all, which costs a payment 10 µs."""
-    return next((value for given, value in request.scope["headers"] if given == name), None)
 
 
 HANDLERS = (predict, labels, live, ready, metrics, model, reload)

@@ -1,9 +1,9 @@
 """The decision: read states, make the vector, score, apply the policy. What it cost and what it saw is logged later."""
 
 import asyncio
+import os
 import time
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple, Self
 
@@ -33,6 +33,12 @@ WARM_UP: Any = Scored(
 BAD_STATE = "online_state_unreadable"
 
 
+IDS_AT_ONCE = 64
+# RFC 9562: what a UUID leaves to chance, and what says that it did.
+_UUID_VERSION_4 = 0x4 << 76 | 0b10 << 62
+_UUID_RANDOM = ~(0xF << 76 | 0b11 << 62)
+
+
 class Seen(NamedTuple):
     """What a decision was made from. keys: entity key of each group, None where the event names none.
 
@@ -46,18 +52,16 @@ class Seen(NamedTuple):
     degraded: list[str]
 
     @classmethod
-    def of(cls, histories: Histories, positions: Sequence[bytes], place: int) -> Self:
-        """What the histories of some events say of one of them. positions: of their states."""
+    def of_all(cls, histories: Histories, positions: Sequence[bytes]) -> list[Self]:
+        """What the histories of some events say of each. positions: of their states."""
         if histories.degraded:
-            return cls.nothing(histories.keys[place], *histories.degraded)
-        places = histories.places[place]
-        return cls(
-            histories.keys[place],
-            [positions[p] if p >= 0 else b"" for p in places],
-            [histories.versions[p] if p >= 0 else ABSENT for p in places],
-            histories.epoch,
-            [],
-        )
+            return [cls.nothing(keys, *histories.degraded) for keys in histories.keys]
+        # The last is what place -1 finds.
+        position_at, version_at = [*positions, b""].__getitem__, [*histories.versions, ABSENT].__getitem__
+        return [
+            cls(keys, list(map(position_at, places)), list(map(version_at, places)), histories.epoch, [])
+            for keys, places in zip(histories.keys, histories.places, strict=True)
+        ]
 
     @classmethod
     def nothing(cls, keys: list[str | None], *reasons: str) -> Self:
@@ -99,7 +103,8 @@ class Scorer:
         self._champion = champion
         self._together = Together(self._decide, READ_TOGETHER)
         self.now_ms = now_ms
-        self._by_action = {action: metrics.decisions.labels(action.value) for action in Action}
+        self._ids = decision_ids()
+        self._by_action = [(action, metrics.decisions.labels(action.value)) for action in Action]
 
     def warm(self) -> None:
         """Compile what reads states and makes vectors, before a request has to wait for it."""
@@ -136,10 +141,17 @@ class Scorer:
         """Vectors, scores and actions of events whose histories are here."""
         states = Joined.of(histories.states)
         positions = self._positions.read(states)
-        seen = [Seen.of(histories, positions, place) for place in range(len(events))]
+        seen = Seen.of_all(histories, positions)
         served = self._vectors(events, histories, states, seen)
         scores = serving.model.score_many([one.features for one in served])
-        return list(map(self._decided, events, seen, served, scores, repeat(serving)))
+        made = list(map(self._decided, events, seen, served, scores, self._ids, repeat(serving)))
+        self._count([one.verdict.action for one in made])
+        return made
+
+    def _count(self, actions: list[Action]) -> None:
+        for action, counter in self._by_action:
+            if n := actions.count(action):
+                counter.inc(n)
 
     def _vectors(self, events: Sequence[Any], histories: Histories, states: Joined, seen: list[Seen]) -> list[Served]:
         """A state that cannot be read costs its decision the history, and is counted; it is a defect."""
@@ -153,14 +165,24 @@ class Scorer:
             served.append(one)
         return served
 
-    def _decided(self, event: Any, seen: Seen, served: Served, score: float, serving: Serving) -> Made:
+    def _decided(
+        self, event: Any, seen: Seen, served: Served, score: float, decision_id: str, serving: Serving
+    ) -> Made:
         degraded = bool(seen.degraded)
         action, fired = serving.decider.decide(score, served.features, event.amount_minor, degraded=degraded)
         # Approvals are nearly all and carry no reasons, so most requests walk the trees once.
         shares = None if action is Action.APPROVE else serving.model.explain(served.features)[1]
         verdict = serving.decider.verdict(action, fired, shares)
-        self._by_action[action].inc()
-        return Made(event, seen, served, score, verdict, serving, uuid.uuid4().hex, self.now_ms())
+        return Made(event, seen, served, score, verdict, serving, decision_id, self.now_ms())
+
+
+def decision_ids() -> Iterator[str]:
+    """Random UUIDs (version 4) as hex digits. `uuid` asks the kernel for each, and makes an object of it."""
+    while True:
+        raw = os.urandom(16 * IDS_AT_ONCE)
+        for at in range(0, len(raw), 16):
+            number = int.from_bytes(raw[at : at + 16])
+            yield f"{number & _UUID_RANDOM | _UUID_VERSION_4:032x}"
 
 
 def answer(made: Made, latency_ms: float) -> Answer:

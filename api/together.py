@@ -22,7 +22,7 @@ class Together(Generic[Q, A]):
     answer: questions → as many answers, in order. most: questions in one call, unless one alone asks more.
     """
 
-    def __init__(self, answer: Callable[[list[Q]], Awaitable[list[A]]], most: int) -> None:
+    def __init__(self, answer: Callable[[Sequence[Q]], Awaitable[list[A]]], most: int) -> None:
         self._answer = answer
         self._most = most
         self._asked: list[_Asked[Q, A]] = []
@@ -42,6 +42,9 @@ class Together(Generic[Q, A]):
         try:
             await asyncio.sleep(0)
             asked = self._taken()
+            if len(asked) == 1:  # as nearly always: there is nothing to join and nobody to tell
+                asked[0].answers.set_result(await self._answer(asked[0].questions))
+                return
             mine = self._first(asked)
             for one in asked[mine:]:
                 _settle(one.answers, None)

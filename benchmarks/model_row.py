@@ -78,7 +78,7 @@ def main() -> None:
     median = statistics.median(ours)
     report(
         "model.row", median, peer, peer / median, "µs", len(ours), p99=round(float(np.percentile(ours, 99)), 1),
-        with_reasons=round(statistics.median(explained), 1), nodes=len(model.trees.child), largest_difference=worst,
+        with_reasons=round(statistics.median(explained), 1), nodes=len(model.trees.nodes), largest_difference=worst,
     )  # fmt: skip
 
 

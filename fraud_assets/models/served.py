@@ -51,7 +51,9 @@ class ServedModel:
 
     def score_many(self, rows: Sequence[Row]) -> list[float]:
         """`score` of each row, to the last bit."""
-        return [self.trees.score(rows[0])] if len(rows) == 1 else self.trees.score_many(np.stack(rows))
+        if len(rows) == 1:
+            return [self.trees.score(rows[0])]
+        return self.trees.score_many(np.concatenate(rows).reshape(len(rows), -1))
 
     def explain(self, x: Row) -> tuple[float, npt.NDArray[np.float64]]:
         """The same score, and (n_features,) log odds each feature moved it by; valid until the next call."""

@@ -18,6 +18,8 @@ from fraud_assets.models import kernels
 
 MAX_NODES = 4_000_000  # 100 MB of arrays; a model of 300 trees of depth 6 has 38,000
 
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
+
 Row = npt.NDArray[np.float32]
 Natural = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
@@ -77,21 +79,15 @@ class Trees:
 
     feature_names: tuple[str, ...]
     base: float
-    child: npt.NDArray[np.int32]
-    feature: npt.NDArray[np.int32]
-    threshold: npt.NDArray[np.float32]
-    null_right: npt.NDArray[np.bool_]
-    weight: npt.NDArray[np.float32]
+    nodes: npt.NDArray[np.void]
     mean: npt.NDArray[np.float64]
-    roots: npt.NDArray[np.int32]
+    roots: npt.NDArray[np.uint32]
     depths: npt.NDArray[np.int32]
 
     @cached_property
     def _forest(self) -> tuple[object, ...]:
         """As every kernel takes it."""
-        return (
-            self.child, self.feature, self.threshold, self.null_right, self.weight, self.roots, self.depths, self.base,
-        )  # fmt: skip
+        return self.nodes, self.roots, self.depths, self.base
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
@@ -107,29 +103,34 @@ class Trees:
         return cls(
             tuple(learner.feature_names),
             _base_margin(learner.learner_model_param.base_score),
-            forest.child,
-            forest.feature,
-            forest.threshold,
-            forest.null_right,
-            forest.weight,
+            forest.nodes,
             forest.mean,
-            np.array(forest.roots, np.int32),
+            np.array(forest.roots, np.uint32),
             np.array(forest.depths, np.int32),
         )
 
     def score(self, x: Row) -> float:
         """Probability of fraud of one row x (n_features,) float32, NaN for null."""
-        return sigmoid(kernels.margin(x, *self._forest))
+        return sigmoid(kernels.margin(x, *self._forest, self._sides(1)[0]))
 
     def score_many(self, rows: Row) -> list[float]:
         """`score` of each of rows (n, n_features) float32, to the last bit."""
         out = np.empty(len(rows), np.float32)
-        kernels.margins(rows, *self._forest, out)
+        kernels.margins(rows, *self._forest, self._sides(len(rows)), out)
         return list(map(sigmoid, out.tolist()))
 
     def score_by_feature(self, x: Row, shares: npt.NDArray[np.float64]) -> float:
         """`score`, writing into shares (n_features,) float64 what each feature moved the log odds by."""
-        return sigmoid(kernels.margin_by_feature(x, *self._forest, self.mean, shares))
+        path = np.empty((self._deepest + 1, kernels.AT_ONCE), np.uint32)
+        return sigmoid(kernels.margin_by_feature(x, *self._forest, self._sides(1)[0], self.mean, path, shares))
+
+    @cached_property
+    def _deepest(self) -> int:
+        return int(self.depths.max(initial=0))
+
+    def _sides(self, n: int) -> Row:
+        """Scratch of a kernel, for n rows."""
+        return np.empty((n, 2 * len(self.feature_names)), np.float32)
 
 
 class _Forest:
@@ -139,11 +140,9 @@ class _Forest:
         if n_nodes > MAX_NODES:
             raise BadModel(f"BadModel: {n_nodes} nodes; at most {MAX_NODES}.")
         self.n_features = n_features
-        self.child = np.arange(-1, n_nodes - 1, dtype=np.int32)
-        self.feature = np.zeros(n_nodes, np.int32)
-        self.threshold = np.full(n_nodes, np.nan, np.float32)
-        self.null_right = np.ones(n_nodes, np.bool_)
-        self.weight = np.zeros(n_nodes, np.float32)
+        self.nodes = np.zeros(n_nodes, kernels.NODE)  # leaves, until they are said to be something else
+        self.nodes["threshold"] = np.nan
+        self.nodes["child"] = np.arange(n_nodes, dtype=np.uint32) - np.uint32(1)
         self.mean = np.zeros(n_nodes, np.float64)
         self.roots: list[int] = []
         self.depths: list[int] = []
@@ -162,7 +161,7 @@ class _Forest:
                 raise BadModel(f"BadModel: node {old} of tree {number} has children {left} and {right}.")
             self._fill(tree, old, first + at, number)
             if left >= 0:
-                self.child[first + at] = self._used
+                self.nodes["child"][first + at] = self._used
                 order += (left, right)
                 depths += 2 * [depths[at] + 1]
                 self._used += 2
@@ -172,18 +171,18 @@ class _Forest:
         self._means(tree, order, first)
 
     def _fill(self, tree: _Tree, old: int, new: int, number: int) -> None:
-        if not math.isfinite(tree.split_conditions[old]):
+        if not abs(tree.split_conditions[old]) <= _MAX_FLOAT32:  # also catches NaN
             raise BadModel(f"BadModel: node {old} of tree {number} holds {tree.split_conditions[old]}.")
         if tree.split_indices[old] >= self.n_features:
             raise BadModel(f"BadModel: node {old} of tree {number} splits feature {tree.split_indices[old]}.")
         if tree.split_type[old] != 0:
             raise BadModel(f"BadModel: tree {number} has a categorical split; encode categories as integers.")
         if tree.left_children[old] < 0:
-            self.weight[new] = tree.split_conditions[old]
+            self.nodes["weight"][new] = tree.split_conditions[old]
             return
-        self.feature[new] = tree.split_indices[old]
-        self.threshold[new] = tree.split_conditions[old]
-        self.null_right[new] = not tree.default_left[old]
+        half = 0 if tree.default_left[old] else self.n_features
+        self.nodes["place"][new] = half + tree.split_indices[old]
+        self.nodes["threshold"][new] = tree.split_conditions[old]
 
     def _means(self, tree: _Tree, order: list[int], first: int) -> None:
         """Mean leaf weight below each node, children before parents. Leaves without cover count alike."""
@@ -191,9 +190,9 @@ class _Forest:
         for at in range(len(order) - 1, -1, -1):
             new = first + at
             if tree.left_children[order[at]] < 0:
-                self.mean[new] = self.weight[new]
+                self.mean[new] = self.nodes["weight"][new]
                 continue
-            left = int(self.child[new])
+            left = int(self.nodes["child"][new])
             one, other = cover[left - first], cover[left + 1 - first]
             share = one / (one + other) if one + other > 0 else 0.5
             self.mean[new] = share * self.mean[left] + (1 - share) * self.mean[left + 1]

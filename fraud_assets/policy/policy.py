@@ -129,9 +129,12 @@ class Decider:
         """The action and the reasons of the rules that fired. features (n_features,), NaN for null."""
         severity = (score >= self._review) + (score >= self._deny)
         reasons = []
-        values = features[self._picked].tolist()
+        values = features.take(self._picked).tolist()
         for conditions, rule in self._rules:
-            if all(values[place] >= bound for place, bound in conditions):
+            for place, bound in conditions:  # a loop: `all` of a generator costs a payment 3 µs
+                if not values[place] >= bound:
+                    break
+            else:
                 severity = max(severity, _SEVERITY[rule.action])
                 reasons.append(rule.reason)
         if degraded:

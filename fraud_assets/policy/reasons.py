@@ -105,9 +105,9 @@ class Attribution:
 
     def top(self, shares: npt.NDArray[np.float64]) -> list[ReasonCode]:
         """shares (n_features,): log odds each feature moved the score by. Strongest first, at most MAX_REASONS."""
-        totals = np.bincount(self._family, weights=shares, minlength=len(self.codes))
-        strongest = np.argsort(-totals, kind="stable")[:MAX_REASONS].tolist()
-        return [self.codes[number] for number in strongest if totals[number] >= LEAST_SHARE]
+        totals = np.bincount(self._family, weights=shares, minlength=len(self.codes)).tolist()
+        strong = [(-total, number) for number, total in enumerate(totals) if total >= LEAST_SHARE]
+        return [self.codes[number] for _, number in sorted(strong)[:MAX_REASONS]]
 
 
 def in_order(*groups: Sequence[ReasonCode]) -> list[ReasonCode]:

@@ -1,10 +1,13 @@
 """One line for each request, that says who asked for what, and nothing of what was sent."""
 
+import subprocess
+import sys
 import uuid
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, cast
 
+import msgspec
 import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
@@ -102,3 +105,27 @@ def test_a_failure_of_ours_says_where_and_not_what(
     assert (line["status"], line["problem"], line["error"]) == (500, "internal_error", "KeyError")
     assert line["at"][-1].endswith(" broken")
     assert CARDS[0] not in str(line)
+
+
+def test_a_line_is_json_with_its_level_and_its_time_in_utc() -> None:
+    """As the process writes it: ISO 8601 with microseconds, and what JSON has no form for as text."""
+    code = """
+import structlog, time_machine
+from api import logs
+logs.configure()
+log = structlog.get_logger()
+with time_machine.travel("2026-11-28T01:02:03.000450Z", tick=False):
+    log.info("request", n=1, route="/predict", error=ValueError("odd"))
+    try:
+        1 / 0
+    except ZeroDivisionError:
+        log.exception("failed")
+"""
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout.splitlines()
+
+    assert said[0] == (
+        b'{"n":1,"route":"/predict","error":"odd","event":"request","level":"info",'
+        b'"timestamp":"2026-11-28T01:02:03.000450Z"}'
+    )
+    failed = msgspec.json.decode(said[1])
+    assert (failed["level"], "ZeroDivisionError" in failed["exception"]) == ("error", True)

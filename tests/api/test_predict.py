@@ -1,11 +1,16 @@
 """`POST /predict`: from bytes to a decision and its record."""
 
+import uuid
+from collections import Counter
+from functools import reduce
+from operator import and_, or_
 from pathlib import Path
 
 import pytest
 import redis
 from litestar import Litestar
 from litestar.testing import TestClient
+from prometheus_client.parser import text_string_to_metric_families
 
 from fraud_assets.contracts.events import Outcome
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
@@ -51,6 +56,38 @@ def test_many_payments_give_decisions_in_their_order(client: TestClient[Litestar
 
     assert [answer["transaction_id"] for answer in answers] == [f"t{i}" for i in range(100)]
     assert len({answer["decision_id"] for answer in answers}) == 100
+
+
+def test_decision_ids_are_random_uuids(client: TestClient[Litestar]) -> None:
+    """Version 4 of RFC 9562, all of its 122 other bits left to chance: a bit that never changes would be seen."""
+    answers = client.post("/predict", json={"transactions": [request() for _ in range(100)]}).json()["decisions"]
+
+    ids = [uuid.UUID(answer["decision_id"]) for answer in answers]
+    assert {(one.version, one.variant) for one in ids} == {(4, uuid.RFC_4122)}
+    assert [one.hex for one in ids] == [answer["decision_id"] for answer in answers]
+    numbers = [one.int for one in ids]
+    assert (reduce(or_, numbers) ^ reduce(and_, numbers)).bit_count() == 122
+
+
+def test_every_decision_is_counted_by_what_it_was(client: TestClient[Litestar], store: OnlineStore) -> None:
+    """In a batch that is read in several parts, and decided in several ways."""
+    fold_into(store, published(6))
+    strange = {"account_id": "a2", "card_number": None, "device_id": "d2", "ip": "8.8.4.4"}
+    batch = [request(transaction_id=f"t{i}", **(strange if i % 3 else {})) for i in range(40)]
+    before = counted(client)
+
+    answers = client.post("/predict", json={"transactions": batch}).json()["decisions"]
+
+    made = Counter(answer["decision"] for answer in answers)
+    assert len(made) > 1
+    assert counted(client) == {action: before[action] + made[action] for action in before}
+
+
+def counted(client: TestClient[Litestar]) -> dict[str, float]:
+    """fraud_decisions_total by action."""
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    samples = next(family.samples for family in families if family.name == "fraud_decisions")
+    return {one.labels["decision"]: one.value for one in samples if one.name == "fraud_decisions_total"}
 
 
 def test_history_in_the_store_reaches_the_decision(

@@ -272,3 +272,18 @@ def test_mutated_event_is_an_event_or_a_bad_event(data: st.DataObject) -> None:
 
     with contextlib.suppress(BadEvent):
         assert isinstance(decode(Transaction, bytes(raw)), Transaction)
+
+
+@given(
+    st.lists(st.sampled_from(["[", '{"a":', '{"[":']), min_size=MAX_DEPTH - 4, max_size=MAX_DEPTH + 2),
+    st.recursive(st.sampled_from(["", "a", "}", "[{"]), lambda of: st.lists(of) | st.dictionaries(st.text("[}a"), of)),
+)
+def test_depth_of_json_is_what_counting_byte_by_byte_gives(opened: list[str], inner: object) -> None:
+    """Of whole documents about as deep as allowed, with many shallow values beside."""
+    closed = "".join("]" if part == "[" else "}" for part in reversed(opened))
+    raw = f"[{'[],' * MAX_DEPTH}{''.join(opened)}{json.dumps(inner)}{closed}]".encode()
+
+    with pytest.raises(BadEvent) as refused:
+        decode(Transaction, raw)
+
+    assert (refused.value.reason is Reason.TOO_DEEP) == (depth_of(raw) > MAX_DEPTH)

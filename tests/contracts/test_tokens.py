@@ -1,6 +1,8 @@
 """Tokens: equal things get equal tokens, nothing personal leaks, bad input says what to fix."""
 
+import ipaddress
 import re
+from hashlib import blake2b
 from typing import Literal
 
 import msgspec
@@ -151,3 +153,32 @@ def test_country_of_something_else_is_bad_input() -> None:
     """No neutral value for a failure: the caller learns that it is no address."""
     with pytest.raises(ValueError, match=r"^ip: "):
         country_of("localhost")
+
+
+@given(st.lists(st.sampled_from([*"0129", ".", "25", "255", "256", "٣", " ", "\n", "x"]), max_size=14).map("".join))
+def test_addresses_are_what_the_standard_library_takes_for_one(text: str) -> None:
+    """Most are told by their form alone: no number above 255, no leading zero, no other digits than ASCII's."""
+    try:
+        wanted = str(ipaddress.ip_address(text.strip()))
+    except ValueError:
+        with pytest.raises(ValueError, match=r"^ip: "):
+            tokenise("ip", text, KEY)
+        return
+
+    assert tokenise("ip", text, KEY) == tokenise("ip", wanted, KEY)
+
+
+@given(st.ip_addresses(v=4))
+def test_an_address_has_the_token_of_its_plain_spelling(address: ipaddress.IPv4Address) -> None:
+    """The keyed hash of its canonical text, whichever way it was written."""
+    digest = blake2b(str(address).encode(), digest_size=16, key=KEY.secret, person=b"ip").hexdigest()
+
+    assert tokenise("ip", f" {address}", KEY) == tokenise("ip", f"::ffff:{address}", KEY) == f"k1:{digest}"
+
+
+@pytest.mark.parametrize("space", [" ", "\t", "\x1c", "\x85", "\u00a0", "\u2003", "\u3000"])
+def test_space_of_any_kind_is_no_part_of_an_email(space: str) -> None:
+    """Around one it is dropped."""
+    assert tokenise("email", f"{space}ann@example.org{space}", KEY) == tokenise("email", "ann@example.org", KEY)
+    with pytest.raises(ValueError, match=r"^email: "):
+        tokenise("email", f"ann{space}smith@example.org", KEY)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_assets.models.trees import BadModel, Trees, sigmoid
+from fraud_assets.models.trees import BadModel, Row, Trees, sigmoid
 from tests.models.made import Trained, train
 
 SMALL = tuple("abcdefghijkl")
@@ -27,8 +27,8 @@ def test_scores_equal_xgboosts_on_thresholds_themselves() -> None:
 
     model = train(SMALL, trees=20)
     trees = Trees.parse(model.booster_json)
-    inner = ~np.isnan(trees.threshold)
-    values = {f: trees.threshold[inner & (trees.feature == f)] for f in range(len(SMALL))}
+    inner = trees.nodes[~np.isnan(trees.nodes["threshold"])]
+    values = {f: inner["threshold"][inner["place"] % len(SMALL) == f] for f in range(len(SMALL))}
     rng = np.random.default_rng(1)
     rows = np.array(
         [[rng.choice(values[f]) if len(values[f]) else 0.0 for f in values] for _ in range(500)], np.float32
@@ -74,6 +74,39 @@ def test_shares_of_features_add_up_to_the_margin(trained: Trained) -> None:
         score = trees.score_by_feature(row, shares)
         assert score == trees.score(row)
         assert sigmoid(start + shares.sum()) == pytest.approx(score, abs=1e-6)
+
+
+def walked_alone(trees: Trees, x: Row) -> tuple[float, list[float]]:
+    """Margin and shares of a row, one tree after the other and step by step."""
+    total, shares = np.float32(trees.base), [0.0] * len(x)
+    for root in trees.roots.tolist():
+        at = root
+        while not np.isnan(trees.nodes["threshold"][at]):
+            half, feature = divmod(int(trees.nodes["place"][at]), len(x))
+            goes_right = half == 1 if np.isnan(x[feature]) else bool(x[feature] >= trees.nodes["threshold"][at])
+            below = int(trees.nodes["child"][at]) + goes_right
+            shares[feature] += float(trees.mean[below]) - float(trees.mean[at])
+            at = below
+        total += trees.nodes["weight"][at]
+    return float(total), shares
+
+
+@pytest.mark.parametrize("n_trees", [3, 8, 21])
+def test_trees_walked_together_give_the_bits_of_trees_walked_alone(n_trees: int) -> None:
+    """Sums of floats depend on their order: whole groups of trees and what is left of one, nulls and infinities."""
+    model = train(SMALL, trees=n_trees)
+    trees = Trees.parse(model.booster_json)
+    rows = model.rows[:100].copy()
+    rows[1::4] = np.where(np.isnan(rows[1::4]), np.float32(np.inf), rows[1::4])
+    rows[2::4, ::3], rows[3::4, ::2] = -np.inf, np.nan
+    shares = np.empty(len(SMALL))
+
+    alone = [walked_alone(trees, row) for row in rows]
+
+    assert trees.score_many(rows) == [sigmoid(margin) for margin, _ in alone]
+    for row, (margin, wanted) in zip(rows, alone, strict=True):
+        assert trees.score_by_feature(row, shares) == trees.score(row) == sigmoid(margin)
+        assert shares.tolist() == wanted
 
 
 def test_the_feature_that_decides_has_the_largest_share() -> None:
@@ -126,6 +159,7 @@ TREE = "learner/gradient_booster/model/trees/0"
         (f"{TREE}/split_indices/0", 12, "splits feature 12"),
         (f"{TREE}/split_indices/0", -1, "not XGBoost's JSON"),
         (f"{TREE}/split_conditions/0", None, "not XGBoost's JSON"),
+        (f"{TREE}/split_conditions/0", 1e39, "holds 1e[+]39"),
         (f"{TREE}/split_type/0", 1, "categorical"),
         ("learner/objective/name", "reg:squarederror", "binary:logistic"),
         ("learner/gradient_booster/name", "dart", "gbtree"),

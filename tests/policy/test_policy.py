@@ -145,6 +145,14 @@ def test_a_family_is_judged_by_its_sum() -> None:
     assert len(Attribution(NAMES).top(np.ones(len(NAMES)))) == MAX_REASONS
 
 
+def test_families_are_told_strongest_first_and_equal_ones_in_the_codes_order() -> None:
+    """So that the same shares give the same reasons."""
+    shares = np.zeros(len(NAMES))
+    shares[[PLACE["weekday"], PLACE["amount_minor"], PLACE["account_txn_count_1h"]]] = 0.5, 0.5, 0.75
+
+    assert Attribution(NAMES).top(shares) == ["HIGH_FREQUENCY", "UNUSUAL_AMOUNT", "UNUSUAL_TIME"]
+
+
 def test_the_digest_follows_every_number_of_the_policy() -> None:
     """Decisions name it; two policies under one digest could not be told apart."""
     other = msgspec.structs.replace(DEFAULT_POLICY, degraded_review_minor=1)

@@ -30,6 +30,9 @@ from api.tasks import ended
 # In a row they cost half of what they cost one by one.
 RECORDS_A_TURN = 8
 START_S = 60.0  # an interpreter on a busy machine
+# For the broker, and before that for what is still in the spool: less than the ten seconds that a container has from its stop to its
+# kill. Who is killed instead loses nothing either, but cannot say so.
+CLOSE_S = FLUSH_S + 3.0
 AGAIN_S, AGAIN_LAST_S = 0.2, 10.0
 RECORDER = (sys.executable, "-m", "api.recorder")
 _HOME = Path(__file__).parents[1]  # where the child finds the package, wherever the scorer was started
@@ -153,7 +156,7 @@ class Beside:
             self._counts.lose(len(frames))
 
     async def close(self) -> None:
-        """Say goodbye, and wait until everything is kept and the broker has had a while."""
+        """Say goodbye, and wait until everything is kept and the broker has had a while; what is left then stays on disk."""
         await ended(self._task)
         if self._spool is not None:
             self._spool.close()
@@ -161,7 +164,10 @@ class Beside:
             self._writer.write(GOODBYE)
         elif self.unrecorded:
             log.error("decisions_left_in_spool", n=self.unrecorded)  # the next scorer's recorder begins with them
-        await self._end(FLUSH_S + START_S)
+        if not await self._end(CLOSE_S):
+            log.error(
+                "recorder_did_not_end", within_s=CLOSE_S
+            )  # nor is that lost: spool and journal go to the next one
         if self._lock is not None:
             self._lock.close()
 
@@ -204,19 +210,22 @@ class Beside:
             except (TimeoutError, asyncio.IncompleteReadError, OSError) as error:
                 log.error("recorder_did_not_start", error=str(error), unrecorded=self.unrecorded)
 
-    async def _end(self, within_s: float = 1.0) -> None:
-        """Until the child is gone; one that does not go is made to."""
+    async def _end(self, within_s: float = 1.0) -> bool:
+        """Until the child is gone; one that does not go is made to. Whether it went by itself."""
         child, writer = self._child, self._writer
         self._child = self._writer = None
         if child is None:
-            return
+            return True
         try:
             await asyncio.to_thread(child.wait, within_s)
+            went = True
         except subprocess.TimeoutExpired:
             child.kill()
             await asyncio.to_thread(child.wait)
+            went = False
         if writer is not None:
             writer.close()
+        return went
 
 
 def _process(command: list[str], fds: tuple[int, ...]) -> "subprocess.Popen[bytes]":

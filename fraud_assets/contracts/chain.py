@@ -60,13 +60,15 @@ class Fault(StrEnum):
     ALTERED = "altered"
     """Its own digest is not that of what it says."""
     REPLACED = "replaced"
-    """The next link names another digest than this one has."""
+    """The next link, or a head that was kept, names another digest than this one has."""
     DROPPED = "dropped"
     """No link has this position, though later ones are there."""
     FORKED = "forked"
     """Two different links have one position."""
     REORDERED = "reordered"
     """It stands before an earlier link of its chain in their partition of the log."""
+    CUT = "cut"
+    """The chain ends before a head that was kept of it."""
 
 
 class Finding(NamedTuple):
@@ -85,7 +87,10 @@ class Finding(NamedTuple):
 
 
 class Link(NamedTuple):
-    """What verifying keeps of a decision. partition, offset: where the log has it. is_whole: its digest is right."""
+    """What verifying keeps of a decision. partition, offset: where the log has it. is_whole: its digest is right.
+
+    arrived_ms: when the log had it; not of the digest, for the scorer cannot know it.
+    """
 
     position: int
     sha256: str
@@ -94,12 +99,13 @@ class Link(NamedTuple):
     partition: int
     offset: int
     is_whole: bool
+    arrived_ms: int = 0
 
     @classmethod
-    def of(cls, decision: Decision, partition: int, offset: int) -> "Link":
+    def of(cls, decision: Decision, partition: int, offset: int, arrived_ms: int = 0) -> "Link":
         return cls(
             decision.chain_position, decision.sha256, decision.previous_sha256, decision.decision_id, partition, offset,
-            digest(decision) == decision.sha256,
+            digest(decision) == decision.sha256, arrived_ms,
         )  # fmt: skip
 
 
@@ -143,10 +149,12 @@ def _reordered(chain_id: str, ordered: list[Link]) -> list[Finding]:
 
 def _against(chain_id: str, links: Mapping[int, Link], head: Head, kept: Mapping[int, str]) -> list[Finding]:
     """Heads that were kept, beside what the chain says now."""
-    found = []
-    for position, sha256 in kept.items():
-        if position > head.position:
-            found.append(Finding(Fault.DROPPED, chain_id, head.position + 1, position))
-        elif position in links and links[position].sha256 != sha256:
-            found.append(Finding(Fault.REPLACED, chain_id, *_named(links[position])))
+    found = [
+        Finding(Fault.REPLACED, chain_id, *_named(links[position]))
+        for position, sha256 in kept.items()
+        if position in links and links[position].sha256 != sha256
+    ]
+    furthest = max(kept, default=0)
+    if furthest > head.position:
+        found.append(Finding(Fault.CUT, chain_id, head.position + 1, furthest))
     return found

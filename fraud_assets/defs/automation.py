@@ -35,6 +35,9 @@ drift = dg.define_asset_job(
     partitions_def=daily,
     description="The day against its training set.",
 )
+audit = dg.define_asset_job(
+    "audit", dg.AssetSelection.assets("decision_chain_report"), description="Every chain of decisions, to its head."
+)
 compaction = dg.define_asset_job(
     "compaction", dg.AssetSelection.assets("compacted_days"), partitions_def=daily, description="Small files into few."
 )
@@ -79,3 +82,7 @@ nightly_publish = _nightly(publish, "30 3 * * *", 1)
 nightly_drift = _nightly(drift, "0 4 * * *", 1)
 # Two days back: what comes late has mostly come.
 nightly_compaction = _nightly(compaction, "30 4 * * *", 2)
+# Of the whole lake, as compaction left it.
+nightly_audit = dg.ScheduleDefinition(
+    name="nightly_audit", job=audit, cron_schedule="45 4 * * *", execution_timezone="UTC"
+)

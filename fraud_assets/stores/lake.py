@@ -19,7 +19,7 @@ import pyarrow.fs as pafs
 
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.stores.files import Files, open_files
-from fraud_assets.stores.parquet import read_parquet
+from fraud_assets.stores.parquet import Among, read_parquet
 from fraud_assets.stores.schemas import LOG_ORDER, TABLES, arrow_schema
 
 if TYPE_CHECKING:  # its import takes a second and loads pandas, which no worker wants
@@ -186,12 +186,13 @@ class Lake:
         columns: Sequence[str] | None = None,
         *,
         duplicates: bool = False,
-        among: tuple[str, pa.Array] | None = None,
+        among: Among | None = None,
     ) -> pa.Table:
         """Rows with event time in [from_ms, to_ms) that had arrived before `as_known_at_ms`, in log order.
 
         columns: all by default. duplicates: also rows that the dedupe stage marked. among: a column and the values that it may
-        have; rows with others are let go file by file, so a few of a long history never hold all of it.
+        have; rows with others are let go file by file, so a few of a long history never hold all of it, and of a file
+        without any nothing but that column is read.
         """
         schema = self.schema(table)
         wanted = list(schema.names if columns is None else columns)
@@ -202,17 +203,19 @@ class Lake:
             found = _where(rows, _asked(rows, from_ms, to_ms, as_known_at_ms, duplicates))
             return found if among is None else found.filter(pc.is_in(found[among[0]], value_set=among[1]))
 
-        rows = self._read(table, _day_of(from_ms), _day_of(None if to_ms is None else to_ms - 1), needed, asked)
+        rows = self._read(table, _day_of(from_ms), _day_of(None if to_ms is None else to_ms - 1), needed, asked, among)
         return _without_replayed(_in_log_order(rows)).select(wanted)
 
     def _read(
-        self, table: str, first: str | None, last: str | None, columns: list[str], asked: Callable[[pa.Table], pa.Table]
-    ) -> pa.Table:
+        self, table: str, first: str | None, last: str | None, columns: list[str],
+        asked: Callable[[pa.Table], pa.Table], among: Among | None,
+    ) -> pa.Table:  # fmt: skip
         """The `asked` rows of all files of the days from `first` to `last`, in no order."""
         schema = pa.schema([self.schema(table).field(name) for name in columns])
 
         def part_of(path: str) -> pa.Table:
-            return asked(read_parquet(self._files.filesystem, path, schema))
+            rows = read_parquet(self._files.filesystem, path, schema, among=among)
+            return asked(rows) if rows.num_rows else rows
 
         for attempt in range(READ_ATTEMPTS):
             paths = [path for day, path in self._listed(table) if (first or day) <= day <= (last or day)]

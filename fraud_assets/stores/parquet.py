@@ -1,8 +1,12 @@
 """One Parquet file: how the lake encodes its rows, and reads them back by the schema of today."""
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
+
+# A column, and the values that it may have.
+Among = tuple[str, pa.Array]
 
 # Level 3 halves the files of level 1's speed-first default at no measurable cost to a daily file.
 COMPRESSION_LEVEL = 3
@@ -28,10 +32,13 @@ def write_parquet(rows: pa.Table, sink: object) -> None:
     )
 
 
-def read_parquet(filesystem: pafs.FileSystem, path: str, schema: pa.Schema, *, whole: bool = False) -> pa.Table:
+def read_parquet(
+    filesystem: pafs.FileSystem, path: str, schema: pa.Schema, *, whole: bool = False, among: Among | None = None
+) -> pa.Table:
     """`schema`'s columns of one file; one that it was written without is null. Raises FileNotFoundError, also half-way.
 
-    whole: for who will write it again, raises NewerFile rather than drop a column.
+    whole: for who will write it again, raises NewerFile rather than drop a column. among: a column of `schema`; of a file
+    in which no row is among them, nothing else is read and no row is given.
     Not `pyarrow.dataset`, whose import takes a second and loads pandas into the worker.
     """
     try:
@@ -39,7 +46,7 @@ def read_parquet(filesystem: pafs.FileSystem, path: str, schema: pa.Schema, *, w
             file = pq.ParquetFile(source)
             there = file.schema_arrow.names
             known = [name for name in schema.names if name in there]
-            found = file.read(columns=known, use_threads=False)
+            found = _found(file, known, among)
     except OSError as error:
         # An object may go between two requests for parts of it, and each store says so in words of its own.
         if filesystem.get_file_info(path).type is pafs.FileType.NotFound:
@@ -50,11 +57,25 @@ def read_parquet(filesystem: pafs.FileSystem, path: str, schema: pa.Schema, *, w
         raise NewerFile(
             f"NewerFile: {path} has {newer}, which this version would drop. Leave it to the version that wrote it."
         )
+    if found is None:
+        return schema.empty_table()
     columns = [
         found[field.name].cast(field.type) if field.name in known else pa.nulls(found.num_rows, field.type)
         for field in schema
     ]
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _found(file: pq.ParquetFile, known: list[str], among: Among | None) -> pa.Table | None:
+    """The file's columns, in any order; None if no row is `among`."""
+    if among is None or among[0] not in known:
+        return file.read(columns=known, use_threads=False)
+    name, values = among
+    first = file.read(columns=[name], use_threads=False)
+    if not pc.any(pc.is_in(first[name].cast(values.type), value_set=values)).as_py():
+        return None
+    rest = file.read(columns=[column for column in known if column != name], use_threads=False)
+    return rest.append_column(name, first[name])
 
 
 def _encodings(rows: pa.Table) -> tuple[list[str] | bool, dict[str, str] | None]:

@@ -47,7 +47,7 @@ def test_a_whole_chain_gives_its_head(
     kept = audited(tmp_path, monkeypatch, capsys, "--head", f"c:4:{made[-1].sha256}")
     assert kept[0] == 0
     cut = audited(tmp_path, monkeypatch, capsys, "--head", f"c:6:{made[-1].sha256}")
-    assert cut[0] == 1 and "dropped: c 5-6" in cut[1]
+    assert cut[0] == 1 and "cut: c 5-6" in cut[1]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from api.journal import Journal, claimed
 from api.metrics import Metrics
 from api.producer import MAX_PENDING
 from api.recorder import Stand
-from api.recording import RECORDER, Beside
+from api.recording import CLOSE_S, RECORDER, Beside
 from api.spool import SpoolWriter
 from fraud_assets.contracts import codec
 from fraud_assets.contracts.chain import Link, verify
@@ -213,3 +213,35 @@ def test_what_a_scorer_and_its_recorder_left_the_next_ones_record(tmp_path: Path
 
     assert_whole(recorded(tmp_path), 60)
     assert not list(tmp_path.rglob("*.in"))
+
+
+def test_a_scorer_told_to_stop_leaves_its_recorder_no_more_than_its_time_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a minute: the kill that follows a stop would come first. What its recorder has not recorded the next one does."""
+    monkeypatch.setattr("api.recording.CLOSE_S", 0.2)
+    killed: list[int] = []
+
+    async def hung(made: Beside) -> None:
+        give(made, 1, 20)
+        await until(lambda: made.unrecorded == 0, WITHIN_S)
+        assert made._child is not None
+        made._child.send_signal(signal.SIGSTOP)
+        give(made, 21, 40)
+        child = made._child
+        await made.close()
+        killed.append(child.returncode)
+
+    async def next_one(made: Beside) -> None:
+        give(made, 41, 60)
+
+    run(hung, tmp_path)
+    monkeypatch.undo()
+    run(next_one, tmp_path)
+
+    assert killed == [-signal.SIGKILL]
+    assert_whole(recorded(tmp_path), 60)
+
+
+def test_the_time_to_stop_in_is_less_than_a_container_has() -> None:
+    assert CLOSE_S < 10

@@ -113,7 +113,7 @@ def test_who_rewrites_the_whole_chain_or_cuts_its_end_is_found_by_a_head_kept_el
     made = chain(4)
     kept = {3: made[2].sha256}
 
-    assert found(made[:2]) == [] and found(made[:2], kept) == [(Fault.DROPPED, 3, 3)]
+    assert found(made[:2]) == [] and found(made[:2], kept) == [(Fault.CUT, 3, 3)]
     head, rewritten = Head("c"), []
     for number in range(1, 5):
         raw, head = seal(decision(number, action="approve", fraud_score=0.0), head)

@@ -77,8 +77,10 @@ def test_the_live_path_is_in_the_lineage(graph: dict[str, Any]) -> None:
     assert "kafka/decisions_v1" in assets["decisions"]["deps"]
 
 
-@pytest.mark.parametrize(("name", "day"), [("nightly_history", "2026-10-14"), ("nightly_learning", "2026-10-15")])
-def test_a_nightly_schedule_asks_for_its_day(definitions: dg.Definitions, name: str, day: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "day"), [("nightly_history", "2026-10-14"), ("nightly_learning", "2026-10-15"), ("nightly_audit", None)]
+)
+def test_a_nightly_schedule_asks_for_its_day(definitions: dg.Definitions, name: str, day: str | None) -> None:
     repository = definitions.get_repository_def()
     context = dg.build_schedule_context(
         scheduled_execution_time=datetime(2026, 10, 15, 2, tzinfo=UTC), repository_def=repository

@@ -17,6 +17,7 @@ from fraud_assets.defs.ingestion.assets import RAW, raw_asset
 from fraud_assets.defs.ingestion.compaction import compacted_days
 from fraud_assets.defs.labels.assets import label_facts
 from fraud_assets.defs.monitoring.assets import skew_report
+from fraud_assets.defs.monitoring.chains import decision_chain_report
 from fraud_assets.defs.monitoring.drift import drift_report
 from fraud_assets.defs.partitions import start_ms
 from fraud_assets.defs.resources import resources_of
@@ -215,7 +216,7 @@ def shown(learnt: Learnt) -> dict[str, Mapping[str, Any]]:
         (views, LAST_DAY),
         (reports, LAST_DAY),
         ([compacted_days], LAST_DAY),
-        ([hourly_online_views], None),
+        ([hourly_online_views, decision_chain_report], None),
     ):
         assert dg.materialize(assets, resources=learnt.resources, instance=learnt.instance, partition_key=day).success
     found = {}

@@ -4,7 +4,7 @@ import datetime as dt
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import duckdb
 import polars as pl
@@ -136,6 +136,40 @@ def test_a_few_rows_are_found_by_what_they_hold(lake: Lake) -> None:
 
     assert _offsets(found) == [0, 2]
     assert named.to_pylist() == [{"event_time_ms": MONDAY}]
+
+
+class Watched(pq.ParquetFile):  # type: ignore[misc]  # untyped
+    """Notes which columns each read asked for."""
+
+    asked: ClassVar[list[list[str]]] = []
+
+    def read(self, columns: list[str] | None = None, **options: Any) -> pa.Table:
+        self.asked.append(sorted(columns or ["all"]))
+        return super().read(columns=columns, **options)
+
+
+def test_of_files_without_what_is_looked_for_only_that_column_is_read(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for offset in range(5):
+        lake.append(TABLE, _rows((MONDAY, offset), (MONDAY + DAY_MS, offset)), f"file{offset}")
+    monkeypatch.setattr(pq, "ParquetFile", Watched)
+    monkeypatch.setattr(Watched, "asked", [])
+
+    found = lake.scan(TABLE, MONDAY, MONDAY + DAY_MS, among=("transaction_id", pa.array(["t3"])))
+
+    rest = sorted(set(lake.schema(TABLE).names) - {"transaction_id"})
+    assert _offsets(found) == [3]
+    assert found.schema == lake.schema(TABLE)
+    assert sorted(Watched.asked) == sorted([*[["transaction_id"]] * 5, rest])
+
+
+def test_nothing_is_found_by_a_column_that_files_were_written_without(lake: Lake) -> None:
+    lake.append(TABLE, _rows((MONDAY, 0)), "old")
+    newer = Lake(lake.uri, {TABLE: lake.schema(TABLE).append(pa.field("note", pa.string()))})
+
+    assert newer.scan(TABLE, among=("note", pa.array(["seen"]))).num_rows == 0
+    assert newer.scan(TABLE, among=("transaction_id", pa.array(["t0"])))["note"].to_pylist() == [None]
 
 
 def test_a_table_has_more_files_than_are_read_at_once(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,13 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
-from litestar import Litestar, Request, Response, post
-from litestar.datastructures import State
+from litestar import Litestar, asgi
+from litestar.types import Receive, Send
+from litestar.types import Scope as Asked
 
-from api import logs
+from api import logs, plain
 from api.__main__ import KEEP_ALIVE_S
 from api.access import Scope, needs
 from api.app import create_app
+from api.body import body_of
+from api.intake import MAX_BODY_BYTES
 from api.routes import live
 from api.runtime import Runtime
 from api.settings import ApiSettings
@@ -63,11 +66,11 @@ def server(what: str) -> list[str]:
     return [sys.executable, "-m", "benchmarks.scorer_rig", what]
 
 
-@post("/empty", status_code=200, opt=needs(Scope.SCORE))
-async def empty(request: Request[object, object, State]) -> Response[bytes]:
-    """Reads the body and answers; what any handler behind this server pays."""
-    await request.body()
-    return Response(b"{}", media_type="application/json")
+@asgi("/empty", opt=needs(Scope.SCORE), copy_scope=False)
+async def empty(scope: Asked, receive: Receive, send: Send) -> None:
+    """Reads the body and answers; what any handler of its kind behind this server pays."""
+    await body_of(scope, receive, MAX_BODY_BYTES)
+    await plain.answer(send, b"{}")
 
 
 def serve(what: str, port: int) -> None:

@@ -1,7 +1,8 @@
 """One client in a closed loop, and eight: decisions over HTTP against an empty handler behind the same middleware and server.
 
-Both are routes of one process: the same keys, bounds, traces and log lines; only what the handler does differs. Turns alternate, so
-that a slow second is both's. A bare Litestar with the same empty handler and none of our middleware stands beside it.
+Both are ASGI handlers of one process: the same keys, bounds, traces and log lines; only what the handler does differs. Turns alternate, so
+that a slow second is both's. Beside them: an empty handler as most are written in Litestar, with a request and a response (`ordinary`),
+and a bare Litestar with the same empty handler and none of our middleware (`bare`).
 
 Everything is real: `python -m api` as a process, the embedded Valkey holding states of ten entities,
 the development broker taking decision events, 300 trees. Over one connection latency and throughput
@@ -12,6 +13,7 @@ import socket
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -35,6 +37,7 @@ from fraud_assets.stores.online_port import Write
 
 REQUESTS, TURN, WARM_UPS, HISTORY = 3_000, 250, 300, 60
 CLIENTS, BUSY_S, BUSY_TURNS = 8, 1.0, 6
+PATHS = ("/empty", "/ordinary", "/predict")
 
 Floats = npt.NDArray[np.float64]
 
@@ -110,49 +113,57 @@ def main() -> None:
         with serving(server("bare"), env, "/health/live") as port:
             bare = ask(port, "/empty", bodies, credential)[0][WARM_UPS:]
         with serving(server("scorer"), env, "/health/ready") as port:
-            peer, ours, degraded = in_turns(port, bodies, credential)
+            alone = in_turns(port, bodies, credential)
             Path(folder, "bodies").write_bytes(b"\n".join(bodies) + b"\n")
-            busy_peer, busy = busy_in_turns(port, Path(folder, "bodies"), credential)
+            busy_peer, busy_ordinary, busy = busy_in_turns(port, Path(folder, "bodies"), credential)
+    peer, ordinary, ours = (np.concatenate(alone.taken[path]) for path in PATHS)
     p50, empty_p50 = float(np.median(ours)), float(np.median(peer))
     more = {
         "clients": 1,
         "entities": 9,
         "state_bytes": size,
         "p99": round(float(np.percentile(ours, 99)), 3),
-        "degraded": degraded,
+        "degraded": alone.degraded,
     }
     report("api.p50", p50, empty_p50, empty_p50 / p50, "ms", len(ours), **more)
     report(
         "api.vs_empty", 1e3 / ours.mean(), 1e3 / peer.mean(), peer.mean() / ours.mean(), "req/s", len(ours),
-        clients=1, bare=round(1e3 / bare.mean()),
+        clients=1, ordinary=round(1e3 / ordinary.mean()), bare=round(1e3 / bare.mean()),
     )  # fmt: skip
     report(
         "api.vs_empty", busy.per_s, busy_peer.per_s, busy.per_s / busy_peer.per_s, "req/s", len(busy.latency_ms),
-        clients=CLIENTS, p99=round(float(np.percentile(busy.latency_ms, 99)), 3), failures=busy.failures,
+        clients=CLIENTS, ordinary=round(busy_ordinary.per_s), p99=round(float(np.percentile(busy.latency_ms, 99)), 3), failures=busy.failures,
         degraded=busy.degraded,
     )  # fmt: skip
 
 
-def in_turns(port: int, bodies: list[bytes], credential: str) -> tuple[Floats, Floats, int]:
-    """ms of every empty request and of every decision, some hundred of each in turn, and degraded decisions."""
-    for path in ("/empty", "/predict"):
+class Alone(NamedTuple):
+    """taken: ms of every request, turn after turn. degraded: decisions without history."""
+
+    taken: dict[str, list[Floats]]
+    degraded: int
+
+
+def in_turns(port: int, bodies: list[bytes], credential: str) -> Alone:
+    """Some hundred of each path in turn, after some of each to warm up."""
+    for path in PATHS:
         ask(port, path, bodies[:WARM_UPS], credential)
-    peer, ours, degraded = [], [], 0
+    taken: dict[str, list[Floats]] = {path: [] for path in PATHS}
+    degraded = 0
     for first in range(WARM_UPS, len(bodies), TURN):
-        turn = bodies[first : first + TURN]
-        peer.append(ask(port, "/empty", turn, credential)[0])
-        taken, without = ask(port, "/predict", turn, credential)
-        ours.append(taken)
-        degraded += without
-    return np.concatenate(peer), np.concatenate(ours), degraded
+        for path in PATHS:
+            found, without = ask(port, path, bodies[first : first + TURN], credential)
+            taken[path].append(found)
+            degraded += without
+    return Alone(taken, degraded)
 
 
-def busy_in_turns(port: int, bodies: Path, credential: str) -> tuple[Taken, Taken]:
-    """The empty handler and decisions with eight clients, in turn, the first turn of each to warm up."""
-    targets = {path: Target(port, path, str(bodies), credential) for path in ("/empty", "/predict")}
-    turns = [Turn(path, clients=CLIENTS, seconds=BUSY_S) for _ in range(BUSY_TURNS + 1) for path in targets]
-    taken = measured(targets, turns)[len(targets) :]
-    return joined(taken[::2]), joined(taken[1::2])
+def busy_in_turns(port: int, bodies: Path, credential: str) -> list[Taken]:
+    """Every path with eight clients, in turn, the first turn of each to warm up."""
+    targets = {path: Target(port, path, str(bodies), credential) for path in PATHS}
+    turns = [Turn(path, clients=CLIENTS, seconds=BUSY_S) for _ in range(BUSY_TURNS + 1) for path in PATHS]
+    taken = measured(targets, turns)[len(PATHS) :]
+    return [joined(taken[place :: len(PATHS)]) for place in range(len(PATHS))]
 
 
 if __name__ == "__main__":

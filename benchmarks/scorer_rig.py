@@ -1,6 +1,6 @@
 """A running scorer to be measured, with everything real: a model, keys, a broker, Valkey; and an empty handler behind the same middleware.
 
-`python -m benchmarks.scorer_rig scorer|bare PORT` is the server: the scorer with one more route, or that route alone.
+`python -m benchmarks.scorer_rig scorer|bare PORT` is the server: the scorer with two more routes, or the empty one alone.
 """
 
 import os
@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
-from litestar import Litestar, asgi
+from litestar import Litestar, Request, Response, asgi, post
+from litestar.datastructures import State
 from litestar.types import Receive, Send
 from litestar.types import Scope as Asked
 
@@ -73,12 +74,20 @@ async def empty(scope: Asked, receive: Receive, send: Send) -> None:
     await plain.answer(send, b"{}")
 
 
+@post("/ordinary", status_code=200, opt=needs(Scope.SCORE))
+async def ordinary(request: Request[object, object, State]) -> Response[bytes]:
+    """The same as most of Litestar's handlers are written."""
+    await request.body()
+    return Response(b"{}", media_type="application/json")
+
+
 def serve(what: str, port: int) -> None:
-    """The scorer with one more route, or that route alone and no middleware of ours."""
+    """The scorer with two more routes, or the empty one alone and no middleware of ours."""
     if what == "scorer":
         logs.configure()
         app: Litestar = create_app(Runtime(ApiSettings(), registry(), FRAUD_SCORING))
         app.register(empty)
+        app.register(ordinary)
     else:
         app = Litestar([empty, live], openapi_config=None, logging_config=None)
     uvicorn.run(

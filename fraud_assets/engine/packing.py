@@ -64,7 +64,7 @@ def take_number(raw, at, end):
     Up to seven bytes beyond the number are loaded, so there must be as many behind `end`. One that ends beyond it is for the
     caller to see: the next place does. Lengths hardly repeat from number to number, so a branch a byte would be guessed wrong.
     """
-    if at >= end:
+    if at < 0 or at >= end:
         return np.int64(0), np.int64(TORN)
     byte = np.uint64(raw[np.uint64(at)])
     if byte < np.uint64(128):

@@ -68,9 +68,12 @@ def merge_tiles(code, pc, n_accs, raw, at, end, total, span, floor, merged, tile
     number = np.int64(0)
     for n in range(total):
         step, at = take_number(raw, at, end)
+        # How many there are is what the bytes say: none is looked for behind the first that is torn.
+        if at < 0:
+            return TORN
         number += step
         # A window that ended before its floor is passed over whole.
-        if n == 0 and at >= 0 and number + span < floor:
+        if n == 0 and number + span < floor:
             return end
         if number >= floor:
             for acc in range(pc, end_pc, ACC_WORDS):

@@ -227,6 +227,15 @@ def test_a_count_of_positions_beyond_the_head_is_refused(target: Target, count: 
     assert target.attack(("actor", "a0"), VERSION + zigzag(count) + bytes(200)) == 0
 
 
+@pytest.mark.parametrize("count", [2**62, 2**63 - 1])
+@pytest.mark.parametrize("lengths", [bytes(6), b"\x04\0\0\x04\0\0" + bytes(8)])
+def test_a_count_of_tiles_that_are_not_there_is_no_walk(target: Target, count: int, lengths: bytes) -> None:
+    """Nobody looks for the second once the first is torn: they would look for years. The head is whole, so a position is read."""
+    whole = target.state(("actor", "a0"))
+    window = zigzag(0) + zigzag(0) + zigzag(count) + zigzag(0) + lengths
+    assert target.attack(("actor", "a0"), whole[: head_size(whole)] + window) == 1
+
+
 def test_a_full_position_refuses_another_partition(target: Target) -> None:
     """No log of ours has so many partitions, but bytes can say so; the head has room for no more."""
     engine, whole = target.stream.engines["actor"], target.state(("actor", "a0"))

@@ -14,7 +14,7 @@ from api.histories import Histories, HistoryReader
 from api.metrics import Metrics
 from api.together import Together
 from fraud_assets.contracts.events import Category, PaymentMethod, Tier
-from fraud_assets.engine.request import Joined, PositionReader, RequestReader, Served, Torn
+from fraud_assets.engine.request import Read, RequestReader, Served, Torn
 from fraud_assets.policy.policy import Action, Verdict
 from fraud_assets.stores.online_async import OnlineReader
 from fraud_assets.stores.online_port import ABSENT
@@ -98,7 +98,6 @@ class Scorer:
     ) -> None:
         self._histories = HistoryReader(store, reader.groups)
         self._reader = reader
-        self._positions = PositionReader()
         self._nothing: list[bytes | None] = [None] * len(reader.groups)
         self._champion = champion
         self._together = Together(self._decide, READ_TOGETHER)
@@ -108,7 +107,6 @@ class Scorer:
 
     def warm(self) -> None:
         """Compile what reads states and makes vectors, before a request has to wait for it."""
-        self._positions.read(Joined.of([b"\0"]))
         self._reader.read(self._nothing, WARM_UP, WARM_UP.event_time_ms, WARM_UP.transaction_id)
 
     async def decide(self, events: Sequence[Any]) -> list[Made]:
@@ -139,31 +137,30 @@ class Scorer:
 
     def _made(self, events: Sequence[Any], histories: Histories, serving: Serving) -> list[Made]:
         """Vectors, scores and actions of events whose histories are here."""
-        states = Joined.of(histories.states)
-        positions = self._positions.read(states)
-        seen = Seen.of_all(histories, positions)
-        served = self._vectors(events, histories, states, seen)
-        scores = serving.model.score_many([one.features for one in served])
+        times, ids = [event.event_time_ms for event in events], [event.transaction_id for event in events]
+        read = self._reader.read_many(histories.states, histories.places, events, times, ids)
+        seen = Seen.of_all(histories, read.positions)
+        served = [
+            self._without(seen, place, events, histories, read) if isinstance(one, Torn) else one
+            for place, one in enumerate(read.vectors)
+        ]
+        scores = serving.model.score_many(read.features)
         made = list(map(self._decided, events, seen, served, scores, self._ids, repeat(serving)))
         self._count([one.verdict.action for one in made])
         return made
+
+    def _without(self, seen: list[Seen], place: int, events: Sequence[Any], histories: Histories, read: Read) -> Served:
+        """A state that cannot be read costs its decision the history, and is counted; it is a defect."""
+        event = events[place]
+        seen[place] = Seen.nothing(histories.keys[place], BAD_STATE)
+        served = self._reader.read(self._nothing, event, event.event_time_ms, event.transaction_id)
+        read.features[place] = served.features
+        return served
 
     def _count(self, actions: list[Action]) -> None:
         for action, counter in self._by_action:
             if n := actions.count(action):
                 counter.inc(n)
-
-    def _vectors(self, events: Sequence[Any], histories: Histories, states: Joined, seen: list[Seen]) -> list[Served]:
-        """A state that cannot be read costs its decision the history, and is counted; it is a defect."""
-        times, ids = [event.event_time_ms for event in events], [event.transaction_id for event in events]
-        found = self._reader.read_many(states, histories.places, events, times, ids)
-        served = []
-        for place, one in enumerate(found):
-            if isinstance(one, Torn):
-                seen[place] = Seen.nothing(histories.keys[place], BAD_STATE)
-                one = self._reader.read(self._nothing, events[place], times[place], ids[place])
-            served.append(one)
-        return served
 
     def _decided(
         self, event: Any, seen: Seen, served: Served, score: float, decision_id: str, serving: Serving

@@ -6,13 +6,12 @@ merges the tiles in force, divides the ratios and evaluates the request features
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from fraud_assets.engine import read_kernels as kernels
 from fraud_assets.engine.plan import WIN_STRIDE, ServicePlan
 from fraud_assets.engine.prepare import hash64
 from fraud_assets.engine.read_program import ReadProgram
@@ -40,23 +39,21 @@ class Served(NamedTuple):
     self_included: bool
 
 
-class Joined(NamedTuple):
-    """Distinct packed states end to end, and (n_states + 1,) where each begins."""
-
-    raw: npt.NDArray[np.uint8]
-    starts: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, states: Sequence[bytes]) -> Self:
-        """states: an empty one for an unknown entity."""
-        starts = np.fromiter(accumulate(map(len, states), initial=0), np.int64, len(states) + 1)
-        return cls(np.frombuffer(b"".join([*states, _BEHIND]), np.uint8), starts)
-
-
 class Torn(NamedTuple):
     """No vector, for the state of this group is torn, or of other views or another format."""
 
     group: str
+
+
+class Read(NamedTuple):
+    """vectors: of each event, or which of its states is torn. features (n, n_features) float32: of all of them.
+
+    positions: of each state, the log position P as int64 pairs (topic-partition code, offset); nothing of one that is empty or torn.
+    """
+
+    vectors: list[Served | Torn]
+    features: npt.NDArray[np.float32]
+    positions: list[bytes]
 
 
 class RequestReader:
@@ -77,6 +74,7 @@ class RequestReader:
             np.empty(len(plan.engine.segments), np.int64),
         )  # fmt: skip
         self._values = np.empty(len(plan.slots), np.float64)
+        self._positions = np.empty(0, np.int64)
         self._scored = [(name, *_coding(plan.service.scored.fields[name])) for name in plan.scored_fields]
         self._answer = compiled_answers(plan)
         self._by_group = np.arange(len(plan.groups))[None, :]
@@ -99,60 +97,51 @@ class RequestReader:
 
         None is an unknown entity: its values are null and its views MISSING. Raises BadState.
         """
-        (found,) = self.read_many(
-            Joined.of([state or b"" for state in states]), self._by_group, [event], [t], [scored_id]
-        )
+        (found,) = self.read_many([state or b"" for state in states], self._by_group, [event], [t], [scored_id]).vectors
         if isinstance(found, Torn):
             raise BadState(f"BadState: the state of {found.group} is torn, or of other views or another format.")
         return found
 
     def read_many(
         self,
-        states: Joined,
+        states: Sequence[bytes],
         places: Sequence[Sequence[int]] | npt.NDArray[np.int64],
         events: Sequence[msgspec.Struct],
         times: Sequence[int],
         scored_ids: Sequence[str],
-    ) -> list[Served | Torn]:
-        """The vector of each event, as `read` makes it, or which of its states is torn.
+    ) -> Read:
+        """The vector of each event, as `read` makes it, and the position of each state.
 
-        places (n, n_groups): which of the states each event's are, in order of `groups`; -1 where the event names no such
-        entity.
+        states: distinct ones, empty for an unknown entity. places (n, n_groups): which of them each event's are, in order of
+        `groups`; -1 where the event names no such entity.
         """
         n = len(events)
+        raw = np.frombuffer(b"".join([*states, _BEHIND]), np.uint8)
+        starts = np.fromiter(accumulate(map(len, states), initial=0), np.int64, len(states) + 1)
         features = np.empty((n, len(self.names)), np.float32)
         status, ages = np.empty((n, len(self.unit_names)), np.int8), np.empty((n, len(self.unit_names)), np.float64)
-        found = np.empty((2, n), np.int64)
+        found, ends = np.empty((2, n), np.int64), np.empty(len(states), np.int64)
+        if len(self._positions) < len(raw):
+            self._positions = np.empty(2 * len(raw), np.int64)
         self._answer(
-            *self._program, *states, np.asarray(places, np.int64).reshape(n, len(self.groups)), np.array(times, np.int64),
+            *self._program, raw, starts, np.asarray(places, np.int64).reshape(n, len(self.groups)), np.array(times, np.int64),
             np.array([hash64(one) if one else 0 for one in scored_ids], np.int64), *self._scratch, self._values,
             np.array([self.encode(event) for event in events], np.float64).reshape(n, len(self._scored)),
-            features, status, ages, found,
+            features, status, ages, found, self._positions, ends,
         )  # fmt: skip
         included, torn = found.tolist()
-        return [
+        vectors = [
             Served(features[i], status[i], ages[i], included[i] == 1)
             if torn[i] < 0
             else Torn(self.groups[torn[i]].name)
             for i in range(n)
         ]
+        return Read(vectors, features, self._cut(ends))
 
-
-class PositionReader:
-    """Copies the log positions out of states of any groups; holds scratch memory, so one per thread."""
-
-    def __init__(self) -> None:
-        self._head = np.empty(1 + 2 * MAX_POSITIONS + RECENT, np.int64)
-        self._words = np.empty(0, np.int64)
-
-    def read(self, states: Joined) -> list[bytes]:
-        """Of each state its position P as int64 pairs (topic-partition code, offset); nothing of one that is empty or torn."""
-        if len(self._words) < len(states.raw):
-            self._words = np.empty(2 * len(states.raw), np.int64)
-        ends = np.empty(len(states.starts) - 1, np.int64)
-        kernels.read_positions(*states, self._head, self._words, ends)
+    def _cut(self, ends: npt.NDArray[np.int64]) -> list[bytes]:
+        """The positions of states, one after the other up to each end."""
         bounds = [0, *(_WORD_BYTES * ends).tolist()]
-        flat = self._words[: bounds[-1] // _WORD_BYTES].tobytes()
+        flat = self._positions[: bounds[-1] // _WORD_BYTES].tobytes()
         return [flat[begin:end] for begin, end in pairwise(bounds)]
 
 

@@ -13,17 +13,17 @@ from types import ModuleType
 
 from fraud_assets.engine.jit import cache_folder, kernel, request_kernel
 from fraud_assets.engine.plan import ServicePlan
-from fraud_assets.engine.read_kernels import read_request
+from fraud_assets.engine.read_kernels import read_positions, read_request
 from fraud_assets.features.digests import request_digest
 
 
 def compiled_answers(plan: ServicePlan) -> Callable[..., None]:
-    """`answer(*program, raw, starts, places, times, ids, *scratch, values, fields, features, status, ages, found)`, request after request.
+    """`answer(*program, raw, starts, places, times, ids, *scratch, values, fields, features, …)`, request after request.
 
     program: a ReadProgram. raw, starts, places (n, n_groups): states as `read_request` takes them. times, ids (n,): when,
     and hash of what is scored. fields (n, n_fields) float64. Written: features (n, n_features) float32, status, ages
     (n, n_units), found (2, n): whether a state holds the id, and the group whose state is torn or -1; of a torn request
-    nothing else is.
+    nothing else is. positions, ends: of the states, as `read_positions` writes them.
     """
     return _module(plan).answer  # generated below
 
@@ -61,7 +61,7 @@ def _load(name: str, source: str, functions: dict[str, Callable[..., float]]) ->
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    module.__dict__.update(functions, kernel=kernel, read_request=read_request)
+    module.__dict__.update(functions, kernel=kernel, read_request=read_request, read_positions=read_positions)
     spec.loader.exec_module(module)
     return module
 
@@ -82,8 +82,9 @@ def assemble(fields, wide, wide_slots, slots, columns, values, features):
 _ANSWER = """@kernel
 def answer(
     code, spans, raw, starts, places, times, ids, head, tile, merged, scratch, newest, values, fields,
-    features, status, ages, found,
+    features, status, ages, found, positions, ends,
 ):
+    read_positions(raw, starts, head, positions, ends)
     for i in range(len(times)):
         for k in range(fields.shape[1]):
             values[k] = fields[i, k]

@@ -1,6 +1,5 @@
 """A model in memory, checked against its own golden vectors."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -49,11 +48,9 @@ class ServedModel:
         """Probability of fraud of one row (n_features,) float32, NaN for null."""
         return self.trees.score(x)
 
-    def score_many(self, rows: Sequence[Row]) -> list[float]:
-        """`score` of each row, to the last bit."""
-        if len(rows) == 1:
-            return [self.trees.score(rows[0])]
-        return self.trees.score_many(np.concatenate(rows).reshape(len(rows), -1))
+    def score_many(self, rows: Row) -> list[float]:
+        """`score` of each of rows (n, n_features) float32, to the last bit."""
+        return [self.trees.score(rows[0])] if len(rows) == 1 else self.trees.score_many(rows)
 
     def explain(self, x: Row) -> tuple[float, npt.NDArray[np.float64]]:
         """The same score, and (n_features,) log odds each feature moved it by; valid until the next call."""

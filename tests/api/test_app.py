@@ -15,7 +15,6 @@ from litestar.testing import TestClient
 from numba.core.registry import CPUDispatcher
 
 from api.keys import write_keys
-from fraud_assets.engine import read_kernels
 from fraud_assets.engine.plan import EnginePlan, ServicePlan
 from fraud_assets.engine.request_features import compiled_answers
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
@@ -96,7 +95,6 @@ def test_no_payment_waits_for_a_kernel(
     """Ready is warm: payments of known and of unknown entities find machine code for exactly their types."""
     kernels: tuple[CPUDispatcher, ...] = (
         cast(CPUDispatcher, compiled_answers(ServicePlan(EnginePlan(registry()), FRAUD_SCORING))),
-        read_kernels.read_positions,
         model_kernels.margin,
         model_kernels.margins,
         model_kernels.margin_by_feature,

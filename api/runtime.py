@@ -100,6 +100,7 @@ class Runtime:
         await self.champion.close()
         await self.recording.close()
         await self.store.close()
+        await self.rates.close()
         await self.shared.close()
 
     def record(self, made: list[Made], took_s: float, headers: list[tuple[str, bytes]]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from litestar.testing import TestClient
 from api.access import Caller, Scope
 from api.errors import TooMany
 from api.rates import LEASE_S, WINDOW_S, Rates
-from api.shared import Shared
+from api.shared import TIMEOUT_S, Shared
 from benchmarks.open_loop import Target, Turn, measured
 from fraud_assets.stores.online import OnlineStore
 from tests.api.processes import scorers
@@ -105,6 +106,24 @@ def test_without_redis_each_process_counts_for_itself(free_port: int) -> None:
         return found
 
     assert 0.8 * PER_S * WINDOW_S <= asyncio.run(ask()) <= PER_S * WINDOW_S + PER_S
+
+
+def test_a_redis_that_hangs_keeps_no_payment_waiting(free_port: int) -> None:
+    """It takes connections and says nothing. Whoever asks it knows after its timeout; the payments behind know sooner."""
+
+    async def ask() -> float:
+        url = f"redis://127.0.0.1:{free_port}/0"
+        shared = Shared(url)
+        rates = Rates(url, shared, PER_S)
+        began_s = time.perf_counter()
+        await asyncio.gather(*(rates.spend(SHOP, 1) for _ in range(10)))
+        took_s = time.perf_counter() - began_s
+        await rates.close()
+        await shared.close()
+        return took_s
+
+    with socket.create_server(("127.0.0.1", free_port)):
+        assert asyncio.run(ask()) < TIMEOUT_S
 
 
 def test_over_its_rate_a_key_gets_429_and_a_batch_counts_as_what_it_holds(

@@ -46,6 +46,7 @@ def serve(host: str, port: int) -> None:
         access_log=False,  # one canonical line per request comes from the scorer itself
         log_level="warning",
         server_header=False,
+        ws="none",
         timeout_keep_alive=KEEP_ALIVE_S,
     )
 

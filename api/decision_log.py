@@ -110,7 +110,10 @@ class DecisionLog:
             return record.of(one, self._clock.offset_ms), one.headers
         except (ValueError, LookupError, TypeError, struct.error) as error:  # msgspec's are ValueErrors
             log.error("decision_unrecordable", error=str(error), bytes=len(raw))
-            self.journal.put_aside(raw)
+            try:
+                self.journal.put_aside(raw)
+            except OSError as refused:  # a full disk; those that are records shall be kept all the same
+                log.error("decision_put_aside_refused", error=str(refused))
             self._status.lost += 1
             return None
 

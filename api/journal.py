@@ -203,9 +203,10 @@ class Journal:
             if self._writer is None:
                 path = self._folder / f"{position:012}.log"
                 self._writer = path.open("ab", buffering=0)
-            start = self._writer.tell()
+            # Not where the writer stands: that is behind what an earlier short write left, and was cut off.
+            start = os.fstat(self._writer.fileno()).st_size
             if self._writer.write(records) != len(records):
-                self._writer.truncate(start)
+                os.ftruncate(self._writer.fileno(), start)
                 raise OSError("short write")
         except OSError as error:
             log.error("decision_journal_refused", error=str(error))
@@ -218,7 +219,7 @@ class Journal:
             self._to_read.append(Path(self._writer.name))
             self._at_end = False
         self.bytes += len(records)
-        if self._writer.tell() >= SEGMENT_BYTES:
+        if start + len(records) >= SEGMENT_BYTES:
             self._writer.close()
             self._closed.append(_Segment(Path(self._writer.name), self.head.position))
             self._writer = None
@@ -235,15 +236,15 @@ class Journal:
 
     def _take_up(self, path: Path) -> None:
         """A segment of the process before. What stands behind its last whole record is kept beside it."""
-        whole, newest = 0, b""
+        whole = 0
         with path.open("r+b") as file:
             for record in iter(lambda: _read(file), None):
                 try:
                     entry = _decode(record)
+                    self.last_decision_id = msgspec.json.decode(entry.value, type=_Named).decision_id
                 except msgspec.DecodeError:
                     break
                 self.head, whole = Head(entry.chain_id, entry.position, entry.sha256), file.tell()
-                newest = entry.value
             file.seek(whole)
             rest = file.read()
             if rest:
@@ -253,8 +254,6 @@ class Journal:
         if not whole:
             path.unlink()  # its name is the next link's, which begins a file anew
             return
-        if newest:
-            self.last_decision_id = msgspec.json.decode(newest, type=_Named).decision_id
         self.bytes += whole
         self._closed.append(_Segment(path, self.head.position))
         self._to_read.append(path)

@@ -6,11 +6,13 @@ exceeded, and what is taken and not spent within a second is lost to the key, at
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
@@ -24,6 +26,8 @@ from api.tasks import ended
 WINDOW_S = 10  # bursts of this length at full rate are nobody's business
 LEASE_S = 1.0
 LEASES_PER_S = 10
+log = structlog.get_logger()
+
 # A lease takes a millisecond. With as long again for a store that hangs, a payment still has its decision within 50 ms.
 PATIENCE_S = 0.015
 # If the event loop itself was late, the reply may lie unread in the socket.
@@ -100,29 +104,34 @@ class Rates:
             try:
                 return await self._soon(lambda: self._together.hit(window, name, cost=amount))
             except SharedGone:
-                self._probe = asyncio.get_running_loop().create_task(self._until_back())
+                if self._probe is None:  # several keys may have asked at once
+                    log.warning("rates_counted_alone")
+                    self._probe = asyncio.get_running_loop().create_task(self._until_back())
         return await self._alone.hit(window, name, cost=amount)
 
     async def _soon(self, call: Callable[[], Awaitable[bool]]) -> bool:
         """Raises SharedGone also for a Redis that hangs: every payment of the key waits behind this one."""
         asked = asyncio.ensure_future(self._shared.ask(call))
-        for wait_s in (PATIENCE_S, *LATE_TURNS_S):
-            done, _ = await asyncio.wait([asked], timeout=wait_s)
-            if done:
-                return asked.result()
-        asked.cancel()
-        raise SharedGone
+        try:
+            for wait_s in (PATIENCE_S, *LATE_TURNS_S):
+                done, _ = await asyncio.wait([asked], timeout=wait_s)
+                if done:
+                    return asked.result()
+            raise SharedGone
+        finally:
+            asked.cancel()
 
     async def _until_back(self) -> None:
         """Asked on the side, so that no payment waits for the answer."""
-        while True:
-            await asyncio.sleep(ASK_AGAIN_S)
-            try:
-                await self._shared.ask(self._shared.client.ping)
-            except SharedGone:
-                continue
+        try:
+            while True:
+                await asyncio.sleep(ASK_AGAIN_S)
+                with contextlib.suppress(SharedGone):
+                    await self._soon(self._shared.client.ping)
+                    log.info("rates_counted_together")
+                    return
+        finally:
             self._probe = None
-            return
 
     async def close(self) -> None:
         await ended(self._probe)

@@ -68,6 +68,9 @@ class Service(Litestar):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """ASGI."""
+        if scope["type"] == "websocket":  # there is none, and an ASGI handler would be given it
+            await send({"type": "websocket.close", "code": 1008})
+            return
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return

@@ -49,7 +49,12 @@ class Shared:
             raise SharedGone
         try:
             return await call()
-        except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+        except (
+            redis.exceptions.RedisError,
+            OSError,
+            TimeoutError,
+            RuntimeError,
+        ) as error:  # uvloop's word for a closed transport
             self._gone_until_s = self._now_s() + ASK_AGAIN_S
             raise SharedGone from error
 

@@ -111,22 +111,30 @@ class Trees:
 
     def score(self, x: Row) -> float:
         """Probability of fraud of one row x (n_features,) float32, NaN for null."""
-        return sigmoid(kernels.margin(x, *self._forest, self._sides(1)[0]))
+        return sigmoid(kernels.margin(self._checked(x), *self._forest, self._sides(1)[0]))
 
     def score_many(self, rows: Row) -> list[float]:
         """`score` of each of rows (n, n_features) float32, to the last bit."""
         out = np.empty(len(rows), np.float32)
-        kernels.margins(rows, *self._forest, self._sides(len(rows)), out)
+        kernels.margins(self._checked(rows), *self._forest, self._sides(len(rows)), out)
         return list(map(sigmoid, out.tolist()))
 
     def score_by_feature(self, x: Row, shares: npt.NDArray[np.float64]) -> float:
         """`score`, writing into shares (n_features,) float64 what each feature moved the log odds by."""
         path = np.empty((self._deepest + 1, kernels.AT_ONCE), np.uint32)
-        return sigmoid(kernels.margin_by_feature(x, *self._forest, self._sides(1)[0], self.mean, path, shares))
+        return sigmoid(
+            kernels.margin_by_feature(self._checked(x), *self._forest, self._sides(1)[0], self.mean, path, shares)
+        )
 
     @cached_property
     def _deepest(self) -> int:
         return int(self.depths.max(initial=0))
+
+    def _checked(self, x: Row) -> Row:
+        """Kernels look at no index. Raises ValueError."""
+        if x.shape[-1] != len(self.feature_names):
+            raise ValueError(f"{x.shape[-1]} features; the model was trained on {len(self.feature_names)}")
+        return x
 
     def _sides(self, n: int) -> Row:
         """Scratch of a kernel, for n rows."""
@@ -167,6 +175,8 @@ class _Forest:
                 self._used += 2
             if len(order) > count:
                 raise BadModel(f"BadModel: tree {number} has a node with two parents.")
+        if len(set(order)) != len(order):
+            raise BadModel(f"BadModel: tree {number} has a node with two parents.")
         self.depths.append(depths[-1])
         self._means(tree, order, first)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from litestar import Litestar, get
+from litestar.exceptions import WebSocketDisconnect
 from litestar.testing import TestClient
 
 from api.access import Caller, Gate, Scope
@@ -54,6 +55,14 @@ def test_every_route_answers_each_role_as_written(client: TestClient[Litestar], 
 
     raw = {(method, path) for method in METHODS for path in RAW}
     assert asked == PUBLIC.union(*OPENS.values()) | {("OPTIONS", path) for _, path in asked} | raw
+
+
+@pytest.mark.parametrize("path", ["/predict", "/labels"])
+def test_nobody_gets_a_websocket(sturdy: TestClient[Litestar], path: str) -> None:
+    """An ASGI handler is given whatever comes; a key could be tried there past rates and log."""
+    with pytest.raises(WebSocketDisconnect) as closed, sturdy.websocket_connect(path):
+        pass
+    assert closed.value.code == 1008
 
 
 def test_a_forgotten_declaration_closes_the_route() -> None:

@@ -1,5 +1,8 @@
 """The journal: in order, once, over restarts, within its bound, and with a torn end kept aside."""
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -178,6 +181,46 @@ def test_a_disk_that_refuses_events_together_takes_those_it_has_room_for(
 
     assert lost == 0 and positions(sent) == [1, 2, 3, 4, 5]
     assert found(events(sent)) == [] and len(journal) == 5
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """As a disk with no more room: what crosses the bound is written up to it, and what begins there is refused."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_pieces_that_a_full_disk_took_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither one after the other, nor to the next process; what comes once there is room follows what was whole."""
+    monkeypatch.setattr(journal_module, "SEGMENT_BYTES", MIB)
+    journal = opened(tmp_path)
+    added(journal, 1, 1)
+    with files_of_at_most(int(2.5 * journal.bytes)):
+        lost = journal.append([(decision(number), [("traceparent", b"x")]) for number in (2, 3, 4)])
+    added(journal, 5, 6)
+
+    assert lost == 2 and positions(taken(journal)) == [1, 2, 5, 6]
+    assert journal.bytes == sum(path.stat().st_size for path in tmp_path.glob("0/*.log"))
+    journal.close()
+    assert positions(taken(opened(tmp_path))) == [1, 2, 5, 6]
+    assert not list(tmp_path.glob("0/*.torn"))
+
+
+def test_a_link_that_is_no_decision_ends_what_is_taken_up(tmp_path: Path) -> None:
+    """It is kept aside with all behind it, as any torn end, and the journal opens."""
+    journal = opened(tmp_path)
+    added(journal, 1, 2)
+    journal.close()
+    (log,) = tmp_path.glob("0/*.log")
+    whole = log.read_bytes()
+    log.write_bytes(whole.replace(b'{"', b'["'))
+
+    assert positions(taken(opened(tmp_path))) == []
+    assert len(list(tmp_path.glob("0/*.torn"))) == 1
 
 
 def test_two_processes_have_a_journal_each(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import socket
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -118,12 +119,44 @@ def test_a_redis_that_hangs_keeps_no_payment_waiting(free_port: int) -> None:
         began_s = time.perf_counter()
         await asyncio.gather(*(rates.spend(SHOP, 1) for _ in range(10)))
         took_s = time.perf_counter() - began_s
+        others = [Caller("shop", f"k{number}", frozenset(Scope)) for number in range(2, 8)]
+        await asyncio.gather(*(rates.spend(other, 1) for other in others))
         await rates.close()
+        assert asyncio.all_tasks() == {asyncio.current_task()}  # one probe for all of them
         await shared.close()
         return took_s
 
     with socket.create_server(("127.0.0.1", free_port)):
         assert asyncio.run(ask()) < TIMEOUT_S
+
+
+def test_a_redis_that_is_back_is_asked_again(valkey_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever went wrong before, also what no client library has a word for."""
+
+    async def ask() -> list[bool]:
+        shared = Shared(valkey_server)
+        rates = Rates(valkey_server, shared, PER_S)
+        asked = list[bool]()
+        hit = rates._together.hit
+
+        async def seen(*given: Any, **more: Any) -> bool:
+            asked.append(len(asked) > 0)
+            if len(asked) == 1:
+                raise RuntimeError("the handler is closed")
+            return await hit(*given, **more)
+
+        monkeypatch.setattr(rates._together, "hit", seen)
+        for _ in range(40):
+            await rates.spend(Caller("back", "k1", frozenset(Scope), PER_S), 1)
+            rates._purses.clear()
+            await asyncio.sleep(0.05)
+            if len(asked) > 1:
+                break
+        await rates.close()
+        await shared.close()
+        return asked
+
+    assert asyncio.run(ask()) == [False, True]
 
 
 def test_over_its_rate_a_key_gets_429_and_a_batch_counts_as_what_it_holds(

@@ -29,7 +29,7 @@ def _run(tests: list[str], *options: str) -> Outcome:
 
 
 def any_arrival_order(scale: Scale) -> Outcome:
-    """Events shuffled, repeated and spread over other partitions fold to the same state; the long form tries forty times as many."""
+    """Events shuffled, repeated and spread over other partitions fold to the same state; the long form tries ten times as many."""
     # A test may take half an hour then, and the limit of one is three minutes.
     options = ["--hypothesis-profile=long", f"--timeout={MOST_S}"] if scale.is_long else []
     return _run(["tests/parity/test_at_rest.py", "tests/streaming/test_dedupe.py"], *options)

@@ -147,10 +147,20 @@ def broken(path: str, value: object) -> bytes:
 TREE = "learner/gradient_booster/model/trees/0"
 
 
+def test_a_row_of_another_width_is_refused(trained: Trained) -> None:
+    """Kernels look at no index."""
+    trees = Trees.parse(trained.booster_json)
+    rows = np.zeros((2, trained.rows.shape[1] + 1), np.float32)
+    for score in (lambda: trees.score(rows[0]), lambda: trees.score_many(rows[:, :-2])):
+        with pytest.raises(ValueError, match="features; the model was trained on"):
+            score()
+
+
 @pytest.mark.parametrize(
     ("path", "value", "says"),
     [
         (f"{TREE}/left_children/1", 0, "two parents"),
+        (f"{TREE}/left_children/0", 2, "two parents"),
         (f"{TREE}/left_children/0", 10_000, "children"),
         (f"{TREE}/left_children/0", -1, "children"),
         (f"{TREE}/left_children/0", -2, "not XGBoost's JSON"),

@@ -12,7 +12,7 @@ from hypothesis import settings
 _now: Counter[str] = Counter()
 _all: Counter[str] = Counter()
 
-LONG = 40  # times the examples of a short run
+LONG = 10  # times the examples of a short run
 
 
 def count(what: str, how_many: int = 1) -> None:

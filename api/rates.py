@@ -68,6 +68,12 @@ class Rates:
         self._purses: dict[str, _Purse] = {}
         self._probe: asyncio.Task[None] | None = None  # while Redis is gone
 
+    async def start(self) -> None:
+        """Connected, and its script known there, before a payment waits for both. A Redis that is gone is no matter."""
+        with contextlib.suppress(SharedGone):
+            window = RateLimitItemPerSecond(1, WINDOW_S)
+            await self._shared.ask(lambda: self._together.hit(window, "nobody", cost=1))
+
     async def spend(self, caller: Caller, cost: int) -> None:
         """Usually without waiting for anything. Raises TooMany."""
         if cost <= 0:

@@ -86,6 +86,7 @@ class Runtime:
         self.scorer.warm()
         self.keys.start()
         self.store.start()
+        await self.rates.start()
         await self.recording.start()
         await self.champion.start()
         # What exists now lives as long as the process; walking it in every collection would cost

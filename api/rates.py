@@ -26,14 +26,14 @@ from api.tasks import ended
 WINDOW_S = 10  # bursts of this length at full rate are nobody's business
 LEASE_S = 1.0
 LEASES_PER_S = 10
-log = structlog.get_logger()
-
 # A lease takes a millisecond. With as long again for a store that hangs, a payment still has its decision within 50 ms.
 PATIENCE_S = 0.015
 # If the event loop itself was late, the reply may lie unread in the socket.
 LATE_TURNS_S = (0.001, 0.001, 0.001)
 # A key that is over its limit is told so without asking Redis again; a storm of refused requests costs it nothing.
 REFUSE_S = 0.25
+
+log = structlog.get_logger()
 
 
 @dataclass

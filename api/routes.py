@@ -19,7 +19,7 @@ from api.intake import MAX_BODY_BYTES, parse
 from api.labels import Accepted, counted, parse_labels
 from api.runtime import Runtime
 from api.scorer import answer
-from api.service import Service, Waiting, say, trace_headers
+from api.service import Service, say, trace_headers
 
 _encode = msgspec.json.Encoder().encode
 
@@ -34,12 +34,10 @@ async def predict(scope: Asked, receive: Receive, send: Send) -> None:
     """
     plain.require_post(scope)
     plain.require_json(scope)
-    service = _service(scope)
-    runtime: Runtime = service.runtime
+    runtime: Runtime = _service(scope).runtime
     caller: Caller = scope["user"]
     await runtime.rates.spend(caller, 1)
-    with Waiting(service):
-        raw = await body_of(scope, receive, MAX_BODY_BYTES)
+    raw = await _body(scope, receive)
     given = header(scope, b"idempotency-key")
     if given is None:
         await plain.answer(send, await decide(runtime, raw, scope))
@@ -85,7 +83,7 @@ async def labels(request: Call, runtime: Runtime) -> Response[bytes]:
     plain.require_json(request.scope)
     caller: Caller = request.scope["user"]
     await runtime.rates.spend(caller, 1)
-    found = parse_labels(await _body(request), runtime.scorer.now_ms())
+    found = parse_labels(await _body(request.scope, request.receive), runtime.scorer.now_ms())
     await runtime.rates.spend(caller, len(found) - 1)
     say(request.scope, audit="labels", n=len(found), sources=counted(found))
     await runtime.labels.send(found, trace_headers(request.scope))
@@ -111,9 +109,14 @@ def _service(scope: Asked) -> Service:
     return cast(Service, scope["app"])
 
 
-async def _body(request: Call) -> bytes:
-    with Waiting(_service(request.scope)):
-        return await body_of(request.scope, request.receive, MAX_BODY_BYTES)
+async def _body(scope: Asked, receive: Receive) -> bytes:
+    """Who sends slowly holds no place among the requests that are worked on."""
+    service = _service(scope)
+    service.in_flight -= 1
+    try:
+        return await body_of(scope, receive, MAX_BODY_BYTES)
+    finally:
+        service.in_flight += 1
 
 
 HANDLERS = (predict, labels, live, ready, metrics, model, reload)

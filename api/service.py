@@ -40,21 +40,6 @@ def trace_headers(scope: Any) -> list[tuple[str, bytes]]:
     return [(HEADER.decode(), scope[_TRACE].parent)]
 
 
-class Waiting:
-    """While a request's body comes in: who sends slowly holds no place among the requests that are worked on."""
-
-    __slots__ = ("_service",)
-
-    def __init__(self, service: "Service") -> None:
-        self._service = service
-
-    def __enter__(self) -> None:
-        self._service.in_flight -= 1
-
-    def __exit__(self, *_: object) -> None:
-        self._service.in_flight += 1
-
-
 class Service(Litestar):
     """Litestar, with a bound on what it works on, and one log line for each request once its answer is on its way.
 

@@ -20,6 +20,9 @@ CONNECTIONS = 16
 WAIT_S = 1.0  # for one of the connections
 ASK_AGAIN_S = 0.5
 
+# The last is uvloop's word for a transport that is closed already.
+GONE = (redis.exceptions.RedisError, OSError, TimeoutError, RuntimeError)
+
 T = TypeVar("T")
 
 
@@ -49,12 +52,7 @@ class Shared:
             raise SharedGone
         try:
             return await call()
-        except (
-            redis.exceptions.RedisError,
-            OSError,
-            TimeoutError,
-            RuntimeError,
-        ) as error:  # uvloop's word for a closed transport
+        except GONE as error:
             self._gone_until_s = self._now_s() + ASK_AGAIN_S
             raise SharedGone from error
 

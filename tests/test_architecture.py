@@ -5,6 +5,7 @@ import inside a function, or a library that loads another one, is seen too.
 """
 
 import ast
+import contextlib
 import functools
 import importlib.metadata
 import json
@@ -74,7 +75,11 @@ def dotted(path: Path) -> str:
 
 @functools.cache
 def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(), filename=str(path))
+    # Python 3.11 miscounts, and says so, where another thread formats a traceback meanwhile: that parses too.
+    for _ in range(10):
+        with contextlib.suppress(SystemError):
+            return ast.parse(path.read_text(), filename=str(path))
+    raise AssertionError(f"{path} cannot be parsed")
 
 
 def imported_names(path: Path) -> set[str]:

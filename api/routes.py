@@ -18,7 +18,7 @@ from api.errors import NotReady
 from api.intake import MAX_BODY_BYTES, parse
 from api.labels import Accepted, counted, parse_labels
 from api.runtime import Runtime
-from api.scorer import answer
+from api.scorer import Context, Question, answer
 from api.service import Service, say, trace_headers
 
 _encode = msgspec.json.Encoder().encode
@@ -48,16 +48,14 @@ async def predict(scope: Asked, receive: Receive, send: Send) -> None:
 
 
 async def decide(runtime: Runtime, raw: bytes, scope: Any) -> bytes:
-    """Body to body. What can wait (decision events, counters, the log line) is left for after the answer."""
-    began = time.perf_counter()
+    """Body to body. The decisions are recorded before this returns; their events and the log line are left for after the answer."""
+    context = Context(time.perf_counter(), trace_headers(scope))
     parsed = parse(raw, runtime.token_key, runtime.scorer.now_ms())
     await runtime.rates.spend(scope["user"], len(parsed.events) - 1)
-    made = await runtime.scorer.decide(parsed.events)
-    took_s = time.perf_counter() - began
-    answers = [answer(one, round(took_s * 1_000, 3)) for one in made]
-    runtime.record(made, took_s, trace_headers(scope))
+    made = await runtime.scorer.decide([Question(event, context) for event in parsed.events])
+    runtime.metrics.latency.observe(time.perf_counter() - context.began_s)
     say(scope, n=len(made), model_version=made[0].serving.model.version)
-    return _encode(Answers(answers) if parsed.is_batch else answers[0])
+    return _encode(Answers(list(map(answer, made))) if parsed.is_batch else answer(made[0]))
 
 
 @get("/health/live", opt=PUBLIC)

@@ -1,6 +1,7 @@
 """What one scorer process holds between requests, and how it starts and stops."""
 
 import gc
+from collections.abc import Sequence
 from typing import Self
 
 import structlog
@@ -55,7 +56,7 @@ class Runtime:
         self.max_in_flight = settings.max_in_flight
         self.champion = ChampionSlot(settings.model_dir, definitions, self.metrics)
         reader = RequestReader(plan)
-        self.scorer = Scorer(self.store, reader, self.champion, self.metrics)
+        self.scorer = Scorer(self.store, reader, self.champion, self.metrics, self._record)
         self.recording = self._recording(
             _facts(plan, reader.unit_names, definitions.service_digest), settings, producer
         )
@@ -104,11 +105,8 @@ class Runtime:
         await self.rates.close()
         await self.shared.close()
 
-    def record(self, made: list[Made], took_s: float, headers: list[tuple[str, bytes]]) -> None:
-        """After the decision and before its answer: nothing here waits."""
-        latency_ms = round(took_s * 1_000, 3)
-        self.recording.add([decided.encode(_decided(one, latency_ms, headers)) for one in made])
-        self.metrics.latency.observe(took_s)
+    def _record(self, made: Sequence[Made]) -> None:
+        self.recording.add([decided.encode(_decided(one)) for one in made])
         for one in made:
             self._count(one)
 
@@ -132,10 +130,10 @@ def _facts(plan: ServicePlan, unit_names: tuple[str, ...], service_digest: str) 
     )
 
 
-def _decided(made: Made, latency_ms: float, headers: list[tuple[str, bytes]]) -> Decided:
+def _decided(made: Made) -> Decided:
     model, seen, served = made.serving.model, made.seen, made.served
     return Decided(
-        made.decision_id, made.event, made.decided_at_ms, latency_ms, seen.epoch, made.serving.decider.digest, model.version,
+        made.decision_id, made.event, made.decided_at_ms, made.latency_ms, seen.epoch, made.serving.decider.digest, model.version,
         model.sha256, served.features.tobytes(), served.status.tobytes(), seen.keys, seen.versions, seen.positions,
-        made.score, made.verdict.action, made.verdict.reasons, seen.degraded, served.self_included, headers,
+        made.score, made.verdict.action, made.verdict.reasons, seen.degraded, served.self_included, made.context.headers,
     )  # fmt: skip

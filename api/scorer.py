@@ -22,6 +22,8 @@ from fraud_assets.stores.online_port import ABSENT
 # Transactions read in one round trip: a batch of a thousand in one go would hold the store, and the
 # event loop, for longer than a single request may wait.
 READ_TOGETHER = 32
+# Twice as long as those of a moment take on a busy machine. With a store that hangs a payment's decision is that much later.
+PATIENCE_S = 0.005
 
 # A payment of nobody: it is read without states and decides nothing.
 WARM_UP: Any = Scored(
@@ -68,10 +70,25 @@ class Seen(NamedTuple):
         return cls(keys, [b""] * len(keys), [ABSENT] * len(keys), "", list(reasons))
 
 
-class Made(NamedTuple):
-    """A decision and all that its record needs."""
+class Context(NamedTuple):
+    """What all payments of one request have in common. began_s: by `time.perf_counter`. headers: of the events that come of it."""
+
+    began_s: float
+    headers: list[tuple[str, bytes]]
+
+
+class Question(NamedTuple):
+    """One payment to decide on. event: `Scored`."""
 
     event: Any
+    context: Context
+
+
+class Made(NamedTuple):
+    """A decision and all that its record needs. latency_ms: since its request was read."""
+
+    event: Any
+    context: Context
     seen: Seen
     served: Served
     score: float
@@ -79,6 +96,7 @@ class Made(NamedTuple):
     serving: Serving
     decision_id: str
     decided_at_ms: int
+    latency_ms: float
 
 
 class Scorer:
@@ -86,6 +104,7 @@ class Scorer:
 
     Requests of one moment are read and decided together: a busy scorer then pays for one round trip, and for one walk
     through each part's code and data, where it had paid for several.
+    record: takes the decisions of a moment before any of them is answered; it neither waits nor raises.
     """
 
     def __init__(
@@ -94,13 +113,15 @@ class Scorer:
         reader: RequestReader,
         champion: ChampionSlot,
         metrics: Metrics,
+        record: Callable[[Sequence[Made]], None] = lambda _: None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._histories = HistoryReader(store, reader.groups)
         self._reader = reader
         self._nothing: list[bytes | None] = [None] * len(reader.groups)
         self._champion = champion
-        self._together = Together(self._decide, READ_TOGETHER)
+        self._record = record
+        self._together = Together(self._decide, READ_TOGETHER, PATIENCE_S)
         self.now_ms = now_ms
         self._ids = decision_ids()
         self._by_action = [(action, metrics.decisions.labels(action.value)) for action in Action]
@@ -109,34 +130,38 @@ class Scorer:
         """Compile what reads states and makes vectors, before a request has to wait for it."""
         self._reader.read(self._nothing, WARM_UP, WARM_UP.event_time_ms, WARM_UP.transaction_id)
 
-    async def decide(self, events: Sequence[Any]) -> list[Made]:
-        """One decision for each event, in order. Raises NotReady while there is no model.
+    async def decide(self, asked: Sequence[Question]) -> list[Made]:
+        """One decision for each payment, in order. Raises NotReady while there is no model.
 
         A store that is slow, gone or without an epoch costs the decision its history, never its answer.
         """
-        return await (self._together.ask(events) if len(events) <= READ_TOGETHER else self._decide(events))
+        return await (self._together.ask(asked) if len(asked) <= READ_TOGETHER else self._decide(asked))
 
-    async def _decide(self, events: Sequence[Any]) -> list[Made]:
+    async def _decide(self, asked: Sequence[Question]) -> list[Made]:
         """Of any size: what is read next is on its way while these are decided."""
         serving = self._champion.serving
         if serving is None:
             raise NotReady("no model is loaded yet; train one and publish it as champion")
-        if len(events) <= READ_TOGETHER:
-            return self._made(events, await self._histories.read(events), serving)
+        if len(asked) <= READ_TOGETHER:
+            return self._made(asked, await self._read(asked), serving)
         made: list[Made] = []
-        parts = [events[first : first + READ_TOGETHER] for first in range(0, len(events), READ_TOGETHER)]
+        parts = [asked[first : first + READ_TOGETHER] for first in range(0, len(asked), READ_TOGETHER)]
         async with asyncio.TaskGroup() as group:
-            coming = group.create_task(self._histories.read(parts[0]))
+            coming = group.create_task(self._read(parts[0]))
             for part, after in zip(parts, [*parts[1:], None], strict=True):
                 histories = await coming
                 if after is not None:
-                    coming = group.create_task(self._histories.read(after))
+                    coming = group.create_task(self._read(after))
                     await asyncio.sleep(0)  # its question goes out before we are busy
                 made += self._made(part, histories, serving)
         return made
 
-    def _made(self, events: Sequence[Any], histories: Histories, serving: Serving) -> list[Made]:
-        """Vectors, scores and actions of events whose histories are here."""
+    async def _read(self, asked: Sequence[Question]) -> Histories:
+        return await self._histories.read([one.event for one in asked])
+
+    def _made(self, asked: Sequence[Question], histories: Histories, serving: Serving) -> list[Made]:
+        """Vectors, scores and actions of payments whose histories are here, recorded."""
+        events = [one.event for one in asked]
         times, ids = [event.event_time_ms for event in events], [event.transaction_id for event in events]
         read = self._reader.read_many(histories.states, histories.places, events, times, ids)
         seen = Seen.of_all(histories, read.positions)
@@ -145,8 +170,9 @@ class Scorer:
             for place, one in enumerate(read.vectors)
         ]
         scores = serving.model.score_many(read.features)
-        made = list(map(self._decided, events, seen, served, scores, self._ids, repeat(serving)))
+        made = list(map(self._decided, asked, seen, served, scores, self._ids, repeat(serving)))
         self._count([one.verdict.action for one in made])
+        self._record(made)
         return made
 
     def _without(self, seen: list[Seen], place: int, events: Sequence[Any], histories: Histories, read: Read) -> Served:
@@ -163,14 +189,16 @@ class Scorer:
                 counter.inc(n)
 
     def _decided(
-        self, event: Any, seen: Seen, served: Served, score: float, decision_id: str, serving: Serving
+        self, asked: Question, seen: Seen, served: Served, score: float, decision_id: str, serving: Serving
     ) -> Made:
+        event, context = asked
         degraded = bool(seen.degraded)
         action, fired = serving.decider.decide(score, served.features, event.amount_minor, degraded=degraded)
         # Approvals are nearly all and carry no reasons, so most requests walk the trees once.
         shares = None if action is Action.APPROVE else serving.model.explain(served.features)[1]
         verdict = serving.decider.verdict(action, fired, shares)
-        return Made(event, seen, served, score, verdict, serving, decision_id, self.now_ms())
+        latency_ms = round((time.perf_counter() - context.began_s) * 1_000, 3)
+        return Made(event, context, seen, served, score, verdict, serving, decision_id, self.now_ms(), latency_ms)
 
 
 def decision_ids() -> Iterator[str]:
@@ -182,7 +210,7 @@ def decision_ids() -> Iterator[str]:
             yield f"{number & _UUID_RANDOM | _UUID_VERSION_4:032x}"
 
 
-def answer(made: Made, latency_ms: float) -> Answer:
+def answer(made: Made) -> Answer:
     """What the client gets."""
     return Answer(
         transaction_id=made.event.transaction_id,
@@ -194,5 +222,5 @@ def answer(made: Made, latency_ms: float) -> Answer:
         model_version=made.serving.model.version,
         policy_version=made.serving.decider.version,
         degraded_reasons=made.seen.degraded,
-        latency_ms=latency_ms,
+        latency_ms=made.latency_ms,
     )

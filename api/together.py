@@ -1,4 +1,4 @@
-"""Those who ask in one turn of the event loop are answered together, by the first of them."""
+"""Those who ask in one turn of the event loop, or while an answer is on its way, are answered together, by the first of them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,13 +19,18 @@ class _Asked(NamedTuple, Generic[Q, A]):
 class Together(Generic[Q, A]):
     """Joins what several tasks ask at one moment into one call.
 
-    answer: questions → as many answers, in order. most: questions in one call, unless one alone asks more.
+    Who comes while a call is out waits for it, and goes with all who came since: a busy process makes fewer and larger calls.
+    answer: questions → as many answers, in order. most: questions in one call, unless one alone asks more. patience_s: after
+    that a call goes out beside one that is slow.
     """
 
-    def __init__(self, answer: Callable[[Sequence[Q]], Awaitable[list[A]]], most: int) -> None:
+    def __init__(self, answer: Callable[[Sequence[Q]], Awaitable[list[A]]], most: int, patience_s: float) -> None:
         self._answer = answer
         self._most = most
+        self._patience_s = patience_s
         self._asked: list[_Asked[Q, A]] = []
+        self._out = 0
+        self._free: asyncio.Future[None] | None = None
 
     async def ask(self, questions: Sequence[Q]) -> list[A]:
         """Answers to one's own questions, in order."""
@@ -41,17 +46,42 @@ class Together(Generic[Q, A]):
         asked: list[_Asked[Q, A]] = []
         try:
             await asyncio.sleep(0)
+            if self._out:
+                await self._until_free()
             asked = self._taken()
-            if len(asked) == 1:  # as nearly always: there is nothing to join and nobody to tell
-                asked[0].answers.set_result(await self._answer(asked[0].questions))
-                return
-            mine = self._first(asked)
-            for one in asked[mine:]:
-                _settle(one.answers, None)
-            await self._find(asked[:mine])
+            self._out += 1
+            try:
+                await self._settle_first(asked)
+            finally:
+                self._out -= 1
+                self._go()
         finally:
             for one in asked or self._taken():
                 _settle(one.answers, None)
+
+    async def _until_free(self) -> None:
+        """Until a call is back, or has been out for long."""
+        loop = asyncio.get_running_loop()
+        self._free = loop.create_future()
+        timer = loop.call_later(self._patience_s, self._go)
+        try:
+            await self._free
+        finally:
+            timer.cancel()
+            self._free = None
+
+    def _go(self) -> None:
+        if self._free is not None and not self._free.done():
+            self._free.set_result(None)
+
+    async def _settle_first(self, asked: Sequence[_Asked[Q, A]]) -> None:
+        if len(asked) == 1:  # as nearly always: there is nothing to join and nobody to tell
+            asked[0].answers.set_result(await self._answer(asked[0].questions))
+            return
+        mine = self._first(asked)
+        for one in asked[mine:]:
+            _settle(one.answers, None)
+        await self._find(asked[:mine])
 
     async def _find(self, part: Sequence[_Asked[Q, A]]) -> None:
         """What one's questions break is that one's: the others ask alone."""

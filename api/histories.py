@@ -10,6 +10,9 @@ from fraud_assets.stores.online_port import NoEpoch, StoreUnavailable
 
 NO_EPOCH = "online_store_no_epoch"
 
+# View group and key.
+Entity = tuple[str, str]
+
 
 class Histories(NamedTuple):
     """keys, places: of each payment and group: the entity's key, None where the payment names none, and which of `states`
@@ -18,10 +21,24 @@ class Histories(NamedTuple):
 
     keys: list[list[str | None]]
     places: list[list[int]]
-    states: list[bytes]
-    versions: list[int]
+    states: Sequence[bytes]
+    versions: Sequence[int]
     epoch: str
     degraded: list[str]
+
+
+class Known:
+    """What one batch has read so far: nobody's state is read twice for it. Of one epoch; nothing at first."""
+
+    def __init__(self) -> None:
+        self.epoch = ""
+        self.found: dict[Entity, tuple[bytes, int]] = {}
+
+    def take(self, asked: Sequence[Entity], read: EntityRead) -> None:
+        self.epoch = read.epoch
+        self.found.update(
+            zip(asked, zip([state or b"" for state in read.states], read.versions, strict=True), strict=True)
+        )
 
 
 class HistoryReader:
@@ -31,10 +48,13 @@ class HistoryReader:
         self._store = store
         self._groups = [(group.name, group.group.entity) for group in groups]
 
-    async def read(self, events: Sequence[Any]) -> Histories:
-        """Never raises for a store that is slow, gone or without an epoch: that costs the payments their history."""
+    async def read(self, events: Sequence[Any], known: Known | None = None) -> Histories:
+        """Never raises for a store that is slow, gone or without an epoch: that costs the payments their history.
+
+        known: of the batch they belong to; gets what is read.
+        """
         keys = [[entity_key(entity, event) for _, entity in self._groups] for event in events]
-        wanted: dict[tuple[str, str], int] = {}
+        wanted: dict[Entity, int] = {}
         places = [
             [
                 -1 if key is None else wanted.setdefault((name, key), len(wanted))
@@ -42,17 +62,25 @@ class HistoryReader:
             ]
             for row in keys
         ]
+        known = known or Known()
         try:
-            found = await self._store.read(list(wanted))
+            await self._learn(list(wanted), known)
         except StoreUnavailable as error:
             return without(keys, error.reason)
         except NoEpoch:
             return without(keys, NO_EPOCH)
-        return _of(keys, places, found)
+        states, versions = zip(*map(known.found.__getitem__, wanted), strict=True) if wanted else ((), ())
+        return Histories(keys, places, states, versions, known.epoch, [])
 
-
-def _of(keys: list[list[str | None]], places: list[list[int]], found: EntityRead) -> Histories:
-    return Histories(keys, places, [state or b"" for state in found.states], found.versions, found.epoch, [])
+    async def _learn(self, wanted: list[Entity], known: Known) -> None:
+        """Raises StoreUnavailable or NoEpoch."""
+        asked = [one for one in wanted if one not in known.found]
+        read = await self._store.read(asked)
+        if known.found and read.epoch != known.epoch:  # what was known is another epoch's
+            known.found.clear()
+            asked = wanted
+            read = await self._store.read(asked)
+        known.take(asked, read)
 
 
 def without(keys: list[list[str | None]], reason: str) -> Histories:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 from api.champion import ChampionSlot, Serving
 from api.contract import Answer, Scored
 from api.errors import NotReady
-from api.histories import Histories, HistoryReader
+from api.histories import Histories, HistoryReader, Known
 from api.metrics import Metrics
 from api.together import Together
 from fraud_assets.contracts.events import Category, PaymentMethod, Tier
@@ -144,20 +144,20 @@ class Scorer:
             raise NotReady("no model is loaded yet; train one and publish it as champion")
         if len(asked) <= READ_TOGETHER:
             return self._made(asked, await self._read(asked), serving)
-        made: list[Made] = []
+        made, known = list[Made](), Known()
         parts = [asked[first : first + READ_TOGETHER] for first in range(0, len(asked), READ_TOGETHER)]
         async with asyncio.TaskGroup() as group:
-            coming = group.create_task(self._read(parts[0]))
+            coming = group.create_task(self._read(parts[0], known))
             for part, after in zip(parts, [*parts[1:], None], strict=True):
                 histories = await coming
                 if after is not None:
-                    coming = group.create_task(self._read(after))
+                    coming = group.create_task(self._read(after, known))
                     await asyncio.sleep(0)  # its question goes out before we are busy
                 made += self._made(part, histories, serving)
         return made
 
-    async def _read(self, asked: Sequence[Question]) -> Histories:
-        return await self._histories.read([one.event for one in asked])
+    async def _read(self, asked: Sequence[Question], known: Known | None = None) -> Histories:
+        return await self._histories.read([one.event for one in asked], known)
 
     def _made(self, asked: Sequence[Question], histories: Histories, serving: Serving) -> list[Made]:
         """Vectors, scores and actions of payments whose histories are here, recorded."""

@@ -102,6 +102,14 @@ def test_a_link_is_to_the_byte_what_the_contract_writes() -> None:
         assert raw == canonical(msgspec.structs.replace(linked, sha256=digest(linked)))
 
 
+def test_a_link_is_not_sealed_again() -> None:
+    """Its place would be written twice."""
+    (link,) = chain(1)
+
+    with pytest.raises(ValueError, match="d1 is link 1 of c already"):
+        seal(link, Head("other"))
+
+
 def test_the_digest_does_not_turn_on_the_order_of_names() -> None:
     """The lake keeps free-form values as sorted JSON and gives maps back as it likes."""
     one = chain(1)[0]

@@ -1,6 +1,5 @@
 """What a scorer hands to the recorder of its decisions: bytes, for they are nearly free to make."""
 
-from array import array
 from collections.abc import Sequence
 from struct import Struct
 from typing import Any
@@ -91,7 +90,7 @@ class DecisionRecord:
             model_version=one.model_version,
             model_sha256=one.model_sha256,
             epoch=one.epoch,
-            features=list(array("f", one.features)),  # JSON writes NaN as null
+            vector=one.features,
             view_status=self._statuses[one.status],
             states=self._states(one),
             fraud_score=one.fraud_score,

@@ -35,6 +35,8 @@ def kafka_producer(bootstrap_servers: str) -> Producer:
             "enable.idempotence": True,
             "partitioner": topics.PARTITIONER,
             "linger.ms": 5,
+            # Of decisions as they are batched it leaves a quarter, for 7 µs a record. Without it the broker would take as much
+            # more to keep four times as much, and each of four readers to fetch it; zstd leaves a sixth, for 30 µs.
             "compression.type": "lz4",
             "queue.buffering.max.messages": MAX_PENDING,
             "queue.buffering.max.kbytes": 262_144,

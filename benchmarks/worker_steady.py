@@ -6,6 +6,8 @@ worker.broker_cpu: cores that the development broker takes meanwhile; a Kafka el
 """
 
 import itertools
+import math
+import struct
 import tempfile
 import time
 from collections.abc import Iterator
@@ -48,7 +50,7 @@ def decision(paid: Transaction) -> Decision:
         "model_version": "1",
         "model_sha256": "0" * 64,
         "epoch": "e",
-        "features": [float(n) / 7 if n % 3 else None for n in range(FEATURES)],
+        "vector": struct.pack(f"<{FEATURES}f", *(n / 7 if n % 3 else math.nan for n in range(FEATURES))),
         "view_status": {f"v{n}": "PRESENT" for n in range(20)},
         "states": READ,
         "fraud_score": 0.01,

@@ -69,7 +69,8 @@ class Explainer:
         outcomes = self._outcomes(decisions)
         letters = []
         for one, decision, outcome in zip(accepted, decisions, outcomes, strict=True):
-            sends = [_send(FEATURE_VECTORS, vector_of(decision), decision)]
+            vector = vector_of(decision)
+            sends = [] if vector is None else [_send(FEATURE_VECTORS, vector, decision)]
             if isinstance(outcome, Unexplained):
                 letters.append(DeadLetter(one.record, outcome.reason, detail=outcome.detail))
                 sends.append(dead_letter_record(DEAD_LETTERS.name, letters[-1]))

@@ -39,15 +39,24 @@ class Head(NamedTuple):
         return cls(chain_id, int(position), sha256)
 
 
+class _Place(msgspec.Struct, omit_defaults=True):
+    """A decision's last fields but for the digest, so its place is written behind what there is, and that is not copied."""
+
+    chain_id: str = ""
+    chain_position: int = 0
+    previous_sha256: str = ""
+
+
 def seal(decision: Decision, head: Head) -> tuple[bytes, Head]:
-    """The decision as JSON, linked to the head of its chain; and the new head."""
-    linked = msgspec.structs.replace(
-        decision, chain_id=head.chain_id, chain_position=head.position + 1, previous_sha256=head.sha256, sha256=""
-    )
-    raw = canonical(linked)
-    sha256 = hashlib.sha256(raw).hexdigest()
-    # The digest is the last field, so what is hashed need not be written a second time.
-    whole = b"".join((memoryview(raw)[:-1], b',"sha256":"', sha256.encode(), b'"}'))
+    """A decision as JSON, linked to the head of its chain; and the new head. Raises ValueError if it is a link already."""
+    if decision.chain_position:
+        raise ValueError(f"{decision.decision_id} is link {decision.chain_position} of {decision.chain_id} already")
+    said = memoryview(canonical(decision))[:-1]
+    place = b"," + canonical(_Place(head.chain_id, head.position + 1, head.sha256))[1:]
+    hashed = hashlib.sha256(said)
+    hashed.update(place)
+    sha256 = hashed.hexdigest()
+    whole = b"".join((said, memoryview(place)[:-1], b',"sha256":"', sha256.encode(), b'"}'))
     return whole, Head(head.chain_id, head.position + 1, sha256)
 
 

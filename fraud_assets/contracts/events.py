@@ -209,7 +209,12 @@ class StateRead(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Decision(Event, frozen=True, kw_only=True, omit_defaults=True):
     """Everything needed to recompute one decision: features served, states read, digests, action.
 
-    Defaults are not written, so that a field which is added later changes no digest of `contracts/chain.py`.
+    vector: the service's features in order, float32, little-endian, NaN for null: any NaN, as it was served. features: the
+    same as numbers, null where unknown, of decisions made before there was `vector`; of both exactly one is given
+    (`stores/served.py` reads either).
+
+    Defaults are not written, so that a field which is added later changes no digest of `contracts/chain.py`. An empty list
+    was written once, so it is no default.
     """
 
     decision_id: Id
@@ -224,7 +229,8 @@ class Decision(Event, frozen=True, kw_only=True, omit_defaults=True):
     model_version: str
     model_sha256: str
     epoch: str
-    features: list[float | None]
+    features: list[float | None] | None = None
+    vector: bytes | None = None
     view_status: dict[str, ViewStatus]
     states: list[StateRead]
     fraud_score: float

@@ -29,7 +29,9 @@ _BOUNDS = {
     "maxLength": True,
     "maxItems": True,
 }
-_WORDS = {"$ref", "anyOf", "enum", "type", "items", "pattern", "properties", "required", "additionalProperties"}
+_WORDS = {
+    "$ref", "anyOf", "enum", "type", "contentEncoding", "items", "pattern", "properties", "required", "additionalProperties",
+}  # fmt: skip
 _PROSE = {"title", "description"}
 
 
@@ -123,6 +125,9 @@ def _of_one(mine: _Side, theirs: _Side, known: Schema, written: Schema, at: str)
     if known.get("type", kind) not in (kind, "number" if kind == "integer" else kind):
         yield f"{name}: {known['type']}, was {kind or 'anything'}"
         return
+    encoding, was = known.get("contentEncoding", "none"), written.get("contentEncoding", "none")
+    if encoding != was:  # text that happens to be base64 would be read, as something else
+        yield f"{name}: contentEncoding {encoding}, was {was}"
     if "enum" in known:
         gone = [value for value in written.get("enum", ["anything"]) if value not in known["enum"]]
         if gone:

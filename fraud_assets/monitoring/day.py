@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 from fraud_assets.engine.batch import Spine, vectors
 from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.monitoring.drift import MIN_ROWS, SAMPLE_ROWS, SEED, Sample
-from fraud_assets.monitoring.skew import served_features
+from fraud_assets.monitoring.served import VECTOR_COLUMNS, Floats, served_vectors
 from fraud_assets.stores.history import HistoryReader, rows_between, sources_of
 
 COLUMNS = (
-    "event_time_ms", "service_digest", "features", "fraud_score", "model_version", "degraded_reasons", "self_included",
+    "event_time_ms", "service_digest", *VECTOR_COLUMNS, "fraud_score", "model_version", "degraded_reasons", "self_included",
 )  # fmt: skip
 
 
@@ -37,22 +37,23 @@ def vectors_of_day(reader: HistoryReader, service: ServicePlan, from_ms: int, to
     """Served vectors of [from_ms, to_ms) if they are enough to judge by, else those of its transactions.
 
     Left out: decisions of other definitions, degraded ones, which read nothing, and those whose states had
-    already seen the transaction; training leaves the last out too, and the others are no drift.
+    already seen the transaction; training leaves the last out too, and the others are no drift. So are vectors of another
+    width, which the skew report names.
     """
     rows = reader.lake.scan("decisions", from_ms, to_ms, columns=COLUMNS)
     own = pc.equal(rows["service_digest"], service.engine.registry.service_digest(service.service))
     read = pc.equal(pc.list_value_length(rows["degraded_reasons"]), 0)
     kept = rows.filter(pc.and_(pc.and_(own, read), pc.invert(rows["self_included"])))
-    if kept.num_rows >= MIN_ROWS:
-        return _served(service, kept)
+    features, sound = served_vectors(kept, len(service.names))
+    if sound.sum() >= MIN_ROWS:
+        return _served(service, kept.filter(pa.array(sound)), features[sound])
     return _recomputed(reader, service, from_ms, to_ms)
 
 
-def _served(service: ServicePlan, rows: pa.Table) -> Day:
+def _served(service: ServicePlan, rows: pa.Table, features: Floats) -> Day:
     """Scores of the model that made most decisions: a mixture of two models' is neither's distribution."""
     model, _ = Counter(rows["model_version"].to_pylist()).most_common(1)[0]
     scores = rows.filter(pc.equal(rows["model_version"], model))["fraud_score"].to_numpy()
-    features = served_features(rows, len(service.names))
     return Day(Sample(service.names, features, scores.astype(np.float64)), Origin.SERVED, model)
 
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fraud_assets.engine.batch import Log, Position, Spine, vectors
 from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.engine.prepare import Columns, columns_from_events
+from fraud_assets.monitoring.served import VECTOR_COLUMNS, Flags, Floats, served_vectors
 from fraud_assets.monitoring.stale import stale_reads
 from fraud_assets.stores.history import HistoryReader, sources_of
 from fraud_assets.stores.identity import identities
@@ -26,15 +26,12 @@ from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.positions import positions_of
 from fraud_assets.stores.publish import lake_ends
 
-Floats = npt.NDArray[np.float32]
-Flags = npt.NDArray[np.bool_]
-
 # How long a transaction may follow its decision, or a decision's record its transaction, before the
 # other half is called missing: sinks flush every few seconds.
 GRACE_MS = 60_000
 COLUMNS = (
     "event_time_ms", "decision_id", "transaction_id", "account_id", "request", "decided_at_ms", "broker_clock_offset_ms",
-    "service_digest", "epoch", "features", "states", "degraded_reasons", "self_included", "ingested_at_ms",
+    "service_digest", "epoch", *VECTOR_COLUMNS, "states", "degraded_reasons", "self_included", "ingested_at_ms",
 )  # fmt: skip
 
 
@@ -42,6 +39,7 @@ COLUMNS = (
 class SkewReport:
     """Counts of decisions, but for `mismatched_values`. by_feature: mismatched values of each feature.
 
+    other_vectors: those of the mismatches that have no vector of the service's width, whose values are not compared.
     checked: recomputed and compared. pending: not covered by the lake yet. missing: transactions
     without a decision. extra: decisions without a transaction. degraded: made without the
     store, so nothing was read. other_definitions: of a service digest that this code cannot compute.
@@ -51,6 +49,7 @@ class SkewReport:
     checked: int = 0
     mismatches: int = 0
     mismatched_values: int = 0
+    other_vectors: int = 0
     stale_reads: int = 0
     missing: int = 0
     extra: int = 0
@@ -91,9 +90,10 @@ def _check(
         return
     log = HistoryReader(lake, service.engine).log(sources_of(service))
     scored = scored_columns(service, rows)
-    differs = mismatches(served_features(rows, len(service.names)), recomputed(service, log, rows, scored, positions))
-    wrong = np.flatnonzero(differs.any(axis=1))
-    report.mismatches = len(wrong)
+    served, sound = served_vectors(rows, len(service.names))
+    differs = mismatches(served, recomputed(service, log, rows, scored, positions)) & sound[:, np.newaxis]
+    wrong = np.flatnonzero(differs.any(axis=1) | ~sound)
+    report.mismatches, report.other_vectors = len(wrong), int((~sound).sum())
     report.mismatched_values = int(differs.sum())
     counts = differs.sum(axis=0)
     worst = np.argsort(-counts, kind="stable")[:20]
@@ -130,15 +130,6 @@ def recomputed(
         spine = Spine.at_positions(scored.take(places), times[places], [positions[place] for place in places])
         found[places] = vectors(service, log, spine).features
     return found
-
-
-def served_features(rows: pa.Table, width: int) -> Floats:
-    """(n, width) as served, NaN for null."""
-    flat = pa.chunked_array(rows["features"]).combine_chunks().flatten()
-    served: Floats = (
-        pc.fill_null(flat, float("nan")).to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, width)
-    )
-    return served
 
 
 def mismatches(served: Floats, again: Floats) -> Flags:

@@ -68,6 +68,7 @@ _SCALARS: Mapping[object, pa.DataType] = {
     int: pa.int64(),
     float: pa.float64(),
     str: pa.string(),
+    bytes: pa.large_binary(),  # plain ones end at 2 GiB a column: a day of 1.4 million vectors
     object: pa.string(),  # free-form values are kept as the JSON they came in
 }
 
@@ -172,14 +173,14 @@ def _values(values: list[object], column_type: pa.DataType) -> list[object]:
 
 
 def _is_as_it_is(column_type: pa.DataType) -> bool:
-    """Numbers, and lists of them: Arrow takes what the contract holds.
+    """Numbers, lists of them, and bytes: Arrow takes what the contract holds.
 
     A decision has hundreds of them. Looked at one by one they took most of the time of a batch of the
     worker, in which its router waits for the interpreter lock.
     """
     if pa.types.is_list(column_type):
         return bool(pa.types.is_primitive(column_type.value_type))
-    return bool(pa.types.is_primitive(column_type))
+    return bool(pa.types.is_primitive(column_type) or pa.types.is_large_binary(column_type))
 
 
 def _to_column(value: object, column_type: pa.DataType) -> object:

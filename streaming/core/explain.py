@@ -9,9 +9,8 @@ import numpy.typing as npt
 
 from fraud_assets.contracts.events import Decision, Explanation, FeatureVector, OfDecision
 from fraud_assets.models.trees import sigmoid
+from fraud_assets.stores.served import BadVector, Floats, served_vector
 from streaming.core.records import Refusal
-
-Floats = npt.NDArray[np.float32]
 
 # Contributions are float32 sums over some hundred trees: measured, they miss the margin by a millionth of what
 # they add. Another model, vector or default direction misses by more.
@@ -39,24 +38,24 @@ class Unexplained(NamedTuple):
 
 def explain(model: Explainable, decisions: Sequence[Decision]) -> list[Explanation | Unexplained]:
     """One outcome for each of a model's decisions, in order; the same for a decision whatever it is batched with."""
-    width = len(model.feature_names)
-    rows = [_vector(decision) for decision in decisions]
-    sound = [place for place, row in enumerate(rows) if len(row) == width and not np.isinf(row).any()]
-    told = "not a vector of %d float32 numbers: %d numbers"
-    outcomes: list[Explanation | Unexplained] = [
-        Unexplained(Refusal.OTHER_VECTOR, told % (width, len(row))) for row in rows
+    rows = [_row(decision, len(model.feature_names)) for decision in decisions]
+    sound = [row for row in rows if not isinstance(row, Unexplained)]
+    shares = iter(model.contributions(np.stack(sound)) if sound else ())
+    return [
+        row if isinstance(row, Unexplained) else _explained(model.feature_names, decision, next(shares))
+        for decision, row in zip(decisions, rows, strict=True)
     ]
-    if sound:
-        found = model.contributions(np.stack([rows[place] for place in sound]))
-        for place, shares in zip(sound, found, strict=True):
-            outcomes[place] = _explained(model.feature_names, decisions[place], shares)
-    return outcomes
 
 
-def _vector(decision: Decision) -> Floats:
-    """What XGBoost saw. Numbers that no float32 holds become infinite, and the row is refused for it."""
-    with np.errstate(over="ignore"):
-        return np.array(decision.features, np.float64).astype(np.float32)  # null becomes NaN
+def _row(decision: Decision, width: int) -> Floats | Unexplained:
+    """What XGBoost saw."""
+    try:
+        row = served_vector(decision)
+    except BadVector as bad:
+        return Unexplained(Refusal.OTHER_VECTOR, str(bad))
+    if len(row) != width:
+        return Unexplained(Refusal.OTHER_VECTOR, f"not a vector of {width} float32 numbers: {len(row)} numbers")
+    return row
 
 
 def _explained(names: Sequence[str], decision: Decision, shares: Floats) -> Explanation | Unexplained:
@@ -97,9 +96,12 @@ def _top(names: Sequence[str], values: npt.NDArray[np.float64]) -> dict[str, flo
     return {names[place]: float(values[place]) for place in order if values[place]}
 
 
-def vector_of(decision: Decision) -> FeatureVector:
-    """The served vector alone."""
-    return FeatureVector(**_names(decision), features=decision.features)
+def vector_of(decision: Decision) -> FeatureVector | None:
+    """The served vector alone, to be encoded: JSON writes NaN as null. None if the decision has none."""
+    try:
+        return FeatureVector(**_names(decision), features=served_vector(decision).tolist())
+    except BadVector:
+        return None
 
 
 def _names(decision: Decision) -> dict[str, Any]:

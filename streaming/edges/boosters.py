@@ -13,7 +13,7 @@ import numpy as np
 from fraud_assets.models.artifact import open_decided
 from fraud_assets.models.manifest import RefusedModel
 from fraud_assets.models.trees import BadModel, Trees
-from streaming.core.explain import Floats
+from fraud_assets.stores.served import Floats
 
 # Champion, challenger, and those that a replay still meets. A model of 300 trees takes some 10 MB.
 KEPT = 4

@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 
 from fraud_assets.contracts.events import Decision, Event, Explanation
 from fraud_assets.contracts.topics import DECISIONS, EXPLANATIONS
+from fraud_assets.stores.served import BadVector, served_vector
 from streaming.core.records import Accepted, DeadLetter, Refusal
 from streaming.edges.migrations import Migration, migrate, shipped
 
@@ -103,21 +104,35 @@ def _write(connection: "psycopg.Connection[Any]", upsert: sql.Composed, rows: li
     try:
         with connection.transaction(), connection.cursor() as cursor:
             cursor.executemany(upsert, [_values(one) for one in rows])
-    except (psycopg.DataError, psycopg.IntegrityError) as error:
+    except (psycopg.DataError, psycopg.IntegrityError, BadVector) as error:
         if len(rows) == 1:
-            detail = f"{type(error).__name__}: {error.diag.message_primary or ''}"
-            return [DeadLetter(rows[0].record, Refusal.DATABASE, detail=detail)]
+            return [_letter(rows[0], error)]
         return [letter for one in rows for letter in _write(connection, upsert, [one])]
     return []
 
 
+def _letter(one: Accepted, error: psycopg.Error | BadVector) -> DeadLetter:
+    if isinstance(error, BadVector):
+        return DeadLetter(one.record, Refusal.OTHER_VECTOR, detail=str(error))
+    return DeadLetter(
+        one.record, Refusal.DATABASE, detail=f"{type(error).__name__}: {error.diag.message_primary or ''}"
+    )
+
+
+def _fields(contract: type[Event]) -> tuple[str, ...]:
+    """The contract's that are columns: a decision's vector is one of numbers, whichever way its event says it."""
+    return tuple(name for name in contract.__struct_fields__ if name != "vector")
+
+
 def _columns(contract: type[Event]) -> tuple[str, ...]:
-    return (*contract.__struct_fields__, *POSITION)
+    return (*_fields(contract), *POSITION)
 
 
 def _values(one: Accepted) -> list[Any]:
-    """In the order of the columns. The stamp is the record's own, so that a replay writes the same row."""
+    """In the order of the columns. The stamp is the record's own, so that a replay writes the same row. Raises BadVector."""
     event, at = one.event, one.record
+    if isinstance(event, Decision) and event.vector is not None:
+        event = msgspec.structs.replace(event, features=served_vector(event).tolist())
     values = [adapted(getattr(event, name)) for name, adapted in _adapters(type(event))]
     return [*values, at.partition, at.offset, at.timestamp_ms]
 
@@ -125,11 +140,12 @@ def _values(one: Accepted) -> list[Any]:
 @cache
 def _adapters(contract: type[Event]) -> tuple[tuple[str, Callable[[Any], object]], ...]:
     hints = get_type_hints(contract)
-    return tuple((name, _adapter(hints[name])) for name in contract.__struct_fields__)
+    return tuple((name, _adapter(hints[name])) for name in _fields(contract))
 
 
 def _adapter(hint: object) -> Callable[[Any], object]:
     """Maps, and lists of structs, are JSON; vectors are array literals; whatever else there is psycopg knows."""
+    hint = next((part for part in get_args(hint) if get_origin(part) is list), hint)  # a list or null
     (part, *_) = get_args(hint) or (None,)
     if get_origin(hint) is dict or (isinstance(part, type) and issubclass(part, msgspec.Struct)):
         return lambda value: Jsonb(value, dumps=msgspec.json.encode)
@@ -137,7 +153,7 @@ def _adapter(hint: object) -> Callable[[Any], object]:
 
 
 def _vector(values: list[float | None]) -> str:
-    """`{1.5,null}`: 400 numbers written at once take a fraction of what psycopg needs for one after the other."""
+    """`{1.5,null}`, also of NaN: 400 numbers written at once take a fraction of what psycopg needs for one after the other."""
     return f"{{{msgspec.json.encode(values)[1:-1].decode()}}}"
 
 

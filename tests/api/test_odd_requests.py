@@ -4,11 +4,9 @@ from litestar import Litestar
 from litestar.testing import TestClient
 
 from fraud_assets.contracts.events import Decision, ViewStatus
-from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
 from fraud_assets.stores.online import OnlineStore
-from tests.api.world import Producer, fold_into, published, request, until
+from tests.api.world import Producer, fold_into, published, request, served_features, until
 
-NAMES = registry().feature_names(FRAUD_SCORING)
 STRANGER = dict.fromkeys(("account_id", "event_id", "promoter_id", "device_id"), "nobody") | {
     "ip": "1.1.1.1", "card_number": "5555 5555 5555 4444", "email": "nobody@example.com", "category": "other",
 }  # fmt: skip
@@ -31,7 +29,7 @@ def test_a_repeated_request_is_decided_again_under_an_id_of_its_own(
     assert all(first[name] == again[name] for name in ("transaction_id", "decision", "fraud_score", "reason_codes"))
     one, other = recorded(producer, 2)
     assert {one.decision_id, other.decision_id} == {first["decision_id"], again["decision_id"]}
-    assert (one.transaction_id, one.features) == (other.transaction_id, other.features)
+    assert (one.transaction_id, one.vector) == (other.transaction_id, other.vector)
 
 
 def test_a_payment_twice_in_one_batch_is_decided_twice(client: TestClient[Litestar]) -> None:
@@ -53,7 +51,7 @@ def test_a_payment_of_entities_nobody_knew_is_decided_with_missing_views(
     response = client.post("/predict", json=request(**STRANGER))
 
     (decision,) = recorded(producer, 1)
-    served = dict(zip(NAMES, decision.features, strict=True))
+    served = served_features(decision)
     assert (response.status_code, decision.degraded_reasons, decision.epoch) == (200, [], "e1")
     assert set(decision.view_status.values()) == {ViewStatus.MISSING}
     assert {state.version for state in decision.states} == {0}
@@ -70,7 +68,7 @@ def test_an_unknown_card_on_a_known_account_costs_the_cards_views_alone(
     client.post("/predict", json=request(card_number=STRANGER["card_number"]))
 
     (decision,) = recorded(producer, 1)
-    served = dict(zip(NAMES, decision.features, strict=True))
+    served = served_features(decision)
     assert served["account_txn_count_24h"] == 6
     assert served["card_declined_count_1h"] is None
 

@@ -18,15 +18,16 @@ from fraud_assets.models.artifact import load_champion, read_champion
 from fraud_assets.models.manifest import Definitions
 from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_port import Write
+from fraud_assets.stores.served import served_vector
 from tests.api.world import (
     CARDS,
     Producer,
-    as_float32,
     fold_into,
     published,
     request,
     runtime,
     served,
+    served_features,
     until,
     with_champion,
 )
@@ -101,7 +102,7 @@ def test_history_in_the_store_reaches_the_decision(
     assert (answer["decision"], answer["is_fraud"]) == ("deny", True)
     assert answer["reason_codes"][0] == "CARD_TESTING"
     decision = until(producer.decisions)[0]
-    found = dict(zip(registry().feature_names(FRAUD_SCORING), decision.features, strict=True))
+    found = served_features(decision)
     assert found["card_declined_count_1h"] == 6
     assert found["account_txn_count_24h"] == 6
     assert found["amount_minor"] == 5_000
@@ -119,7 +120,7 @@ def test_the_record_holds_what_a_recomputation_needs(
     champion = read_champion(shared_models)
     assert champion is not None
     model = load_champion(shared_models, champion, Definitions.of(registry(), FRAUD_SCORING))
-    assert decision.fraud_score == answer["fraud_score"] == model.score(as_float32(decision.features))
+    assert decision.fraud_score == answer["fraud_score"] == model.score(served_vector(decision))
     assert (decision.epoch, decision.model_sha256) == ("e1", model.sha256)
     assert decision.service_digest == registry().service_digest(FRAUD_SCORING)
     states = {state.group: state for state in decision.states}
@@ -190,8 +191,7 @@ def test_without_a_store_decisions_go_on(shared_models: Path, free_port: int) ->
 
     assert all(answer["degraded_reasons"] == ["online_store_unreachable"] for answer in answers)
     assert sorted(answer["latency_ms"] for answer in answers)[10] < 50
-    features = producer.decisions()[0].features
-    found = dict(zip(registry().feature_names(FRAUD_SCORING), features, strict=True))
+    found = served_features(producer.decisions()[0])
     assert found["amount_minor"] == 5_000
     assert found["account_txn_count_1h"] is None
 

@@ -1,5 +1,6 @@
 """A scorer with everything real but Kafka: a model made by XGBoost, states folded by the engine, a Valkey."""
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -8,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 from litestar import Litestar
 from litestar.testing import TestClient
 
@@ -28,6 +28,7 @@ from fraud_assets.models.artifact import publish_champion, write_artifact
 from fraud_assets.settings import DEVELOPMENT_TOKEN_KEY
 from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_port import Write
+from fraud_assets.stores.served import served_vector
 from tests.models.made import Trained
 
 KEY = TokenKey.of("dev", DEVELOPMENT_TOKEN_KEY)
@@ -210,5 +211,7 @@ def until(true: Callable[[], Any], within_s: float = WITHIN_S) -> Any:
     return found
 
 
-def as_float32(values: list[float | None]) -> np.ndarray:
-    return np.array([np.nan if value is None else value for value in values], np.float32)
+def served_features(decision: Decision) -> dict[str, float | None]:
+    """The vector that was served, by name; None for null."""
+    values = [None if math.isnan(value) else value for value in served_vector(decision).tolist()]
+    return dict(zip(registry().feature_names(FRAUD_SCORING), values, strict=True))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraud_assets.contracts import codec
-from fraud_assets.contracts.chain import Fault, Finding, Head, Link, digest, seal, verify
+from fraud_assets.contracts.chain import Fault, Finding, Head, Link, canonical, digest, seal, verify
 from fraud_assets.contracts.events import Decision, StateRead, ViewStatus
 
 
@@ -26,7 +26,7 @@ def decision(number: int, **changes: object) -> Decision:
         "model_version": "v1",
         "model_sha256": "m",
         "epoch": "e",
-        "features": [1.0, None, 0.1],
+        "vector": b"\0\0\x80?\0\0\xc0\x7f",
         "view_status": {"v@account": ViewStatus.PRESENT},
         "states": [StateRead(group="account", entity_key="a1", version=1, position={"t:0": number})],
         "fraud_score": 0.25,
@@ -64,6 +64,50 @@ def test_a_link_is_the_decision_with_its_place_and_its_digest() -> None:
     assert msgspec.structs.replace(
         first, chain_id="", chain_position=0, previous_sha256="", sha256=""
     ) == decision(1)  # fmt: skip
+
+
+# Sealed, and their digests taken, before there was `vector`.
+BEFORE = b"""{"event_time_ms":1790000000001,"decision_id":"d1","transaction_id":"t1","account_id":"a1","request":{"amount_minor":5,\
+"tier":"vip"},"decided_at_ms":1790000000001,"service":"s","service_digest":"sd","policy_digest":"pd","model_version":"v1",\
+"model_sha256":"m","epoch":"e","features":%b,"view_status":{"v@account":"PRESENT"},"states":[{"group":"account",\
+"entity_key":"a1","version":1,"position":{"t:0":1}}],"fraud_score":0.25,"action":"approve","reason_codes":[],\
+"degraded_reasons":[],"latency_ms":1.5,"chain_id":"c","chain_position":1,"sha256":"%b"}"""
+SEALED = [
+    (b"[1.0,null,0.1]", b"14288547c21a287e24e7b81aefb603c89b69123d025ed29a9c1aaa4aec265452"),
+    (b"[]", b"8944dcff8da8c3aaa7b614b9b5490524a209a4eb5b62b19270cc44223023ef83"),
+]
+
+
+@pytest.mark.parametrize(("features", "sha256"), SEALED)
+def test_links_of_before_vectors_were_bytes_verify_in_one_chain_with_those_of_today(
+    features: bytes, sha256: bytes
+) -> None:
+    """Also one that served no feature: an empty list was written then, so it is no default to be left out."""
+    old = codec.decode(Decision, BEFORE % (features, sha256), max_bytes=2**20)
+    raw, head = seal(decision(2), Head("c", 1, old.sha256))
+    new = codec.decode(Decision, raw, max_bytes=2**20)
+
+    assert verify("c", links([old, new])) == ([], head)
+    assert found([msgspec.structs.replace(old, features=[2.0]), new]) == [(Fault.ALTERED, 1, 1)]
+
+
+def test_a_link_is_to_the_byte_what_the_contract_writes() -> None:
+    """Though its place is written behind the decision, which is not made anew for it; the first has nothing before it."""
+    for head in (Head("c"), Head('c"\n', 7, "d" * 64)):
+        raw, after = seal(decision(1), head)
+        linked = msgspec.structs.replace(
+            decision(1), chain_id=head.chain_id, chain_position=after.position, previous_sha256=head.sha256
+        )
+
+        assert raw == canonical(msgspec.structs.replace(linked, sha256=digest(linked)))
+
+
+def test_a_link_is_not_sealed_again() -> None:
+    """Its place would be written twice."""
+    (link,) = chain(1)
+
+    with pytest.raises(ValueError, match="d1 is link 1 of c already"):
+        seal(link, Head("other"))
 
 
 def test_the_digest_does_not_turn_on_the_order_of_names() -> None:

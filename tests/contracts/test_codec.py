@@ -3,6 +3,7 @@
 import contextlib
 import json
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -109,6 +110,7 @@ EVENTS = [
         latency_ms=1.5,
     ),
 ]
+EVENTS.append(msgspec.structs.replace(EVENTS[-1], features=None, vector=bytes(range(256))))
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)

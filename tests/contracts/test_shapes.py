@@ -64,6 +64,7 @@ ALLOWED = [
     (contract(a=SMALL), contract(a=int), b'{"a": 9}'),
     (contract(a=int), contract(a=float), b'{"a": 9}'),
     (contract(a=int), contract(a=int | None), b'{"a": 1}'),
+    (contract(a=bytes), contract(a=(bytes | None, None)), b'{"a": "AAA="}'),
     (contract(a=SHORT), contract(a=LONG), b'{"a": "ab"}'),
     (contract(a=Colour), contract(a=More), b'{"a": "red"}'),
     (contract(a=Colour), contract(a=str), b'{"a": "red"}'),
@@ -85,6 +86,8 @@ REFUSED = [
     ("a: maxLength 2, was 9", contract(a=LONG), contract(a=SHORT), b'{"a": "abc"}'),
     ("a: no longer green", contract(a=More), contract(a=Colour), b'{"a": "green"}'),
     ("a: no longer anything", contract(a=str), contract(a=Colour), b'{"a": "green"}'),
+    ("a: contentEncoding base64, was none", contract(a=str), contract(a=bytes), b'{"a": "no base64!"}'),
+    ("a: string, was integer", contract(a=int), contract(a=bytes), b'{"a": 1}'),
     ("a: pattern", contract(a=ANY_CASE), contract(a=CAPITAL), b'{"a": "b"}'),
     (
         "a[].weight: must be given",
@@ -112,6 +115,13 @@ def test_what_the_rule_refuses_would_have_refused_old_bytes(says: str, old: Any,
     assert says in "; ".join(differences(shape_of(new), shape_of(old)))
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(written, type=new)
+
+
+def test_text_that_was_bytes_is_another_meaning_of_the_same_bytes() -> None:
+    """Either reads base64; one of them as the text that it is."""
+    for text in (str, object):
+        (found,) = differences(shape_of(contract(a=text)), shape_of(contract(a=bytes)))
+        assert found == "a: contentEncoding none, was base64"
 
 
 def test_another_default_is_another_meaning_of_the_same_bytes() -> None:

@@ -23,6 +23,7 @@ from fraud_assets.training import store
 from fraud_assets.training.as_of import AS_OF_FOLDER
 from fraud_assets.training.dataset import TrainingSet, training_set, window_as_of
 from tests.history import LABEL_DELAY_DAYS, LAST_DAY, Past
+from tests.streaming.decided import before
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
@@ -67,7 +68,7 @@ def decision(past: Past) -> Decide:
             model_version=MODEL,
             model_sha256="",
             epoch="e1",
-            features=[None if np.isnan(value) else float(value) for value in features],
+            vector=features.astype("<f4").tobytes(),
             view_status={},
             states=[],
             fraud_score=score,
@@ -76,7 +77,8 @@ def decision(past: Past) -> Decide:
             degraded_reasons=[],
             latency_ms=1.0,
         )
-        return msgspec.structs.replace(usual, **changed)
+        made = msgspec.structs.replace(usual, **changed)
+        return before(made) if number % 2 else made  # on a day on which scorers were upgraded
 
     return make
 

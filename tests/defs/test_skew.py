@@ -84,6 +84,18 @@ def test_one_value_that_the_log_does_not_give_is_an_error_that_names_feature_and
         assert shown["mismatched_decisions"].value == [decisions[3].decision_id]
 
 
+def test_a_decision_without_a_vector_of_the_service_is_an_error_that_names_it(
+    decisions: list[Decision], report: Report
+) -> None:
+    metadata, checks = report([msgspec.structs.replace(decisions[0], vector=bytes(7)), *decisions[1:]])
+
+    check = checks["no_mismatches"]
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert (check.metadata["mismatches"].value, check.metadata["other_vectors"].value) == (1, 1)
+    assert check.metadata["mismatched_decisions"].value == [decisions[0].decision_id]
+    assert metadata["other_vectors"].value == 1
+
+
 def test_a_report_made_again_says_the_same(past: Past, decisions: list[Decision], report: Report) -> None:
     doctored = [other_value(past, decisions[0], FEATURE), *decisions[1:]]
 

@@ -13,6 +13,7 @@ from fraud_assets.engine.state import StateEngine
 from fraud_assets.stores.online_memory import MemoryStore
 from fraud_assets.stores.online_port import OnlineStates
 from fraud_assets.stores.schemas import to_events
+from fraud_assets.stores.served import served_vector
 from fraud_assets.stores.snapshot import events_until, publish_snapshot
 from tests.history import Past
 
@@ -31,10 +32,16 @@ def decided_at(past: Past, cut_ms: int, to_ms: int, count: int) -> tuple[pa.Tabl
 
 def other_value(past: Past, decision: Decision, feature: str) -> Decision:
     """The same decision, served the next float32 of one feature."""
-    features = list(decision.features)
+    values = np.nan_to_num(served_vector(decision))
     place = past.service.names.index(feature)
-    features[place] = float(np.nextafter(np.float32(features[place] or 0), np.float32(np.inf)))
-    return msgspec.structs.replace(decision, features=features)
+    return with_value(decision, place, float(np.nextafter(values[place], np.float32(np.inf))))
+
+
+def with_value(decision: Decision, place: int, value: float) -> Decision:
+    """The same decision, served another value in this place."""
+    values = served_vector(decision).copy()
+    values[place] = value
+    return msgspec.structs.replace(decision, vector=values.tobytes())
 
 
 def decide(past: Past, store: OnlineStates, events: Sequence[Transaction], decided_ms: Sequence[int]) -> list[Decision]:
@@ -71,7 +78,7 @@ def decide(past: Past, store: OnlineStates, events: Sequence[Transaction], decid
                 model_version="",
                 model_sha256="",
                 epoch=epoch,
-                features=[None if np.isnan(value) else float(value) for value in served.features.tolist()],
+                vector=served.features.tobytes(),
                 view_status={},
                 states=reads,
                 fraud_score=0.1,
@@ -90,7 +97,7 @@ def explanation_of(decision: Decision) -> Explanation:
     return Explanation(
         **{name: getattr(decision, name) for name in OfDecision.__struct_fields__},
         base_value=-2.0,
-        contributions=[0.0] * len(decision.features),
+        contributions=[0.0] * len(served_vector(decision)),
         margin=-2.0,
         top_features={},
     )

@@ -3,18 +3,22 @@
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from fraud_assets.contracts.events import Decision
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.monitoring.skew import SkewReport, skew_report
-from fraud_assets.stores.lake import Lake
-from fraud_assets.stores.schemas import LogPosition, from_events
+from fraud_assets.stores.lake import Lake, append_name
+from fraud_assets.stores.schemas import LogPosition, from_events, to_events
+from fraud_assets.stores.served import served_vector
 from tests.history import END_MS, START_MS, Past
-from tests.monitoring.decisions import decided_at, other_value
+from tests.monitoring.decisions import decided_at, other_value, with_value
+from tests.streaming.decided import before
 
 CUT_MS = END_MS - DAY_MS // 2
 N = 60
@@ -61,12 +65,63 @@ def test_one_changed_value_is_one_mismatch_and_names_its_feature(past: Past, wor
     assert found.examples == ["dec-7"]
 
 
+def test_any_nan_is_null_and_vectors_in_numbers_are_as_good(world: World, report: Report) -> None:
+    """A day on which the scorers were upgraded, and one whose nulls are other bits than ours."""
+    decisions = [before(one) if place % 2 else one for place, one in enumerate(world[1])]
+    bits = served_vector(decisions[4]).view(np.uint32)
+    assert bits.max() != 0xFFC0_0001
+    odd = np.where(np.isnan(bits.view(np.float32)), np.uint32(0xFFC0_0001), bits)
+    decisions[4] = msgspec.structs.replace(decisions[4], vector=odd.tobytes())
+    decisions[7] = before(with_value(world[1][7], 5, 1e9))
+
+    found = report(decisions)
+
+    assert (found.checked, found.mismatches, found.mismatched_values, found.examples) == (N, 1, 1, ["dec-7"])
+
+
+@pytest.mark.parametrize(
+    "bad", [{"vector": b""}, {"vector": bytes(4)}, {"vector": bytes(3)}, {}, {"features": []}, {"features": [1.0], "vector": b""}]
+)  # fmt: skip
+def test_what_is_no_vector_of_the_service_is_a_mismatch_of_its_own_kind(
+    world: World, report: Report, bad: dict[str, Any]
+) -> None:
+    """Named, and no other decision's values are moved by it."""
+    decisions = list(world[1])
+    decisions[3] = msgspec.structs.replace(decisions[3], **{"features": None, "vector": None, **bad})
+
+    found = report(decisions)
+
+    assert (found.mismatches, found.other_vectors, found.mismatched_values) == (1, 1, 0)
+    assert (found.examples, found.by_feature) == (["dec-3"], {})
+
+
+def test_files_of_before_vectors_were_bytes_are_compared_beside_those_of_today(
+    past: Past, world: World, tmp_path: Path
+) -> None:
+    """They lack the column. A day may have both, and compaction makes one file of them."""
+    shutil.copytree(past.folder / "lake", tmp_path / "lake")
+    lake, half = Lake(tmp_path / "lake"), N // 2
+    at = [LogPosition(END_MS, "decisions.v1", 0, place) for place in range(N)]
+    old = from_events(Decision, list(map(before, world[1][:half])), at[:half]).drop_columns(["vector"])
+    Lake(lake.uri, {"decisions": old.schema}).append("decisions", old, append_name("decisions.v1", 0, 0, "worker-0"))
+    lake.append(
+        "decisions", from_events(Decision, world[1][half:], at[half:]), append_name("decisions.v1", 0, half, "worker-0")
+    )
+
+    (day,) = lake.days("decisions")
+    found = skew_report(lake, past.service, START_MS, END_MS)
+    merged = lake.merge("decisions", day, [info for _, info in lake.files("decisions")], "merged")
+    again = skew_report(lake, past.service, START_MS, END_MS)
+
+    assert (found.checked, found.mismatches) == (N, 0)
+    assert (merged, again) == (N, found)
+    assert to_events(Decision, lake.scan("decisions")) == [*map(before, world[1][:half]), *world[1][half:]]
+
+
 def test_null_served_as_zero_is_a_mismatch(world: World, report: Report) -> None:
     decisions = list(world[1])
-    features = list(decisions[0].features)
-    place = next(place for place, value in enumerate(features) if value is None)
-    features[place] = 0.0
-    decisions[0] = msgspec.structs.replace(decisions[0], features=features)
+    place = int(np.isnan(served_vector(decisions[0])).argmax())
+    decisions[0] = with_value(decisions[0], place, 0.0)
 
     assert report(decisions).mismatches == 1
 

@@ -51,7 +51,7 @@ def test_enums_are_text_and_numbers_are_int64() -> None:
 
 
 def test_nested_decision_survives_the_table() -> None:
-    """Lists, maps, structs, free-form request and nulls inside features come back equal."""
+    """Lists, maps, structs, bytes, free-form request and nulls inside features come back equal."""
     decision = Decision(
         event_time_ms=1,
         decision_id="d1",
@@ -76,9 +76,11 @@ def test_nested_decision_survives_the_table() -> None:
         latency_ms=1.5,
     )
 
-    table = from_events(Decision, [decision, decision], [POSITION, POSITION])
+    of_today = msgspec.structs.replace(decision, features=None, vector=bytes(range(256)))
 
-    assert to_events(Decision, table) == [decision, decision]
+    table = from_events(Decision, [decision, of_today], [POSITION, POSITION])
+
+    assert to_events(Decision, table) == [decision, of_today]
     assert table.slice(0, 1).select([*LOG_ORDER]).to_pylist() == [
         {"ingested_at_ms": 5, "source_topic": "topic.v1", "source_partition": 3, "source_offset": 7}
     ]

@@ -33,7 +33,6 @@ def decisions(booster_json: bytes, rows: np.ndarray, version: str = "v1", **chan
         model_version=version,
         model_sha256=digest,
         epoch="e1",
-        features=[],
         view_status={"account_amounts": "PRESENT"},  # type: ignore[dict-item]  # decoded again below
         states=[],
         fraud_score=0.0,
@@ -49,13 +48,19 @@ def decisions(booster_json: bytes, rows: np.ndarray, version: str = "v1", **chan
             decision_id=f"dec-{place}",
             transaction_id=f"t{place}",
             account_id=f"a{place % 10}",
-            features=nulls(row),
+            vector=row.tobytes(),
             fraud_score=trees.score(row),
             **changed,
         )
         for place, row in enumerate(rows.astype(np.float32))
     ]
     return [msgspec.json.decode(raw(one), type=Decision) for one in made]
+
+
+def before(decision: Decision) -> Decision:
+    """The same decision as a scorer wrote it when vectors were numbers."""
+    assert decision.vector is not None
+    return msgspec.structs.replace(decision, vector=None, features=nulls(np.frombuffer(decision.vector, "<f4")))
 
 
 def nulls(row: np.ndarray) -> list[float | None]:

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -29,7 +29,7 @@ from streaming.edges.migrations import ChangedMigration, Migration, shipped
 from streaming.settings import WorkerSettings
 from streaming.supervise import DATABASE, ROLES, roles
 from tests.models.made import Trained, train
-from tests.streaming.decided import decisions, records
+from tests.streaming.decided import before, decisions, records
 from tests.streaming.events import KEY, T0
 from tests.streaming.live import wait_for
 from tests.streaming.test_explainer import Sent
@@ -44,10 +44,11 @@ def made() -> Trained:
 
 @pytest.fixture(scope="module")
 def log(made: Trained) -> list[Record]:
-    """Twelve decisions and their explanations, as their topics have them."""
+    """Twelve decisions, one of them of a scorer of before, and their explanations, as their topics have them."""
     decided = decisions(made.booster_json, made.rows[:N], shadow_scores={"v2": 0.25}, reason_codes=["velocity", "new"])
     read = StateRead(group="account", entity_key="a1", version=7, position={"transactions.v1/3": 41})
     decided[1] = msgspec.structs.replace(decided[1], states=[read])
+    decided[2] = before(decided[2])
     told = [one for one in explain(Booster(made.booster_json), decided) if isinstance(one, Explanation)]
     assert len(told) == N
     said = [
@@ -84,6 +85,11 @@ def as_event(row: dict[str, Any], contract: type[Event]) -> Event:
     return msgspec.convert(fields, contract)
 
 
+def in_numbers(event: Event) -> Event:
+    """Whoever speaks SQL wants numbers, whichever way an event says them."""
+    return before(event) if isinstance(event, Decision) and event.vector is not None else event
+
+
 def test_a_row_is_its_event_again_bit_for_bit_and_knows_its_place(
     postgres: Postgres, database: Database, log: list[Record]
 ) -> None:
@@ -94,11 +100,11 @@ def test_a_row_is_its_event_again_bit_for_bit_and_knows_its_place(
     for table, contract in (("decisions", Decision), ("explanations", Explanation)):
         kept = rows(postgres, table)
         wanted = [one for one in taken if isinstance(one.event, contract)]
-        assert [as_event(row, contract) for row in kept] == [one.event for one in wanted]
+        assert [as_event(row, contract) for row in kept] == [in_numbers(one.event) for one in wanted]
         assert [tuple(row[name] for name in POSITION) for row in kept] == [
             (one.record.partition, one.record.offset, one.record.timestamp_ms) for one in wanted
         ]
-        assert set(kept[0]) == {*contract.__struct_fields__, *POSITION}
+        assert set(kept[0]) == {*contract.__struct_fields__, *POSITION} - {"vector"}
 
 
 def test_a_replay_changes_nothing(postgres: Postgres, database: Database, log: list[Record]) -> None:
@@ -145,7 +151,7 @@ def test_a_value_that_fits_no_column_is_a_dead_letter_and_its_neighbours_are_row
 ) -> None:
     """No scorer serves a feature of 1e300, but the contract lets one be written."""
     one, two, three = decisions(made.booster_json, made.rows[:3])
-    taken = records([one, msgspec.structs.replace(two, features=[1e300]), three])
+    taken = records([one, msgspec.structs.replace(two, vector=None, features=[1e300]), three])
     sent = Sent()
     sink = DatabaseSink(database, sent, KEY)
     for record in taken:
@@ -156,6 +162,20 @@ def test_a_value_that_fits_no_column_is_a_dead_letter_and_its_neighbours_are_row
     assert sent.reasons() == [Refusal.DATABASE]
     assert [letter.value for letter in sent.of(DEAD_LETTERS.name)] == [taken[1].value]
     assert [row["decision_id"] for row in rows(postgres, "decisions")] == ["dec-0", "dec-2"]
+
+
+def test_a_vector_that_is_none_is_a_dead_letter_and_its_neighbours_are_rows(
+    postgres: Postgres, database: Database, made: Trained
+) -> None:
+    one, two, three, four = decisions(made.booster_json, made.rows[:4])
+    odd, both = msgspec.structs.replace(two, vector=b"abc"), msgspec.structs.replace(three, features=[1.0])
+
+    letters = database.write(accepted(records([one, odd, both, four])))
+
+    assert [(letter.record.offset, letter.reason) for letter in letters] == [
+        (1, Refusal.OTHER_VECTOR), (2, Refusal.OTHER_VECTOR),
+    ]  # fmt: skip
+    assert [row["decision_id"] for row in rows(postgres, "decisions")] == ["dec-0", "dec-3"]
 
 
 def test_a_database_that_goes_away_is_waited_for_and_nothing_is_lost(
@@ -299,15 +319,16 @@ def test_a_url_of_another_driver_is_refused_and_none_is_shown(monkeypatch: pytes
     assert "secret" not in repr(WorkerSettings())
 
 
+@pytest.mark.parametrize("said", [before, lambda decision: decision], ids=["numbers", "bytes"])
 def test_features_are_stored_as_the_float32_they_were_served_as(
-    postgres: Postgres, database: Database, made: Trained, log: list[Record]
+    postgres: Postgres, database: Database, made: Trained, said: Callable[[Decision], Decision]
 ) -> None:
     """A third of one, a null, the largest and the smallest: none is rounded on the way."""
     served = np.array([1 / 3, np.nan, np.finfo(np.float32).max, np.finfo(np.float32).tiny, -0.0], np.float32)
     (one,) = decisions(made.booster_json, made.rows[:1])
-    decision = msgspec.structs.replace(one, features=[None if np.isnan(v) else float(v) for v in served])
+    decision = msgspec.structs.replace(one, vector=served.tobytes())
 
-    database.write(accepted(records([decision])))
+    database.write(accepted(records([said(decision)])))
 
     (row,) = rows(postgres, "decisions")
     kept = np.array([np.nan if value is None else value for value in row["features"]], np.float32)

@@ -16,7 +16,7 @@ from streaming.core.explain import TOP_FEATURES, Unexplained, adds_up, explain
 from streaming.core.records import Refusal
 from streaming.edges.boosters import KEPT, Booster, Boosters, ModelName
 from tests.models.made import Trained, train
-from tests.streaming.decided import decisions
+from tests.streaming.decided import before, decisions
 
 N = 24
 
@@ -130,18 +130,40 @@ def test_a_score_that_float64_rounds_to_certainty_can_be_explained() -> None:
     assert not adds_up(math.nan, 1.0, 0.5)
 
 
-@pytest.mark.parametrize("bad", [[], [1.0], [1e300]])
+def test_a_decision_is_explained_the_same_whichever_way_its_vector_is_said(trained: Trained, booster: Booster) -> None:
+    made = decisions(trained.booster_json, trained.rows[:N])
+
+    assert explain(booster, list(map(before, made))) == explain(booster, made)
+
+
+WIDTH = 384
+BAD: list[tuple[str, dict[str, Any]]] = [
+    ("0 numbers", {"features": []}),
+    ("1 numbers", {"features": [1.0]}),
+    ("an infinite number", {"features": [1e300, *[0.0] * (WIDTH - 1)]}),
+    ("0 numbers", {"vector": b""}),
+    ("1 numbers", {"vector": bytes(4)}),
+    ("385 numbers", {"vector": bytes(4 * (WIDTH + 1))}),
+    ("1535 bytes are no float32 numbers", {"vector": bytes(4 * WIDTH - 1)}),
+    ("an infinite number", {"vector": np.full(WIDTH, -np.inf, "<f4").tobytes()}),
+    ("must be given, and not both", {}),
+    ("must be given, and not both", {"features": [0.0] * WIDTH, "vector": bytes(4 * WIDTH)}),
+]
+
+
+@pytest.mark.parametrize(("says", "bad"), BAD)
 def test_what_is_no_vector_of_the_model_is_refused_and_its_neighbours_are_not(
-    trained: Trained, booster: Booster, bad: list[float]
+    trained: Trained, booster: Booster, says: str, bad: dict[str, Any]
 ) -> None:
+    assert len(trained.names) == WIDTH
     made = decisions(trained.booster_json, trained.rows[:3])
-    rest = made[1].features[len(bad) :] if bad == [1e300] else []
-    made[1] = msgspec.structs.replace(made[1], features=[*bad, *rest])
+    made[1] = msgspec.structs.replace(made[1], **{"features": None, "vector": None, **bad})
 
     first, second, third = explain(booster, made)
 
     assert isinstance(second, Unexplained)
     assert second.reason == Refusal.OTHER_VECTOR
+    assert says in second.detail
     assert isinstance(first, Explanation)
     assert isinstance(third, Explanation)
 

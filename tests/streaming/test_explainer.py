@@ -19,7 +19,7 @@ from streaming.core.sources import MAX_DECISION_BYTES
 from streaming.edges.boosters import Booster, Boosters, ModelName
 from streaming.explainer import Explainer, ExplainSink
 from tests.models.made import Trained, train
-from tests.streaming.decided import decisions, records
+from tests.streaming.decided import before, decisions, nulls, records
 from tests.streaming.events import KEY, T0
 
 PATIENCE_S = 60.0
@@ -75,11 +75,32 @@ def test_each_decision_gets_its_explanation_and_its_vector_keyed_by_account(mode
         decode(FeatureVector, one.value or b"", max_bytes=MAX_DECISION_BYTES) for one in sent.of(FEATURE_VECTORS.name)
     ]
     assert [one.decision_id for one in told] == [one.decision_id for one in served] == [one.decision_id for one in made]
-    assert [one.features for one in served] == [one.features for one in made]
+    assert [one.features for one in served] == [nulls(row) for row in trained.rows[:12]]
     keys = [one.account_id.encode() for one in made]
     assert [one.key for one in sent.of(EXPLANATIONS.name)] == [one.key for one in sent.of(FEATURE_VECTORS.name)] == keys
     assert {one.event_time_ms for one in told} == {one.event_time_ms for one in made}
     assert sent.of(DEAD_LETTERS.name) == []
+
+
+def test_whichever_way_a_vector_is_said_what_is_sent_of_it_is_the_same(model_dir: Path, trained: Trained) -> None:
+    made, first, again = decisions(trained.booster_json, trained.rows[:4]), Sent(), Sent()
+
+    flushed(sink_of(model_dir, first, Clock()), records(made))
+    flushed(sink_of(model_dir, again, Clock()), records(list(map(before, made))))
+
+    assert again.delivered == first.delivered
+
+
+def test_a_decision_whose_bytes_are_no_vector_is_a_dead_letter_and_sends_none(
+    model_dir: Path, trained: Trained
+) -> None:
+    made, sent = decisions(trained.booster_json, trained.rows[:3]), Sent()
+    made[1] = msgspec.structs.replace(made[1], vector=b"abc")
+
+    flushed(sink_of(model_dir, sent, Clock()), records(made))
+
+    assert sent.reasons() == [Refusal.OTHER_VECTOR]
+    assert [len(sent.of(topic.name)) for topic in (FEATURE_VECTORS, EXPLANATIONS)] == [2, 2]
 
 
 def test_a_replay_gives_the_same_bytes_however_it_is_batched(model_dir: Path, trained: Trained) -> None:

@@ -26,7 +26,12 @@ COLUMNS = record_schema(SkewReport)
 def _judged(found: SkewReport) -> list[dg.AssetCheckResult]:
     """A mismatch is an error of ours, and says where; lateness and gaps may be the weather, and warn."""
     measured: dict[str, dict[str, Any]] = {
-        "no_mismatches": {"mismatches": found.mismatches, "checked": found.checked, **_named(found)},
+        "no_mismatches": {
+            "mismatches": found.mismatches,
+            "other_vectors": found.other_vectors,
+            "checked": found.checked,
+            **_named(found),
+        },
         "no_stale_reads": {"stale_reads": found.stale_reads, "checked": found.checked},
         "no_missing_decisions": {"missing": found.missing, "extra": found.extra},
     }

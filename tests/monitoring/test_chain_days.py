@@ -1,6 +1,7 @@
 """A night reads the days that have changed, and finds what `verify` finds of all links of the lake."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from fraud_assets.contracts.events import Decision
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.monitoring.chain_days import Night
 from fraud_assets.monitoring.chains import chain_report
+from fraud_assets.stores.chain_days import FORMAT, ChainDays, Index, KeptDay
 from fraud_assets.stores.compaction import compact
 from fraud_assets.stores.decision_chains import read_chains
 from fraud_assets.stores.lake import Lake, append_name
@@ -178,24 +180,49 @@ def test_who_alters_a_file_that_looks_as_it_did_is_found_when_the_turn_is_its_da
     assert found_by == [[], [], [], [("altered", 4, 4)]]
 
 
-@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"PAR1"), "other"])
-def test_who_alters_what_was_folded_has_the_days_read_again(tmp_path: Path, lake: Lake, harm: object) -> None:
-    """A fold that was put in another's place is refused, as one that is gone or is none."""
-    made = over_days(8, range(4))
-    write(lake, altered(made), "first")
+@pytest.mark.parametrize(
+    "harm", [Path.unlink, lambda path: path.write_bytes(b"PAR1")], ids=["gone", "no file any more"]
+)
+def test_who_harms_what_was_folded_has_the_days_read_again(
+    tmp_path: Path, lake: Lake, harm: Callable[[Path], object]
+) -> None:
+    write(lake, altered(over_days(8, range(4))), "first")
     _, found, folded = night(lake, "")
-    kept = sorted((tmp_path / "_chains").iterdir())
-    whole = kept[0].read_bytes()
 
-    for path in kept[1:]:
-        if callable(harm):
-            harm(path)
-        else:
-            path.write_bytes(whole)
+    for path in (tmp_path / "_chains").iterdir():
+        harm(path)
     again, found_again, _ = night(lake, folded)
 
-    assert found_again == found != []
-    assert len(again.read) >= 3
+    assert (again.read, found_again) == (set(DAYS), found)
+    assert faults(found) == [("altered", 2, 2)]
+
+
+@pytest.mark.parametrize("what", ["fold", "index"])
+def test_who_puts_the_fold_of_a_whole_day_in_the_place_of_anothers_is_not_believed(tmp_path: Path, what: str) -> None:
+    """The name in the event log is a digest: neither the fold nor the index behind it can be another."""
+    made, lake, whole = over_days(8, range(4)), Lake(tmp_path / "lake"), Lake(tmp_path / "whole")
+    write(
+        lake,
+        [msgspec.structs.replace(one, fraud_score=0.75) if one.chain_position == 1 else one for one in made],
+        "first",
+    )
+    write(whole, made, "first")
+    (_, found, folded), (_, _, clean) = night(lake, ""), night(whole, "")
+    ours, theirs = (ChainDays(of.uri).index(name).days[DAYS[1]] for of, name in ((lake, folded), (whole, clean)))
+    place = Path(lake.uri) / "_chains"
+
+    if what == "fold":
+        shutil.copy(Path(whole.uri) / "_chains" / f"{theirs.fold}.parquet", place / f"{ours.fold}.parquet")
+    else:
+        shutil.copytree(Path(whole.uri) / "_chains", place, dirs_exist_ok=True)
+        days = ChainDays(lake.uri).index(folded).days
+        forged = ChainDays(lake.uri).put(Index(FORMAT, 1, days | {DAYS[1]: KeptDay(ours.files, theirs.fold, 1)}))
+        (place / f"{forged}.parquet").rename(place / f"{folded}.parquet")
+    again, found_again, _ = night(lake, folded)
+
+    assert faults(found) == [("altered", 1, 1)]
+    assert found_again == found
+    assert again.read == ({DAYS[0], DAYS[1]} if what == "fold" else set(DAYS))
 
 
 def test_a_night_whose_end_was_lost_does_not_lose_the_one_before(lake: Lake) -> None:

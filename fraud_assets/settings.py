@@ -97,6 +97,9 @@ class Settings(BaseSettings):
     history_start: date = Field(date(2025, 1, 1), validation_alias="FRAUD_HISTORY_START")
     """First day that has partitions in Dagster; older rows of the lake are history that features still read."""
 
+    chain_reread_nights: int = Field(90, ge=1, validation_alias="FRAUD_CHAIN_REREAD_NIGHTS")
+    """Runs of `decision_chain_report` within which each day of decisions is read again, though its files look as they were."""
+
     @property
     def dedupe_horizon_ms(self) -> int:
         return self.dedupe_horizon_hours * 3_600_000

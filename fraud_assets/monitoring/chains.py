@@ -10,8 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from fraud_assets.contracts.chain import Fault, Finding, Head, Link, verify
-from fraud_assets.stores.decision_chains import read_chains
+from fraud_assets.contracts.chain import Finding, Head
+from fraud_assets.contracts.chain_fold import Joined
+from fraud_assets.monitoring.chain_days import Night
 from fraud_assets.stores.lake import Lake
 
 # From a record's arrival at the broker to its row in the lake: router and sink, with a worker that was replaced meanwhile.
@@ -30,11 +31,22 @@ class Chain:
 
 
 @dataclass(frozen=True)
+class ReadDays:
+    """Days that were read, that were known from nights before, and of those read the ones that nothing had changed."""
+
+    read: int
+    kept: int
+    again: int
+
+
+@dataclass(frozen=True)
 class ChainReport:
-    """unchained: decisions of before there were chains."""
+    """unchained: decisions of before there were chains. folded: what the next report goes on from; to be kept where the heads are."""
 
     chains: list[Chain]
     unchained: int
+    days: ReadDays
+    folded: str
 
     @property
     def decisions(self) -> int:
@@ -50,34 +62,30 @@ class ChainReport:
         return [chain.head for chain in self.chains if chain.head.position]
 
 
-def chain_report(lake: Lake, kept: Iterable[Head]) -> ChainReport:
+def chain_report(lake: Lake, kept: Iterable[Head], folded: str = "", reread_nights: int = 90) -> ChainReport:
     """Every chain that the lake has, or that a head was kept of.
 
     kept: oldest first. Of two with one position the older stands: the newer may be of a chain that was rewritten by then.
+    folded: what the report before this one has `folded`. Memory: `fold_day`'s for one day, and the runs of all days.
     """
     heads: dict[str, dict[int, str]] = defaultdict(dict)
     for head in kept:
         heads[head.chain_id].setdefault(head.position, head.sha256)
-    links, unchained = read_chains(lake)
-    newest_ms = max((link.arrived_ms for chain in links.values() for link in chain), default=0)
-    return ChainReport(
-        [_judged(name, links.get(name, []), heads[name], newest_ms) for name in sorted({*links, *heads})], unchained
-    )
+    night = Night(lake, heads, folded, reread_nights)
+    chains = [_judged(joined, heads.get(name, {}), night.newest_ms) for name, joined in night.join().items()]
+    read = ReadDays(len(night.read), night.days - len(night.read), night.read_again)
+    return ChainReport(chains, night.unchained, read, night.keep())
 
 
-def _judged(chain_id: str, links: list[Link], kept: Mapping[int, str], newest_ms: int) -> Chain:
-    found, head = verify(chain_id, links, kept)
-    arrived_ms = {link.position: link.arrived_ms for link in links}
+def _judged(found: Joined, kept: Mapping[int, str], newest_ms: int) -> Chain:
     last_kept = max(kept, default=0)
-    on_their_way = [
-        gap
-        for gap in found
-        if gap.fault is Fault.DROPPED and gap.position > last_kept and arrived_ms[gap.last + 1] >= newest_ms - GRACE_MS
-    ]
+    on_their_way = {
+        gap for gap, came_ms in found.came_ms.items() if gap.position > last_kept and came_ms >= newest_ms - GRACE_MS
+    }
     return Chain(
-        head,
-        len(links),
-        [finding for finding in found if finding not in on_their_way],
+        found.head,
+        found.links,
+        [finding for finding in found.findings if finding not in on_their_way],
         sum(gap.last - gap.position + 1 for gap in on_their_way),
         last_kept,
     )

@@ -1,40 +1,102 @@
-"""Chains of decisions as the lake has them."""
+"""Chains of decisions as the lake has them: every link, or a day's folded into runs."""
 
 from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
+from typing import TypeVar
 
-import numpy as np
 from rich.console import Console
 from rich.progress import track
 
 from fraud_assets.contracts.chain import Link
+from fraud_assets.contracts.chain_fold import Apart, Day, Fold
 from fraud_assets.contracts.events import Decision
-from fraud_assets.contracts.topics import DAY_MS
-from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.lake import READ_ATTEMPTS, Lake
 from fraud_assets.stores.schemas import to_events
 
-# Decisions held as structs at a time, some 20 KB each.
-CHUNK_ROWS = 5_000
+TABLE = "decisions"
+# Read of a file, and held as structs, at a time: some 20 KB each.
+CHUNK_ROWS = 500
+
+Made = TypeVar("Made")
 
 
 def read_chains(lake: Lake) -> tuple[dict[str, list[Link]], int]:
-    """The links of each chain, and how many decisions are in none: those of before there were chains.
+    """The links of each chain, half a kilobyte each, and how many decisions are in none: those of before there were chains.
 
-    Day by day: a decision's rows are many times its link. In log order within a day of event time, not over days.
+    In log order within a day of event time, not over days.
     """
     chains: dict[str, list[Link]] = defaultdict(list)
     unchained = 0
+    for day in each(lake.days(TABLE), "Reading decisions"):
+        for chain_id, link in _again_if_replaced(partial(_all_links, lake, day)):
+            if chain_id:
+                chains[chain_id].append(link)
+            else:
+                unchained += 1
+    return chains, unchained
+
+
+def fold_day(
+    lake: Lake, day: str, kept: Mapping[str, Collection[int]], apart: Mapping[str, Iterable[Apart]] | None = None
+) -> Day:
+    """A day's decisions, folded as they are read.
+
+    kept: positions that heads were kept of, by chain. Memory: of each file that has rows of one moment two parts of
+    `CHUNK_ROWS`, and the runs so far. Links of one moment lie in as many partitions and are joined when all of these are
+    read as far, so few runs are open at a time; what stays open is what the day itself leaves so: its findings, and the
+    neighbours of links that lie on other days.
+    """
+    return _again_if_replaced(partial(_folded, lake, day, kept, apart or {}))
+
+
+def each(days: Collection[str], what: str) -> Iterable[str]:
+    """The days, and on a terminal how far they are."""
     console = Console(stderr=True)
-    for day in track(
-        lake.days("decisions"), "Reading decisions", console=console, transient=True, disable=not console.is_terminal
-    ):
-        first_ms = int(np.datetime64(day, "ms").astype(np.int64))
-        rows = lake.scan("decisions", first_ms, first_ms + DAY_MS)
+    return track(days, what, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _folded(
+    lake: Lake, day: str, kept: Mapping[str, Collection[int]], apart: Mapping[str, Iterable[Apart]]
+) -> Day:  # fmt: skip
+    folds = dict[str, Fold]()
+    unchained = newest_ms = 0
+    for chain_id, link in _links(lake, day):
+        if not chain_id:
+            unchained += 1
+            continue
+        newest_ms = max(newest_ms, link.arrived_ms)
+        if chain_id not in folds:
+            folds[chain_id] = Fold(frozenset(kept.get(chain_id, ())), apart.get(chain_id, ()))
+        folds[chain_id].add(link)
+    return Day(
+        {chain_id: fold.runs() for chain_id, fold in folds.items()},
+        unchained,
+        newest_ms,
+        {chain_id: fold.apart for chain_id, fold in folds.items() if fold.apart},
+    )
+
+
+def _all_links(lake: Lake, day: str) -> list[tuple[str, Link]]:
+    return list(_links(lake, day))
+
+
+def _links(lake: Lake, day: str) -> Iterator[tuple[str, Link]]:
+    """Each decision's chain, empty if it is in none, and link."""
+    for rows in lake.stream(TABLE, day, CHUNK_ROWS):
         for first in range(0, rows.num_rows, CHUNK_ROWS):
             part = rows.slice(first, CHUNK_ROWS)
             where = (part[name].to_pylist() for name in ("source_partition", "source_offset", "ingested_at_ms"))
             for decision, *place in zip(to_events(Decision, part), *where, strict=True):
-                if decision.chain_id:
-                    chains[decision.chain_id].append(Link.of(decision, *place))
-                else:
-                    unchained += 1
-    return chains, unchained
+                yield decision.chain_id, Link.of(decision, *place)
+
+
+def _again_if_replaced(read: Callable[[], Made]) -> Made:
+    """A file that was listed may be merged into another before it is read: then the day is begun again."""
+    for attempt in range(READ_ATTEMPTS):
+        try:
+            return read()
+        except FileNotFoundError:
+            if attempt == READ_ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable: the last attempt returns or raises")

@@ -19,8 +19,10 @@ import pyarrow.fs as pafs
 
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.stores.files import Files, open_files
+from fraud_assets.stores.log_order import asked_of, in_log_order, log_order, where, without_replayed
 from fraud_assets.stores.parquet import Among, read_parquet
 from fraud_assets.stores.schemas import LOG_ORDER, TABLES, arrow_schema
+from fraud_assets.stores.streamed import streamed
 
 if TYPE_CHECKING:  # its import takes a second and loads pandas, which no worker wants
     import pyarrow.dataset as ds
@@ -109,7 +111,7 @@ class Lake:
         strangers = [other for other, _ in _by_day(conformed) if other != day]
         if strangers:
             raise BadRows(f"BadRows: {table} of {day} holds rows of {strangers[0]}; partition by event_time_ms in UTC.")
-        ordered = _in_log_order(conformed)
+        ordered = in_log_order(conformed)
         self._files.replace_folder(f"{self._folder(table)}/event_date={day}", PARTITION_FILE, ordered)
 
     def append(self, table: str, rows: pa.Table, name: str, *, rewrite: bool = False) -> list[str]:
@@ -154,9 +156,9 @@ class Lake:
             parts = [read_parquet(self._files.filesystem, info.path, self.schema(table), whole=True) for info in files]
         except FileNotFoundError:
             return None
-        rows = _without_replayed(_in_log_order(pa.concat_tables(parts)))
+        rows = without_replayed(in_log_order(pa.concat_tables(parts)))
         if right is not None:
-            rows = _where(rows, right(rows))
+            rows = where(rows, right(rows))
         is_merged = self._files.merge(f"{self._folder(table)}/event_date={day}", files, f"{name}.parquet", rows)
         return rows.num_rows if is_merged else None
 
@@ -200,11 +202,24 @@ class Lake:
         needed = list(dict.fromkeys([*wanted, *chosen, *LOG_ORDER, "event_time_ms", "is_duplicate"]))
 
         def asked(rows: pa.Table) -> pa.Table:
-            found = _where(rows, _asked(rows, from_ms, to_ms, as_known_at_ms, duplicates))
+            found = where(rows, asked_of(rows, from_ms, to_ms, as_known_at_ms, duplicates))
             return found if among is None else found.filter(pc.is_in(found[among[0]], value_set=among[1]))
 
         rows = self._read(table, _day_of(from_ms), _day_of(None if to_ms is None else to_ms - 1), needed, asked, among)
-        return _without_replayed(_in_log_order(rows)).select(wanted)
+        return without_replayed(in_log_order(rows)).select(wanted)
+
+    def stream(self, table: str, day: str, rows: int) -> Iterator[pa.Table]:
+        """What `scan` gives of a day, a part at a time: of each file that has rows of one moment, twice `rows` are held.
+
+        Raises FileNotFoundError when a file was replaced meanwhile: begin again.
+        """
+        first_ms = int(np.datetime64(day, "ms").astype(np.int64))
+        paths = [path for of, path in self._listed(table) if of == day]
+
+        def asked(part: pa.Table) -> pa.Table:
+            return where(part, asked_of(part, first_ms, first_ms + DAY_MS, None, False))
+
+        return streamed(self._files.filesystem, paths, self.schema(table), rows, asked)
 
     def _read(
         self, table: str, first: str | None, last: str | None, columns: list[str],
@@ -263,23 +278,6 @@ def _column(rows: pa.Table, field: pa.Field, table: str) -> pa.ChunkedArray:
         raise BadRows(f"BadRows: {table}.{field.name} is {column.type}, not {field.type}: {error}") from error
 
 
-def _asked(
-    rows: pa.Table, from_ms: int | None, to_ms: int | None, as_known_at_ms: int | None, duplicates: bool
-) -> npt.NDArray[np.bool_]:
-    """(n,) whether a row is in the half-open range, had arrived, and is wanted."""
-    time, arrival = rows["event_time_ms"].to_numpy(), rows["ingested_at_ms"].to_numpy()
-    asked = np.ones(len(rows), bool)
-    if from_ms is not None:
-        asked &= time >= from_ms
-    if to_ms is not None:
-        asked &= time < to_ms
-    if as_known_at_ms is not None:
-        asked &= arrival < as_known_at_ms
-    if not duplicates:
-        asked &= ~rows["is_duplicate"].to_numpy()
-    return asked
-
-
 def _day_of(time_ms: int | None) -> str | None:
     if time_ms is None:
         return None
@@ -291,50 +289,9 @@ def _by_day(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
     if not rows.num_rows:
         return
     days = rows["event_time_ms"].to_numpy() // DAY_MS
-    order = _log_order(rows)
+    order = log_order(rows)
     order = order[np.argsort(days[order], kind="stable")]
     found, starts = np.unique(days[order], return_index=True)
     ordered = rows.take(order)
     for day, start, end in zip(found, starts, [*starts[1:], len(order)], strict=True):
         yield str(np.datetime64(int(day), "D")), ordered.slice(start, end - start)
-
-
-def _log_keys(rows: pa.Table) -> list[npt.NDArray[np.int64]]:
-    """The log order's columns as integers, most significant first; topics by their lexical rank."""
-    topics = rows["source_topic"].combine_chunks().dictionary_encode()
-    if isinstance(topics, pa.ChunkedArray):
-        topics = topics.combine_chunks()
-    rank = np.argsort(np.argsort(np.array(topics.dictionary.to_pylist(), dtype=object)))
-    codes = rank[topics.indices.to_numpy(zero_copy_only=False)] if len(rank) else np.empty(0, np.int64)
-    return [
-        rows["ingested_at_ms"].to_numpy(),
-        codes.astype(np.int64),
-        rows["source_partition"].to_numpy().astype(np.int64),
-        rows["source_offset"].to_numpy(),
-    ]
-
-
-def _log_order(rows: pa.Table) -> npt.NDArray[np.int64]:
-    """Indices that put `rows` into log order."""
-    return np.lexsort(_log_keys(rows)[::-1]).astype(np.int64)
-
-
-def _in_log_order(rows: pa.Table) -> pa.Table:
-    """Most scans find it so already: files are sorted, and days follow one another."""
-    order = _log_order(rows)
-    return rows if (np.diff(order) > 0).all() else rows.combine_chunks().take(order)
-
-
-def _where(rows: pa.Table, kept: npt.NDArray[np.bool_]) -> pa.Table:
-    return rows if kept.all() else rows.filter(pa.array(kept))
-
-
-def _without_replayed(rows: pa.Table) -> pa.Table:
-    """One row per log position: a worker that died, or fell out of its group, may have left a row in two files.
-
-    Only what has the same place in log order is one row. A position that arrived twice is a defect, which a data-quality check finds.
-    """
-    _, topic, partition, offset = _log_keys(rows)
-    again = np.zeros(len(topic), bool)
-    again[1:] = (np.diff(topic) == 0) & (np.diff(partition) == 0) & (np.diff(offset) == 0)
-    return _where(rows, ~again)

@@ -59,8 +59,13 @@ def read_parquet(
         )
     if found is None:
         return schema.empty_table()
+    return conformed(found, schema)
+
+
+def conformed(found: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The columns of `schema`; one that a file was written without is null."""
     columns = [
-        found[field.name].cast(field.type) if field.name in known else pa.nulls(found.num_rows, field.type)
+        found[field.name].cast(field.type) if field.name in found.column_names else pa.nulls(len(found), field.type)
         for field in schema
     ]
     return pa.Table.from_arrays(columns, schema=schema)

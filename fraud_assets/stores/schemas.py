@@ -21,6 +21,7 @@ from fraud_assets.contracts.domains.handbook import (
 )
 from fraud_assets.contracts.domains.sparkov import SparkovLabelFact, SparkovTransaction
 from fraud_assets.contracts.events import Activity, Decision, Event, Explanation, Label, LabelFact, Profile, Transaction
+from fraud_assets.stores.row_values import rows_of
 
 TABLES: Mapping[str, type[Event]] = {
     "transactions": Transaction,
@@ -101,7 +102,7 @@ def to_events(contract: type[E], table: pa.Table) -> list[E]:
     A file written before a field was added has null there, and the field its default.
     """
     fields = _fields(contract)
-    rows = table.select([field.name for field in fields]).to_pylist(maps_as_pydicts="strict")
+    rows = rows_of(table.select([field.name for field in fields]))
     json_names = _json_columns(contract)
     late = [field.name for field in fields if not field.nullable and table[field.name].null_count]
     for row in rows:

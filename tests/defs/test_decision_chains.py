@@ -114,6 +114,23 @@ def test_a_chain_over_midnight_and_back_is_one(platform: Platform) -> None:
     assert night.metadata["dagster/row_count"].value == 6
 
 
+def test_a_night_reads_the_days_that_have_changed_and_the_oldest_of_the_others(platform: Platform) -> None:
+    """And goes on from the last report that knows of days, until somebody wipes the asset."""
+    made = linked(decision(n, event_time_ms=ARRIVED_MS + DAY_MS * (n % 3)) for n in range(1, 7))
+
+    nights = [platform.night(made), platform.report()]
+    platform.instance.report_runless_asset_event(dg.AssetMaterialization(KEY))
+    nights.append(platform.report())
+    platform.instance.wipe_assets([KEY])
+    nights.append(platform.report())
+
+    counted = ("days_read", "days_kept", "days_read_again", "dagster/row_count")
+    assert [tuple(night.metadata[name].value for name in counted) for night in nights] == [
+        (3, 0, 0, 6), (1, 2, 1, 6), (1, 2, 1, 6), (3, 0, 0, 6),
+    ]  # fmt: skip
+    assert all(night.check.passed for night in nights)
+
+
 def forged(made: list[Decision]) -> Decision:
     """The second, altered together with its digest."""
     changed = msgspec.structs.replace(made[1], action="deny")

@@ -1,7 +1,8 @@
 """Is every decision of the lake there, in its place, and as it was made? Asked each night, of all of them.
 
 What a run found is verified against the heads that the runs before it found. Dagster's event log keeps those, and
-who may write the lake need not be able to write that.
+who may write the lake need not be able to write that. It keeps the digest of what was folded of each day, too: a night
+reads the days that have changed, and some of the others in turn (`monitoring/chain_days.py`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ from fraud_assets.defs.partitions import fresh_within
 from fraud_assets.defs.resources import LakeResource
 from fraud_assets.defs.results import Result
 from fraud_assets.monitoring.chains import Chain, ChainReport, chain_report
+from fraud_assets.settings import Settings
 
 CHECK = "decision_chain_is_whole"
 # Findings that a run names, new ones first, and chains that it lists, those with findings first. A million altered
@@ -73,11 +75,13 @@ FINDINGS = dg.MetadataValue.table([_named(Finding(Fault.CUT, "", 0, 0), is_new=T
         )
     ],
 )
-def decision_chain_report(context: dg.AssetExecutionContext, lake: LakeResource) -> Result:
+def decision_chain_report(
+    context: dg.AssetExecutionContext, lake: LakeResource, settings: dg.ResourceParam[Settings]
+) -> Result:
     """Every chain of decisions in the lake, and its head, against the heads that the runs before found."""
     before = list(_runs_before(context.instance))
     kept = [head for metadata in before for head in _heads_in(metadata)]
-    found = chain_report(lake.lake, kept)
+    found = chain_report(lake.lake, kept, _folded_in(before), settings.chain_reread_nights)
     known = _findings_in(before[-1]) if before else set()
     measured = _measured(found, known)
     return dg.MaterializeResult(
@@ -85,7 +89,11 @@ def decision_chain_report(context: dg.AssetExecutionContext, lake: LakeResource)
             "dagster/row_count": found.decisions,
             "unchained": found.unchained,
             "heads_kept": len(kept),
+            "days_read": found.days.read,
+            "days_kept": found.days.kept,
+            "days_read_again": found.days.again,
             **measured,
+            "folded": found.folded,
             "heads": dg.MetadataValue.json([str(head) for head in found.heads]),
             "dagster/column_schema": COLUMNS,
             "longest_chains": _drawn(found),
@@ -155,6 +163,12 @@ def _runs_before(instance: dg.DagsterInstance) -> Iterator[Mapping[str, dg.Metad
 def _heads_in(metadata: Mapping[str, Any]) -> Iterable[Head]:
     """None of a materialization that somebody reported by hand."""
     return [Head.parse(text) for text in metadata["heads"].value] if "heads" in metadata else []
+
+
+def _folded_in(before: Iterable[Mapping[str, Any]]) -> str:
+    """What the newest of them left of the days that it knew."""
+    names = [str(metadata["folded"].value) for metadata in before if "folded" in metadata]
+    return names[-1] if names else ""
 
 
 def _findings_in(metadata: Mapping[str, Any]) -> set[tuple[Any, ...]]:

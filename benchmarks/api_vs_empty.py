@@ -1,4 +1,4 @@
-"""One client in a closed loop, and eight: decisions over HTTP against an empty handler behind the same middleware and server.
+"""One client in a closed loop, eight, and sixteen: decisions over HTTP against an empty handler behind the same middleware and server.
 
 Both are ASGI handlers of one process: the same keys, bounds, traces and log lines; only what the handler does differs. Turns alternate, so
 that a slow second is both's. Beside them: an empty handler as most are written in Litestar, with a request and a response (`ordinary`),
@@ -6,7 +6,7 @@ and a bare Litestar with the same empty handler and none of our middleware (`bar
 
 Everything is real: `python -m api` as a process, the embedded Valkey holding states of ten entities,
 the development broker taking decision events, 300 trees. Over one connection latency and throughput
-say the same; eight clients keep the server busy.
+say the same; eight clients keep the server busy, and sixteen are as many as it works for at once.
 """
 
 import socket
@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from api.contract import ScoringRequest
 from api.intake import scored
-from benchmarks.measure import report
+from benchmarks.measure import percentile, report
 from benchmarks.open_loop import Taken, Target, Turn, is_whole, joined, measured
 from benchmarks.scorer_rig import SERVICES, equipped, server, serving
 from deploy.local.stack import running
@@ -36,7 +36,7 @@ from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_port import Write
 
 REQUESTS, TURN, WARM_UPS, HISTORY = 3_000, 250, 300, 60
-CLIENTS, BUSY_S, BUSY_TURNS = 8, 1.0, 6
+CLIENTS, BUSY_S, BUSY_TURNS = (8, 16), 1.0, 6
 PATHS = ("/empty", "/ordinary", "/predict")
 
 Floats = npt.NDArray[np.float64]
@@ -115,7 +115,7 @@ def main() -> None:
         with serving(server("scorer"), env, "/health/ready") as port:
             alone = in_turns(port, bodies, credential)
             Path(folder, "bodies").write_bytes(b"\n".join(bodies) + b"\n")
-            busy_peer, busy_ordinary, busy = busy_in_turns(port, Path(folder, "bodies"), credential)
+            busy = {clients: busy_in_turns(port, Path(folder, "bodies"), credential, clients) for clients in CLIENTS}
     peer, ordinary, ours = (np.concatenate(alone.taken[path]) for path in PATHS)
     p50, empty_p50 = float(np.median(ours)), float(np.median(peer))
     more = {
@@ -128,13 +128,14 @@ def main() -> None:
     report("api.p50", p50, empty_p50, empty_p50 / p50, "ms", len(ours), **more)
     report(
         "api.vs_empty", 1e3 / ours.mean(), 1e3 / peer.mean(), peer.mean() / ours.mean(), "req/s", len(ours),
-        clients=1, ordinary=round(1e3 / ordinary.mean()), bare=round(1e3 / bare.mean()),
+        clients=1, ordinary=round(1e3 / ordinary.mean()), of_ordinary=round(ordinary.mean() / ours.mean(), 3), bare=round(1e3 / bare.mean()),
     )  # fmt: skip
-    report(
-        "api.vs_empty", busy.per_s, busy_peer.per_s, busy.per_s / busy_peer.per_s, "req/s", len(busy.latency_ms),
-        clients=CLIENTS, ordinary=round(busy_ordinary.per_s), p99=round(float(np.percentile(busy.latency_ms, 99)), 3), failures=busy.failures,
-        degraded=busy.degraded,
-    )  # fmt: skip
+    for clients, (empty_busy, ordinary_busy, our_busy) in busy.items():
+        report(
+            "api.vs_empty", our_busy.per_s, empty_busy.per_s, our_busy.per_s / empty_busy.per_s, "req/s", len(our_busy.latency_ms),
+            clients=clients, ordinary=round(ordinary_busy.per_s), of_ordinary=round(our_busy.per_s / ordinary_busy.per_s, 3),
+            p99=percentile(our_busy.latency_ms, 99), failures=our_busy.failures, degraded=our_busy.degraded,
+        )  # fmt: skip
 
 
 class Alone(NamedTuple):
@@ -158,10 +159,10 @@ def in_turns(port: int, bodies: list[bytes], credential: str) -> Alone:
     return Alone(taken, degraded)
 
 
-def busy_in_turns(port: int, bodies: Path, credential: str) -> list[Taken]:
-    """Every path with eight clients, in turn, the first turn of each to warm up."""
+def busy_in_turns(port: int, bodies: Path, credential: str, clients: int) -> list[Taken]:
+    """Every path with so many clients, in turn, the first turn of each to warm up."""
     targets = {path: Target(port, path, str(bodies), credential) for path in PATHS}
-    turns = [Turn(path, clients=CLIENTS, seconds=BUSY_S) for _ in range(BUSY_TURNS + 1) for path in PATHS]
+    turns = [Turn(path, clients=clients, seconds=BUSY_S) for _ in range(BUSY_TURNS + 1) for path in PATHS]
     taken = measured(targets, turns)[len(PATHS) :]
     return [joined(taken[place :: len(PATHS)]) for place in range(len(PATHS))]
 

@@ -2,7 +2,7 @@
 
 Ours reads the states of ten entities and makes the features, answers with reasons and writes a record to the broker, behind all its middleware. The peer
 fetches 336 features of six entities that somebody has computed, scores, and answers. One client that waits for its answers over one kept connection, then
-eight; every payment names entities that exist. Run by our Python, told the peers'.
+eight, then sixteen; every payment names entities that exist. Run by our Python, told the peers'.
 """
 
 import json
@@ -24,7 +24,7 @@ from deploy.local.stack import running
 
 ENTITIES, BODIES = 5_000, 20_000
 # (clients, turns of each side); the first turn of each side warms up and is not counted.
-PARTS, TURN_S = ((1, 8), (8, 4)), 4.0
+PARTS, TURN_S = ((1, 8), (8, 4), (16, 4)), 4.0
 MODULE = ("-m", "benchmarks.peers.feast_peer")
 # Feast checks types at run time unless Python is told -O; that was worth a quarter to it in one run and nothing in others. The faster one is the peer.
 PEERS = {"optimised": ["-O"], "as_installed": []}

@@ -1,6 +1,7 @@
 """What the online store knows of the entities of some payments, read in one round trip."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from fraud_assets.engine.plan import GroupPlan
@@ -9,6 +10,10 @@ from fraud_assets.stores.online_async import EntityRead, OnlineReader
 from fraud_assets.stores.online_port import NoEpoch, StoreUnavailable
 
 NO_EPOCH = "online_store_no_epoch"
+
+# A state may lack what came in the second before a decision (`monitoring/stale.py`), and the worker needs most of it. Batches that
+# share a busy process take as long; what they hold meanwhile of a thousand strangers is not asked for again.
+FRESH_S = 0.1
 
 # View group and key.
 Entity = tuple[str, str]
@@ -28,11 +33,22 @@ class Histories(NamedTuple):
 
 
 class Known:
-    """What one batch has read so far: nobody's state is read twice for it. Of one epoch; nothing at first."""
+    """What one batch has read of late: nobody's state is read twice for it within FRESH_S. Of one epoch; nothing at first."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self.epoch = ""
         self.found: dict[Entity, tuple[bytes, int]] = {}
+        self._now_s = now_s
+        self._since_s = 0.0
+
+    def unknown(self, wanted: Sequence[Entity]) -> list[Entity]:
+        """Whom to ask for. What has been known for long is forgotten."""
+        now_s = self._now_s()
+        if now_s - self._since_s > FRESH_S:
+            self.found.clear()
+        if not self.found:
+            self._since_s = now_s
+        return [one for one in wanted if one not in self.found]
 
     def take(self, asked: Sequence[Entity], read: EntityRead) -> None:
         self.epoch = read.epoch
@@ -74,11 +90,11 @@ class HistoryReader:
 
     async def _learn(self, wanted: list[Entity], known: Known) -> None:
         """Raises StoreUnavailable or NoEpoch."""
-        asked = [one for one in wanted if one not in known.found]
+        asked = known.unknown(wanted)
         read = await self._store.read(asked)
         if known.found and read.epoch != known.epoch:  # what was known is another epoch's
             known.found.clear()
-            asked = wanted
+            asked = known.unknown(wanted)
             read = await self._store.read(asked)
         known.take(asked, read)
 

@@ -10,9 +10,10 @@ A = TypeVar("A")
 
 
 class _Asked(NamedTuple, Generic[Q, A]):
-    """answers: None says that whoever was to find them has gone."""
+    """until_s: when its patience ends, by the loop's clock. answers: None says that it must ask again."""
 
     questions: Sequence[Q]
+    until_s: float
     answers: "asyncio.Future[list[A] | None]"
 
 
@@ -20,8 +21,8 @@ class Together(Generic[Q, A]):
     """Joins what several tasks ask at one moment into one call.
 
     Who comes while a call is out waits for it, and goes with all who came since: a busy process makes fewer and larger calls.
-    answer: questions → as many answers, in order. most: questions in one call, unless one alone asks more. patience_s: after
-    that a call goes out beside one that is slow.
+    answer: questions → as many answers, in order. most: questions in one call, unless one alone asks more. patience_s: who has
+    waited so long, in however many turns, goes beside a call that is slow.
     """
 
     def __init__(self, answer: Callable[[Sequence[Q]], Awaitable[list[A]]], most: int, patience_s: float) -> None:
@@ -34,12 +35,15 @@ class Together(Generic[Q, A]):
 
     async def ask(self, questions: Sequence[Q]) -> list[A]:
         """Answers to one's own questions, in order."""
-        mine: _Asked[Q, A] = _Asked(questions, asyncio.get_running_loop().create_future())
-        self._asked.append(mine)
-        if len(self._asked) == 1:
-            await self._lead()
-        answers = await mine.answers
-        return await self.ask(questions) if answers is None else answers
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self._patience_s
+        while True:
+            mine: _Asked[Q, A] = _Asked(questions, until_s, loop.create_future())
+            self._asked.append(mine)
+            if len(self._asked) == 1:
+                await self._lead()
+            if (answers := await mine.answers) is not None:
+                return answers
 
     async def _lead(self) -> None:
         """Find the answers of the first, as many as go into one call; the others ask again, and so do all whose leader is cancelled."""
@@ -60,10 +64,10 @@ class Together(Generic[Q, A]):
                 _settle(one.answers, None)
 
     async def _until_free(self) -> None:
-        """Until a call is back, or has been out for long."""
+        """Until a call is back, or somebody's patience ends: those who had no place in the call before have waited already."""
         loop = asyncio.get_running_loop()
         self._free = loop.create_future()
-        timer = loop.call_later(self._patience_s, self._go)
+        timer = loop.call_at(min(one.until_s for one in self._asked), self._go)
         try:
             await self._free
         finally:

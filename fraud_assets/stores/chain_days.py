@@ -70,10 +70,10 @@ class ChainDays:
         return name
 
     def drop_others(self, names: Collection[str]) -> None:
-        """Whatever is not of these names."""
+        """Whatever file is not of these names."""
         listed = self._files.filesystem.get_file_info(pafs.FileSelector(self._root, allow_not_found=True))
         known = {self._path(name) for name in names}
-        self._files.delete([info.path for info in listed if info.path not in known])
+        self._files.delete([info.path for info in listed if info.is_file and info.path not in known])
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}.parquet"

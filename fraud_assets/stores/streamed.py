@@ -29,7 +29,7 @@ def streamed(
 
     Of copies in two files the one in the first file stays, as for `Lake.scan`.
 
-    rows: how many of a file are read at once. Raises FileNotFoundError if one is gone by the time it is opened.
+    rows: how many of a file are read at once. Raises FileNotFoundError if one is gone by the time it is read.
     """
     waiting = [_File(filesystem, path, schema, rows, asked) for path in paths]
     waiting.sort(key=_reaches, reverse=True)
@@ -63,7 +63,12 @@ class _File:
     def go_on(self) -> None:
         """Reads the next part, or comes to the end."""
         self._parts = self._parts or self._read()
-        part = next(self._parts, None)
+        try:
+            part = next(self._parts, None)
+        except OSError as error:  # an object that goes while it is open is no FileNotFoundError
+            if self._filesystem.get_file_info(self.path).is_file:
+                raise
+            raise FileNotFoundError(self.path) from error
         if part is None:
             self.reaches_ms = np.inf
             return

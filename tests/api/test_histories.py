@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import msgspec
 import redis
 
-from api.histories import NO_EPOCH, Histories, HistoryReader, Known
+from api.histories import FRESH_S, NO_EPOCH, Histories, HistoryReader, Known
 from api.scorer import WARM_UP
 from fraud_assets.engine.plan import EnginePlan, ServicePlan
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
@@ -58,7 +58,7 @@ def test_a_batch_reads_nobodys_state_twice(store: OnlineStore, valkey_server: st
 
     async def scenario() -> tuple[Listening, list[Histories]]:
         async with listening(valkey_server) as heard:
-            reader, known = HistoryReader(heard, GROUPS), Known()
+            reader, known = HistoryReader(heard, GROUPS), Known(lambda: 0.0)
             parts = [[payment("a", "d"), payment("b", "d")], [payment("b", "e"), payment("a", "d")]]
             return heard, [await reader.read(part, known) for part in parts]
 
@@ -72,6 +72,26 @@ def test_a_batch_reads_nobodys_state_twice(store: OnlineStore, valkey_server: st
     assert dict(zip(second.states, second.versions, strict=True))[b"of a"] == 1
 
 
+def test_what_a_long_batch_read_at_its_beginning_is_read_again_and_not_held(
+    store: OnlineStore, valkey_server: str
+) -> None:
+    """Its last decisions see what came meanwhile, for a state that lacks it for long is a stale read."""
+    store.compare_and_set("account", [Write("a", 0, b"old")])
+    times_s = [0.0, FRESH_S, 1.1 * FRESH_S]
+
+    async def scenario() -> list[tuple[bytes, bool]]:
+        async with listening(valkey_server) as heard:
+            reader, known, seen = HistoryReader(heard, GROUPS), Known(iter([0.0, *times_s]).__next__), []
+            await reader.read([payment("once", "d")], known)
+            for number in range(len(times_s)):
+                histories = await reader.read([payment("a", "d")], known)
+                seen.append((state_of(histories, 0, "account"), ("account", "once") in known.found))
+                store.compare_and_set("account", [Write("a", number + 1, b"new")])
+            return seen
+
+    assert asyncio.run(scenario()) == [(b"old", True), (b"old", True), (b"new", False)]
+
+
 def test_an_epoch_that_comes_within_a_batch_is_read_anew(store: OnlineStore, valkey_server: str) -> None:
     """Two epochs' states never make one vector."""
     store.compare_and_set("account", [Write("a", 0, b"old")])
@@ -79,7 +99,7 @@ def test_an_epoch_that_comes_within_a_batch_is_read_anew(store: OnlineStore, val
 
     async def scenario() -> list[Histories]:
         async with listening(valkey_server) as heard:
-            reader, known = HistoryReader(heard, GROUPS), Known()
+            reader, known = HistoryReader(heard, GROUPS), Known(lambda: 0.0)
             first = await reader.read([payment("a", "d")], known)
             store.load("e2", "account", [("a", b"rebuilt")])
             store.publish_epoch("e2", log="log-1", resume={}, now_ms=2)
@@ -95,7 +115,7 @@ def test_a_part_whose_read_fails_goes_without_and_the_next_does_not(store: Onlin
 
     async def scenario() -> list[Histories]:
         async with listening(valkey_server) as heard:
-            reader, known = HistoryReader(heard, GROUPS), Known()
+            reader, known = HistoryReader(heard, GROUPS), Known(lambda: 0.0)
             first = await reader.read([payment("a", "d")], known)
             with redis.Redis.from_url(valkey_server) as client:
                 client.delete(MARKER_KEY)

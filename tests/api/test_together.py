@@ -1,6 +1,7 @@
 """Those who ask in one turn of the loop share one call, and each gets its own answers."""
 
 import asyncio
+import selectors
 from collections.abc import Sequence
 
 import pytest
@@ -75,6 +76,50 @@ def test_a_call_that_is_slow_keeps_nobody_waiting_beyond_their_patience() -> Non
 
     assert asyncio.run(scenario()) == [[2], [4]]
     assert oracle.calls == [[1], [2]]
+
+
+class Waits(selectors.SelectSelector):
+    """Adds up how long a loop would have waited, and does not wait."""
+
+    waited_s = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.waited_s += timeout or 0.0
+        return super().select(0)
+
+
+class QuickLoop(asyncio.SelectorEventLoop):
+    """Its clock goes only while it waits."""
+
+    def __init__(self) -> None:
+        self.waits = Waits()
+        super().__init__(self.waits)
+
+    def time(self) -> float:
+        return self.waits.waited_s
+
+
+@pytest.mark.parametrize("of", [1, 3, 4])
+def test_nobodys_patience_ends_later_for_those_who_go_first(of: int) -> None:
+    """A store that hangs costs the last of many full calls no more than the first."""
+    patience_s, call_s = 5.0, 20.0
+
+    async def hung(questions: Sequence[int]) -> list[int]:
+        await asyncio.sleep(call_s)
+        return list(questions)
+
+    together = Together(hung, 4, patience_s)
+
+    async def took_s(number: int) -> float:
+        began_s = asyncio.get_running_loop().time()
+        assert await together.ask([number] * of) == [number] * of
+        return asyncio.get_running_loop().time() - began_s
+
+    async def scenario() -> list[float]:
+        return list(await asyncio.gather(*(took_s(number) for number in range(40))))
+
+    with asyncio.Runner(loop_factory=QuickLoop) as runner:
+        assert max(runner.run(scenario())) <= patience_s + call_s + 1e-6
 
 
 def test_the_next_call_goes_out_also_if_the_one_before_failed() -> None:

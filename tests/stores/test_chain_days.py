@@ -4,8 +4,9 @@ import pytest
 
 from fraud_assets.contracts.chain_fold import Apart, Day, Run
 from fraud_assets.contracts.events import Decision
-from fraud_assets.stores.chain_days import FORMAT, ChainDays, Index, KeptDay, listed_days
+from fraud_assets.stores.chain_days import FOLDER, FORMAT, ChainDays, Index, KeptDay, listed_days
 from fraud_assets.stores.decision_chains import fold_day
+from fraud_assets.stores.files import open_files
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.schemas import LogPosition, from_events
 from tests.contracts.test_chain import chain
@@ -35,6 +36,18 @@ def test_what_was_put_is_there_under_its_name_until_it_is_dropped(lake: Lake) ->
     assert store.index(index).days == {DAY: KeptDay("f", fold, 3)}
     store.drop_others([index])
     assert (store.fold(fold), store.index(index).night) == (None, 3)
+
+
+def test_a_folder_that_somebody_left_among_them_stops_no_night(lake: Lake) -> None:
+    """As a notebook leaves its checkpoints wherever it is opened."""
+    store = ChainDays(lake.uri)
+    fold = store.put(Day({}, 0, 0, {}))
+    files = open_files(lake.uri)
+    files.filesystem.create_dir(f"{files.root}/{FOLDER}/.ipynb_checkpoints")
+
+    store.drop_others([])
+
+    assert store.fold(fold) is None
 
 
 def test_what_is_not_there_or_of_another_format_is_no_night(lake: Lake) -> None:

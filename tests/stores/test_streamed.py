@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraud_assets.contracts.domains.handbook import HandbookTransaction
+from fraud_assets.stores.files import open_files
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.schemas import LogPosition, from_events
 from tests.stores.test_lake import DAY_MS, MONDAY, TABLE
@@ -97,13 +98,35 @@ def test_a_day_is_never_held_whole(tmp_path: Path) -> None:
         list(parts)
 
 
-def test_of_a_large_file_a_part_is_in_memory(tmp_path: Path) -> None:
-    """Arrow would read a whole row group ahead, and a compacted day has 128 MB of them in a file of each partition."""
-    lake, rng = Lake(tmp_path), random.Random(1)
-    rows = rows_of([(n, 0, n, False) for n in range(20_000)])
+def large() -> pa.Table:
+    """Rows that make a file of some megabytes."""
+    rows, rng = rows_of([(n, 0, n, False) for n in range(20_000)]), random.Random(1)
     place = rows.schema.get_field_index("customer_id")
     ids = pa.array([rng.randbytes(200).hex() for _ in range(len(rows))])
-    lake.append(TABLE, rows.set_column(place, rows.schema.field(place), ids), "large")
+    return rows.set_column(place, rows.schema.field(place), ids)
+
+
+def test_a_file_that_goes_while_it_is_read_is_read_to_its_end_or_said_to_be_gone(lake_uri: str) -> None:
+    """A day is begun again then, as when it is gone before; an open file of a folder stays what it was."""
+    lake, rows = Lake(lake_uri), large()
+    lake.append(TABLE, rows, "large")
+    ((_, info),) = lake.files(TABLE)
+
+    parts = lake.stream(TABLE, DAY, 100)
+    read = next(parts).num_rows
+    open_files(lake_uri).delete([info.path])
+
+    if lake_uri.startswith("s3://"):
+        with pytest.raises(FileNotFoundError):
+            list(parts)
+    else:
+        assert read + sum(part.num_rows for part in parts) == len(rows)
+
+
+def test_of_a_large_file_a_part_is_in_memory(tmp_path: Path) -> None:
+    """Arrow would read a whole row group ahead, and a compacted day has 128 MB of them in a file of each partition."""
+    lake = Lake(tmp_path)
+    lake.append(TABLE, large(), "large")
     size = (tmp_path / TABLE / f"event_date={DAY}" / "large.parquet").stat().st_size
     before = pa.total_allocated_bytes()
 

@@ -167,15 +167,16 @@ def test_a_value_that_fits_no_column_is_a_dead_letter_and_its_neighbours_are_row
 def test_a_vector_that_is_none_is_a_dead_letter_and_its_neighbours_are_rows(
     postgres: Postgres, database: Database, made: Trained
 ) -> None:
-    one, two, three, four = decisions(made.booster_json, made.rows[:4])
+    one, two, three, four, five = decisions(made.booster_json, made.rows[:5])
     odd, both = msgspec.structs.replace(two, vector=b"abc"), msgspec.structs.replace(three, features=[1.0])
+    neither = msgspec.structs.replace(four, vector=None)
 
-    letters = database.write(accepted(records([one, odd, both, four])))
+    letters = database.write(accepted(records([one, odd, both, neither, five])))
 
     assert [(letter.record.offset, letter.reason) for letter in letters] == [
-        (1, Refusal.OTHER_VECTOR), (2, Refusal.OTHER_VECTOR),
-    ]  # fmt: skip
-    assert [row["decision_id"] for row in rows(postgres, "decisions")] == ["dec-0", "dec-3"]
+        (place, Refusal.OTHER_VECTOR) for place in (1, 2, 3)
+    ]
+    assert [row["decision_id"] for row in rows(postgres, "decisions")] == ["dec-0", "dec-4"]
 
 
 def test_a_database_that_goes_away_is_waited_for_and_nothing_is_lost(

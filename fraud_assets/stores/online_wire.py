@@ -7,6 +7,7 @@ that is half of the request. redis-py stays right for everything else.
 import asyncio
 import math
 import ssl
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ MAX_OUTSTANDING = 4_096
 # After this many timeouts with no reply in between the connection is given up: what a hung server
 # still owes us must not delay what the next one answers.
 TIMEOUTS_TO_GIVE_UP = 3
+# How long the event loop stays awake for a reply. Most come sooner, and on a virtual machine to be woken takes as long as the reply.
+AWAKE_S = 0.0004
 # If the event loop itself was late, the reply may lie unread in the socket: one more turn to read it.
 GRACE_S = 0.001
 # A long reply does not fit into a socket: while it is coming, it gets so many of those turns.
@@ -95,6 +98,8 @@ class Connection(asyncio.Protocol):
         # One for all that is outstanding: a timer a call would cost each a tenth of its time.
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_s = math.inf  # uvloop forgets this of a handle whose time has come and whose turn has not
+        self._awake_until_s = 0.0  # by `perf_counter`: the loop's own clock has milliseconds
+        self._is_awake = False
         self.lost: asyncio.Future[None] = self._loop.create_future()
 
     @classmethod
@@ -164,7 +169,16 @@ class Connection(asyncio.Protocol):
         self._transport.write(raw)
         if batch.late_s < self._wakes_s:
             self._wake_at(batch.late_s)
+        self._awake_until_s = time.perf_counter() + AWAKE_S
+        if not self._is_awake:
+            self._stay_awake()
         return batch.future
+
+    def _stay_awake(self) -> None:
+        """Come again in the loop's next turn: then it looks at its sockets and does not sleep on them."""
+        self._is_awake = bool(self._waiting) and time.perf_counter() < self._awake_until_s
+        if self._is_awake:
+            self._loop.call_soon(self._stay_awake)
 
     def _deliver(self, reply: Reply) -> None:
         if not self._waiting:

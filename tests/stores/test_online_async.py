@@ -14,7 +14,7 @@ from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_async import EntityRead, OnlineReader
 from fraud_assets.stores.online_port import NoEpoch, StoreUnavailable, Write
-from fraud_assets.stores.online_wire import Address, Connection
+from fraud_assets.stores.online_wire import AWAKE_S, Address, Connection
 from tests.waiting import until
 
 WITHIN_S = 5.0
@@ -183,6 +183,31 @@ def test_a_read_that_begins_as_another_is_late_is_a_read(run: Run, store: Online
 
     assert len(found) == 400
     assert [one for one in found if not isinstance(one, EntityRead | StoreUnavailable)] == []
+
+
+def test_the_loop_stays_awake_for_a_reply_but_not_for_one_that_does_not_come(run: Run, store: OnlineStore) -> None:
+    """A server that hangs shall not cost a core."""
+
+    async def silence(sink: asyncio.StreamWriter) -> None:
+        return
+
+    async def scenario(reader: OnlineReader) -> None:
+        connection, awake_s = reader._connection, []
+        assert connection is not None
+        stay_awake = connection._stay_awake
+
+        def noted() -> None:
+            awake_s.append(time.perf_counter())
+            stay_awake()
+
+        connection._stay_awake = noted  # type: ignore[method-assign]
+        with pytest.raises(StoreUnavailable):
+            await connection.call([("PING",)], timeout_s=0.05)
+        within = [at_s for at_s in awake_s if at_s - awake_s[0] < AWAKE_S]
+        assert len(awake_s) > 1
+        assert len(awake_s) <= len(within) + 1  # the one that looks at the clock and goes to sleep
+
+    run(_with_fake(FakeServer(silence), scenario))
 
 
 def test_a_hung_server_costs_the_timeout_then_nothing(run: Run, store: OnlineStore) -> None:

@@ -26,8 +26,8 @@ class Histories(NamedTuple):
 
     keys: list[list[str | None]]
     places: list[list[int]]
-    states: Sequence[bytes]
-    versions: Sequence[int]
+    states: list[bytes]
+    versions: list[int]
     epoch: str
     degraded: list[str]
 
@@ -37,7 +37,7 @@ class Known:
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self.epoch = ""
-        self.found: dict[Entity, tuple[bytes, int]] = {}
+        self.found: dict[Entity, tuple[bytes | None, int]] = {}
         self._now_s = now_s
         self._since_s = 0.0
 
@@ -50,11 +50,12 @@ class Known:
             self._since_s = now_s
         return [one for one in wanted if one not in self.found]
 
-    def take(self, asked: Sequence[Entity], read: EntityRead) -> None:
+    def with_more(self, asked: Sequence[Entity], read: EntityRead, wanted: Sequence[Entity]) -> EntityRead:
+        """What was asked for is known from now on; what is known of those who are wanted."""
         self.epoch = read.epoch
-        self.found.update(
-            zip(asked, zip([state or b"" for state in read.states], read.versions, strict=True), strict=True)
-        )
+        self.found.update(zip(asked, zip(read.states, read.versions, strict=True), strict=True))
+        found = [self.found[one] for one in wanted]
+        return EntityRead([state for state, _ in found], [version for _, version in found], self.epoch)
 
 
 class HistoryReader:
@@ -78,25 +79,23 @@ class HistoryReader:
             ]
             for row in keys
         ]
-        known = known or Known()
         try:
-            await self._learn(list(wanted), known)
+            read = await (self._store.read(list(wanted)) if known is None else self._learn(list(wanted), known))
         except StoreUnavailable as error:
             return without(keys, error.reason)
         except NoEpoch:
             return without(keys, NO_EPOCH)
-        states, versions = zip(*map(known.found.__getitem__, wanted), strict=True) if wanted else ((), ())
-        return Histories(keys, places, states, versions, known.epoch, [])
+        return Histories(keys, places, [state or b"" for state in read.states], read.versions, read.epoch, [])
 
-    async def _learn(self, wanted: list[Entity], known: Known) -> None:
-        """Raises StoreUnavailable or NoEpoch."""
+    async def _learn(self, wanted: list[Entity], known: Known) -> EntityRead:
+        """What is wanted, of which the known is not read. Raises StoreUnavailable or NoEpoch."""
         asked = known.unknown(wanted)
         read = await self._store.read(asked)
         if known.found and read.epoch != known.epoch:  # what was known is another epoch's
             known.found.clear()
             asked = known.unknown(wanted)
             read = await self._store.read(asked)
-        known.take(asked, read)
+        return known.with_more(asked, read, wanted)
 
 
 def without(keys: list[list[str | None]], reason: str) -> Histories:

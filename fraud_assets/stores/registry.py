@@ -120,12 +120,16 @@ class ModelRegistry:
         return found[0] if found else None
 
     def _ensure_model(self) -> None:
+        """Also where several runs register their first versions at one moment, as the days of a backfill do."""
         from mlflow.exceptions import MlflowException
 
         try:
             self._client.get_registered_model(self.name)
         except MlflowException:
-            self._client.create_registered_model(self.name)
+            try:
+                self._client.create_registered_model(self.name)
+            except MlflowException:
+                self._client.get_registered_model(self.name)  # raises unless another has made it meanwhile
 
 
 def _registered(version: "ModelVersion") -> Registered:

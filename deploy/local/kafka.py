@@ -75,8 +75,14 @@ def _format(context: Context) -> None:
         _PROPERTIES.format(host=LOOPBACK, port=context.port("kafka"), controller_port=free_port(), log_dir=log_dir)
     )
     cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    # In one word: every sixty-fourth id begins with a dash, and would be taken for an option.
     command = _java(
-        "kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", cluster_id, "-c", str(_properties(context))
+        "kafka.tools.StorageTool",
+        "format",
+        "--ignore-formatted",
+        f"--cluster-id={cluster_id}",
+        "-c",
+        str(_properties(context)),
     )
     done = subprocess.run(
         command,

@@ -213,8 +213,7 @@ class Decision(Event, frozen=True, kw_only=True, omit_defaults=True):
     same as numbers, null where unknown, of decisions made before there was `vector`; of both exactly one is given
     (`stores/served.py` reads either).
 
-    Defaults are not written, so that a field which is added later changes no digest of `contracts/chain.py`. An empty list
-    was written once, so it is no default.
+    Defaults are not written, so that a field which is added later changes no digest of `contracts/chain.py`.
     """
 
     decision_id: Id
@@ -229,7 +228,7 @@ class Decision(Event, frozen=True, kw_only=True, omit_defaults=True):
     model_version: str
     model_sha256: str
     epoch: str
-    features: list[float | None] | None = None
+    features: list[float | None] = []
     vector: bytes | None = None
     view_status: dict[str, ViewStatus]
     states: list[StateRead]

@@ -10,7 +10,7 @@ from fraud_assets.stores.served import FLOAT32
 Floats = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 
-# Of each decision one has the vector and the other is null; in files that were written before there was `vector`, it is.
+# A decision has either: no number in the one, or null in the other, as in all files of before there was `vector`.
 VECTOR_COLUMNS = ("features", "vector")
 
 
@@ -21,7 +21,8 @@ def served_vectors(rows: pa.Table, width: int) -> tuple[Floats, Flags]:
     """
     numbers, texts = (rows[name].combine_chunks() for name in VECTOR_COLUMNS)
     as_numbers = _flags(pc.and_(pc.is_null(texts), pc.equal(pc.list_value_length(numbers), width)))
-    as_bytes = _flags(pc.and_(pc.is_null(numbers), pc.equal(pc.binary_length(texts), width * FLOAT32.itemsize)))
+    none = pc.equal(pc.list_value_length(numbers), 0)
+    as_bytes = _flags(pc.and_(none, pc.equal(pc.binary_length(texts), width * FLOAT32.itemsize)))
     served = np.full((rows.num_rows, width), np.nan, np.float32)
     served[as_numbers] = _of_numbers(numbers.filter(pa.array(as_numbers))).reshape(-1, width)
     served[as_bytes] = np.frombuffer(b"".join(texts.filter(pa.array(as_bytes)).to_pylist()), FLOAT32).reshape(-1, width)

@@ -20,7 +20,7 @@ def served_vector(decision: Decision) -> Floats:
     Raises BadVector if none is given or two, if its bytes are no float32 numbers, or if one of them is infinite: no
     feature is, and a number that no float32 holds would be.
     """
-    if (decision.vector is None) == (decision.features is None):
+    if (decision.vector is None) == (not decision.features):
         raise BadVector("one of vector and features must be given, and not both")
     if decision.vector is None:
         with np.errstate(over="ignore"):  # what no float32 holds becomes infinite

@@ -131,7 +131,7 @@ def _columns(contract: type[Event]) -> tuple[str, ...]:
 def _values(one: Accepted) -> list[Any]:
     """In the order of the columns. The stamp is the record's own, so that a replay writes the same row. Raises BadVector."""
     event, at = one.event, one.record
-    if isinstance(event, Decision) and (event.vector is not None or event.features is None):
+    if isinstance(event, Decision) and (event.vector is not None or not event.features):
         event = msgspec.structs.replace(event, features=served_vector(event).tolist())
     values = [adapted(getattr(event, name)) for name, adapted in _adapters(type(event))]
     return [*values, at.partition, at.offset, at.timestamp_ms]

@@ -40,7 +40,7 @@ def test_a_record_says_every_feature_and_status_exactly(features: list[float], c
     """Features by their bits, in the order of bytes that the contract names, whatever the machine's."""
     made = written(decided(features, bytes(codes)))
 
-    assert (made.vector, made.features) == (struct.pack(f"<{len(features)}f", *features), None)
+    assert (made.vector, made.features) == (struct.pack(f"<{len(features)}f", *features), [])
     assert made.view_status == {unit: STATUSES[code] for unit, code in zip(UNITS, codes, strict=True)}
 
 

@@ -91,7 +91,7 @@ def test_what_is_given_is_recorded_with_all_it_says(tmp_path: Path) -> None:
     found = recorded(tmp_path)
     assert_whole(found, 50)
     assert found[6].states[0].position == {"transactions.v1/3": 7}
-    assert (found[6].vector, found[6].features) == (bytes(8), None) and found[6].view_status == {"v@account": "PRESENT"}
+    assert (found[6].vector, found[6].features) == (bytes(8), []) and found[6].view_status == {"v@account": "PRESENT"}
 
 
 def test_a_recorder_that_is_killed_is_replaced_and_misses_nothing(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ EVENTS = [
         latency_ms=1.5,
     ),
 ]
-EVENTS.append(msgspec.structs.replace(EVENTS[-1], features=None, vector=bytes(range(256))))
+EVENTS.append(msgspec.structs.replace(EVENTS[-1], features=[], vector=bytes(range(256))))
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)

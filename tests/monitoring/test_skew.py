@@ -80,14 +80,14 @@ def test_any_nan_is_null_and_vectors_in_numbers_are_as_good(world: World, report
 
 
 @pytest.mark.parametrize(
-    "bad", [{"vector": b""}, {"vector": bytes(4)}, {"vector": bytes(3)}, {}, {"features": []}, {"features": [1.0], "vector": b""}]
+    "bad", [{"vector": b""}, {"vector": bytes(4)}, {"vector": bytes(3)}, {}, {"features": [1.0]}, {"features": [1.0], "vector": b""}]
 )  # fmt: skip
 def test_what_is_no_vector_of_the_service_is_a_mismatch_of_its_own_kind(
     world: World, report: Report, bad: dict[str, Any]
 ) -> None:
     """Named, and no other decision's values are moved by it."""
     decisions = list(world[1])
-    decisions[3] = msgspec.structs.replace(decisions[3], **{"features": None, "vector": None, **bad})
+    decisions[3] = msgspec.structs.replace(decisions[3], **{"features": [], "vector": None, **bad})
 
     found = report(decisions)
 

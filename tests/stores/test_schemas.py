@@ -76,7 +76,7 @@ def test_nested_decision_survives_the_table() -> None:
         latency_ms=1.5,
     )
 
-    of_today = msgspec.structs.replace(decision, features=None, vector=bytes(range(256)))
+    of_today = msgspec.structs.replace(decision, features=[], vector=bytes(range(256)))
 
     table = from_events(Decision, [decision, of_today], [POSITION, POSITION])
 

@@ -16,7 +16,7 @@ from fraud_assets.stores.schemas import LogPosition, from_events
 from fraud_assets.stores.served import BadVector, served_vector
 from tests.contracts.test_chain import decision
 
-FEATURES = st.lists(st.floats(width=32, allow_infinity=False) | st.none())
+FEATURES = st.lists(st.floats(width=32, allow_infinity=False) | st.none(), min_size=1)
 
 
 def packed(features: list[float | None]) -> bytes:
@@ -46,7 +46,7 @@ def test_numbers_and_bytes_give_the_same_vector(features: list[float | None]) ->
 )
 def test_what_is_no_vector_is_refused_and_says_why(says: str, given: dict[str, object]) -> None:
     with pytest.raises(BadVector, match=says):
-        served_vector(decision(1, **{"features": None, "vector": None, **given}))
+        served_vector(decision(1, **{"features": [], "vector": None, **given}))
 
 
 def test_a_notebook_reads_vectors_by_sql_and_a_line_of_numpy(root: Path, tmp_path: Path) -> None:

@@ -138,7 +138,6 @@ def test_a_decision_is_explained_the_same_whichever_way_its_vector_is_said(train
 
 WIDTH = 384
 BAD: list[tuple[str, dict[str, Any]]] = [
-    ("0 numbers", {"features": []}),
     ("1 numbers", {"features": [1.0]}),
     ("an infinite number", {"features": [1e300, *[0.0] * (WIDTH - 1)]}),
     ("0 numbers", {"vector": b""}),
@@ -157,7 +156,7 @@ def test_what_is_no_vector_of_the_model_is_refused_and_its_neighbours_are_not(
 ) -> None:
     assert len(trained.names) == WIDTH
     made = decisions(trained.booster_json, trained.rows[:3])
-    made[1] = msgspec.structs.replace(made[1], **{"features": None, "vector": None, **bad})
+    made[1] = msgspec.structs.replace(made[1], **{"features": [], "vector": None, **bad})
 
     first, second, third = explain(booster, made)
 

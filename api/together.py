@@ -79,7 +79,7 @@ class Together(Generic[Q, A]):
             self._free.set_result(None)
 
     async def _settle_first(self, asked: Sequence[_Asked[Q, A]]) -> None:
-        if len(asked) == 1:  # as nearly always: there is nothing to join and nobody to tell
+        if len(asked) == 1:  # there is nothing to join and nobody to tell
             asked[0].answers.set_result(await self._answer(asked[0].questions))
             return
         mine = self._first(asked)

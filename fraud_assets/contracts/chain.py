@@ -124,7 +124,7 @@ def verify(chain_id: str, links: Iterable[Link], heads: Mapping[int, str] | None
     links: in any order, each once (what was delivered twice is marked in the lake, and left out). heads: digests
     by position that were kept elsewhere.
     """
-    ordered = sorted(links, key=_place)
+    ordered = sorted(links, key=_in_order)
     head = Head(chain_id, ordered[-1].position, ordered[-1].sha256) if ordered else Head(chain_id)
     found = [Finding(Fault.ALTERED, chain_id, *_named(link)) for link in ordered if not link.is_whole]
     before = Link(0, "", "", "", 0, 0, True)
@@ -147,7 +147,7 @@ def by_position(found: Iterable[Finding]) -> list[Finding]:
     return sorted(set(found), key=lambda one: (one.position, one.fault, one.last, one.decision_id))
 
 
-def _place(link: Link) -> tuple[object, ...]:
+def _in_order(link: Link) -> tuple[object, ...]:
     """One order, whatever order they come in; of two links in one place of the log, too."""
     return link.position, link.partition, link.offset, link.sha256, link.previous_sha256, link.decision_id
 

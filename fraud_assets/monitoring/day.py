@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 from fraud_assets.engine.batch import Spine, vectors
 from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.monitoring.drift import MIN_ROWS, SAMPLE_ROWS, SEED, Sample
-from fraud_assets.monitoring.served import VECTOR_COLUMNS, Floats, served_vectors
+from fraud_assets.monitoring.served import VECTOR_COLUMNS, served_vectors
 from fraud_assets.stores.history import HistoryReader, rows_between, sources_of
+from fraud_assets.stores.served import Floats
 
 COLUMNS = (
     "event_time_ms", "service_digest", *VECTOR_COLUMNS, "fraud_score", "model_version", "degraded_reasons", "self_included",

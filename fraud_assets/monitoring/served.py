@@ -5,9 +5,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fraud_assets.stores.served import FLOAT32
+from fraud_assets.stores.served import FLOAT32, Floats
 
-Floats = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 
 # A decision has either: no number in the one, or null in the other, as in all files of before there was `vector`.

@@ -18,13 +18,14 @@ import pyarrow.compute as pc
 from fraud_assets.engine.batch import Log, Position, Spine, vectors
 from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.engine.prepare import Columns, columns_from_events
-from fraud_assets.monitoring.served import VECTOR_COLUMNS, Flags, Floats, served_vectors
+from fraud_assets.monitoring.served import VECTOR_COLUMNS, Flags, served_vectors
 from fraud_assets.monitoring.stale import stale_reads
 from fraud_assets.stores.history import HistoryReader, sources_of
 from fraud_assets.stores.identity import identities
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.positions import positions_of
 from fraud_assets.stores.publish import lake_ends
+from fraud_assets.stores.served import Floats
 
 # How long a transaction may follow its decision, or a decision's record its transaction, before the
 # other half is called missing: sinks flush every few seconds.

@@ -1,9 +1,8 @@
 """Chains of decisions as the lake has them: every link, or a day's folded into runs."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
-from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import track
@@ -11,14 +10,12 @@ from rich.progress import track
 from fraud_assets.contracts.chain import Link
 from fraud_assets.contracts.chain_fold import Apart, Day, Fold
 from fraud_assets.contracts.events import Decision
-from fraud_assets.stores.lake import READ_ATTEMPTS, Lake
+from fraud_assets.stores.lake import Lake, again_if_replaced
 from fraud_assets.stores.schemas import to_events
 
 TABLE = "decisions"
 # Read of a file, and held as structs, at a time: some 20 KB each.
 CHUNK_ROWS = 500
-
-Made = TypeVar("Made")
 
 
 def read_chains(lake: Lake) -> tuple[dict[str, list[Link]], int]:
@@ -29,7 +26,7 @@ def read_chains(lake: Lake) -> tuple[dict[str, list[Link]], int]:
     chains: dict[str, list[Link]] = defaultdict(list)
     unchained = 0
     for day in each(lake.days(TABLE), "Reading decisions"):
-        for chain_id, link in _again_if_replaced(partial(_all_links, lake, day)):
+        for chain_id, link in again_if_replaced(partial(_all_links, lake, day)):
             if chain_id:
                 chains[chain_id].append(link)
             else:
@@ -47,7 +44,7 @@ def fold_day(
     read as far, so few runs are open at a time; what stays open is what the day itself leaves so: its findings, and the
     neighbours of links that lie on other days.
     """
-    return _again_if_replaced(partial(_folded, lake, day, kept, apart or {}))
+    return again_if_replaced(partial(_folded, lake, day, kept, apart or {}))
 
 
 def each(days: Collection[str], what: str) -> Iterable[str]:
@@ -89,14 +86,3 @@ def _links(lake: Lake, day: str) -> Iterator[tuple[str, Link]]:
             where = (part[name].to_pylist() for name in ("source_partition", "source_offset", "ingested_at_ms"))
             for decision, *place in zip(to_events(Decision, part), *where, strict=True):
                 yield decision.chain_id, Link.of(decision, *place)
-
-
-def _again_if_replaced(read: Callable[[], Made]) -> Made:
-    """A file that was listed may be merged into another before it is read: then the day is begun again."""
-    for attempt in range(READ_ATTEMPTS):
-        try:
-            return read()
-        except FileNotFoundError:
-            if attempt == READ_ATTEMPTS - 1:
-                raise
-    raise AssertionError("unreachable: the last attempt returns or raises")

@@ -4,12 +4,13 @@ A path is `<root>/<table>/event_date=YYYY-MM-DD/<name>.parquet`. DuckDB and Pola
 files through `glob`; nothing here holds a lock.
 """
 
+import contextlib
 import datetime as dt
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,7 @@ READ_ATTEMPTS = 3
 THREADS = 4  # a history has hundreds of files, and each waits for the disk
 # Files: asked for all at once, ten thousand of them hold 40 MiB until the last is read, whatever they contain.
 AT_ONCE = 64
+Made = TypeVar("Made")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{0,199}")
 _PARTITION = re.compile(r"event_date=(\d{4}-\d{2}-\d{2})")
 
@@ -232,19 +234,16 @@ class Lake:
             rows = read_parquet(self._files.filesystem, path, schema, among=among)
             return asked(rows) if rows.num_rows else rows
 
-        for attempt in range(READ_ATTEMPTS):
+        def all_parts() -> pa.Table:
             paths = [path for day, path in self._listed(table) if (first or day) <= day <= (last or day)]
-            try:
-                parts = [schema.empty_table()]
-                with ThreadPoolExecutor(THREADS) as pool:
-                    for start in range(0, len(paths), AT_ONCE):
-                        read = pool.map(part_of, paths[start : start + AT_ONCE])
-                        parts += [part for part in read if part.num_rows]
-                return pa.concat_tables(parts)
-            except FileNotFoundError:
-                if attempt == READ_ATTEMPTS - 1:
-                    raise
-        raise AssertionError("unreachable: the last attempt returns or raises")
+            parts = [schema.empty_table()]
+            with ThreadPoolExecutor(THREADS) as pool:
+                for start in range(0, len(paths), AT_ONCE):
+                    read = pool.map(part_of, paths[start : start + AT_ONCE])
+                    parts += [part for part in read if part.num_rows]
+            return pa.concat_tables(parts)
+
+        return again_if_replaced(all_parts)
 
     def _listed(self, table: str) -> list[tuple[str, str]]:
         return [(day, info.path) for day, info in self.files(table)]
@@ -276,6 +275,17 @@ def _column(rows: pa.Table, field: pa.Field, table: str) -> pa.ChunkedArray:
         return column.cast(field.type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise BadRows(f"BadRows: {table}.{field.name} is {column.type}, not {field.type}: {error}") from error
+
+
+def again_if_replaced(read: Callable[[], Made]) -> Made:
+    """A file that was listed may be merged into another before it is read: then it is listed and read again.
+
+    Raises FileNotFoundError if that happens READ_ATTEMPTS times.
+    """
+    for _ in range(READ_ATTEMPTS - 1):
+        with contextlib.suppress(FileNotFoundError):
+            return read()
+    return read()
 
 
 def _day_of(time_ms: int | None) -> str | None:

@@ -145,7 +145,6 @@ def _adapters(contract: type[Event]) -> tuple[tuple[str, Callable[[Any], object]
 
 def _adapter(hint: object) -> Callable[[Any], object]:
     """Maps, and lists of structs, are JSON; vectors are array literals; whatever else there is psycopg knows."""
-    hint = next((part for part in get_args(hint) if get_origin(part) is list), hint)  # a list or null
     (part, *_) = get_args(hint) or (None,)
     if get_origin(hint) is dict or (isinstance(part, type) and issubclass(part, msgspec.Struct)):
         return lambda value: Jsonb(value, dumps=msgspec.json.encode)

@@ -52,6 +52,9 @@ class Metrics:
         self.refused = self._counter("fraud_refused_requests", "Requests answered with a problem.", "type")
         self.events = self._counter("fraud_decision_events", "Decision events by what became of them.", "result")
         self.reloads = self._counter("fraud_model_reloads", "Model loads by result.", "result")
+        self.alias_reads = self._counter(
+            "fraud_model_registry_reads", "Looks at MLflow's alias by what they found.", "result"
+        )
         self.key_reloads = self._counter("fraud_api_key_reloads", "Readings of a changed keys file.", "result")
         self.repeats = self._counter("fraud_idempotent_requests", "Requests with an idempotency key.", "status")
         self.latency = Distribution(

@@ -8,6 +8,7 @@ import structlog
 
 from api import decided
 from api.access import Identifies
+from api.alias import follower
 from api.champion import ChampionSlot
 from api.decided import Decided, Facts
 from api.idempotency import Repeats
@@ -59,6 +60,7 @@ class Runtime:
         self.rates = Rates(settings.redis_url, self.shared, settings.api_rate_per_s)
         self.max_in_flight = settings.max_in_flight
         self.champion = ChampionSlot(settings.model_dir, definitions, self.metrics)
+        self.alias = follower(settings, definitions, self.metrics)
         reader = RequestReader(plan)
         self.scorer = Scorer(self.store, reader, self.champion, self.metrics, self._record)
         self.recording = self._recording(
@@ -94,6 +96,8 @@ class Runtime:
         await self.rates.start()
         await self.recording.start()
         await self.champion.start()
+        if self.alias is not None:
+            await self.alias.start()
         # What exists now lives as long as the process; walking it in every collection would cost
         # requests their tail latency.
         gc.collect()
@@ -104,6 +108,8 @@ class Runtime:
 
     async def close(self) -> None:
         await self.keys.close()
+        if self.alias is not None:
+            await self.alias.close()
         await self.champion.close()
         await self.recording.close()
         await self.store.close()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from fraud_assets.settings import Settings
 
@@ -40,6 +40,19 @@ class ApiSettings(Settings):
 
     store_timeout_ms: float = Field(20.0, gt=0, le=1_000, validation_alias="FRAUD_STORE_TIMEOUT_MS")
     """How long a decision waits for its history; a read takes 0.2 ms, and without one it decides on the payment alone."""
+
+    registry_watch_s: float = Field(5.0, ge=0, validation_alias="FRAUD_REGISTRY_WATCH_S")
+    """How often a scorer asks an MLflow server which version has the alias `champion`; 0: never, nor where MLFLOW_TRACKING_URI is
+    no server's address."""
+
+    registry_user: str | None = Field(None, validation_alias="MLFLOW_TRACKING_USERNAME")
+    """Where MLflow asks who it is, as its own clients say it: a user and a password, or a token."""
+
+    registry_password: SecretStr | None = Field(None, validation_alias="MLFLOW_TRACKING_PASSWORD")
+    """See above."""
+
+    registry_token: SecretStr | None = Field(None, validation_alias="MLFLOW_TRACKING_TOKEN")
+    """See above."""
 
     jwt_algorithm: JwtAlgorithm | None = Field(None, validation_alias="FRAUD_JWT_ALGORITHM")
     """The one algorithm of signed tokens; with the three below, all or none. Unset: API keys only."""

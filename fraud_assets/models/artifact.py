@@ -12,6 +12,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,16 +65,35 @@ def write_artifact(folder: Path, booster_json: bytes, manifest: Manifest) -> Man
     parse_manifest(raw)  # bounds are checked on decoding; better now than in the scorer
     if folder.exists():
         return _same_as(folder, sealed)
+    _write_folder(folder, {MODEL_FILE: booster_json, MANIFEST_FILE: raw})
+    return sealed
+
+
+def install_artifact(model_dir: Path, manifest: bytes, files: Mapping[str, bytes]) -> Champion:
+    """Write a model's folder from the bytes of its files as they were made, whole or not at all; what names it then.
+
+    files: all that the manifest names. A version that is there stays as it is: versions never change. Raises RefusedModel
+    for bytes that do not belong together.
+    """
+    parsed = parse_manifest(manifest)
+    for name, wanted in parsed.files.items():
+        _check_hash(name, files[name], wanted)
+    folder = model_dir / parsed.model_version
+    if not folder.exists():
+        _write_folder(folder, {**files, MANIFEST_FILE: manifest})
+    return Champion(parsed.model_version, sha256((folder / MANIFEST_FILE).read_bytes()))
+
+
+def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
     try:
-        _write_flushed(draft / MODEL_FILE, booster_json)
-        _write_flushed(draft / MANIFEST_FILE, raw)
+        for name, raw in files.items():
+            _write_flushed(draft / name, raw)
         draft.chmod(0o755)
         draft.rename(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return sealed
 
 
 def _same_as(folder: Path, sealed: Manifest) -> Manifest:
@@ -151,9 +171,13 @@ def _read(path: Path, wanted: str) -> bytes:
         raw = path.read_bytes()
     except OSError as error:
         raise RefusedModel("unreadable", f"{path}: {error.strerror}") from None
-    if sha256(raw) != wanted:
-        raise RefusedModel("hash_mismatch", f"{path} has SHA-256 {sha256(raw)}, expected {wanted}")
+    _check_hash(str(path), raw, wanted)
     return raw
+
+
+def _check_hash(name: str, raw: bytes, wanted: str) -> None:
+    if sha256(raw) != wanted:
+        raise RefusedModel("hash_mismatch", f"{name} has SHA-256 {sha256(raw)}, expected {wanted}")
 
 
 def _write_flushed(path: Path, raw: bytes) -> None:

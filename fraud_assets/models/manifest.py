@@ -85,7 +85,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     code_revision: str
     metrics: dict[str, float] = {}
     golden: Golden
-    files: dict[str, Sha256] = {}
+    files: dict[VersionName, Sha256] = {}
 
 
 class Definitions(msgspec.Struct, frozen=True):

@@ -49,7 +49,8 @@ class DatabaseSink(EventSink):
         """
         started, events = time.perf_counter(), self.events()
         try:
-            letters = self._tables.write(events)
+            with metrics.PROCESSING.labels("database").time():
+                letters = self._tables.write(events)
         except DatabaseUnavailable as error:
             metrics.DATABASE_UP.set(0)
             log.warning("database_unavailable", detail=str(error), waiting=len(events))

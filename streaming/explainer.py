@@ -128,7 +128,8 @@ class ExplainSink(EventSink):
         """Explain everything buffered, or raise SinkBackpressureError: Quix then seeks back and tries again."""
         started, decisions = time.perf_counter(), self.events()
         try:
-            letters = self._explainer.apply(decisions)
+            with metrics.PROCESSING.labels("explainer").time():
+                letters = self._explainer.apply(decisions)
         except ModelMissing as missing:
             metrics.WAITING_FOR_MODEL.set(1)
             log.warning("model_missing", detail=str(missing), waiting=len(decisions))

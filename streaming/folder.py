@@ -74,15 +74,8 @@ class FoldSink(RecordSink):
         Raises EpochChanged if the store holds another epoch: its states end at other offsets. Raises WentBack.
         """
         try:
-            self._bind()
-            batch = EventBatch(self._plan)
-            added = {topic: [(one, batch.add(one)) for one in records] for topic, records in self._buffer.items()}
-            for topic, records in added.items():
-                self._fold(topic, batch, records)
-            self._sender.flush()
-            self._states.advance(
-                {f"{one.topic}/{one.partition}": one.offset + 1 for records in self._buffer.values() for one in records}
-            )
+            with metrics.PROCESSING.labels("folder").time():
+                self._fold_buffer()
         except (NoEpoch, StoreUnavailable) as error:
             self._is_bound = False
             metrics.EPOCH_VALID.set(0)
@@ -91,6 +84,18 @@ class FoldSink(RecordSink):
         finally:
             self.on_paused()
         metrics.EPOCH_VALID.set(1)
+
+    def _fold_buffer(self) -> None:
+        """Raises NoEpoch, StoreUnavailable, and what `flush` raises."""
+        self._bind()
+        batch = EventBatch(self._plan)
+        added = {topic: [(one, batch.add(one)) for one in records] for topic, records in self._buffer.items()}
+        for topic, records in added.items():
+            self._fold(topic, batch, records)
+        self._sender.flush()
+        self._states.advance(
+            {f"{one.topic}/{one.partition}": one.offset + 1 for records in self._buffer.values() for one in records}
+        )
 
     def tick(self) -> None:
         """Called after every poll: a loss and a rebuilt store are noticed without a record too.

@@ -148,7 +148,8 @@ class LabelSink(EventSink):
     def flush(self) -> None:
         events = self.events()
         try:
-            facts = self._stage.apply(events)
+            with metrics.PROCESSING.labels("labels").time():
+                facts = self._stage.apply(events)
         except (redis.ConnectionError, redis.TimeoutError) as error:
             log.warning("redis_unavailable", stage="labels", error=type(error).__name__)
             raise SinkBackpressureError(RETRY_S) from error

@@ -29,6 +29,17 @@ FRESHNESS = Histogram(
     "From an event's arrival in the log to its state being readable.",
     buckets=(0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 60),
 )
+LAG = Gauge(
+    "fraud_worker_lag_records",
+    "Records behind the log's end that are not committed yet.",
+    ["role", "topic", "partition"],
+)
+PROCESSING = Histogram(
+    "fraud_worker_processing_seconds",
+    "From a batch's first step to its last: routed, folded, applied, explained, stored or told.",
+    ["role"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+)
 EPOCH_VALID = Gauge("fraud_worker_epoch_valid", "1 while the online store holds the epoch this worker folds into.")
 FACTS = Counter("fraud_worker_label_facts_total", "Label facts emitted.", ["sign"])
 WAITING = Counter("fraud_worker_labels_unmatched_total", "Labels whose transaction has not been seen yet.")

@@ -90,7 +90,7 @@ class NotifySink(RecordSink):
         told, self._buffer = self._buffer, []
         if not told:
             return
-        with ThreadPoolExecutor(min(AT_ONCE, len(told))) as threads:
+        with metrics.PROCESSING.labels("notifier").time(), ThreadPoolExecutor(min(AT_ONCE, len(told))) as threads:
             faults = list(threads.map(lambda one: self._told(one[1]), told))
         letters = [
             DeadLetter(record, Refusal.NOT_NOTIFIED, str(notice.target), fault)

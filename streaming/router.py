@@ -69,9 +69,8 @@ class RouterSink(RecordSink):
         if not records:
             return
         started = self._now_s()
-        routed = _with_patience(lambda: self._router.route(records), self._now_s)
-        self._sender.send(routed.sends)
-        self._writer.add(records, routed.accepted)
+        with metrics.PROCESSING.labels("router").time():
+            routed = self._routed(records)
         _count(records, routed)
         log.info(
             "records_routed",
@@ -82,6 +81,13 @@ class RouterSink(RecordSink):
             sent=len(routed.sends),
             latency_ms=round(1000 * (self._now_s() - started), 2),
         )
+
+    def _routed(self, records: list[Record]) -> Routed:
+        """Judged, sent on, and with the lake's writer."""
+        routed = _with_patience(lambda: self._router.route(records), self._now_s)
+        self._sender.send(routed.sends)
+        self._writer.add(records, routed.accepted)
+        return routed
 
     def flush(self) -> None:
         """Ordered steps: route what is buffered; everything sent is delivered; the lake has the rows.

@@ -23,6 +23,7 @@ from quixstreams.sinks.base import BaseSink
 from fraud_assets.contracts.topics import MAX_DEAD_LETTER_BYTES, PARTITIONER, Topic
 from streaming.core.accept import TopicPartition
 from streaming.core.records import Record, Send
+from streaming.edges.lag import EVERY_MS, lag_gauge
 from streaming.settings import WorkerSettings
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -147,6 +148,8 @@ def application(
             "session.timeout.ms": SESSION_TIMEOUT_MS,
             "heartbeat.interval.ms": HEARTBEAT_MS,
             "group.instance.id": f"{settings.worker_id}-{role}",
+            "statistics.interval.ms": EVERY_MS,
+            "stats_cb": lag_gauge(role),
         },
         processing_guarantee="at-least-once",
         use_changelog_topics=False,

@@ -1,5 +1,6 @@
 """A worker's own port: had when it is free, waited for when it is not."""
 
+import json
 import socket
 import struct
 import urllib.request
@@ -10,6 +11,7 @@ from structlog.testing import capture_logs
 
 from deploy.local.ports import held_ports
 from streaming import metrics
+from streaming.edges.lag import lag_gauge
 from tests.streaming.live import wait_for
 
 
@@ -45,3 +47,36 @@ def test_a_free_port_is_served_at_once() -> None:
     with held_ports(1) as [port]:
         metrics.serve(port)
         assert is_scraped(port)
+
+
+def statistics(**lags: tuple[int, int, int]) -> str:
+    """What librdkafka says of topic `t`: of partition `pN` its lag, the log's end and what was taken."""
+    partitions = {
+        name.removeprefix("p"): {"fetch_state": "active", "consumer_lag": lag, "hi_offset": end, "app_offset": taken}
+        for name, (lag, end, taken) in lags.items()
+    }
+    return json.dumps(
+        {"name": "worker", "topics": {"t": {"age": 1, "partitions": {**partitions, "-1": {"consumer_lag": -1}}}}}
+    )
+
+
+def lags(role: str) -> dict[str, float]:
+    return {
+        sample.labels["partition"]: sample.value
+        for sample in next(iter(metrics.LAG.collect())).samples
+        if sample.labels["role"] == role
+    }
+
+
+def test_the_lag_is_of_the_partitions_that_are_held_and_known() -> None:
+    """Behind what is committed; before anything is, behind what was taken; of one given up nothing is said any more."""
+    count = lag_gauge("test")
+
+    count(statistics(p0=(7, 10, 3), p1=(-1, 10, 4), p2=(-1, -1001, -1001)))
+    assert lags("test") == {"0": 7, "1": 6}
+
+    count(statistics(p0=(0, 10, 10)))
+    assert lags("test") == {"0": 0}
+
+    count(json.dumps({"topics": {}}))
+    assert lags("test") == {}

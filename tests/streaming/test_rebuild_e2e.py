@@ -1,5 +1,6 @@
 """A Redis that is emptied under a live worker: noticed, degraded meanwhile, rebuilt, and equal to history."""
 
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -21,11 +22,19 @@ from fraud_assets.stores.publish import snapshot
 from streaming import folder
 from tests.streaming.events import DAY
 from tests.streaming.live import ENTITY, RAW, Log, Worker, wait_for
-from tests.streaming.world import World, assert_equal_to_batch, caught_up, feed, is_folding, rebuild
+from tests.streaming.world import World, assert_equal_to_batch, caught_up, feed, is_folding, rebuild, samples
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
 FAR_MS = 4_000_000_000_000
+
+
+def folder_lag(port: int) -> float:
+    """Records, of all partitions of all entity topics; no number before it was counted."""
+    found = samples(port, "fraud_worker_lag_records")
+    topics = {line.partition('topic="')[2].partition('"')[0] for line in found}
+    assert topics <= set(ENTITY)
+    return sum(found.values()) if topics else math.nan
 
 
 class Platform(NamedTuple):
@@ -95,6 +104,7 @@ def test_a_flushed_store_is_noticed_rebuilt_and_equal_to_batch(platform: Platfor
     feed(world, range(400, 500))
     wait_for(lambda: world.log.has_caught_up("fraud-worker", RAW), "routing goes on meanwhile")
     assert list(platform.client.scan_iter(match="fs:*")) == [], "nobody writes into an empty world"
+    wait_for(lambda: folder_lag(platform.metrics_port) > 0, "the lag says that nothing is folded")
 
     told = rebuild(platform.worker)
     assert told.returncode == 0, told.stderr
@@ -102,6 +112,13 @@ def test_a_flushed_store_is_noticed_rebuilt_and_equal_to_batch(platform: Platfor
     world.epoch = live.current_epoch().epoch
     wait_for(lambda: caught_up(world), "the log after the snapshot is folded")
     assert is_folding(platform.metrics_port)
+    wait_for(lambda: folder_lag(platform.metrics_port) == 0, "the lag says that all of it is")
+    assert (
+        samples(platform.metrics_port, "fraud_worker_processing_seconds_count")[
+            'fraud_worker_processing_seconds_count{role="folder"}'
+        ]
+        > 0
+    )
     assert rebuild(platform.worker).returncode == 1, "a store that is alive is not replaced"
 
     compared = assert_equal_to_batch(lake, plan, live)

@@ -134,8 +134,14 @@ def rebuild(worker: Worker, *options: str) -> subprocess.CompletedProcess[str]:
 
 def is_folding(port: int) -> bool:
     """What the folder tells its scraper."""
+    return samples(port, "fraud_worker_epoch_valid") == {"fraud_worker_epoch_valid": 1.0}
+
+
+def samples(port: int, name: str) -> dict[str, float]:
+    """What a process tells its scraper of one metric, by name and labels."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-        return "fraud_worker_epoch_valid 1.0" in answer.read().decode()
+        lines = [line.rpartition(" ") for line in answer.read().decode().splitlines()]
+    return {label: float(value) for label, _, value in lines if label.partition("{")[0] == name}
 
 
 def assert_equal_to_batch(lake: Lake, plan: EnginePlan, live: OnlineStore) -> Counter[str]:

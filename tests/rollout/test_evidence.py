@@ -171,12 +171,12 @@ NULLS: dict[str, tuple[MeanTest, Draw]] = {
 
 @pytest.mark.parametrize("null", NULLS)
 def test_looking_after_every_observation_seldom_alarms_without_cause(null: str) -> None:
-    """At the edge of what is tolerated, 4,000 looks each: at most α = 5 % of 300 runs alarm, and three deviations of luck."""
+    """At the edge of what is tolerated, 3,000 looks each: at most α = 5 % of 200 runs alarm, and three deviations of luck."""
     test, draw = NULLS[null]
 
-    alarmed = sum(at is not None for at in alarms(test, draw, 4_000, 300))
+    alarmed = sum(at is not None for at in alarms(test, draw, 3_000, 200))
 
-    assert alarmed / 300 <= test.alpha + 3 * math.sqrt(test.alpha * (1 - test.alpha) / 300)
+    assert alarmed / 200 <= test.alpha + 3 * math.sqrt(test.alpha * (1 - test.alpha) / 200)
 
 
 def test_looking_daily_at_a_fixed_test_would_alarm_far_more_often() -> None:

@@ -156,7 +156,7 @@ def test_an_alarm_says_what_was_found_in_plain_words_and_numbers() -> None:
 
 
 def test_the_evidence_is_json_and_names_every_test() -> None:
-    evidence = judged(payments(np.random.default_rng(1), 200_000, denies=0.9)).evidence()
+    evidence = judged(payments(np.random.default_rng(1), 20_000, denies=0.9)).evidence()
 
     again = msgspec.json.decode(msgspec.json.encode(evidence))
 

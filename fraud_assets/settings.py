@@ -100,6 +100,51 @@ class Settings(BaseSettings):
     chain_reread_nights: int = Field(90, ge=1, validation_alias="FRAUD_CHAIN_REREAD_NIGHTS")
     """Runs of `decision_chain_report` within which each day of decisions is read again, though its files look as they were."""
 
+    rollout_shadow_hours: float = Field(168.0, ge=0, validation_alias="FRAUD_ROLLOUT_SHADOW_HOURS")
+    """Hours for which a challenger at least scores everything and decides nothing; a demo takes 0.05."""
+
+    rollout_canary_hours: float = Field(72.0, ge=0, validation_alias="FRAUD_ROLLOUT_CANARY_HOURS")
+    """Hours for which it then at least decides for a share of accounts."""
+
+    rollout_watch_hours: float = Field(72.0, ge=0, validation_alias="FRAUD_ROLLOUT_WATCH_HOURS")
+    """Hours for which a new champion is watched, and reverted if it does badly."""
+
+    rollout_canary_share: float = Field(0.05, gt=0, lt=1, validation_alias="FRAUD_ROLLOUT_CANARY_SHARE")
+    """The canary's share of accounts."""
+
+    rollout_alpha: float = Field(0.01, gt=0, lt=1, validation_alias="FRAUD_ROLLOUT_ALPHA")
+    """Chance that a phase of a sound challenger is ever halted, however often anybody looks; split among the guard's tests."""
+
+    rollout_min_payments: int = Field(1000, ge=1, validation_alias="FRAUD_ROLLOUT_MIN_PAYMENTS")
+    """Payments that both models have answered before a phase may end well."""
+
+    rollout_denial_tolerance: float = Field(0.01, ge=0, lt=1, validation_alias="FRAUD_ROLLOUT_DENIAL_TOLERANCE")
+    """Share of payments by which the challenger may deny more than the champion, or fewer."""
+
+    rollout_max_fpr: float = Field(0.02, gt=0, lt=1, validation_alias="FRAUD_ROLLOUT_MAX_FPR")
+    """Share of payments with a matured label that says legitimate which it may deny."""
+
+    rollout_max_deny_rate: float = Field(0.05, gt=0, lt=1, validation_alias="FRAUD_ROLLOUT_MAX_DENY_RATE")
+    """Share of all payments that it may deny: what stands for the false positive rate until labels mature."""
+
+    rollout_max_missed_share: float = Field(0.02, gt=0, lt=1, validation_alias="FRAUD_ROLLOUT_MAX_MISSED_SHARE")
+    """Share of the money it lets through that may turn out to be fraud."""
+
+    rollout_value_cap_minor: int = Field(50_000, ge=1, validation_alias="FRAUD_ROLLOUT_VALUE_CAP_MINOR")
+    """Minor units from which on one payment's money counts no more, so that no single one decides a rollout."""
+
+    rollout_drift_tolerance: float = Field(0.5, gt=0, lt=1, validation_alias="FRAUD_ROLLOUT_DRIFT_TOLERANCE")
+    """How far a share of high scores may be from that of the challenger's validation scores, as a part of that share."""
+
+    rollout_latency_budget_ms: float = Field(50.0, gt=0, validation_alias="FRAUD_ROLLOUT_LATENCY_BUDGET_MS")
+    """Milliseconds after which a decision counts as slow."""
+
+    rollout_max_slow_share: float = Field(0.01, gt=0, lt=1, validation_alias="FRAUD_ROLLOUT_MAX_SLOW_SHARE")
+    """Share of decisions that may be slow."""
+
+    rollout_max_error_share: float = Field(0.001, gt=0, lt=1, validation_alias="FRAUD_ROLLOUT_MAX_ERROR_SHARE")
+    """Share of payments for which it may give no score."""
+
     @property
     def dedupe_horizon_ms(self) -> int:
         return self.dedupe_horizon_hours * 3_600_000

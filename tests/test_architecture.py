@@ -28,7 +28,7 @@ ONLY_TO_TRAIN_AND_DRAW = {"evidently", "matplotlib", "mlflow", "pandas", "sklear
 HEAVY = {"dagster", "duckdb", "evidently", "mlflow", "optuna", "pandas", "polars", "pyspark"}
 
 # What every runtime may share; engine/spark.py is the one exception of DESIGN, and no runtime's.
-PURE_CORE = ("contracts", "features", "engine", "models", "policy", "settings")
+PURE_CORE = ("contracts", "features", "engine", "models", "policy", "rollout", "settings")
 OUTSIDE_THE_PURE_CORE = {"fraud_assets.engine.spark"}
 
 # Distribution name -> the module that must be imported somewhere outside the tests.

@@ -104,13 +104,31 @@ def _same_as(folder: Path, sealed: Manifest) -> Manifest:
     return there
 
 
+def champion_of(model_dir: Path, version: str) -> Champion:
+    """What would name `version`, as its folder is now. Raises RefusedModel for a name that is none, FileNotFoundError."""
+    name = _checked(version)
+    return Champion(name, sha256((model_dir / name / MANIFEST_FILE).read_bytes()))
+
+
 def publish_champion(model_dir: Path, version: str) -> Champion:
-    """Make `version` the one scorers serve, atomically. Raises FileNotFoundError if it is not there."""
-    champion = Champion(version, sha256((model_dir / version / MANIFEST_FILE).read_bytes()))
-    draft = model_dir / f".{CHAMPION_FILE}.{os.getpid()}.tmp"
-    _write_flushed(draft, msgspec.json.encode(champion))
-    draft.replace(model_dir / CHAMPION_FILE)
+    """Make `version` the one scorers serve, atomically. Raises RefusedModel, or FileNotFoundError if it is not there."""
+    champion = champion_of(model_dir, version)
+    point_to(model_dir, champion)
     return champion
+
+
+def point_to(model_dir: Path, champion: Champion) -> None:
+    """`publish_champion` for who knows the manifest's hash already, from before anything could change the file."""
+    replace_file(model_dir / CHAMPION_FILE, msgspec.json.encode(champion))
+
+
+def replace_file(path: Path, raw: bytes) -> None:
+    """Give a file new bytes, at once: a reader sees the old ones or the new ones, also after a power cut."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _write_flushed(draft, raw)
+    draft.replace(path)
+    with contextlib.suppress(OSError):  # see _write_flushed
+        _flush_folder(path.parent)
 
 
 def read_champion(model_dir: Path) -> Champion | None:
@@ -142,10 +160,7 @@ def open_decided(model_dir: Path, version: str, model_sha256: str) -> bytes:
 
     The log may hold any text as a version, and a version is a folder's name.
     """
-    try:
-        folder = model_dir / msgspec.convert(version, VersionName)
-    except msgspec.ValidationError as error:
-        raise RefusedModel("bad_version", f"{version[:64]!r}: {error}") from None
+    folder = model_dir / _checked(version)
     return _read(folder / MODEL_FILE, model_sha256)
 
 
@@ -162,6 +177,13 @@ def load_champion(
     with contextlib.closing(Verifier()) if verifier is None else contextlib.nullcontext(verifier) as child:
         child.check(Question(str(model_dir.resolve()), champion.version, champion.manifest_sha256))
     return ServedModel.build(artifact.manifest, artifact.model_json)
+
+
+def _checked(version: str) -> str:
+    try:
+        return msgspec.convert(version, VersionName)
+    except msgspec.ValidationError as error:
+        raise RefusedModel("bad_version", f"{version[:64]!r}: {error}") from None
 
 
 def _read(path: Path, wanted: str) -> bytes:

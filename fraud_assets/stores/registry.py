@@ -1,7 +1,8 @@
-"""The model registry on MLflow: which versions exist, where they came from, and which is champion.
+"""The model registry on MLflow: which versions exist, where they came from, and which is what.
 
 MLflow keeps the account; scorers never ask it. They read the model folder, where `publish_champion`
-puts the pointer, so that a registry that is down delays a promotion and nothing else.
+puts the pointer, so that a registry that is down delays nothing that they serve. Who is champion and challenger is
+decided by the promotion log (`fraud_assets/rollout/log.py`); aliases and `stage` tags are made to say the same.
 
 MLflow is imported when a client is made: an asset that is given a registry names its type without it.
 """
@@ -12,18 +13,32 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from fraud_assets.rollout.standing import Standing
+
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.tracking import MlflowClient
 
 MODEL_NAME = "fraud"
-CHAMPION = "champion"
+CHAMPION, CHALLENGER = "champion", "challenger"
+STAGE_TAG = "stage"
 ARTIFACT_PATH = "model"
 SQLITE = "sqlite:///"
 
 
 class NoChampion(LookupError):
     """Nothing has been promoted yet."""
+
+
+class RegistryDown(ConnectionError):
+    """MLflow does not answer, or not as it should. Nothing that scorers serve depends on it."""
+
+
+class Reconciled(NamedTuple):
+    """changed: what was made to say something else, in words. missing: versions of the log that MLflow does not have."""
+
+    changed: list[str]
+    missing: list[str]
 
 
 class Registered(NamedTuple):
@@ -107,6 +122,42 @@ class ModelRegistry:
         except MlflowException as error:
             raise NoChampion(f"NoChampion: no version of {self.name} has the alias {CHAMPION!r}.") from error
 
+    def reconcile(self, standing: Standing) -> Reconciled:
+        """Make aliases and `stage` tags say what the log says; where they do, nothing is written. Raises RegistryDown.
+
+        Versions that the log does not name keep their tags. An alias whose version MLflow does not have stays where it is.
+        """
+        with _answering():
+            numbers = self._numbers([*standing.stages])
+            changed = [self._restage(name, number, standing.stages[name]) for name, number in numbers.items()]
+            changed += [self._realias(CHAMPION, standing.champion, numbers)]
+            changed += [self._realias(CHALLENGER, standing.challenger, numbers)]
+        missing = [name for name in standing.stages if name not in numbers]
+        return Reconciled([words for words in changed if words], missing)
+
+    def _numbers(self, versions: list[str]) -> dict[str, str]:
+        found = {name: self._find(name) for name in versions}
+        return {name: str(version.version) for name, version in found.items() if version is not None}
+
+    def _restage(self, name: str, number: str, stage: str) -> str:
+        tags = self._client.get_model_version(self.name, number).tags
+        if tags.get(STAGE_TAG) == stage:
+            return ""
+        self._client.set_model_version_tag(self.name, number, STAGE_TAG, str(stage))
+        return f"{name} is {stage}"
+
+    def _realias(self, alias: str, wanted: str | None, numbers: Mapping[str, str]) -> str:
+        if not numbers or (wanted is not None and wanted not in numbers):
+            return ""
+        there = self._client.get_registered_model(self.name).aliases.get(alias)
+        if wanted is None and there is not None:
+            self._client.delete_registered_model_alias(self.name, alias)
+            return f"nobody is {alias}"
+        if wanted is None or str(there) == numbers[wanted]:
+            return ""
+        self._client.set_registered_model_alias(self.name, alias, numbers[wanted])
+        return f"{wanted} is {alias}"
+
     def download(self, number: int, folder: Path) -> Path:
         """The artifact's folder, copied into `folder`; verify it before use (`models/artifact.py`)."""
         from mlflow.artifacts import download_artifacts
@@ -130,6 +181,27 @@ class ModelRegistry:
                 self._client.create_registered_model(self.name)
             except MlflowException:
                 self._client.get_registered_model(self.name)  # raises unless another has made it meanwhile
+
+
+@contextlib.contextmanager
+def _answering() -> Iterator[None]:
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise RegistryDown(f"RegistryDown: {str(error).splitlines()[0]}") from error
+
+
+def open_for_a_person(tracking_uri: str) -> ModelRegistry:
+    """A registry that gives up after seconds, where MLflow's own patience with a server is minutes. Raises RegistryDown."""
+    from mlflow import environment_variables as patience
+
+    for variable, value in ((patience.MLFLOW_HTTP_REQUEST_MAX_RETRIES, 1), (patience.MLFLOW_HTTP_REQUEST_TIMEOUT, 10)):
+        variable.set(value)  # type: ignore[no-untyped-call]  # MLflow's own
+    with _answering():
+        return ModelRegistry(tracking_uri)
 
 
 def _registered(version: "ModelVersion") -> Registered:

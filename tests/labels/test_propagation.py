@@ -9,17 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraud_assets.labels.graph import identity_edges
-from fraud_assets.labels.propagation import (
-    DAMPING,
-    MAX_ROUNDS,
-    MIN_CONFIDENCE,
-    OTHERS,
-    PROPAGATED_AT,
-    WEIGHTS,
-    StaleGraph,
-    propagate,
-)
-from fraud_assets.labels.shapes import Caps
+from fraud_assets.labels.propagation import MIN_CONFIDENCE, PROPAGATED_AT, propagate
+from fraud_assets.labels.shapes import WEIGHTS, Caps
+from fraud_assets.labels.walk import DAMPING, MAX_ROUNDS, OTHERS, StaleGraph
 from tests.labels.payments import CAPS, Payment, confidences, identities, spread, table
 
 

@@ -57,7 +57,10 @@ def test_the_future_in_any_order_changes_nothing(past: Past, tmp_path: Path) -> 
         known = rows.filter(pc.less(rows["ingested_at_ms"], AS_OF_MS))
         before.append(table, known, "known")
         after.append(table, shuffled(known), "known")
-        after.append(table, shuffled(renamed(known, "late-")), "later")
+        after.append(table, shuffled(arriving_later(renamed(known, "late-"))), "later")
+        if table == "labels":  # some hurry ahead of their payments
+            for lake in (before, after):
+                lake.append(table, renamed(known.slice(0, 40), "late-"), "early")
 
     expected, found = made(before), made(after)
 
@@ -67,8 +70,8 @@ def test_the_future_in_any_order_changes_nothing(past: Past, tmp_path: Path) -> 
     maturity = [maturity_as_of(lake, AS_OF_MS, LABEL_DELAY_DAYS).table() for lake in (before, after, past.lake)]
     assert maturity[0].equals(maturity[1])
     assert maturity[0].equals(maturity[2])
-    noise = [noise_as_of(lake, AS_OF_MS, LOOKBACK_DAYS, LABEL_DELAY_DAYS) for lake in (before, after, past.lake)]
-    assert noise[0] == noise[1] == noise[2]
+    noise = [noise_as_of(lake, AS_OF_MS, LOOKBACK_DAYS, LABEL_DELAY_DAYS) for lake in (before, after)]
+    assert noise[0] == noise[1]
 
 
 def shuffled(rows: pa.Table) -> pa.Table:
@@ -77,18 +80,20 @@ def shuffled(rows: pa.Table) -> pa.Table:
 
 
 def renamed(rows: pa.Table, prefix: str) -> pa.Table:
-    """The same rows once more, as of other payments of the same people, and known a day too late."""
+    """The same rows once more, as of other payments of the same people."""
     for column in ("transaction_id", "label_id", "fact_id"):
         if column in rows.column_names:
-            place = rows.schema.get_field_index(column)
-            renamed_ids = pc.binary_join_element_wise(prefix, rows[column], "")
-            rows = rows.set_column(place, rows.schema.field(column), renamed_ids)
-    for column, value in (("ingested_at_ms", AS_OF_MS + DAY_MS), ("source_topic", "later.v1")):
-        place = rows.schema.get_field_index(column)
-        rows = rows.set_column(
-            place, rows.schema.field(column), pa.array([value] * rows.num_rows, rows.schema.field(column).type)
-        )
-    return rows
+            rows = replaced(rows, column, pc.binary_join_element_wise(prefix, rows[column], ""))
+    return replaced(rows, "source_topic", pa.array([f"{prefix}topic"] * rows.num_rows))
+
+
+def arriving_later(rows: pa.Table) -> pa.Table:
+    return replaced(rows, "ingested_at_ms", pa.array([AS_OF_MS + DAY_MS] * rows.num_rows))
+
+
+def replaced(rows: pa.Table, column: str, values: pa.Array) -> pa.Table:
+    place = rows.schema.get_field_index(column)
+    return rows.set_column(place, rows.schema.field(column), values)
 
 
 def test_confidences_are_read_back_by_payment(past: Past, tmp_path: Path) -> None:

@@ -45,7 +45,9 @@ def confidences_as_of(root: str, day: str, account_ids: Sequence[str], transacti
 
     Raises FileNotFoundError if `label_confidence` of that day was not made: then nothing is known, which is not 0.
     """
-    kept = frame(as_of_tables.load(root, CONFIDENCE.table, day, [*IDENTITY, "confidence"]))
+    rows = frame(as_of_tables.load(root, CONFIDENCE.table, day, [*IDENTITY, "confidence"]))
+    # An identity that comes again after the dedupe horizon is two payments, which a join would make four of.
+    kept = rows.group_by(IDENTITY).agg(pl.col("confidence").max())
     asked = pl.DataFrame(
         [pl.Series("account_id", account_ids, pl.String), pl.Series("transaction_id", transaction_ids, pl.String)]
     )

@@ -112,6 +112,16 @@ def test_confidences_are_read_back_by_payment(past: Past, tmp_path: Path) -> Non
     assert confidences_as_of(str(tmp_path), "2026-10-11", [], []).shape == (0,)
 
 
+def test_an_identity_that_came_twice_has_one_confidence(past: Past, tmp_path: Path) -> None:
+    """Behind the dedupe horizon an id may come again."""
+    _, found = made(past.lake)
+    one = found.rows.slice(0, 1)
+    as_of_tables.save(str(tmp_path), CONFIDENCE.table, "2026-10-11", pa.concat_tables([one, one]))
+    identity = one["account_id"].to_pylist(), one["transaction_id"].to_pylist()
+
+    assert confidences_as_of(str(tmp_path), "2026-10-11", *identity).tolist() == one["confidence"].to_pylist()
+
+
 def test_a_day_that_was_not_made_is_not_a_day_without_confidence(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="label_confidence/as_of=2026-10-12"):
         confidences_as_of(str(tmp_path), "2026-10-12", ["a"], ["t"])

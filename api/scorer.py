@@ -13,7 +13,7 @@ from api.errors import NotReady
 from api.histories import Histories, HistoryReader, Known
 from api.metrics import Metrics
 from api.together import Together
-from fraud_assets.contracts.events import Category, PaymentMethod, Tier
+from fraud_assets.contracts.events import CONTRACT_VERSION, Category, PaymentMethod, Tier
 from fraud_assets.engine.request import Read, RequestReader, Served, Torn
 from fraud_assets.policy.policy import Action, Verdict
 from fraud_assets.stores.online_async import OnlineReader
@@ -27,9 +27,10 @@ PATIENCE_S = 0.005
 
 # A payment of nobody: it is read without states and decides nothing.
 WARM_UP: Any = Scored(
-    transaction_id="-", event_time_ms=0, account_id="-", event_id="-", promoter_id="-", device_id="-",
-    ip_token="-", ip_country="ZZ", payment_method=PaymentMethod.CARD, amount_minor=0, currency="XXX",  # noqa: S106  # a token, no password
-    ticket_count=1, tier=Tier.STANDARD, category=Category.OTHER, billing_country="ZZ",
+    schema_version=CONTRACT_VERSION, event_time_ms=0, transaction_id="-", account_id="-", event_id="-", promoter_id="-",
+    device_id="-", ip_token="-", ip_country="ZZ", card_token=None, email_token=None,  # noqa: S106  # tokens, no passwords
+    payment_method=PaymentMethod.CARD, amount_minor=0, currency="XXX", ticket_count=1, tier=Tier.STANDARD,
+    category=Category.OTHER, billing_country="ZZ", lat_e6=None, lon_e6=None, user_agent="",
 )  # fmt: skip
 
 BAD_STATE = "online_state_unreadable"

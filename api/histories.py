@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import filterfalse
 from typing import Any, NamedTuple
 
 from fraud_assets.engine.plan import GroupPlan
@@ -48,13 +49,13 @@ class Known:
             self.found.clear()
         if not self.found:
             self._since_s = now_s
-        return [one for one in wanted if one not in self.found]
+        return list(filterfalse(self.found.__contains__, wanted))
 
     def with_more(self, asked: Sequence[Entity], read: EntityRead, wanted: Sequence[Entity]) -> EntityRead:
         """What was asked for is known from now on; what is known of those who are wanted."""
         self.epoch = read.epoch
         self.found.update(zip(asked, zip(read.states, read.versions, strict=True), strict=True))
-        found = [self.found[one] for one in wanted]
+        found = list(map(self.found.__getitem__, wanted))
         return EntityRead([state for state, _ in found], [version for _, version in found], self.epoch)
 
 
@@ -76,8 +77,8 @@ class HistoryReader:
         wanted: dict[Entity, int] = {}
         places = [
             [
-                -1 if named[1] is None else wanted.setdefault(named, len(wanted))
-                for named in zip(self._names, row, strict=True)
+                -1 if key is None else wanted.setdefault((name, key), len(wanted))
+                for name, key in zip(self._names, row, strict=True)
             ]
             for row in keys
         ]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from api.champion import ChampionSlot, Serving
 from api.contract import Answer, Scored
@@ -15,7 +16,7 @@ from api.histories import Histories, HistoryReader, Known
 from api.metrics import Metrics
 from api.together import Together
 from fraud_assets.contracts.events import CONTRACT_VERSION, Category, PaymentMethod, Tier
-from fraud_assets.engine.request import Read, RequestReader, Served, Torn
+from fraud_assets.engine.request import Read, RequestReader
 from fraud_assets.policy.policy import Action, Verdict
 from fraud_assets.stores.online_async import OnlineReader
 from fraud_assets.stores.online_port import ABSENT
@@ -77,20 +78,22 @@ class Context(NamedTuple):
     headers: list[tuple[str, bytes]]
 
 
-class Question(NamedTuple):
-    """One payment to decide on. event: `Scored`."""
-
-    event: Any
-    context: Context
+# One payment to decide on (`Scored`), and its request's. Without a name, for a batch makes a thousand.
+Question = tuple[Any, Context]
 
 
 class Made(NamedTuple):
-    """A decision and all that its record needs. latency_ms: since its request was read."""
+    """A decision and all that its record needs. vector: float32, NaN for null. status: int8 of each unit.
+
+    latency_ms: since its request was read.
+    """
 
     event: Any
     context: Context
     seen: Seen
-    served: Served
+    vector: bytes
+    status: bytes
+    self_included: bool
     score: float
     verdict: Verdict
     serving: Serving
@@ -157,35 +160,31 @@ class Scorer:
         return made
 
     async def _read(self, asked: Sequence[Question], known: Known | None = None) -> Histories:
-        return await self._histories.read([one.event for one in asked], known)
+        return await self._histories.read([event for event, _ in asked], known)
 
     def _made(self, asked: Sequence[Question], histories: Histories, serving: Serving) -> list[Made]:
         """Vectors, scores and actions of payments whose histories are here, recorded."""
-        events = [one.event for one in asked]
+        events = [event for event, _ in asked]
         times, ids = [event.event_time_ms for event in events], [event.transaction_id for event in events]
         read = self._reader.read_many(histories.states, histories.places, events, times, ids)
         seen = Seen.of_all(histories, read.positions)
-        served = [
-            self._without(seen, place, events, histories, read) if isinstance(one, Torn) else one
-            for place, one in enumerate(read.vectors)
-        ]
+        for place in read.torn:
+            seen[place] = self._without(histories.keys[place], events[place], place, read)
         scores = serving.model.score_many(read.features)
         verdicts = serving.decider.verdicts(
             scores, read.features, [event.amount_minor for event in events], [bool(one.degraded) for one in seen],
             lambda rows: serving.model.explain(rows)[1],
         )  # fmt: skip
-        made = self._decided(asked, seen, served, scores, verdicts, serving)
+        made = self._decided(asked, seen, read, scores, verdicts, serving)
         self._count([one.verdict.action for one in made])
         self._record(made)
         return made
 
-    def _without(self, seen: list[Seen], place: int, events: Sequence[Any], histories: Histories, read: Read) -> Served:
+    def _without(self, keys: list[str | None], event: Any, place: int, read: Read) -> Seen:
         """A state that cannot be read costs its decision the history, and is counted; it is a defect."""
-        event = events[place]
-        seen[place] = Seen.nothing(histories.keys[place], BAD_STATE)
         served = self._reader.read(self._nothing, event, event.event_time_ms, event.transaction_id)
-        read.features[place] = served.features
-        return served
+        read.features[place], read.status[place], read.self_included[place] = served.features, served.status, False
+        return Seen.nothing(keys, BAD_STATE)
 
     def _count(self, actions: list[Action]) -> None:
         for action, counter in self._by_action:
@@ -196,21 +195,29 @@ class Scorer:
         self,
         asked: Sequence[Question],
         seen: Sequence[Seen],
-        served: Sequence[Served],
+        read: Read,
         scores: Sequence[float],
         verdicts: Sequence[Verdict],
         serving: Serving,
     ) -> list[Made]:
         """All of one moment, for none is answered before the last is decided."""
         at_ms, at_s = self.now_ms(), time.perf_counter()
-        together = zip(asked, seen, served, scores, verdicts, self._ids, strict=False)
+        together = zip(
+            asked, seen, _rows(read.features), _rows(read.status), read.self_included, scores, verdicts, self._ids, strict=False
+        )  # fmt: skip
         return [
             Made(
-                event, context, its, vector, score, verdict, serving, decision_id, at_ms,
+                event, context, its, vector, status, included, score, verdict, serving, decision_id, at_ms,
                 round((at_s - context.began_s) * 1_000, 3),
             )
-            for (event, context), its, vector, score, verdict, decision_id in together
+            for (event, context), its, vector, status, included, score, verdict, decision_id in together
         ]  # fmt: skip
+
+
+def _rows(matrix: npt.NDArray[Any]) -> list[bytes]:
+    """The bytes of each row: an array of each would take longer to make than they."""
+    raw, width = matrix.tobytes(), matrix.shape[1] * matrix.itemsize
+    return [raw[row * width : (row + 1) * width] for row in range(len(matrix))]
 
 
 def decision_ids() -> Iterator[str]:

@@ -34,6 +34,11 @@ def hash64(text: str) -> int:
 
     BLAKE2b rather than a fast hash: an attacker who could make two devices collide would hide one.
     """
+    return hash_once(text)
+
+
+def hash_once(text: str) -> int:
+    """`hash64` of what hardly comes again: keeping it takes as long as making it, and puts out what does come again."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 

@@ -110,7 +110,7 @@ class Attribution:
         totals = np.bincount(bins.ravel(), weights=shares.ravel(), minlength=n * n_codes)
         return [self._strongest(row) for row in totals.reshape(n, n_codes).tolist()]
 
-    def _strongest(self, totals: list[float]) -> list[ReasonCode]:
+    def _strongest(self, totals: Sequence[float]) -> list[ReasonCode]:
         strong = [(-total, number) for number, total in enumerate(totals) if total >= LEAST_SHARE]
         return [self.codes[number] for _, number in sorted(strong)[:MAX_REASONS]]
 

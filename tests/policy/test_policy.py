@@ -69,9 +69,10 @@ def test_a_rule_only_makes_an_action_stricter(score: float, name: str) -> None:
     rule = next(rule for rule in DEFAULT_POLICY.rules if rule.name == name)
     order = list(Action)
 
-    fired = action(score, **{item.feature: item.value for item in rule.conditions})
+    x = vector(**{item.feature: item.value for item in rule.conditions})
+    (fired,) = DECIDER.verdicts([score], x[None, :], [100], [False], unmoved)
 
-    assert order.index(fired) >= max(order.index(action(score)), order.index(rule.action))
+    assert order.index(fired.action) >= max(order.index(action(score)), order.index(rule.action))
 
 
 def test_nulls_fire_no_rule() -> None:
@@ -129,7 +130,8 @@ def test_payments_decided_together_get_what_each_gets_alone(data: st.DataObject)
 
     def explain(rows: np.ndarray) -> np.ndarray:
         """Something else for each row."""
-        return np.nan_to_num(rows, nan=0.07).astype(float) * np.cos(np.arange(len(NAMES)))
+        shares: np.ndarray = np.nan_to_num(rows, nan=0.07).astype(float) * np.cos(np.arange(len(NAMES)))
+        return shares
 
     together = DECIDER.verdicts(scores, rows, amounts, degraded, explain)
 

@@ -2,7 +2,7 @@
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -29,13 +29,8 @@ class Distribution(Collector):
         registry.register(self)
 
     def observe(self, value: float) -> None:
-        self.observe_all((value,))
-
-    def observe_all(self, values: Iterable[float]) -> None:
-        counts, bounds = self._counts, self._bounds
-        for value in values:
-            counts[bisect_left(bounds, value)] += 1
-            self._sum += value
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """A bucket counts everything up to its bound."""

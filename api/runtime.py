@@ -112,12 +112,15 @@ class Runtime:
 
     def _record(self, made: Sequence[Made]) -> None:
         self.recording.add([decided.encode(_decided(one)) for one in made])
-        self.metrics.score.observe_all([one.score for one in made])
-        if included := [one for one in made if one.self_included]:
-            self.metrics.self_included.inc(len(included))
         for one in made:
-            for reason in one.seen.degraded:
-                self.metrics.degraded.labels(reason).inc()
+            self._count(one)
+
+    def _count(self, one: Made) -> None:
+        self.metrics.score.observe(one.score)
+        if one.self_included:
+            self.metrics.self_included.inc()
+        for reason in one.seen.degraded:
+            self.metrics.degraded.labels(reason).inc()
 
 
 def _facts(plan: ServicePlan, unit_names: tuple[str, ...], service_digest: str) -> Facts:

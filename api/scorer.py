@@ -216,8 +216,11 @@ class Scorer:
 
 def _rows(matrix: npt.NDArray[Any]) -> list[bytes]:
     """The bytes of each row: an array of each would take longer to make than they."""
-    raw, width = matrix.tobytes(), matrix.shape[1] * matrix.itemsize
-    return [raw[row * width : (row + 1) * width] for row in range(len(matrix))]
+    raw = matrix.tobytes()
+    if len(matrix) == 1:
+        return [raw]
+    width = len(raw) // len(matrix)
+    return [raw[at : at + width] for at in range(0, len(raw), width)]
 
 
 def decision_ids() -> Iterator[str]:

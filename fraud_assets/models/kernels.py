@@ -110,26 +110,6 @@ def margin(x, nodes, roots, depths, base, sides):
 
 
 @numba.njit(**_options)
-def _share_group(total, sides, k, trees, nodes, roots, depths, mean, path, shares):
-    """total and the weights of so many trees from the k-th on, whose steps are added to shares (n_features,)."""
-    deepest, width = 0, len(shares)
-    for j in range(trees):
-        path[0, j] = roots[k + j]
-        deepest = max(deepest, depths[k + j])
-    for s in range(deepest):
-        for j in range(trees):
-            path[s + 1, j] = _step(sides, path[s, j], nodes)
-    # Added up tree by tree, as if each had been walked alone: sums of floats depend on their order.
-    for j in range(trees):
-        for s in range(depths[k + j]):
-            at, below = path[s, j], path[s + 1, j]
-            place = nodes[at].place
-            shares[place if place < width else place - width] += mean[below] - mean[at]
-        total += nodes[path[depths[k + j], j]].weight
-    return total
-
-
-@numba.njit(**_options)
 def margins_by_feature(rows, nodes, roots, depths, base, sides, mean, path, out, shares):
     """`margins`, and shares (n, n_features) float64, all zero before: what each feature moved each row's margin by.
 
@@ -137,11 +117,26 @@ def margins_by_feature(rows, nodes, roots, depths, base, sides, mean, path, out,
     that difference is the split feature's (Saabas, 2014). Shares plus the means of all roots plus base
     is the margin. path (1 + deepest, AT_ONCE) uint32: scratch.
     """
-    n = len(rows)
+    n, width = rows.shape
     for i in range(n):
         _unfold(rows[i], sides[i])
         out[i] = base
     for k in range(0, len(roots), AT_ONCE):
         trees = min(AT_ONCE, len(roots) - k)
+        deepest = 0
+        for j in range(trees):
+            path[0, j] = roots[k + j]
+            deepest = max(deepest, depths[k + j])
         for i in range(n):
-            out[i] = _share_group(out[i], sides[i], k, trees, nodes, roots, depths, mean, path, shares[i])
+            side, moved, total = sides[i], shares[i], out[i]
+            for s in range(deepest):
+                for j in range(trees):
+                    path[s + 1, j] = _step(side, path[s, j], nodes)
+            # Added up tree by tree, as if each had been walked alone: sums of floats depend on their order.
+            for j in range(trees):
+                for s in range(depths[k + j]):
+                    at, below = path[s, j], path[s + 1, j]
+                    place = nodes[at].place
+                    moved[place if place < width else place - width] += mean[below] - mean[at]
+                total += nodes[path[depths[k + j], j]].weight
+            out[i] = total

@@ -145,9 +145,9 @@ class Decider:
         verdicts = list(map(self._decide, scores, values, amounts_minor, degraded))
         places = [place for place, one in enumerate(verdicts) if one.action is not Action.APPROVE]
         if places:
-            for place, moved in zip(places, self._attribution.top(explain(features[places])), strict=True):
+            for place, shares in zip(places, explain(features.take(places, axis=0)), strict=True):
                 action, fired = verdicts[place]
-                verdicts[place] = Verdict(action, in_order(fired, moved))
+                verdicts[place] = Verdict(action, in_order(fired, self._attribution.top(shares)))
         return verdicts
 
     def _decide(self, score: float, values: Sequence[float], amount_minor: int, degraded: bool) -> Verdict:

@@ -103,14 +103,9 @@ class Attribution:
         place = {code: number for number, code in enumerate(self.codes)}
         self._family = np.array([place[family_of(name)] for name in feature_names], np.int64)
 
-    def top(self, shares: npt.NDArray[np.float64]) -> list[list[ReasonCode]]:
-        """Of each row of shares (n, n_features), log odds each feature moved its score by: strongest first, at most MAX_REASONS."""
-        n, n_codes = len(shares), len(self.codes)
-        bins = self._family + n_codes * np.arange(n)[:, None]
-        totals = np.bincount(bins.ravel(), weights=shares.ravel(), minlength=n * n_codes)
-        return [self._strongest(row) for row in totals.reshape(n, n_codes).tolist()]
-
-    def _strongest(self, totals: Sequence[float]) -> list[ReasonCode]:
+    def top(self, shares: npt.NDArray[np.float64]) -> list[ReasonCode]:
+        """shares (n_features,): log odds each feature moved the score by. Strongest first, at most MAX_REASONS."""
+        totals = np.bincount(self._family, weights=shares, minlength=len(self.codes)).tolist()
         strong = [(-total, number) for number, total in enumerate(totals) if total >= LEAST_SHARE]
         return [self.codes[number] for _, number in sorted(strong)[:MAX_REASONS]]
 

@@ -185,10 +185,8 @@ def test_a_family_is_judged_by_its_sum() -> None:
     shares[PLACE["account_txn_count_1h"]], shares[PLACE["account_txn_count_24h"]] = 1.0, -1.0
     shares[PLACE["weekday"]] = LEAST_SHARE
 
-    mixed, all_alike = Attribution(NAMES).top(np.array([shares, np.ones(len(NAMES))]))
-
-    assert mixed == ["UNUSUAL_TIME"]
-    assert len(all_alike) == MAX_REASONS
+    assert Attribution(NAMES).top(shares) == ["UNUSUAL_TIME"]
+    assert len(Attribution(NAMES).top(np.ones(len(NAMES)))) == MAX_REASONS
 
 
 def test_families_are_told_strongest_first_and_equal_ones_in_the_codes_order() -> None:
@@ -196,7 +194,7 @@ def test_families_are_told_strongest_first_and_equal_ones_in_the_codes_order() -
     shares = np.zeros(len(NAMES))
     shares[[PLACE["weekday"], PLACE["amount_minor"], PLACE["account_txn_count_1h"]]] = 0.5, 0.5, 0.75
 
-    assert Attribution(NAMES).top(shares[None, :]) == [["HIGH_FREQUENCY", "UNUSUAL_AMOUNT", "UNUSUAL_TIME"]]
+    assert Attribution(NAMES).top(shares) == ["HIGH_FREQUENCY", "UNUSUAL_AMOUNT", "UNUSUAL_TIME"]
 
 
 def test_the_digest_follows_every_number_of_the_policy() -> None:

@@ -59,6 +59,7 @@ class Decided(msgspec.Struct, array_like=True):
     degraded_reasons: list[str]
     self_included: bool
     headers: list[tuple[str, bytes]]
+    shadow: dict[str, float] = {}
 
 
 _POSITION = Struct("=qq")
@@ -94,6 +95,7 @@ class DecisionRecord:
             view_status=self._statuses[one.status],
             states=self._states(one),
             fraud_score=one.fraud_score,
+            shadow_scores=one.shadow,
             action=one.action,
             reason_codes=list(one.reason_codes),
             degraded_reasons=one.degraded_reasons,

@@ -1,18 +1,19 @@
 """What a scorer hands to the recorder of its decisions: bytes, for they are nearly free to make."""
 
 from collections.abc import Sequence
-from struct import Struct
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from fraud_assets.contracts.chain import canonical
-from fraud_assets.contracts.events import Decision, StateRead, ViewStatus
+from fraud_assets.contracts.events import Decision, StatesRead, ViewStatus
 
 LAYOUT = 1
 
-# Statuses of all units, as text: a few dozen ways, some 2 kB each.
-MAX_STATUS_TEXTS = 1_000
+_CODES = list(ViewStatus)
+_NO_CODE = 255
+# Of whole pairs, and as long as any state's.
+_PAIRS = frozenset(range(0, 2**16, 16))
 
 
 class Facts(msgspec.Struct, frozen=True, array_like=True):
@@ -61,7 +62,6 @@ class Decided(msgspec.Struct, array_like=True):
     headers: list[tuple[str, bytes]]
 
 
-_POSITION = Struct("=qq")
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Decided).decode
 
@@ -70,12 +70,22 @@ class DecisionRecord:
     """Decided → the contract's Decision, with everything that is needed to recompute it."""
 
     def __init__(self, facts: Facts) -> None:
+        """Raises ValueError for a status that the contract does not know."""
         self._facts = facts
-        self._names = _Names(facts)
-        self._statuses = _StatusTexts(facts)
+        codes = bytes(_CODES.index(ViewStatus(name)) for name in facts.statuses)
+        self._to_contract = codes.ljust(256, bytes([_NO_CODE]))
+        self._shape = len(facts.unit_names), *[len(facts.groups)] * 3
+        # The same in each record, and so encoded once.
+        self._groups, self._topics = (
+            cast("list[str]", msgspec.Raw(canonical(names))) for names in (facts.groups, facts.topics)
+        )
 
     def of(self, one: Decided, broker_clock_offset_ms: int) -> Decision:
-        """To be encoded: its view_status is JSON already."""
+        """To be encoded: names in its states_read are JSON already. Raises ValueError if it is none of these facts."""
+        if (len(one.status), len(one.keys), len(one.versions), len(one.positions)) != self._shape:
+            raise ValueError("of other units or groups than its scorer said")
+        if not _PAIRS.issuperset(map(len, one.positions)):
+            raise ValueError("a position that is no pairs of a code and an offset")
         return Decision(
             event_time_ms=one.request["event_time_ms"],
             decision_id=one.decision_id,
@@ -91,8 +101,9 @@ class DecisionRecord:
             model_sha256=one.model_sha256,
             epoch=one.epoch,
             vector=one.features,
-            view_status=self._statuses[one.status],
-            states=self._states(one),
+            view_codes=one.status.translate(self._to_contract),
+            states=[],
+            states_read=self._read(one),
             fraud_score=one.fraud_score,
             action=one.action,
             reason_codes=list(one.reason_codes),
@@ -101,46 +112,15 @@ class DecisionRecord:
             latency_ms=one.latency_ms,
         )
 
-    def _states(self, one: Decided) -> list[StateRead]:
-        """Every state that was asked for; an unknown entity has version 0 and no position. None if degraded."""
+    def _read(self, one: Decided) -> StatesRead | None:
+        """Every state that was asked for; None if degraded."""
         if one.degraded_reasons:
-            return []
-        names, asked = self._names, zip(self._facts.groups, one.keys, one.versions, one.positions, strict=True)
-        return [
-            StateRead(
-                group=group,
-                entity_key=key,
-                version=version,
-                position={names[code]: offset for code, offset in _POSITION.iter_unpack(position)},
-            )
-            for group, key, version, position in asked
-            if key is not None
-        ]
-
-
-class _Names(dict[int, str]):
-    """`<topic>/<partition>` by code; of a topic that nobody knows its number, which then equals no recomputation's."""
-
-    def __init__(self, facts: Facts) -> None:
-        self._facts = facts
-
-    def __missing__(self, code: int) -> str:
-        topics, bits = self._facts.topics, self._facts.partition_bits
-        number, partition = code >> bits, code & ((1 << bits) - 1)
-        self[code] = name = f"{topics[number] if 0 <= number < len(topics) else number}/{partition}"
-        return name
-
-
-class _StatusTexts(dict[bytes, Any]):
-    """View statuses by their codes, as JSON for `contracts/chain.py`: there are few ways they can be, and each is a tenth of a record."""
-
-    def __init__(self, facts: Facts) -> None:
-        self._units = facts.unit_names
-        self._statuses = [ViewStatus(name) for name in facts.statuses]
-
-    def __missing__(self, codes: bytes) -> Any:
-        named = dict(zip(self._units, map(self._statuses.__getitem__, codes), strict=True))
-        if len(self) >= MAX_STATUS_TEXTS:
-            self.clear()
-        self[codes] = text = msgspec.Raw(canonical(named))
-        return text
+            return None
+        return StatesRead(
+            groups=self._groups,
+            keys=one.keys,
+            versions=one.versions,
+            positions=one.positions,
+            topics=self._topics,
+            partition_bits=self._facts.partition_bits,
+        )

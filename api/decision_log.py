@@ -1,6 +1,6 @@
 """Decision events to Kafka: made, kept and sent after the answer.
 
-A record (positions of ten states, 400 features in base64, a digest) goes to the journal on disk, and from there to the broker.
+A record (400 features and ten states in base64, a digest) goes to the journal on disk, and from there to the broker.
 """
 
 import asyncio

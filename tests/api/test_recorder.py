@@ -24,6 +24,7 @@ from api.spool import SpoolWriter
 from fraud_assets.contracts import codec
 from fraud_assets.contracts.chain import Link, verify
 from fraud_assets.contracts.events import Decision
+from fraud_assets.stores.served import served_states, served_statuses
 from tests.waiting import until
 
 MIB = 2**20
@@ -90,8 +91,9 @@ def test_what_is_given_is_recorded_with_all_it_says(tmp_path: Path) -> None:
 
     found = recorded(tmp_path)
     assert_whole(found, 50)
-    assert found[6].states[0].position == {"transactions.v1/3": 7}
-    assert (found[6].vector, found[6].features) == (bytes(8), []) and found[6].view_status == {"v@account": "PRESENT"}
+    assert served_states(found[6])[0].position == {"transactions.v1/3": 7}
+    assert (found[6].vector, found[6].features) == (bytes(8), [])
+    assert served_statuses(found[6], "sd", ["v@account"]) == {"v@account": "PRESENT"}
 
 
 def test_a_recorder_that_is_killed_is_replaced_and_misses_nothing(tmp_path: Path) -> None:
@@ -145,7 +147,7 @@ def test_what_a_scorer_of_another_version_left_is_recorded_as_it_said(tmp_path: 
 
     found = recorded(tmp_path)
     assert_whole(found, 2)
-    assert [one.states[0].group for one in found] == ["card", "account"]
+    assert [served_states(one)[0].group for one in found] == ["card", "account"]
 
 
 GIVES_AND_DIES = """

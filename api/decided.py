@@ -1,14 +1,14 @@
 """What a scorer hands to the recorder of its decisions: bytes, for they are nearly free to make."""
 
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast, get_type_hints
 
 import msgspec
 
 from fraud_assets.contracts.chain import canonical
 from fraud_assets.contracts.events import Decision, StatesRead, ViewStatus
 
-LAYOUT = 1
+LAYOUT = 2
 
 _CODES = list(ViewStatus)
 _NO_CODE = 255
@@ -31,18 +31,22 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
     topics: tuple[str, ...]
     partition_bits: int
     layout: int = LAYOUT
-    """Of `Decided`. A spool may be read by another version: a change of its fields is another number."""
+    """Of `Decided`. A spool may be read by another version: a change of its fields is another number (`LAYOUTS`)."""
 
 
 class Decided(msgspec.Struct, array_like=True):
-    """One decision. features: float32, NaN for null. status: int8 of each unit.
+    """One decision. request: the event as JSON with its names sorted (`as_request`), as it is in the record. features: float32, NaN
+    for null. status: int8 of each unit.
 
     keys, versions, positions: of each group; a key is None where the payment names no such entity, positions are int64
     pairs (code, offset). headers: of the event that says it.
     """
 
     decision_id: str
-    request: Any
+    event_time_ms: int
+    transaction_id: str
+    account_id: str
+    request: bytes
     decided_at_ms: int
     latency_ms: float
     epoch: str
@@ -62,16 +66,55 @@ class Decided(msgspec.Struct, array_like=True):
     headers: list[tuple[str, bytes]]
 
 
+class _Named(msgspec.Struct, array_like=True):
+    decision_id: str
+
+
+def _layout_1() -> type[msgspec.Struct]:
+    """Whose request was an object, from which three fields are taken."""
+    hints = get_type_hints(Decided)
+    later = {"event_time_ms", "transaction_id", "account_id"}
+    fields = [
+        (name, Any if name == "request" else hints[name]) for name in Decided.__struct_fields__ if name not in later
+    ]
+    return msgspec.defstruct("Decided1", fields, array_like=True)
+
+
 encode = msgspec.msgpack.Encoder().encode
+as_request = msgspec.json.Encoder(order="sorted").encode
 decode = msgspec.msgpack.Decoder(Decided).decode
+_decode_named = msgspec.msgpack.Decoder(_Named).decode
+_decode_1 = msgspec.msgpack.Decoder(_layout_1()).decode
+
+
+def decision_id(raw: bytes) -> str:
+    """Of a `Decided` of any layout. Raises msgspec.DecodeError."""
+    return _decode_named(raw).decision_id
+
+
+def _from_layout_1(raw: bytes) -> Decided:
+    said = msgspec.structs.asdict(_decode_1(raw))
+    request = said.pop("request")
+    names = {name: request[name] for name in ("event_time_ms", "transaction_id", "account_id")}
+    return Decided(**said, **names, request=canonical(request))
+
+
+# A spool that a version of before has left is recorded, too.
+LAYOUTS: Mapping[int, Callable[[bytes], Decided]] = {1: _from_layout_1, LAYOUT: decode}
 
 
 class DecisionRecord:
-    """Decided → the contract's Decision, with everything that is needed to recompute it."""
+    """Decided → the contract's Decision, with everything that is needed to recompute it.
+
+    decode: of its frames. Raises what decoding raises.
+    """
 
     def __init__(self, facts: Facts) -> None:
-        """Raises ValueError for a status that the contract does not know."""
+        """Raises ValueError for a layout that is not known here, and for a status that the contract does not know."""
+        if facts.layout not in LAYOUTS:
+            raise ValueError(f"layout {facts.layout}")
         self._facts = facts
+        self.decode = LAYOUTS[facts.layout]
         codes = bytes(_CODES.index(ViewStatus(name)) for name in facts.statuses)
         self._to_contract = codes.ljust(256, bytes([_NO_CODE]))
         self._shape = len(facts.unit_names), *[len(facts.groups)] * 3
@@ -81,17 +124,17 @@ class DecisionRecord:
         )
 
     def of(self, one: Decided, broker_clock_offset_ms: int) -> Decision:
-        """To be encoded: names in its states_read are JSON already. Raises ValueError if it is none of these facts."""
+        """To be encoded: its request, and names in its states_read, are JSON already. Raises ValueError if it is none of these facts."""
         if (len(one.status), len(one.keys), len(one.versions), len(one.positions)) != self._shape:
             raise ValueError("of other units or groups than its scorer said")
         if not _PAIRS.issuperset(map(len, one.positions)):
             raise ValueError("a position that is no pairs of a code and an offset")
         return Decision(
-            event_time_ms=one.request["event_time_ms"],
+            event_time_ms=one.event_time_ms,
             decision_id=one.decision_id,
-            transaction_id=one.request["transaction_id"],
-            account_id=one.request["account_id"],
-            request=one.request,
+            transaction_id=one.transaction_id,
+            account_id=one.account_id,
+            request=cast("dict[str, object]", msgspec.Raw(one.request)),
             decided_at_ms=one.decided_at_ms,
             broker_clock_offset_ms=broker_clock_offset_ms,
             service=self._facts.service,

@@ -14,7 +14,6 @@ import confluent_kafka
 import msgspec
 import structlog
 
-from api import decided
 from api.decided import DecisionRecord
 from api.journal import Entry, Headers, Journal
 from api.producer import Producer
@@ -110,7 +109,7 @@ class DecisionLog:
         try:
             if record is None:
                 raise ValueError("of a version that is not known here")
-            one = decided.decode(raw)
+            one = record.decode(raw)
             return record.of(one, self._clock.offset_ms), one.headers
         except (ValueError, LookupError, TypeError, struct.error) as error:  # msgspec's are ValueErrors
             log.error("decision_unrecordable", error=str(error), bytes=len(raw))

@@ -136,9 +136,9 @@ def _facts(plan: ServicePlan, unit_names: tuple[str, ...], service_digest: str) 
 
 
 def _decided(made: Made) -> Decided:
-    model, seen, served = made.serving.model, made.seen, made.served
+    model, seen, served, event = made.serving.model, made.seen, made.served, made.event
     return Decided(
-        made.decision_id, made.event, made.decided_at_ms, made.latency_ms, seen.epoch, made.serving.decider.digest, model.version,
+        made.decision_id, event.event_time_ms, event.transaction_id, event.account_id, decided.as_request(event), made.decided_at_ms, made.latency_ms, seen.epoch, made.serving.decider.digest, model.version,
         model.sha256, served.features.tobytes(), served.status.tobytes(), seen.keys, seen.versions, seen.positions,
         made.score, made.verdict.action, made.verdict.reasons, seen.degraded, served.self_included, made.context.headers,
     )  # fmt: skip

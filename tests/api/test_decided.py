@@ -4,11 +4,12 @@ import struct
 from array import array
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.decided import Decided, DecisionRecord, Facts
+from api.decided import Decided, DecisionRecord, Facts, as_request
 from fraud_assets.contracts import codec
 from fraud_assets.contracts.chain import Head, digest, seal
 from fraud_assets.contracts.events import Decision, StatesRead
@@ -25,7 +26,7 @@ def decided(
 ) -> Decided:
     request = {"event_time_ms": 1, "transaction_id": "t1", "account_id": "a1", "tier": "vip"}
     return Decided(
-        "d1", request, 1, 1.5, "e", "pd", "v1", "m", array("f", features).tobytes(), status, ["a1", "c1"], [1, 2], list(positions),
+        "d1", 1, "t1", "a1", as_request(request), 1, 1.5, "e", "pd", "v1", "m", array("f", features).tobytes(), status, ["a1", "c1"], [1, 2], list(positions),
         0.25, "approve", ["R"], [], True, [],
     )  # fmt: skip
 
@@ -35,6 +36,20 @@ def written(one: Decided, record: DecisionRecord = RECORD) -> Decision:
     made = codec.decode(Decision, seal(record.of(one, 7), Head("c"))[0], max_bytes=2**20)
     assert digest(made) == made.sha256
     return made
+
+
+class Paid(msgspec.Struct):
+    tier: str
+    amount_minor: int
+    event: dict[str, int]
+
+
+def test_a_request_has_its_names_sorted_as_the_digest_wants_them() -> None:
+    """Its event is written by the scorer, in the event's own order of fields were it not for that."""
+    one = decided()
+    one.request = as_request(Paid("vip", 5, {"b": 1, "a": 2}))
+
+    assert written(one).request == {"tier": "vip", "amount_minor": 5, "event": {"a": 2, "b": 1}}
 
 
 @given(st.lists(st.floats(width=32)), st.lists(st.sampled_from(range(3)), min_size=3, max_size=3))

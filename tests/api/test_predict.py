@@ -12,6 +12,7 @@ from litestar import Litestar
 from litestar.testing import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from fraud_assets.contracts.chain import digest
 from fraud_assets.contracts.events import Outcome
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
 from fraud_assets.models.artifact import load_champion, read_champion
@@ -127,6 +128,7 @@ def test_the_record_holds_what_a_recomputation_needs(
     assert states["card"].position == {"transactions.v1/0": 2}
     assert (states["card"].version, states["category"].version) == (1, 0)
     assert len(states) == 10
+    assert digest(decision) == decision.sha256
     assert producer.sent[0][:2] == ("decisions.v1", b"a1")
 
 

@@ -147,6 +147,7 @@ def _decided(made: Made) -> Decided:
     )
     model, (keys, positions, versions, epoch, degraded) = serving.model, seen
     return Decided(
-        decision_id, event, at_ms, latency_ms, epoch, serving.decider.digest, model.version, model.sha256, vector, status,
-        keys, versions, positions, score, verdict.action, verdict.reasons, degraded, included, context.headers, shadow,
+        decision_id, event.event_time_ms, event.transaction_id, event.account_id, decided.as_request(event), at_ms, latency_ms,
+        epoch, serving.decider.digest, model.version, model.sha256, vector, status, keys, versions, positions, score,
+        verdict.action, verdict.reasons, degraded, included, context.headers, shadow,
     )  # fmt: skip

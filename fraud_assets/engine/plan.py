@@ -197,6 +197,11 @@ class ServicePlan:
         return tuple(found)
 
     @cached_property
+    def unit_names(self) -> tuple[str, ...]:
+        """`<view>@<entity>` of each unit: what a decision's status codes are of."""
+        return tuple(f"{unit.view.name}@{group.name}" for group, _, unit in self.units)
+
+    @cached_property
     def scored_fields(self) -> tuple[str, ...]:
         """Fields of the scored event that some request feature reads, in contract order."""
         read = {

@@ -65,7 +65,7 @@ class RequestReader:
         self.plan = plan
         self.groups = plan.groups
         self.names = plan.names
-        self.unit_names = tuple(f"{unit.view.name}@{group.name}" for group, _, unit in plan.units)
+        self.unit_names = plan.unit_names
         self._program = ReadProgram.of(plan)
         widest = max(SCRATCH_WORDS, int(plan.engine.windows[:, WIN_STRIDE].max()) + 1)
         self._scratch = (

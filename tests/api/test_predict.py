@@ -15,13 +15,14 @@ from litestar import Litestar
 from litestar.testing import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from fraud_assets.contracts.chain import digest
 from fraud_assets.contracts.events import Outcome
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
 from fraud_assets.models.artifact import load_champion, read_champion
 from fraud_assets.models.manifest import Definitions
 from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_port import Write
-from fraud_assets.stores.served import served_vector
+from fraud_assets.stores.served import served_states, served_vector
 from tests.api.world import (
     CARDS,
     Producer,
@@ -126,10 +127,11 @@ def test_the_record_holds_what_a_recomputation_needs(
     assert decision.fraud_score == answer["fraud_score"] == model.score(served_vector(decision))
     assert (decision.epoch, decision.model_sha256) == ("e1", model.sha256)
     assert decision.service_digest == registry().service_digest(FRAUD_SCORING)
-    states = {state.group: state for state in decision.states}
+    states = {state.group: state for state in served_states(decision)}
     assert states["card"].position == {"transactions.v1/0": 2}
     assert (states["card"].version, states["category"].version) == (1, 0)
     assert len(states) == 10
+    assert digest(decision) == decision.sha256
     assert producer.sent[0][:2] == ("decisions.v1", b"a1")
 
 
@@ -152,7 +154,7 @@ def test_a_payment_without_card_or_email_reads_no_card(client: TestClient[Litest
     response = client.post("/predict", json=request(card_number=..., email=..., payment_method="voucher"))
 
     assert response.status_code == 200
-    groups = {state.group for state in until(producer.decisions)[0].states}
+    groups = {state.group for state in served_states(until(producer.decisions)[0])}
     assert groups.isdisjoint({"card", "account_card"})
 
 
@@ -182,7 +184,7 @@ def test_a_flushed_store_degrades_the_decision_and_denies_nobody(
     assert answer["degraded_reasons"] == ["online_store_no_epoch"]
     assert answer["decision"] == "review"
     assert "LIMITED_INFORMATION" in answer["reason_codes"]
-    assert until(producer.decisions)[0].states == []
+    assert served_states(until(producer.decisions)[0]) == []
     until(lambda: client.get("/health/ready").status_code == 503)
 
 

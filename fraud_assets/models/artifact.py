@@ -1,6 +1,6 @@
 """Model folders: written whole by training, verified before anything believes them.
 
-    <model_dir>/<version>/manifest.json, model.json
+    <model_dir>/<version>/manifest.json, model.json, and what else training says of it
     <model_dir>/champion          names the version to serve and the hash of its manifest
 
 Order of trust: the champion file vouches for the manifest, the manifest for the model's bytes. Hashes
@@ -12,6 +12,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,15 +52,18 @@ class Artifact:
     model_json: bytes
 
 
-def write_artifact(folder: Path, booster_json: bytes, manifest: Manifest) -> Manifest:
+def write_artifact(
+    folder: Path, booster_json: bytes, manifest: Manifest, beside: Mapping[str, bytes] | None = None
+) -> Manifest:
     """Write a model folder, whole or not at all; the manifest returned carries the files' hashes.
 
-    folder: `<model_dir>/<manifest.model_version>`. Raises ValueError for another name, FileExistsError
+    folder: `<model_dir>/<manifest.model_version>`. beside: further files by name, which no scorer reads. Raises ValueError for another name, FileExistsError
     for a version that is there with other bytes: versions never change.
     """
     if folder.name != manifest.model_version:
         raise ValueError(f"the folder of {manifest.model_version} must be named so, not {folder.name}")
-    sealed = msgspec.structs.replace(manifest, files={MODEL_FILE: sha256(booster_json)})
+    contents = {MODEL_FILE: booster_json, **(beside or {})}
+    sealed = msgspec.structs.replace(manifest, files={name: sha256(raw) for name, raw in contents.items()})
     raw = msgspec.json.encode(sealed)
     parse_manifest(raw)  # bounds are checked on decoding; better now than in the scorer
     if folder.exists():
@@ -67,7 +71,8 @@ def write_artifact(folder: Path, booster_json: bytes, manifest: Manifest) -> Man
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
     try:
-        _write_flushed(draft / MODEL_FILE, booster_json)
+        for name, content in contents.items():
+            _write_flushed(draft / name, content)
         _write_flushed(draft / MANIFEST_FILE, raw)
         draft.chmod(0o755)
         draft.rename(folder)
@@ -110,11 +115,11 @@ def read_champion(model_dir: Path) -> Champion | None:
 def open_artifact(model_dir: Path, champion: Champion) -> Artifact:
     """Read and hash. Raises RefusedModel."""
     folder = model_dir / champion.version
-    raw = _read(folder / MANIFEST_FILE, champion.manifest_sha256)
+    raw = read_file(folder / MANIFEST_FILE, champion.manifest_sha256)
     manifest = parse_manifest(raw)
     if manifest.model_version != champion.version or MODEL_FILE not in manifest.files:
         raise RefusedModel("bad_manifest", f"{folder} holds the manifest of {manifest.model_version}")
-    return Artifact(folder, manifest, _read(folder / MODEL_FILE, manifest.files[MODEL_FILE]))
+    return Artifact(folder, manifest, read_file(folder / MODEL_FILE, manifest.files[MODEL_FILE]))
 
 
 def open_decided(model_dir: Path, version: str, model_sha256: str) -> bytes:
@@ -126,7 +131,7 @@ def open_decided(model_dir: Path, version: str, model_sha256: str) -> bytes:
         folder = model_dir / msgspec.convert(version, VersionName)
     except msgspec.ValidationError as error:
         raise RefusedModel("bad_version", f"{version[:64]!r}: {error}") from None
-    return _read(folder / MODEL_FILE, model_sha256)
+    return read_file(folder / MODEL_FILE, model_sha256)
 
 
 def load_champion(
@@ -144,7 +149,8 @@ def load_champion(
     return ServedModel.build(artifact.manifest, artifact.model_json)
 
 
-def _read(path: Path, wanted: str) -> bytes:
+def read_file(path: Path, wanted: str) -> bytes:
+    """The bytes whose SHA-256 is `wanted`. Raises RefusedModel."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise RefusedModel("oversized", f"{path} has {path.stat().st_size} bytes; at most {MAX_FILE_BYTES}")

@@ -57,13 +57,14 @@ FIXED: Mapping[str, object] = {
 class Fitted:
     """booster: refit on all rows with the best candidate. No metric is of rows that its model had seen: ranking
     is measured on the validation days, as the candidate scored them; the threshold, and what it does, on all
-    rows, each scored by a model of the other folds. validation_scores: of the candidate.
+    rows, each scored by a model of the other folds (unseen_scores: (n,)). validation_scores: of the candidate.
     """
 
     booster: xgb.Booster
     names: tuple[str, ...]
     study: Study
     validation_scores: Floats
+    unseen_scores: Floats
     threshold: Threshold
     metrics: Mapping[str, float]
     importances: tuple[tuple[str, float], ...]
@@ -115,6 +116,7 @@ def fit(
         tuple(names),
         study,
         score,
+        unseen,
         threshold,
         {
             **_ranking(score, is_fraud[split.validate], len(split.train)),

@@ -5,21 +5,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+import numpy as np
+
+from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.engine.plan import ServicePlan
-from fraud_assets.models.manifest import Manifest
+from fraud_assets.models.manifest import Manifest, Thresholds
 from fraud_assets.training.as_of import note_model
 from fraud_assets.training.dataset import TrainingSet
+from fraud_assets.training.evaluation import EVALUATION_FILE, Evaluation, evaluate
 from fraud_assets.training.fit import Fitted, fit
 from fraud_assets.training.money import euro_cents
 from fraud_assets.training.package import package
+from fraud_assets.training.slices import slices_of
 from fraud_assets.training.split import folds, temporal_split
 from fraud_assets.training.tune import Budget
+
+# Between review and deny: somebody looks. Half the threshold costs a reviewer a few cases per fraud.
+REVIEW_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class Trained:
     fitted: Fitted
     manifest: Manifest
+    evaluation: Evaluation
 
 
 def train(
@@ -47,14 +57,25 @@ def train(
         folds=folds(time_ms, found.is_fraud),
         budget=budget,
     )
+    thresholds = Thresholds(review=fitted.threshold.value * REVIEW_SHARE, deny=fitted.threshold.value)
+    evaluation = evaluate(
+        fitted.unseen_scores.astype(np.float64),
+        found.is_fraud,
+        slices_of(found.names, found.features, amount, service.service.scored),
+        thresholds,
+        days=(found.window.to_ms - found.window.from_ms) / DAY_MS,
+        importances=dict(fitted.importances),
+    )
     manifest = package(
         model_dir,
         service,
         fitted,
         found.features,
         found.is_fraud,
+        thresholds=thresholds,
+        beside={EVALUATION_FILE: msgspec.json.encode(evaluation)},
         training_set_digest=found.digest,
         now_ms=time.time_ns() // 1_000_000,
     )
     note_model(model_dir, as_of, manifest.model_version)
-    return Trained(fitted, manifest)
+    return Trained(fitted, manifest, evaluation)

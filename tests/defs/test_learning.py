@@ -136,6 +136,7 @@ def test_the_mlflow_run_ended_and_carries_the_artifact_and_its_metrics(learnt: L
     assert run.data.tags["dagster_run_id"] == learnt.result.run_id
     assert run.data.metrics["average_precision"] > run.data.metrics["prior"]
     assert {item.path for item in client.list_artifacts(run.info.run_id, "model")} == {
+        "model/evaluation.json",
         "model/manifest.json",
         "model/model.json",
     }

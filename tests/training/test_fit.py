@@ -12,6 +12,7 @@ from fraud_assets.models.artifact import publish_champion, read_champion
 from fraud_assets.models.manifest import MODEL_FILE, Definitions
 from fraud_assets.training.as_of import latest_model
 from fraud_assets.training.dataset import TrainingSet, training_set, window_as_of
+from fraud_assets.training.evaluation import read_evaluation
 from fraud_assets.training.fit import fit, thinned
 from fraud_assets.training.gates import loads_and_agrees, ranks_better_than_chance, spares_good_customers
 from fraud_assets.training.money import UnknownCurrency, euro_cents
@@ -242,6 +243,25 @@ def test_training_again_gives_the_same_version_and_files(
     assert again.manifest.model_version == made.manifest.model_version
     assert again.manifest.files == made.manifest.files
     assert latest_model(model_dir, "2026-10-15") == made.manifest.model_version
+
+
+def test_a_trained_model_carries_its_evaluation_which_agrees_with_its_metrics(
+    trained: tuple[TrainingSet, Trained, Path],
+) -> None:
+    """And every row of the set is in it, frauds of each payment method among them."""
+    found, made, model_dir = trained
+
+    kept = read_evaluation(model_dir, made.manifest)
+
+    assert kept is not None and kept == made.evaluation
+    whole = kept.overall.confusion
+    assert (whole.recall, whole.precision, whole.fpr) == tuple(
+        made.manifest.metrics[name] for name in ("recall", "precision", "fpr")
+    )
+    assert (kept.overall.rows, whole.frauds) == (len(found), found.is_fraud.sum())
+    methods = [one for name, one in kept.slices.items() if name.startswith("payment_method=")]
+    assert sum(one.rows for one in methods) == len(found)
+    assert {"new_accounts", "high_amounts"} < set(kept.slices)
 
 
 def test_the_pointer_names_the_model_that_was_published(trained: tuple[TrainingSet, Trained, Path]) -> None:

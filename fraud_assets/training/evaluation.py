@@ -1,0 +1,189 @@
+"""What a model did on rows that the model which scored them had not seen: written once, beside the model.
+
+Gates, pages and the next candidate read it from there; nobody has to score anything again. Scores are those of
+`Fitted.unseen_scores`: each fifth of the window by a model of the other four.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import precision_recall_curve
+
+from fraud_assets.models.artifact import read_file
+from fraud_assets.models.manifest import Manifest, RefusedModel, Thresholds
+from fraud_assets.training import metrics
+
+EVALUATION_FILE = "evaluation.json"
+FORMAT = 1
+CURVE_POINTS = 101  # a step of recall each: enough to draw, and a page of ten models stays small
+BINS = 20
+
+Flags = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
+
+class Confusion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Counts at the deny threshold. A share of nothing is null, not zero."""
+
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+    true_negatives: int
+
+    @classmethod
+    def at(cls, threshold: float, score: Floats, is_fraud: Flags) -> "Confusion":
+        denied = score >= threshold
+        return cls(
+            int((denied & is_fraud).sum()),
+            int((denied & ~is_fraud).sum()),
+            int((~denied & is_fraud).sum()),
+            int((~denied & ~is_fraud).sum()),
+        )
+
+    @property
+    def frauds(self) -> int:
+        return self.true_positives + self.false_negatives
+
+    @property
+    def recall(self) -> float | None:
+        return _share(self.true_positives, self.frauds)
+
+    @property
+    def precision(self) -> float | None:
+        return _share(self.true_positives, self.true_positives + self.false_positives)
+
+    @property
+    def fpr(self) -> float | None:
+        return _share(self.false_positives, self.false_positives + self.true_negatives)
+
+    @property
+    def f1(self) -> float | None:
+        """Harmonic mean of precision and recall; 0 where frauds were there and none was found."""
+        return _share(2 * self.true_positives, 2 * self.true_positives + self.false_positives + self.false_negatives)
+
+
+class SliceMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """rows: of the slice. average_precision: null where it holds one kind of payment only."""
+
+    rows: int
+    confusion: Confusion
+    average_precision: float | None
+
+
+class Curve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Precision over recall, recall ascending; threshold: the score from which on payments are denied there."""
+
+    recall: list[float]
+    precision: list[float]
+    threshold: list[float]
+
+
+class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Are scores probabilities? gap: |mean score − share of fraud|. rows, predicted, observed: of each quantile bin."""
+
+    ece: float
+    brier: float
+    slope: float
+    mean_score: float
+    share_of_fraud: float
+    rows: list[int]
+    predicted: list[float]
+    observed: list[float]
+
+    @property
+    def gap(self) -> float:
+        return abs(self.mean_score - self.share_of_fraud)
+
+
+class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """slices: by name, `all` first. reviews_per_day: payments between the two thresholds.
+    importances: total gain by feature, the most first.
+    """
+
+    format: int = FORMAT
+    thresholds: Thresholds
+    slices: dict[str, SliceMetrics]
+    curve: Curve
+    calibration: Calibration
+    reviews_per_day: float
+    importances: dict[str, float]
+
+    @property
+    def overall(self) -> SliceMetrics:
+        return self.slices["all"]
+
+
+def evaluate(
+    score: Floats,
+    is_fraud: Flags,
+    slices: Mapping[str, Flags],
+    thresholds: Thresholds,
+    *,
+    days: float,
+    importances: Mapping[str, float],
+) -> Evaluation:
+    """score, is_fraud: (n,) of rows unseen by what scored them, both kinds among them. days: that they span."""
+    looked_at = (score >= thresholds.review) & (score < thresholds.deny)
+    return Evaluation(
+        thresholds=thresholds,
+        slices={name: _slice(score[of], is_fraud[of], thresholds.deny) for name, of in slices.items()},
+        curve=pr_curve(is_fraud, score),
+        calibration=calibration_of(is_fraud, score),
+        reviews_per_day=float(looked_at.sum() / days),
+        importances=dict(importances),
+    )
+
+
+def pr_curve(is_fraud: Flags, score: Floats, points: int = CURVE_POINTS) -> Curve:
+    """scikit-learn's curve at about `points` recalls of equal distance, its ends among them."""
+    precision, recall, threshold = precision_recall_curve(is_fraud, score)
+    # Its last point is no threshold: precision 1 at recall 0, where nobody is denied.
+    precision, recall = precision[:-1][::-1], recall[:-1][::-1]
+    threshold = threshold[::-1]
+    wanted = np.linspace(recall[0], recall[-1], points)
+    # The first that reaches it: of those with equal recall, the one that denies the fewest.
+    at = np.unique(np.searchsorted(recall, wanted).clip(max=len(recall) - 1))
+    return Curve(recall[at].tolist(), precision[at].tolist(), threshold[at].tolist())
+
+
+def calibration_of(is_fraud: Flags, score: Floats) -> Calibration:
+    """Both kinds must occur."""
+    found = metrics.reliability(is_fraud, score, BINS)
+    return Calibration(
+        metrics.expected_calibration_error(found),
+        metrics.brier(is_fraud, score),
+        metrics.calibration_slope(is_fraud, score),
+        float(score.mean()),
+        float(is_fraud.mean()),
+        found.rows.tolist(),
+        found.predicted.tolist(),
+        found.observed.tolist(),
+    )
+
+
+def read_evaluation(model_dir: Path, manifest: Manifest) -> Evaluation | None:
+    """What training wrote beside the model; None of a model made before there were any. Raises RefusedModel."""
+    wanted = manifest.files.get(EVALUATION_FILE)
+    if wanted is None:
+        return None
+    raw = read_file(model_dir / manifest.model_version / EVALUATION_FILE, wanted)
+    try:
+        return msgspec.json.decode(raw, type=Evaluation)
+    except msgspec.DecodeError as error:
+        raise RefusedModel("bad_evaluation", f"{manifest.model_version}: {error}") from None
+
+
+def _slice(score: Floats, is_fraud: Flags, deny: float) -> SliceMetrics:
+    both = is_fraud.any() and not is_fraud.all()
+    return SliceMetrics(
+        len(score),
+        Confusion.at(deny, score, is_fraud),
+        metrics.average_precision(is_fraud, score) if both else None,
+    )
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

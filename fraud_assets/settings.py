@@ -88,6 +88,18 @@ class Settings(BaseSettings):
     exchange_rates: dict[str, float] = Field(default_factory=dict, validation_alias="FRAUD_EXCHANGE_RATES")
     """JSON, minor units of a currency per euro cent, for those that training/money.py lacks or has wrong."""
 
+    chargeback_fee_minor: int = Field(1_500, ge=0, validation_alias="FRAUD_CHARGEBACK_FEE_MINOR")
+    """Euro cents that a missed fraud costs beside its amount. The four costs choose the thresholds of the next model."""
+
+    false_decline_minor: int = Field(2_500, ge=0, validation_alias="FRAUD_FALSE_DECLINE_MINOR")
+    """Euro cents that refusing a good customer costs: support, goodwill, part of the margin."""
+
+    review_minor: int = Field(300, ge=0, validation_alias="FRAUD_REVIEW_MINOR")
+    """Euro cents that an analyst's look at one payment costs."""
+
+    reviews_per_day: float = Field(100.0, ge=0, validation_alias="FRAUD_REVIEWS_PER_DAY")
+    """Payments that the analysts can look at on a day; 0 sends none for review."""
+
     tuning_trials: int = Field(6, ge=0, le=1000, validation_alias="FRAUD_TUNING_TRIALS")
     """Candidates compared by a training, the declared default being the first; 0 searches nothing."""
 

@@ -99,8 +99,8 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """slices: by name, `all` first. reviews_per_day: payments between the two thresholds.
-    importances: total gain by feature, the most first.
+    """slices: by name, `all` first. cost_minor: in euro cents, what these thresholds would have cost.
+    reviews_per_day: payments between them. importances: total gain by feature, the most first.
     """
 
     format: int = FORMAT
@@ -108,12 +108,34 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     slices: dict[str, SliceMetrics]
     curve: Curve
     calibration: Calibration
+    cost_minor: float
     reviews_per_day: float
     importances: dict[str, float]
 
     @property
     def overall(self) -> SliceMetrics:
         return self.slices["all"]
+
+    def metrics(self) -> dict[str, float]:
+        """What a manifest and MLflow list beside the ranking of the validation days."""
+        said, cal = self.overall.confusion, self.calibration
+        shares = {
+            "recall": said.recall,
+            "precision": said.precision,
+            "fpr": said.fpr,
+            "f1": said.f1,
+            "unseen_average_precision": self.overall.average_precision,
+        }
+        return {
+            **{name: value for name, value in shares.items() if value is not None},
+            "cost_minor": self.cost_minor,
+            "reviews_per_day": self.reviews_per_day,
+            "review_threshold": self.thresholds.review,
+            "calibration_gap": cal.gap,
+            "calibration_error": cal.ece,
+            "calibration_slope": cal.slope,
+            "brier": cal.brier,
+        }
 
 
 def evaluate(
@@ -122,6 +144,7 @@ def evaluate(
     slices: Mapping[str, Flags],
     thresholds: Thresholds,
     *,
+    cost_minor: float,
     days: float,
     importances: Mapping[str, float],
 ) -> Evaluation:
@@ -132,6 +155,7 @@ def evaluate(
         slices={name: _slice(score[of], is_fraud[of], thresholds.deny) for name, of in slices.items()},
         curve=pr_curve(is_fraud, score),
         calibration=calibration_of(is_fraud, score),
+        cost_minor=cost_minor,
         reviews_per_day=float(looked_at.sum() / days),
         importances=dict(importances),
     )

@@ -13,6 +13,7 @@ import xgboost as xgb
 from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.models.artifact import write_artifact
 from fraud_assets.models.manifest import Definitions, Golden, Manifest, Thresholds, sha256
+from fraud_assets.training.evaluation import Evaluation
 from fraud_assets.training.fit import Fitted
 
 Floats = npt.NDArray[np.float32]
@@ -27,7 +28,7 @@ def package(
     features: Floats,
     is_fraud: npt.NDArray[np.bool_],
     *,
-    thresholds: Thresholds,
+    evaluation: Evaluation,
     beside: Mapping[str, bytes],
     training_set_digest: str,
     now_ms: int,
@@ -39,7 +40,8 @@ def package(
     model_json = fitted.model_json()
     definitions = Definitions.of(service.engine.registry, service.service)
     revision = code_revision()
-    version = _version(training_set_digest, revision, thresholds, model_json, beside)
+    metrics = {**fitted.metrics, **evaluation.metrics()}
+    version = _version(training_set_digest, revision, evaluation.thresholds, model_json, beside)
     manifest = Manifest(
         model_version=version,
         created_at_ms=now_ms,
@@ -47,10 +49,10 @@ def package(
         service_digest=definitions.service_digest,
         view_digests=definitions.view_digests,
         feature_names=definitions.feature_names,
-        thresholds=thresholds,
+        thresholds=evaluation.thresholds,
         training_set_digest=training_set_digest,
         code_revision=revision,
-        metrics={name: value for name, value in fitted.metrics.items() if np.isfinite(value)},
+        metrics={name: value for name, value in metrics.items() if np.isfinite(value)},
         golden=golden_of(fitted.booster, fitted.names, features, is_fraud),
     )
     return write_artifact(model_dir / version, model_json, manifest, beside)

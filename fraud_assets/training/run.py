@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.models.manifest import Manifest, Thresholds
 from fraud_assets.training.as_of import note_model
@@ -19,10 +19,8 @@ from fraud_assets.training.money import euro_cents
 from fraud_assets.training.package import package
 from fraud_assets.training.slices import slices_of
 from fraud_assets.training.split import folds, temporal_split
+from fraud_assets.training.threshold import CostTable, cost_minor, review_threshold
 from fraud_assets.training.tune import Budget
-
-# Between review and deny: somebody looks. Half the threshold costs a reviewer a few cases per fraud.
-REVIEW_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -40,8 +38,9 @@ def train(
     label_delay_days: int,
     budget: Budget | None = None,
     exchange_rates: Mapping[str, float] | None = None,
+    costs: CostTable | None = None,
 ) -> Trained:
-    """Search within the budget, fit, and write `<model_dir>/<version>/`.
+    """Search within the budget, fit, choose thresholds, judge, and write `<model_dir>/<version>/`.
 
     Raises TooShort, UnknownCurrency, NoTrialCompleted.
     """
@@ -55,27 +54,38 @@ def train(
         split,
         found.names,
         folds=folds(time_ms, found.is_fraud),
+        costs=costs,
         budget=budget,
     )
-    thresholds = Thresholds(review=fitted.threshold.value * REVIEW_SHARE, deny=fitted.threshold.value)
-    evaluation = evaluate(
-        fitted.unseen_scores.astype(np.float64),
-        found.is_fraud,
-        slices_of(found.names, found.features, amount, service.service.scored),
-        thresholds,
-        days=(found.window.to_ms - found.window.from_ms) / DAY_MS,
-        importances=dict(fitted.importances),
-    )
+    evaluation = _judged(found, service, fitted, amount, costs or CostTable())
     manifest = package(
         model_dir,
         service,
         fitted,
         found.features,
         found.is_fraud,
-        thresholds=thresholds,
+        evaluation=evaluation,
         beside={EVALUATION_FILE: msgspec.json.encode(evaluation)},
         training_set_digest=found.digest,
         now_ms=time.time_ns() // 1_000_000,
     )
     note_model(model_dir, as_of, manifest.model_version)
     return Trained(fitted, manifest, evaluation)
+
+
+def _judged(
+    found: TrainingSet, service: ServicePlan, fitted: Fitted, amount: npt.NDArray[np.float64], costs: CostTable
+) -> Evaluation:
+    """By unseen scores; the review threshold too is chosen there."""
+    score, days = fitted.unseen_scores.astype(np.float64), found.days
+    deny = fitted.threshold.value
+    review = review_threshold(score, found.is_fraud, amount, deny, costs, days)
+    return evaluate(
+        score,
+        found.is_fraud,
+        slices_of(found.names, found.features, amount, service.service.scored),
+        Thresholds(review=review, deny=deny),
+        cost_minor=cost_minor(score, found.is_fraud, amount, (review, deny), costs),
+        days=days,
+        importances=dict(fitted.importances),
+    )

@@ -37,7 +37,9 @@ def noisy(n: int = 4_000, seed: int = 4) -> tuple[np.ndarray, np.ndarray]:
 
 def evaluated(score: np.ndarray = SCORE, fraud: np.ndarray = FRAUD) -> Evaluation:
     slices = {"all": np.ones(len(score), bool), "last three": np.arange(len(score)) >= len(score) - 3}
-    return evaluate(score, fraud, slices, Thresholds(review=0.25, deny=0.5), days=0.5, importances={"x": 2.0})
+    return evaluate(
+        score, fraud, slices, Thresholds(review=0.25, deny=0.5), cost_minor=7.0, days=0.5, importances={"x": 2.0}
+    )
 
 
 def test_confusion_is_counted_at_the_threshold_by_hand() -> None:
@@ -75,7 +77,7 @@ def test_slices_and_the_reviewers_day_are_counted_by_hand() -> None:
 def test_a_slice_of_one_kind_has_no_average_precision() -> None:
     found = evaluate(
         SCORE, FRAUD, {"all": np.ones(6, bool), "good": ~FRAUD, "nobody": np.zeros(6, bool)},
-        Thresholds(review=0.5, deny=0.5), days=1, importances={},
+        Thresholds(review=0.5, deny=0.5), cost_minor=7.0, days=1, importances={},
     )  # fmt: skip
 
     assert found.slices["good"].average_precision is None

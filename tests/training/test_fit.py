@@ -272,3 +272,18 @@ def test_the_pointer_names_the_model_that_was_published(trained: tuple[TrainingS
     champion = read_champion(model_dir)
     assert champion is not None
     assert champion.version == made.manifest.model_version
+
+
+def test_other_costs_give_the_same_trees_another_version(
+    past: Past, trained: tuple[TrainingSet, Trained, Path], tmp_path: Path
+) -> None:
+    """Decisions name the version, and its thresholds are why they were made."""
+    found, made, _ = trained
+    costs = CostTable(review_minor=1, reviews_per_day=5.0)
+
+    other = train(found, past.service, tmp_path, "2026-10-15", LABEL_DELAY_DAYS, ONE, costs=costs)
+
+    assert other.manifest.files[MODEL_FILE] == made.manifest.files[MODEL_FILE]
+    assert other.manifest.model_version != made.manifest.model_version
+    assert 0 < other.evaluation.reviews_per_day <= 5.0
+    assert other.manifest.thresholds.review < other.manifest.thresholds.deny

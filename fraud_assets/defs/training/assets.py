@@ -113,6 +113,7 @@ def fraud_model(context: dg.AssetExecutionContext) -> Result:
     from fraud_assets.defs.training.model_run import log_model
     from fraud_assets.defs.training.study import study_metadata
     from fraud_assets.training.run import train
+    from fraud_assets.training.threshold import costs_of
     from fraud_assets.training.tune import Budget
 
     lake, settings = context.resources.lake, context.resources.settings
@@ -126,6 +127,7 @@ def fraud_model(context: dg.AssetExecutionContext) -> Result:
         settings.label_delay_days,
         budget,
         settings.exchange_rates,
+        costs_of(settings),
     )
     store.save_scores(lake.training_uri, context.partition_key, trained.fitted.validation_scores)
     number = log_model(context.resources.mlflow, context.resources.model_registry, trained, settings.model_dir)

@@ -1,25 +1,21 @@
 """What a model did on rows that the model which scored them had not seen: written once, beside the model.
 
 Gates, pages and the next candidate read it from there; nobody has to score anything again. Scores are those of
-`Fitted.unseen_scores`: each fifth of the window by a model of the other four.
+`Fitted.unseen_scores`: each fifth of the window by a model of the other four. Made in judging.py; apart from it, for
+who only reads must not wait for scikit-learn.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import precision_recall_curve
 
 from fraud_assets.models.artifact import read_file
 from fraud_assets.models.manifest import Manifest, RefusedModel, Thresholds
-from fraud_assets.training import metrics
 
 EVALUATION_FILE = "evaluation.json"
 FORMAT = 1
-CURVE_POINTS = 101  # a step of recall each: enough to draw, and a page of ten models stays small
-BINS = 20
 
 Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -138,56 +134,6 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         }
 
 
-def evaluate(
-    score: Floats,
-    is_fraud: Flags,
-    slices: Mapping[str, Flags],
-    thresholds: Thresholds,
-    *,
-    cost_minor: float,
-    days: float,
-    importances: Mapping[str, float],
-) -> Evaluation:
-    """score, is_fraud: (n,) of rows unseen by what scored them, both kinds among them. days: that they span."""
-    looked_at = (score >= thresholds.review) & (score < thresholds.deny)
-    return Evaluation(
-        thresholds=thresholds,
-        slices={name: _slice(score[of], is_fraud[of], thresholds.deny) for name, of in slices.items()},
-        curve=pr_curve(is_fraud, score),
-        calibration=calibration_of(is_fraud, score),
-        cost_minor=cost_minor,
-        reviews_per_day=float(looked_at.sum() / days),
-        importances=dict(importances),
-    )
-
-
-def pr_curve(is_fraud: Flags, score: Floats, points: int = CURVE_POINTS) -> Curve:
-    """scikit-learn's curve at about `points` recalls of equal distance, its ends among them."""
-    precision, recall, threshold = precision_recall_curve(is_fraud, score)
-    # Its last point is no threshold: precision 1 at recall 0, where nobody is denied.
-    precision, recall = precision[:-1][::-1], recall[:-1][::-1]
-    threshold = threshold[::-1]
-    wanted = np.linspace(recall[0], recall[-1], points)
-    # The first that reaches it: of those with equal recall, the one that denies the fewest.
-    at = np.unique(np.searchsorted(recall, wanted).clip(max=len(recall) - 1))
-    return Curve(recall[at].tolist(), precision[at].tolist(), threshold[at].tolist())
-
-
-def calibration_of(is_fraud: Flags, score: Floats) -> Calibration:
-    """Both kinds must occur."""
-    found = metrics.reliability(is_fraud, score, BINS)
-    return Calibration(
-        metrics.expected_calibration_error(found),
-        metrics.brier(is_fraud, score),
-        metrics.calibration_slope(is_fraud, score),
-        float(score.mean()),
-        float(is_fraud.mean()),
-        found.rows.tolist(),
-        found.predicted.tolist(),
-        found.observed.tolist(),
-    )
-
-
 def read_evaluation(model_dir: Path, manifest: Manifest) -> Evaluation | None:
     """What training wrote beside the model; None of a model made before there were any. Raises RefusedModel."""
     wanted = manifest.files.get(EVALUATION_FILE)
@@ -198,15 +144,6 @@ def read_evaluation(model_dir: Path, manifest: Manifest) -> Evaluation | None:
         return msgspec.json.decode(raw, type=Evaluation)
     except msgspec.DecodeError as error:
         raise RefusedModel("bad_evaluation", f"{manifest.model_version}: {error}") from None
-
-
-def _slice(score: Floats, is_fraud: Flags, deny: float) -> SliceMetrics:
-    both = is_fraud.any() and not is_fraud.all()
-    return SliceMetrics(
-        len(score),
-        Confusion.at(deny, score, is_fraud),
-        metrics.average_precision(is_fraud, score) if both else None,
-    )
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -13,8 +13,9 @@ from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.models.manifest import Manifest, Thresholds
 from fraud_assets.training.as_of import note_model
 from fraud_assets.training.dataset import TrainingSet
-from fraud_assets.training.evaluation import EVALUATION_FILE, Evaluation, evaluate
+from fraud_assets.training.evaluation import EVALUATION_FILE, Evaluation
 from fraud_assets.training.fit import Fitted, fit
+from fraud_assets.training.judging import evaluate
 from fraud_assets.training.money import euro_cents
 from fraud_assets.training.package import package
 from fraud_assets.training.slices import slices_of

@@ -169,6 +169,18 @@ def test_the_study_is_summed_up_where_the_model_is(learnt: Learnt) -> None:
     assert found["trials_cut_by_time"].value is False
 
 
+def test_what_the_model_did_on_unseen_rows_is_shown_slice_by_slice_and_drawn(learnt: Learnt) -> None:
+    found = metadata_of(learnt.result, "fraud_model")
+
+    slices = {record.data["slice"]: record.data for record in found["slices"].records}
+    counted = found["confusion"].value
+    assert slices["all"]["rows"] == found["dagster/row_count"].value
+    assert slices["all"]["frauds"] == counted["true_positives"] + counted["false_negatives"]
+    assert {"new_accounts", "high_amounts", "payment_method=card"} < set(slices)
+    assert 0 < found["f1"].value <= 1
+    assert all("data:image/png" in found[curve].md_str for curve in ("precision_recall", "reliability"))
+
+
 def test_the_online_store_is_of_this_code_and_holds_the_accounts(learnt: Learnt) -> None:
     past = learnt.past
     store = OnlineStore.connect(learnt.settings.redis_url, past.plan.registry)

@@ -11,15 +11,8 @@ from sklearn.metrics import f1_score, precision_recall_curve
 from fraud_assets.features.catalogue.sources import TRANSACTIONS
 from fraud_assets.models.artifact import write_artifact
 from fraud_assets.models.manifest import RefusedModel, Thresholds
-from fraud_assets.training.evaluation import (
-    EVALUATION_FILE,
-    Confusion,
-    Evaluation,
-    calibration_of,
-    evaluate,
-    pr_curve,
-    read_evaluation,
-)
+from fraud_assets.training.evaluation import EVALUATION_FILE, Confusion, Evaluation, read_evaluation
+from fraud_assets.training.judging import calibration_of, evaluate, pr_curve
 from fraud_assets.training.metrics import calibration_slope, expected_calibration_error, reliability
 from fraud_assets.training.slices import slices_of
 from tests.models.made import Trained

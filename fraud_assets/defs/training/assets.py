@@ -110,6 +110,7 @@ def training_set(
 def fraud_model(context: dg.AssetExecutionContext) -> Result:
     """XGBoost tuned on the training set of the same day, with manifest and golden vectors; logged and registered."""
     # Here, for they bring XGBoost, Optuna and MLflow: four seconds that no other command should wait for.
+    from fraud_assets.defs.training.judged import evaluation_metadata
     from fraud_assets.defs.training.model_run import log_model
     from fraud_assets.defs.training.study import study_metadata
     from fraud_assets.training.run import train
@@ -138,6 +139,7 @@ def fraud_model(context: dg.AssetExecutionContext) -> Result:
             "mlflow_version": number,
             "training_set_digest": trained.manifest.training_set_digest,
             **{name: round(value, 5) for name, value in trained.fitted.metrics.items()},
+            **evaluation_metadata(trained.evaluation),
             **study_metadata(trained.fitted.study),
             "dagster/column_schema": column_schema(vector_schema(trained.manifest.feature_names)),
             "importances": bars(dict(trained.fitted.importances), "total gain"),

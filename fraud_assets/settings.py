@@ -106,6 +106,12 @@ class Settings(BaseSettings):
     tuning_timeout_s: float = Field(300.0, gt=0, validation_alias="FRAUD_TUNING_TIMEOUT_S")
     """Seconds after which no further candidate is begun."""
 
+    max_calibration_gap: float = Field(0.25, ge=0, validation_alias="FRAUD_MAX_CALIBRATION_GAP")
+    """How far a model's mean score may lie from the share of fraud, as a part of that share, beside what chance allows."""
+
+    row_budget_us: float = Field(15.0, gt=0, validation_alias="FRAUD_ROW_BUDGET_US")
+    """Microseconds that a model may take for one row, by the code that serves it."""
+
     history_start: date = Field(date(2025, 1, 1), validation_alias="FRAUD_HISTORY_START")
     """First day that has partitions in Dagster; older rows of the lake are history that features still read."""
 

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -31,6 +32,8 @@ from fraud_assets.models.manifest import (
 )
 from fraud_assets.models.served import ServedModel
 from fraud_assets.models.verifier import Question, Verifier
+
+Said = TypeVar("Said", bound=msgspec.Struct)
 
 CHAMPION_FILE = "champion"
 MAX_FILE_BYTES = 256 * 2**20  # a model of 300 trees has 3 MB; more is a mistake that would fill memory
@@ -115,11 +118,11 @@ def read_champion(model_dir: Path) -> Champion | None:
 def open_artifact(model_dir: Path, champion: Champion) -> Artifact:
     """Read and hash. Raises RefusedModel."""
     folder = model_dir / champion.version
-    raw = read_file(folder / MANIFEST_FILE, champion.manifest_sha256)
+    raw = _read(folder / MANIFEST_FILE, champion.manifest_sha256)
     manifest = parse_manifest(raw)
     if manifest.model_version != champion.version or MODEL_FILE not in manifest.files:
         raise RefusedModel("bad_manifest", f"{folder} holds the manifest of {manifest.model_version}")
-    return Artifact(folder, manifest, read_file(folder / MODEL_FILE, manifest.files[MODEL_FILE]))
+    return Artifact(folder, manifest, _read(folder / MODEL_FILE, manifest.files[MODEL_FILE]))
 
 
 def open_decided(model_dir: Path, version: str, model_sha256: str) -> bytes:
@@ -131,7 +134,19 @@ def open_decided(model_dir: Path, version: str, model_sha256: str) -> bytes:
         folder = model_dir / msgspec.convert(version, VersionName)
     except msgspec.ValidationError as error:
         raise RefusedModel("bad_version", f"{version[:64]!r}: {error}") from None
-    return read_file(folder / MODEL_FILE, model_sha256)
+    return _read(folder / MODEL_FILE, model_sha256)
+
+
+def read_beside(model_dir: Path, manifest: Manifest, name: str, kind: type[Said]) -> Said | None:
+    """What a file beside the model says, its hash checked; None if the manifest names no such file. Raises RefusedModel."""
+    wanted = manifest.files.get(name)
+    if wanted is None:
+        return None
+    path = model_dir / manifest.model_version / name
+    try:
+        return msgspec.json.decode(_read(path, wanted), type=kind)
+    except msgspec.DecodeError as error:
+        raise RefusedModel("bad_file", f"{path}: {error}") from None
 
 
 def load_champion(
@@ -149,8 +164,7 @@ def load_champion(
     return ServedModel.build(artifact.manifest, artifact.model_json)
 
 
-def read_file(path: Path, wanted: str) -> bytes:
-    """The bytes whose SHA-256 is `wanted`. Raises RefusedModel."""
+def _read(path: Path, wanted: str) -> bytes:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise RefusedModel("oversized", f"{path} has {path.stat().st_size} bytes; at most {MAX_FILE_BYTES}")

@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from fraud_assets.models.artifact import read_file
-from fraud_assets.models.manifest import Manifest, RefusedModel, Thresholds
+from fraud_assets.models.artifact import read_beside
+from fraud_assets.models.manifest import Manifest, Thresholds
 
 EVALUATION_FILE = "evaluation.json"
 FORMAT = 1
@@ -136,14 +136,7 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 def read_evaluation(model_dir: Path, manifest: Manifest) -> Evaluation | None:
     """What training wrote beside the model; None of a model made before there were any. Raises RefusedModel."""
-    wanted = manifest.files.get(EVALUATION_FILE)
-    if wanted is None:
-        return None
-    raw = read_file(model_dir / manifest.model_version / EVALUATION_FILE, wanted)
-    try:
-        return msgspec.json.decode(raw, type=Evaluation)
-    except msgspec.DecodeError as error:
-        raise RefusedModel("bad_evaluation", f"{manifest.model_version}: {error}") from None
+    return read_beside(model_dir, manifest, EVALUATION_FILE, Evaluation)
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -1,5 +1,7 @@
 """A training run: split, fit, package, and a note of which model an as-of day gave (see as_of.py)."""
 
+import contextlib
+import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,20 +10,29 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.models.manifest import Manifest, Thresholds
+from fraud_assets.stores.identity import identities
 from fraud_assets.training.as_of import note_model
 from fraud_assets.training.dataset import TrainingSet
 from fraud_assets.training.evaluation import EVALUATION_FILE, Evaluation
-from fraud_assets.training.fit import Fitted, fit
+from fraud_assets.training.fit import MAX_LEGITIMATE_PER_FRAUD, Fitted, fit
+from fraud_assets.training.holdout import Holdout
 from fraud_assets.training.judging import evaluate
 from fraud_assets.training.money import euro_cents
-from fraud_assets.training.package import package
+from fraud_assets.training.package import code_revision, package
+from fraud_assets.training.recipe import RECIPE_FILE, Recipe, libraries
 from fraud_assets.training.slices import slices_of
+from fraud_assets.training.space import SPACE
 from fraud_assets.training.split import folds, temporal_split
+from fraud_assets.training.studies import kept
 from fraud_assets.training.threshold import CostTable, cost_minor, review_threshold
 from fraud_assets.training.tune import Budget
+
+Amounts = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,7 @@ class Trained:
     fitted: Fitted
     manifest: Manifest
     evaluation: Evaluation
+    holdout: Holdout
 
 
 def train(
@@ -40,53 +52,98 @@ def train(
     budget: Budget | None = None,
     exchange_rates: Mapping[str, float] | None = None,
     costs: CostTable | None = None,
+    study_dir: Path | None = None,
 ) -> Trained:
     """Search within the budget, fit, choose thresholds, judge, and write `<model_dir>/<version>/`.
 
+    study_dir: where a study is kept until its model is written, so that a run that was killed is gone on with.
     Raises TooShort, UnknownCurrency, NoTrialCompleted.
     """
+    budget, costs = budget or Budget(), costs or CostTable()
     time_ms = found.rows["event_time_ms"].to_numpy()
     split = temporal_split(time_ms, found.is_fraud, found.window.from_ms, found.window.to_ms, label_delay_days)
     amount = euro_cents(found.rows["amount_minor"].to_numpy(), found.rows["currency"].to_pylist(), exchange_rates)
-    fitted = fit(
-        found.features,
-        found.is_fraud,
-        amount,
-        split,
-        found.names,
-        folds=folds(time_ms, found.is_fraud),
-        costs=costs,
-        budget=budget,
-    )
-    evaluation = _judged(found, service, fitted, amount, costs or CostTable())
-    manifest = package(
-        model_dir,
-        service,
-        fitted,
-        found.features,
-        found.is_fraud,
-        evaluation=evaluation,
-        beside={EVALUATION_FILE: msgspec.json.encode(evaluation)},
-        training_set_digest=found.digest,
-        now_ms=time.time_ns() // 1_000_000,
-    )
+    parts = folds(time_ms, found.is_fraud)
+    slices = slices_of(found.names, found.features, amount, service.service.scored)
+    name = _study_name(found, as_of, label_delay_days, budget)
+    with kept(study_dir, name) if study_dir else contextlib.nullcontext() as journal:
+        fitted = fit(
+            found.features,
+            found.is_fraud,
+            amount,
+            split,
+            found.names,
+            folds=parts,
+            costs=costs,
+            budget=budget,
+            journal=journal,
+        )
+        evaluation = _judged(found, fitted, amount, slices, costs)
+        recipe = _recipe(found, fitted, as_of, label_delay_days, costs)
+        manifest = package(
+            model_dir,
+            service,
+            fitted,
+            found.features,
+            found.is_fraud,
+            evaluation=evaluation,
+            beside={EVALUATION_FILE: msgspec.json.encode(evaluation), RECIPE_FILE: msgspec.json.encode(recipe)},
+            training_set_digest=found.digest,
+            now_ms=time.time_ns() // 1_000_000,
+        )
     note_model(model_dir, as_of, manifest.model_version)
-    return Trained(fitted, manifest, evaluation)
+    return Trained(fitted, manifest, evaluation, _holdout(found, fitted, amount, slices, parts[-1].validate))
+
+
+def _study_name(found: TrainingSet, as_of: str, label_delay_days: int, budget: Budget) -> str:
+    """Another set, split, seed, space or commit is another study; more trials of the same one are not."""
+    said = [found.digest, label_delay_days, budget.seed, repr(SPACE), code_revision(), libraries()]
+    return f"{as_of}-{hashlib.sha256(msgspec.json.encode(said)).hexdigest()[:12]}"
 
 
 def _judged(
-    found: TrainingSet, service: ServicePlan, fitted: Fitted, amount: npt.NDArray[np.float64], costs: CostTable
+    found: TrainingSet, fitted: Fitted, amount: Amounts, slices: Mapping[str, Flags], costs: CostTable
 ) -> Evaluation:
     """By unseen scores; the review threshold too is chosen there."""
-    score, days = fitted.unseen_scores.astype(np.float64), found.days
-    deny = fitted.threshold.value
-    review = review_threshold(score, found.is_fraud, amount, deny, costs, days)
+    score, deny = fitted.unseen_scores.astype(np.float64), fitted.threshold.value
+    review = review_threshold(score, found.is_fraud, amount, deny, costs, found.days)
     return evaluate(
         score,
         found.is_fraud,
-        slices_of(found.names, found.features, amount, service.service.scored),
+        slices,
         Thresholds(review=review, deny=deny),
         cost_minor=cost_minor(score, found.is_fraud, amount, (review, deny), costs),
-        days=days,
+        days=found.days,
         importances=dict(fitted.importances),
+    )
+
+
+def _recipe(found: TrainingSet, fitted: Fitted, as_of: str, label_delay_days: int, costs: CostTable) -> Recipe:
+    return Recipe(
+        as_of=as_of,
+        from_ms=found.window.from_ms,
+        to_ms=found.window.to_ms,
+        label_delay_days=label_delay_days,
+        params=msgspec.convert(fitted.params, dict[str, float | str | list[str]]),
+        rounds=fitted.best.rounds,
+        seed=fitted.seed,
+        per_fraud=MAX_LEGITIMATE_PER_FRAUD,
+        costs=costs,
+        libraries=libraries(),
+    )
+
+
+def _holdout(
+    found: TrainingSet, fitted: Fitted, amount: Amounts, slices: Mapping[str, Flags], rows: npt.NDArray[np.int64]
+) -> Holdout:
+    """rows: the newest part, which is scored by a model of what is older."""
+    return Holdout(
+        found.names,
+        identities(found.rows.take(pa.array(rows))).to_pylist(),
+        found.rows["event_time_ms"].to_numpy()[rows],
+        found.is_fraud[rows],
+        amount[rows],
+        fitted.unseen_scores[rows],
+        {name: member[rows] for name, member in slices.items()},
+        found.features[rows],
     )

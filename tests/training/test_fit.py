@@ -14,12 +14,13 @@ from fraud_assets.training.as_of import latest_model
 from fraud_assets.training.dataset import TrainingSet, training_set, window_as_of
 from fraud_assets.training.evaluation import read_evaluation
 from fraud_assets.training.fit import fit, thinned
-from fraud_assets.training.gates import loads_and_agrees, ranks_better_than_chance, spares_good_customers
+from fraud_assets.training.gates import Candidate, loads_and_agrees, ranks_better_than_chance, spares_good_customers
 from fraud_assets.training.money import UnknownCurrency, euro_cents
 from fraud_assets.training.run import Trained, train
+from fraud_assets.training.space import Range, SearchSpace
 from fraud_assets.training.split import TooShort, folds, temporal_split
 from fraud_assets.training.threshold import CostTable, cheapest_threshold
-from fraud_assets.training.tune import Budget, Range, SearchSpace
+from fraud_assets.training.tune import Budget
 from tests.history import END_MS, LABEL_DELAY_DAYS, Past
 from tests.training.toy import halves, toy
 
@@ -204,14 +205,17 @@ def trained(past: Past, tmp_path_factory: pytest.TempPathFactory) -> tuple[Train
     return found, train(found, past.service, model_dir, "2026-10-15", LABEL_DELAY_DAYS, ONE), model_dir
 
 
+def candidate(past: Past, model_dir: Path, made: Trained) -> Candidate:
+    definitions = Definitions.of(past.plan.registry, past.service.service)
+    return Candidate(model_dir, str(model_dir / "training"), made.manifest.model_version, definitions)
+
+
 def test_a_trained_model_loads_as_a_scorer_loads_it_and_agrees(
     past: Past, trained: tuple[TrainingSet, Trained, Path]
 ) -> None:
     _, made, model_dir = trained
 
-    verdict = loads_and_agrees(
-        model_dir, made.manifest.model_version, Definitions.of(past.plan.registry, past.service.service)
-    )
+    verdict = loads_and_agrees(candidate(past, model_dir, made))
 
     assert verdict.passed, verdict.measured
     assert float(verdict.measured["golden_vectors"]) > 32
@@ -225,9 +229,7 @@ def test_a_model_with_a_changed_byte_is_refused(
     path = tmp_path / made.manifest.model_version / MODEL_FILE
     path.write_bytes(path.read_bytes().replace(b'"0.', b'"1.', 1) + b" ")
 
-    verdict = loads_and_agrees(
-        tmp_path, made.manifest.model_version, Definitions.of(past.plan.registry, past.service.service)
-    )
+    verdict = loads_and_agrees(candidate(past, tmp_path, made))
 
     assert not verdict.passed
     assert "hash_mismatch" in str(verdict.measured["refused"])

@@ -7,7 +7,7 @@ reads the environment, and nothing reads it at import time.
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -99,6 +99,9 @@ class Settings(BaseSettings):
 
     reviews_per_day: float = Field(100.0, ge=0, validation_alias="FRAUD_REVIEWS_PER_DAY")
     """Payments that the analysts can look at on a day; 0 sends none for review."""
+
+    training_split: Literal["temporal", "stratified"] = Field("temporal", validation_alias="FRAUD_TRAINING_SPLIT")
+    """How candidates are compared: on the newest quarter of the window, or on a random one with as many frauds, which flatters."""
 
     tuning_trials: int = Field(6, ge=0, le=1000, validation_alias="FRAUD_TUNING_TRIALS")
     """Candidates compared by a training, the declared default being the first; 0 searches nothing."""

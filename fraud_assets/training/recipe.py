@@ -7,6 +7,7 @@ import msgspec
 
 from fraud_assets.models.artifact import read_beside
 from fraud_assets.models.manifest import Manifest
+from fraud_assets.training.split import SplitKind
 from fraud_assets.training.threshold import CostTable
 
 RECIPE_FILE = "recipe.json"
@@ -26,7 +27,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     from_ms: int
     to_ms: int
     label_delay_days: int
-    params: dict[str, float | str | list[str]]
+    split: SplitKind = SplitKind.TEMPORAL
+    params: dict[str, int | float | str | list[str]]
     rounds: int
     seed: int
     per_fraud: int

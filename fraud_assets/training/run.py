@@ -26,7 +26,7 @@ from fraud_assets.training.package import code_revision, package
 from fraud_assets.training.recipe import RECIPE_FILE, Recipe, libraries
 from fraud_assets.training.slices import slices_of
 from fraud_assets.training.space import SPACE
-from fraud_assets.training.split import folds, temporal_split
+from fraud_assets.training.split import Split, SplitKind, folds, stratified_split, temporal_split
 from fraud_assets.training.studies import kept
 from fraud_assets.training.threshold import CostTable, cost_minor, review_threshold
 from fraud_assets.training.tune import Budget
@@ -53,6 +53,7 @@ def train(
     exchange_rates: Mapping[str, float] | None = None,
     costs: CostTable | None = None,
     study_dir: Path | None = None,
+    split_kind: SplitKind = SplitKind.TEMPORAL,
 ) -> Trained:
     """Search within the budget, fit, choose thresholds, judge, and write `<model_dir>/<version>/`.
 
@@ -61,11 +62,11 @@ def train(
     """
     budget, costs = budget or Budget(), costs or CostTable()
     time_ms = found.rows["event_time_ms"].to_numpy()
-    split = temporal_split(time_ms, found.is_fraud, found.window.from_ms, found.window.to_ms, label_delay_days)
+    split = _split(found, time_ms, split_kind, label_delay_days, budget.seed)
     amount = euro_cents(found.rows["amount_minor"].to_numpy(), found.rows["currency"].to_pylist(), exchange_rates)
     parts = folds(time_ms, found.is_fraud)
     slices = slices_of(found.names, found.features, amount, service.service.scored)
-    name = _study_name(found, as_of, label_delay_days, budget)
+    name = _study_name(found, as_of, label_delay_days, budget, split_kind)
     with kept(study_dir, name) if study_dir else contextlib.nullcontext() as journal:
         fitted = fit(
             found.features,
@@ -79,7 +80,7 @@ def train(
             journal=journal,
         )
         evaluation = _judged(found, fitted, amount, slices, costs)
-        recipe = _recipe(found, fitted, as_of, label_delay_days, costs)
+        recipe = _recipe(found, fitted, as_of, label_delay_days, costs, split_kind)
         manifest = package(
             model_dir,
             service,
@@ -95,9 +96,17 @@ def train(
     return Trained(fitted, manifest, evaluation, _holdout(found, fitted, amount, slices, parts[-1].validate))
 
 
-def _study_name(found: TrainingSet, as_of: str, label_delay_days: int, budget: Budget) -> str:
+def _split(
+    found: TrainingSet, time_ms: npt.NDArray[np.int64], kind: SplitKind, label_delay_days: int, seed: int
+) -> Split:
+    if kind is SplitKind.STRATIFIED:
+        return stratified_split(found.is_fraud, seed)
+    return temporal_split(time_ms, found.is_fraud, found.window.from_ms, found.window.to_ms, label_delay_days)
+
+
+def _study_name(found: TrainingSet, as_of: str, label_delay_days: int, budget: Budget, kind: SplitKind) -> str:
     """Another set, split, seed, space or commit is another study; more trials of the same one are not."""
-    said = [found.digest, label_delay_days, budget.seed, repr(SPACE), code_revision(), libraries()]
+    said = [found.digest, kind, label_delay_days, budget.seed, repr(SPACE), code_revision(), libraries()]
     return f"{as_of}-{hashlib.sha256(msgspec.json.encode(said)).hexdigest()[:12]}"
 
 
@@ -118,13 +127,16 @@ def _judged(
     )
 
 
-def _recipe(found: TrainingSet, fitted: Fitted, as_of: str, label_delay_days: int, costs: CostTable) -> Recipe:
+def _recipe(
+    found: TrainingSet, fitted: Fitted, as_of: str, label_delay_days: int, costs: CostTable, kind: SplitKind
+) -> Recipe:
     return Recipe(
         as_of=as_of,
         from_ms=found.window.from_ms,
         to_ms=found.window.to_ms,
         label_delay_days=label_delay_days,
-        params=msgspec.convert(fitted.params, dict[str, float | str | list[str]]),
+        split=kind,
+        params=msgspec.convert(fitted.params, dict[str, int | float | str | list[str]]),
         rounds=fitted.best.rounds,
         seed=fitted.seed,
         per_fraud=MAX_LEGITIMATE_PER_FRAUD,

@@ -35,6 +35,8 @@ from fraud_assets.training.as_of import manifest_of, note_model
 from fraud_assets.training.gates import GATES as GATES_OF_TRAINING
 from fraud_assets.training.gates import FailedGates
 from fraud_assets.training.holdout import Holdout, load_holdout, save_holdout
+from fraud_assets.training.lineage import lineage
+from fraud_assets.training.reproduce import reproduce
 from fraud_assets.training.space import SPACE
 from tests.history import DAYS, END_MS, FIRST_DAY, LABEL_DELAY_DAYS, LAST_DAY, WARM_UP_DAYS, Past, make_past
 
@@ -417,6 +419,30 @@ def test_a_candidate_that_fails_is_registered_and_tagged_with_what_it_failed_by(
     assert "at_most" in registered.tags["gate.within_latency_budget"]
     assert str(checks["recall_not_worse"].metadata["not_compared"].value).startswith(champion.version)
     assert read_champion(learnt.settings.model_dir) == champion
+
+
+def test_lineage_names_the_run_that_mlflow_and_dagster_know(learnt: Learnt) -> None:
+    champion = read_champion(learnt.settings.model_dir)
+    assert champion is not None
+
+    found = lineage(
+        learnt.settings.model_dir, learnt.resources["lake"].training_uri, learnt.past.lake, champion.version,
+        client_of(learnt), MODEL_NAME,
+    )  # fmt: skip
+
+    run = champions_run(client_of(learnt))
+    assert found.run is not None
+    assert (found.run.run_id, found.run.aliases) == (run.info.run_id, ("champion",))
+    assert found.training_set.digest == run.data.params["training_set_digest"] and found.training_set.kept
+    assert found.serving.champion
+
+
+def test_the_champion_is_made_again_to_the_last_byte(learnt: Learnt) -> None:
+    """The winner of a search, as Dagster kept its set."""
+    champion = read_champion(learnt.settings.model_dir)
+    assert champion is not None
+
+    assert reproduce(learnt.settings.model_dir, learnt.resources["lake"].training_uri, champion.version).same
 
 
 def test_a_finished_study_leaves_no_journal(learnt: Learnt) -> None:

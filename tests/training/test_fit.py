@@ -16,9 +16,10 @@ from fraud_assets.training.evaluation import read_evaluation
 from fraud_assets.training.fit import fit, thinned
 from fraud_assets.training.gates import Candidate, loads_and_agrees, ranks_better_than_chance, spares_good_customers
 from fraud_assets.training.money import UnknownCurrency, euro_cents
+from fraud_assets.training.recipe import read_recipe
 from fraud_assets.training.run import Trained, train
 from fraud_assets.training.space import Range, SearchSpace
-from fraud_assets.training.split import TooShort, folds, temporal_split
+from fraud_assets.training.split import SplitKind, TooShort, folds, stratified_split, temporal_split
 from fraud_assets.training.threshold import CostTable, cheapest_threshold
 from fraud_assets.training.tune import Budget
 from tests.history import END_MS, LABEL_DELAY_DAYS, Past
@@ -41,6 +42,23 @@ def test_training_ends_a_label_delay_before_validation_begins() -> None:
 def test_a_window_too_short_for_the_gap_is_refused_with_its_length() -> None:
     with pytest.raises(TooShort, match=r"4\.0 days and the label gap 7"):
         temporal_split(np.arange(4, dtype=np.int64) * DAY_MS, np.array([True, False] * 2), 0, 4 * DAY_MS, 7)
+
+
+def test_a_stratified_quarter_holds_a_quarter_of_the_frauds_wherever_they_lie_in_time() -> None:
+    """All of them on the first days; the newest quarter would hold none."""
+    is_fraud = np.arange(1_000) < 40
+
+    split = stratified_split(is_fraud, seed=3)
+
+    assert (len(split.validate), is_fraud[split.validate].sum()) == (250, 10)
+    assert sorted([*split.train.tolist(), *split.validate.tolist()]) == list(range(1_000))
+    assert np.array_equal(split.validate, stratified_split(is_fraud, seed=3).validate)
+    assert not np.array_equal(split.validate, stratified_split(is_fraud, seed=4).validate)
+
+
+def test_one_fraud_is_not_enough_to_stratify() -> None:
+    with pytest.raises(TooShort, match="250 rows and 0 frauds"):
+        stratified_split(np.arange(1_000) < 1, seed=3)
 
 
 def test_folds_score_every_row_once_and_learn_from_none_within_a_day_of_it() -> None:
@@ -274,6 +292,20 @@ def test_the_pointer_names_the_model_that_was_published(trained: tuple[TrainingS
     champion = read_champion(model_dir)
     assert champion is not None
     assert champion.version == made.manifest.model_version
+
+
+def test_a_stratified_training_says_so_in_its_recipe(
+    past: Past, trained: tuple[TrainingSet, Trained, Path], tmp_path: Path
+) -> None:
+    """A quarter of all rows validates; the default is temporal."""
+    found, made, model_dir = trained
+
+    other = train(found, past.service, tmp_path, "2026-10-15", LABEL_DELAY_DAYS, ONE, split_kind=SplitKind.STRATIFIED)
+
+    kept, default = read_recipe(tmp_path, other.manifest), read_recipe(model_dir, made.manifest)
+    assert kept is not None and kept.split is SplitKind.STRATIFIED
+    assert default is not None and default.split is SplitKind.TEMPORAL
+    assert other.manifest.metrics["validate_frauds"] == pytest.approx(found.is_fraud.sum() / 4, abs=1)
 
 
 def test_other_costs_give_the_same_trees_another_version(

@@ -24,6 +24,7 @@ from fraud_assets.training.dataset import after_warm_up, table_schema, vector_sc
 from fraud_assets.training.dataset import training_set as training_set_as_of
 from fraud_assets.training.gates import failures, judge, require_gates
 from fraud_assets.training.holdout import save_holdout
+from fraud_assets.training.split import SplitKind
 
 GROUP = "training"
 OWNER = "team:fraud-ml"
@@ -134,6 +135,7 @@ def fraud_model(context: dg.AssetExecutionContext) -> Result:
         settings.exchange_rates,
         costs_of(settings),
         settings.var_dir / "studies",
+        SplitKind(settings.training_split),
     )
     store.save_scores(lake.training_uri, context.partition_key, trained.fitted.validation_scores)
     save_holdout(lake.training_uri, trained.manifest.model_version, trained.holdout)

@@ -94,6 +94,12 @@ class TrainingSet:
         found.update(np.ascontiguousarray(self.features).tobytes())
         return found.hexdigest()
 
+    @property
+    def days(self) -> float:
+        """From the first row to the last: a window may reach back to before the log."""
+        time_ms = self.rows["event_time_ms"].to_numpy()
+        return float(time_ms.max() - time_ms.min()) / DAY_MS
+
     def fraud_share_by_day(self) -> Floats:
         """(n_days,) share of fraud among the rows of each day of the window; NaN for a day without rows."""
         day = (self.rows["event_time_ms"].to_numpy() - self.window.from_ms) // DAY_MS

@@ -169,6 +169,9 @@ class Broken:
             raise RuntimeError("a bug")
         return [math.nan if place % 2 else 0.5 for place in range(len(rows))]
 
+    def explain(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros(len(rows)), np.zeros(rows.shape)
+
 
 @pytest.mark.parametrize(("raises", "missing"), [(True, 40), (False, 20)])
 def test_a_challenger_that_cannot_score_costs_no_decision(

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from fraud_assets.contracts.cards import HoldsCard, without_cards
 from fraud_assets.contracts.codec import BadEvent, Reason, decode
 from fraud_assets.contracts.tokens import BadTokenField, TokenKey, tokenised
 from streaming.core.records import Accepted, DeadLetter, Record, Refusal
@@ -90,11 +91,13 @@ def accept(source: RawSource, record: Record, arrival_ms: int, key: TokenKey) ->
         return DeadLetter(record, Reason.MALFORMED_JSON, detail="no value; topics of events take no tombstones")
     try:
         sent = decode(source.contract, record.value, max_bytes=source.max_bytes)
-        event = tokenised(sent, key)
+        event = without_cards(tokenised(sent, key))
     except BadEvent as bad:
         return DeadLetter(record, bad.reason, bad.field, bad.detail)
     except BadTokenField as bad:
         return DeadLetter(record, Reason.INVALID_VALUE, bad.field, bad.fix)
+    except HoldsCard as bad:
+        return DeadLetter(record, Refusal.CARD_NUMBER, bad.field, bad.fix)
     # Another key is another partition: order would be lost, and a copy would not meet its first.
     if record.key != getattr(event, source.key_field).encode():
         return DeadLetter(record, Refusal.WRONG_KEY, source.key_field, "the record's key must be this field")

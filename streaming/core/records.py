@@ -25,6 +25,7 @@ class Refusal(StrEnum):
     """Why the worker refuses an event that is well formed; `codec.Reason` says why bytes are none."""
 
     WRONG_KEY = "wrong_key"
+    CARD_NUMBER = "card_number"
     FUTURE_DATED = "future_dated"
     CONFLICTING_DUPLICATE = "conflicting_duplicate"
     FOREIGN_ENTITY_RECORD = "foreign_entity_record"
@@ -47,7 +48,7 @@ class DeadLetter(NamedTuple):
 class Accepted(NamedTuple):
     """An event of the log. arrival_ms: the running maximum of its partition's append times.
 
-    was_raw: the record holds something that the event has a token for, and must not go further.
+    was_raw: the record holds something that the event has a token for, or that its text has lost, and must not go further.
     """
 
     record: Record

@@ -274,6 +274,14 @@ def test_payments_whose_browser_says_it_are_decided_and_all_else_is_refused(worl
     assert recorded.count(b"Mozilla/5.0 ([card number]) [card number] Safari/[card number]") == 5
 
 
+def test_every_line_of_the_workers_log_is_json(world: World) -> None:
+    """Those of libraries too: whoever collects it needs one parser."""
+    lines = world.found["file worker.log"].splitlines()
+
+    assert len(lines) > 20
+    assert all("event" in msgspec.json.decode(line) for line in lines)
+
+
 def test_dead_letters_hold_exactly_what_was_refused(world: World) -> None:
     """With the bytes as they came: the one place behind a raw topic that has the number."""
     letters = list(world.log.read(topics.DEAD_LETTERS.name))

@@ -23,7 +23,7 @@ GOOD = f"00-{TRACE}-{SPAN}-01"
 
 
 def test_a_trace_goes_on_in_answer_line_and_event(client: TestClient[Litestar], producer: Producer) -> None:
-    """With a span of our own."""
+    """With a span of our own; and the events say which client asked, whichever of its keys it used."""
     with capture_logs() as said:
         answer = client.post("/predict", json=request(), headers={"traceparent": GOOD})
         until(lambda: [line for line in said if line.get("trace_id") == TRACE])
@@ -39,6 +39,7 @@ def test_a_trace_goes_on_in_answer_line_and_event(client: TestClient[Litestar], 
     }
     assert sent["decisions.v1"] == answer.headers["traceparent"]
     assert sent["labels.v1"].split("-")[1] == TRACE
+    assert [headers["client"] for headers in producer.headers] == [b"shop", b"shop"]
 
 
 @pytest.mark.parametrize(

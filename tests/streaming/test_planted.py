@@ -74,7 +74,9 @@ def world(tmp_path_factory: pytest.TempPathFactory, trained: Trained, postgres_s
     }  # fmt: skip
     with ExitStack() as stack:
         hook = stack.enter_context(Hook())
-        notify.write_text(rule(hook.url, actions=["approve", "review", "deny"]))
+        told_all = {"actions": ["approve", "review", "deny"]}
+        others = rule(hook.url.replace("/hook", "/others"), name="others", client="others", **told_all)
+        notify.write_text(rule(hook.url, client="shop", **told_all) + others)
         env = stack.enter_context(running(["valkey", "broker"], place / "var", settings)).env
         broker = env["KAFKA_BOOTSTRAP_SERVERS"]
         ensure_platform_topics(broker)
@@ -91,7 +93,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, trained: Trained, postgres_s
                     for group, names in groups.items():
                         wait_for(lambda g=group, n=names: made.log.has_caught_up(g, n), f"{group} has read it")  # type: ignore[misc]
             made.found |= {"scorer's metrics": _get(scorer, "/metrics"), "scorer's log": b""}
-        made.found |= {"notices": repr((hook.taken, hook.headers)).encode(), "answers": _said(made)}
+        made.found |= {"notices": repr((hook.taken, hook.headers, hook.paths)).encode(), "answers": _said(made)}
         made.found |= stored(made, place)
         hook.shutdown()
         yield made
@@ -265,6 +267,12 @@ def test_every_place_was_looked_at_and_has_something(world: World) -> None:
     assert empty == []
     decided = {answer.json().get("transaction_id") for answer in world.answers["decided"]} - {None}
     assert decided and all(name.encode() in world.found["notices"] for name in decided)
+
+
+def test_the_client_that_asked_is_told_and_another_is_not(world: World) -> None:
+    """Through scorer, recorder, journal, broker and notifier: who asked is whose key it was."""
+    assert world.found["notices"].count(b"'/hook'") == 5
+    assert b"/others" not in world.found["notices"]
 
 
 def test_payments_whose_browser_says_it_are_decided_and_all_else_is_refused(world: World) -> None:

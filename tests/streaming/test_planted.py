@@ -148,12 +148,15 @@ def produce(world: World) -> None:
             if name not in ("user_agent", "card_token"):
                 world.refused.add(raw)
         world.refused.add(_send(world, topic, msgspec.to_builtins(_own(base)) | {DIGITS: 1}))
+    row = {name: value for name, value in msgspec.to_builtins(profile()).items() if name != "profile_id"}
+    _send(world, topics.PROFILES, {"op": "u", "before": {"note": TEXT}, "after": row, "source": {"query": TEXT}}, b"a1")
+    world.log.send(topics.PROFILES.name, b"a1", None)  # as a database's connector says that a row is gone
     world.log.flush()
 
 
-def _send(world: World, topic: topics.Topic, event: dict[str, Any]) -> bytes:
+def _send(world: World, topic: topics.Topic, event: dict[str, Any], key: bytes = b"") -> bytes:
     raw = msgspec.json.encode(event)
-    world.log.producer.produce(topic.name, key=event[topic.key].encode(), value=raw, headers=OF_RECORDS)
+    world.log.producer.produce(topic.name, key=key or event[topic.key].encode(), value=raw, headers=OF_RECORDS)
     world.foreign.add(raw)
     return raw
 
@@ -278,6 +281,8 @@ def test_the_client_that_asked_is_told_and_another_is_not(world: World) -> None:
 def test_payments_whose_browser_says_it_are_decided_and_all_else_is_refused(world: World) -> None:
     assert [answer.status_code for answer in (*world.answers["decided"], *world.answers["labelled"])] == [200, 200, 202]
     assert {answer.status_code for answer in world.answers["refused"]} == {422, 400, 404, 401}
+    versions = b"".join(found for where, found in world.found.items() if where.startswith("lake profiles"))
+    assert versions.count(b"'cdc_") == 1
     recorded = b"".join(found for where, found in world.found.items() if where.startswith("lake decisions"))
     assert recorded.count(b"Mozilla/5.0 ([card number]) [card number] Safari/[card number]") == 5
 
@@ -295,6 +300,7 @@ def test_dead_letters_hold_exactly_what_was_refused(world: World) -> None:
     letters = list(world.log.read(topics.DEAD_LETTERS.name))
 
     assert {one.value for one in letters} == world.refused
+    assert b'"dropped": 1' in world.found["file worker.log"]
     ours = [header for one in letters for header in one.headers[:7]]
     assert {name for name, _ in ours} >= {"reason", "field", "detail"}
     assert not [value for _, value in ours for needle in SPELLED if needle.encode() in (value or b"")]

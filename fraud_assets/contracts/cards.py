@@ -78,7 +78,7 @@ def without_cards(event: E) -> E:
     is over their bytes.
     """
     texts = _TEXTS.get(type(event)) or _texts_of(type(event))
-    # This much costs every payment: half a microsecond.
+    # This much costs every payment: as long as one card's token takes, or less.
     if _ENOUGH not in "\n".join(texts.all_of(event)).encode().translate(_KINDS, _SEPARATORS):
         return event
     for name in texts.ids:

@@ -78,6 +78,7 @@ class RouterSink(RecordSink):
             accepted=len(routed.accepted),
             duplicates=sum(one.is_duplicate for one in routed.accepted),
             dead_letters=len(routed.dead_letters),
+            dropped=len(routed.dropped),
             sent=len(routed.sends),
             latency_ms=round(1000 * (self._now_s() - started), 2),
         )
@@ -124,6 +125,8 @@ def _count(records: list[Record], routed: Routed) -> None:
         metrics.DEAD_LETTERS.labels(letter.record.topic, letter.reason).inc()
         if letter.reason == Refusal.FUTURE_DATED:
             metrics.QUARANTINED.labels(letter.record.topic).inc()
+    for gone in routed.dropped:
+        metrics.DROPPED.labels(gone.record.topic, gone.reason).inc()
     for one in routed.accepted:
         if one.was_raw:
             metrics.RAW.labels(one.record.topic).inc()

@@ -13,6 +13,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from fraud_assets.contracts.topics import Topic
 from streaming.edges.broker import ANSWER_WITHIN_S, SESSION_TIMEOUT_MS
+from streaming.logs import LIBRDKAFKA
 from streaming.settings import WorkerSettings
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -42,7 +43,9 @@ def claim(
     held: asks how far the group's work goes, of the place that holds it; the group goes back to there if that place lost something.
     seen: asks how far a partition was read by somebody, for a group that has no offset of it (any more): it begins where the log does.
     """
-    consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap_servers, "group.id": group})
+    consumer = Consumer(
+        {"bootstrap.servers": settings.kafka_bootstrap_servers, "group.id": group, "logger": LIBRDKAFKA}
+    )
     try:
         there = consumer.list_topics(timeout=ANSWER_WITHIN_S).topics
         asked = [

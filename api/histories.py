@@ -33,10 +33,13 @@ class Histories(NamedTuple):
 
 
 class Known:
-    """What one batch has read of late: nobody's state is read twice for it within FRESH_S. Of one epoch; nothing at first."""
+    """What one batch has read of late: nobody's state is read twice for it within FRESH_S. Of one epoch; nothing at first.
+
+    failed: why a part of the batch has no history. The parts after it do not ask: each would wait as long, one after the other.
+    """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
-        self.epoch = ""
+        self.epoch = self.failed = ""
         self.found: dict[Entity, tuple[bytes | None, int]] = {}
         self._now_s = now_s
         self._since_s = 0.0
@@ -79,12 +82,15 @@ class HistoryReader:
             ]
             for row in keys
         ]
+        if known is not None and known.failed:
+            return without(keys, known.failed)
         try:
             read = await (self._store.read(list(wanted)) if known is None else self._learn(list(wanted), known))
-        except StoreUnavailable as error:
-            return without(keys, error.reason)
-        except NoEpoch:
-            return without(keys, NO_EPOCH)
+        except (StoreUnavailable, NoEpoch) as error:
+            reason = NO_EPOCH if isinstance(error, NoEpoch) else error.reason
+            if known is not None:
+                known.failed = reason
+            return without(keys, reason)
         return Histories(keys, places, [state or b"" for state in read.states], read.versions, read.epoch, [])
 
     async def _learn(self, wanted: list[Entity], known: Known) -> EntityRead:

@@ -30,11 +30,9 @@ SHOP = Caller("shop", "k1", frozenset(Scope), PER_S)
 OTHER = Caller("other", "k2", frozenset(Scope), PER_S)
 
 
-@pytest.fixture(autouse=True)
-def patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Redis that is there is waited for, however busy the machine: a lease given up would be counted alone."""
-    if "hangs" not in request.node.name:
-        monkeypatch.setattr("api.rates.PATIENCE_S", TIMEOUT_S)
+def patient(url: str) -> Shared:
+    """Waits for a Redis that is there, however busy the machine: a lease given up would be counted alone."""
+    return Shared(url, patience_s=5.0)
 
 
 async def granted(rates: Rates, caller: Caller, cost: int, asked: int) -> int:
@@ -53,7 +51,7 @@ def test_processes_together_grant_what_a_key_may_have(store: OnlineStore, valkey
     """Never more, whoever asks whom; and another key is not touched by it."""
 
     async def ask() -> tuple[int, int]:
-        pair = [Shared(valkey_server) for _ in range(2)]
+        pair = [patient(valkey_server) for _ in range(2)]
         rates = [Rates(valkey_server, shared, 1) for shared in pair]
         ours = sum([await granted(rates[n % 2], SHOP, cost, 1) for n in range(3 * PER_S * WINDOW_S // cost)])
         theirs = await granted(rates[0], OTHER, cost, 50)
@@ -71,14 +69,14 @@ def test_one_request_in_many_asks_redis(store: OnlineStore, valkey_server: str) 
     """The others find what it brought."""
 
     async def ask() -> int:
-        shared, asked = Shared(valkey_server), 0
+        shared, asked = patient(valkey_server), 0
         rates = Rates(valkey_server, shared, 1_000, now_s=lambda: 0.0)
         original = shared.ask
 
-        async def counted(call):  # type: ignore[no-untyped-def]
+        async def counted(call, patience_s=None):  # type: ignore[no-untyped-def]
             nonlocal asked
             asked += 1
-            return await original(call)
+            return await original(call, patience_s)
 
         shared.ask = counted  # type: ignore[method-assign]
         caller = Caller("shop", "k1", frozenset(Scope))
@@ -93,7 +91,7 @@ def test_what_is_not_spent_in_time_is_lost(store: OnlineStore, valkey_server: st
     """A process may not save up: the window counts what was taken when it was taken."""
 
     async def ask() -> int:
-        clock, shared = [0.0], Shared(valkey_server)
+        clock, shared = [0.0], patient(valkey_server)
         rates = Rates(valkey_server, shared, 1, now_s=lambda: clock[0])
         for _ in range(PER_S * WINDOW_S // (PER_S // 10)):  # one each, and the lease runs out
             await rates.spend(SHOP, 1)
@@ -128,9 +126,8 @@ def test_a_redis_that_hangs_keeps_no_payment_waiting(free_port: int) -> None:
         took_s = time.perf_counter() - began_s
         others = [Caller("shop", f"k{number}", frozenset(Scope)) for number in range(2, 8)]
         await asyncio.gather(*(rates.spend(other, 1) for other in others))
-        await rates.close()
-        assert asyncio.all_tasks() == {asyncio.current_task()}  # one probe for all of them
         await shared.close()
+        assert asyncio.all_tasks() == {asyncio.current_task()}  # one probe for all of them
         return took_s
 
     with socket.create_server(("127.0.0.1", free_port)):
@@ -141,7 +138,7 @@ def test_a_redis_that_is_back_is_asked_again(valkey_server: str, monkeypatch: py
     """Whatever went wrong before, also what no client library has a word for."""
 
     async def ask() -> list[bool]:
-        shared = Shared(valkey_server)
+        shared = patient(valkey_server)
         rates = Rates(valkey_server, shared, PER_S)
         asked = list[bool]()
         hit = rates._together.hit
@@ -159,7 +156,6 @@ def test_a_redis_that_is_back_is_asked_again(valkey_server: str, monkeypatch: py
             await asyncio.sleep(0.05)
             if len(asked) > 1:
                 break
-        await rates.close()
         await shared.close()
         return asked
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple, Self
 
@@ -14,7 +14,7 @@ from api.histories import Histories, HistoryReader, Known
 from api.metrics import Metrics
 from api.together import Together
 from fraud_assets.contracts.events import Category, PaymentMethod, Tier
-from fraud_assets.engine.request import Read, RequestReader, Served, Torn
+from fraud_assets.engine.request import STATUS_NAMES, Read, RequestReader, Served, Torn
 from fraud_assets.policy.policy import Action, Verdict
 from fraud_assets.stores.online_async import OnlineReader
 from fraud_assets.stores.online_port import ABSENT
@@ -33,7 +33,7 @@ WARM_UP: Any = Scored(
 )  # fmt: skip
 
 BAD_STATE = "online_state_unreadable"
-
+PRESENT = STATUS_NAMES.index("PRESENT")
 
 IDS_AT_ONCE = 64
 # RFC 9562: what a UUID leaves to chance, and what says that it did.
@@ -126,6 +126,11 @@ class Scorer:
         self._ids = decision_ids()
         self._by_action = [(action, metrics.decisions.labels(action.value)) for action in Action]
 
+    @property
+    def unit_names(self) -> tuple[str, ...]:
+        """What the statuses of a decision are of, in order."""
+        return self._reader.unit_names
+
     def warm(self) -> None:
         """Compile what reads states and makes vectors, before a request has to wait for it."""
         self._reader.read(self._nothing, WARM_UP, WARM_UP.event_time_ms, WARM_UP.transaction_id)
@@ -210,8 +215,9 @@ def decision_ids() -> Iterator[str]:
             yield f"{number & _UUID_RANDOM | _UUID_VERSION_4:032x}"
 
 
-def answer(made: Made) -> Answer:
-    """What the client gets."""
+def answer(made: Made, unit_names: Sequence[str]) -> Answer:
+    """What the client gets. unit_names: of `made.served.status`, in order."""
+    degraded = made.seen.degraded
     return Answer(
         transaction_id=made.event.transaction_id,
         decision_id=made.decision_id,
@@ -221,6 +227,11 @@ def answer(made: Made) -> Answer:
         reason_codes=made.verdict.reasons,
         model_version=made.serving.model.version,
         policy_version=made.serving.decider.version,
-        degraded_reasons=made.seen.degraded,
+        degraded_reasons=degraded,
+        missing_views=_missing(unit_names, made.served.status.tolist()) if degraded else [],
         latency_ms=made.latency_ms,
     )
+
+
+def _missing(unit_names: Sequence[str], status: Iterable[int]) -> list[str]:
+    return [name for name, code in zip(unit_names, status, strict=True) if code != PRESENT]

@@ -5,6 +5,7 @@ from collections import Counter
 from functools import reduce
 from operator import and_, or_
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -12,7 +13,11 @@ from litestar import Litestar
 from litestar.testing import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from fraud_assets.contracts.events import Outcome
+from api.scorer import READ_TOGETHER
+from deploy.local.fault_proxy import Fault, FaultProxy
+from fraud_assets.contracts.events import Outcome, ViewStatus
+from fraud_assets.engine.plan import EnginePlan, ServicePlan
+from fraud_assets.engine.request import RequestReader
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
 from fraud_assets.models.artifact import load_champion, read_champion
 from fraud_assets.models.manifest import Definitions
@@ -33,6 +38,9 @@ from tests.api.world import (
 )
 from tests.models.made import Trained
 
+UNITS = RequestReader(ServicePlan(EnginePlan(registry()), FRAUD_SCORING)).unit_names
+MISSING = dict.fromkeys(UNITS, ViewStatus.MISSING)
+
 
 def test_one_payment_gives_one_decision(client: TestClient[Litestar]) -> None:
     """Every field a client acts on."""
@@ -45,7 +53,7 @@ def test_one_payment_gives_one_decision(client: TestClient[Litestar]) -> None:
     assert answer["decision"] in ("approve", "review", "deny")
     assert answer["is_fraud"] == (answer["decision"] == "deny")
     assert answer["model_version"] == "v1"
-    assert answer["degraded_reasons"] == []
+    assert (answer["degraded_reasons"], answer["missing_views"]) == ([], [])
     assert answer["latency_ms"] > 0
 
 
@@ -179,7 +187,9 @@ def test_a_flushed_store_degrades_the_decision_and_denies_nobody(
     assert answer["degraded_reasons"] == ["online_store_no_epoch"]
     assert answer["decision"] == "review"
     assert "LIMITED_INFORMATION" in answer["reason_codes"]
-    assert until(producer.decisions)[0].states == []
+    assert answer["missing_views"] == list(UNITS)
+    decision = until(producer.decisions)[0]
+    assert (decision.states, decision.view_status) == ([], MISSING)
     until(lambda: client.get("/health/ready").status_code == 503)
 
 
@@ -190,21 +200,63 @@ def test_without_a_store_decisions_go_on(shared_models: Path, free_port: int) ->
         answers = [client.post("/predict", json=request()).json() for _ in range(20)]
 
     assert all(answer["degraded_reasons"] == ["online_store_unreachable"] for answer in answers)
+    assert all(answer["missing_views"] == list(UNITS) for answer in answers)
+    assert producer.decisions()[0].view_status == MISSING
     assert sorted(answer["latency_ms"] for answer in answers)[10] < 50
     found = served_features(producer.decisions()[0])
     assert found["amount_minor"] == 5_000
     assert found["account_txn_count_1h"] is None
 
 
-def test_a_torn_state_costs_one_decision_its_history(client: TestClient[Litestar], store: OnlineStore) -> None:
+def test_a_store_that_hangs_is_waited_for_once_in_a_batch(
+    store: OnlineStore, valkey_server: str, shared_models: Path
+) -> None:
+    """The parts of a batch that come after the first do not wait as long again, one after the other."""
+    producer, timeout_ms = Producer(), 1_000
+    address = urlsplit(valkey_server)
+    assert address.hostname is not None and address.port is not None
+    with FaultProxy(address.hostname, address.port) as proxy:
+        url, timeouts = f"redis://127.0.0.1:{proxy.port}/0", {"store_timeout_ms": timeout_ms, "shared_timeout_ms": 15}
+        behind = runtime(shared_models, url, producer, **timeouts)
+        with served(behind) as client:
+            until(lambda: client.post("/predict", json=request()).json()["degraded_reasons"] == [])
+            proxy.set(Fault.HUNG)
+            batch = [request(transaction_id=f"t{number}") for number in range(6 * READ_TOGETHER)]
+            answers = client.post("/predict", json={"transactions": batch}).json()["decisions"]
+
+    assert {(*answer["degraded_reasons"], *answer["missing_views"]) for answer in answers} == {
+        ("online_store_timeout", *UNITS)
+    }
+    assert producer.decisions()[-1].view_status == MISSING
+    assert answers[-1]["latency_ms"] < 2 * timeout_ms
+
+
+def test_views_without_history_are_named_only_where_the_store_is_at_fault(
+    client: TestClient[Litestar], store: OnlineStore, producer: Producer
+) -> None:
+    """A customer whom nobody knows is no degraded decision; its record says what was null."""
+    fold_into(store, published(2, outcome=Outcome.APPROVED))
+
+    answer = client.post("/predict", json=request(device_id="new")).json()
+
+    decision = until(producer.decisions)[0]
+    assert (answer["degraded_reasons"], answer["missing_views"]) == ([], [])
+    assert {"PRESENT", "MISSING"} <= set(decision.view_status.values())
+
+
+def test_a_torn_state_costs_one_decision_its_history(
+    client: TestClient[Litestar], store: OnlineStore, producer: Producer
+) -> None:
     """A defect of the store is not an error of the client."""
     store.compare_and_set("account", [Write("a1", 0, b"\x01garbage")])
 
     torn = client.post("/predict", json=request()).json()
     other = client.post("/predict", json=request(account_id="a2")).json()
 
-    assert torn["degraded_reasons"] == ["online_state_unreadable"]
-    assert other["degraded_reasons"] == []
+    assert (torn["degraded_reasons"], torn["missing_views"]) == (["online_state_unreadable"], list(UNITS))
+    assert (other["degraded_reasons"], other["missing_views"]) == ([], [])
+    until(lambda: len(producer.decisions()) == 2)
+    assert producer.decisions()[0].view_status == MISSING
 
 
 def test_a_full_kafka_queue_costs_neither_decisions_nor_records(

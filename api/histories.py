@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import filterfalse
 from typing import Any, NamedTuple
 
 from fraud_assets.engine.plan import GroupPlan
-from fraud_assets.engine.prepare import entity_key
+from fraud_assets.engine.prepare import EntityKeys, entity_key
 from fraud_assets.stores.online_async import EntityRead, OnlineReader
 from fraud_assets.stores.online_port import NoEpoch, StoreUnavailable
 
 NO_EPOCH = "online_store_no_epoch"
+TIMEOUT = "online_store_timeout"
 
 # A state may lack what came in the second before a decision (`monitoring/stale.py`), and the worker needs most of it. Batches that
 # share a busy process take as long; what they hold meanwhile of a thousand strangers is not asked for again.
@@ -35,11 +37,11 @@ class Histories(NamedTuple):
 class Known:
     """What one batch has read of late: nobody's state is read twice for it within FRESH_S. Of one epoch; nothing at first.
 
-    failed: why a part of the batch has no history. The parts after it do not ask: each would wait as long, one after the other.
+    hangs: a part of the batch waited for a store in vain. The parts after it do not ask: each would wait as long, one after the other.
     """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
-        self.epoch = self.failed = ""
+        self.epoch, self.hangs = "", False
         self.found: dict[Entity, tuple[bytes | None, int]] = {}
         self._now_s = now_s
         self._since_s = 0.0
@@ -51,13 +53,13 @@ class Known:
             self.found.clear()
         if not self.found:
             self._since_s = now_s
-        return [one for one in wanted if one not in self.found]
+        return list(filterfalse(self.found.__contains__, wanted))
 
     def with_more(self, asked: Sequence[Entity], read: EntityRead, wanted: Sequence[Entity]) -> EntityRead:
         """What was asked for is known from now on; what is known of those who are wanted."""
         self.epoch = read.epoch
         self.found.update(zip(asked, zip(read.states, read.versions, strict=True), strict=True))
-        found = [self.found[one] for one in wanted]
+        found = list(map(self.found.__getitem__, wanted))
         return EntityRead([state for state, _ in found], [version for _, version in found], self.epoch)
 
 
@@ -66,32 +68,41 @@ class HistoryReader:
 
     def __init__(self, store: OnlineReader, groups: Sequence[GroupPlan]) -> None:
         self._store = store
-        self._groups = [(group.name, group.group.entity) for group in groups]
+        self._names = [group.name for group in groups]
+        self._entities = [group.group.entity for group in groups]
+        self._many = EntityKeys(self._entities)
 
     async def read(self, events: Sequence[Any], known: Known | None = None) -> Histories:
         """Never raises for a store that is slow, gone or without an epoch: that costs the payments their history.
 
         known: of the batch they belong to; gets what is read.
         """
-        keys = [[entity_key(entity, event) for _, entity in self._groups] for event in events]
+        keys = self._keys(events)
         wanted: dict[Entity, int] = {}
         places = [
             [
                 -1 if key is None else wanted.setdefault((name, key), len(wanted))
-                for (name, _), key in zip(self._groups, row, strict=True)
+                for name, key in zip(self._names, row, strict=True)
             ]
             for row in keys
         ]
-        if known is not None and known.failed:
-            return without(keys, known.failed)
+        if known is not None and known.hangs:
+            return without(keys, TIMEOUT)
         try:
             read = await (self._store.read(list(wanted)) if known is None else self._learn(list(wanted), known))
-        except (StoreUnavailable, NoEpoch) as error:
-            reason = NO_EPOCH if isinstance(error, NoEpoch) else error.reason
+        except StoreUnavailable as error:
             if known is not None:
-                known.failed = reason
-            return without(keys, reason)
+                known.hangs = error.reason == TIMEOUT
+            return without(keys, error.reason)
+        except NoEpoch:
+            return without(keys, NO_EPOCH)
         return Histories(keys, places, [state or b"" for state in read.states], read.versions, read.epoch, [])
+
+    def _keys(self, events: Sequence[Any]) -> list[list[str | None]]:
+        """Of each event and group. Of many events group by group, which for one would take twice as long."""
+        if len(events) == 1:
+            return [[entity_key(entity, events[0]) for entity in self._entities]]
+        return list(map(list, zip(*self._many.of(events), strict=True)))
 
     async def _learn(self, wanted: list[Entity], known: Known) -> EntityRead:
         """What is wanted, of which the known is not read. Raises StoreUnavailable or NoEpoch."""

@@ -1,6 +1,7 @@
 """Bytes to scored events: parsed strictly, tokenised here, and nothing raw goes further."""
 
 import re
+from contextlib import suppress
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
@@ -16,12 +17,12 @@ MAX_BODY_BYTES = 16 * 2**20  # a full batch of the largest transactions
 MAX_AHEAD_MS = 5 * 60_000  # the platform's quarantine bound: further ahead is a clock fault, not a payment
 
 _IS_BATCH = re.compile(rb'\s*\{\s*"transactions"')
-_SAME = tuple(
-    name
-    for name in (field.name for field in msgspec.structs.fields(ScoringRequest))
-    if name not in ("ip", "card_number", "email")
-)
-_same = attrgetter(*_SAME)
+_decode_batch = msgspec.json.Decoder(ScoringBatch).decode
+# What is made here stands together in the contract; all before and after it are the request's.
+_MADE = ("ip_token", "ip_country", "card_token", "email_token")
+_FIELDS = Scored.__struct_fields__
+_FIRST = _FIELDS.index(_MADE[0])
+_before, _after = attrgetter(*_FIELDS[:_FIRST]), attrgetter(*_FIELDS[_FIRST + len(_MADE) :])
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -44,35 +45,36 @@ class Parsed(NamedTuple):
 def parse(raw: bytes, key: TokenKey, now_ms: int) -> Parsed:
     """Raises codec.BadEvent for bytes outside the contract, BadField for what tokens or clocks refuse."""
     if not _IS_BATCH.match(raw):
-        return Parsed(False, [scored(decode(ScoringRequest, raw, MAX_TRANSACTION_BYTES), key, now_ms, "")])
-    batch = decode(ScoringBatch, raw, MAX_BODY_BYTES)
+        return Parsed(False, [scored(decode(ScoringRequest, raw, MAX_TRANSACTION_BYTES), key, now_ms)])
+    batch = _batch(raw)
     if len(raw) > MAX_TRANSACTION_BYTES * len(batch.transactions):
         raise codec.BadEvent(
             codec.Reason.OVERSIZED, "transactions", f"at most {MAX_TRANSACTION_BYTES} bytes for each transaction"
         )
-    return Parsed(
-        True,
-        [scored(one, key, now_ms, f"transactions[{place}].") for place, one in enumerate(batch.transactions)],
-    )
+    events: list[Any] = []
+    try:
+        for one in batch.transactions:
+            events.append(scored(one, key, now_ms))
+    except BadField as error:
+        raise BadField(f"transactions[{len(events)}].{error.field}", error.fix) from None
+    return Parsed(True, events)
 
 
-def scored(request: ScoringRequest, key: TokenKey, now_ms: int, where: str) -> Any:
-    """The event features are made of. where: prefix of the field's name in errors."""
+def scored(request: ScoringRequest, key: TokenKey, now_ms: int) -> Any:
+    """The event features are made of."""
     if request.event_time_ms > now_ms + MAX_AHEAD_MS:
         raise BadField(
-            f"{where}event_time_ms", "more than 5 minutes ahead of our clock; send milliseconds UTC of when it happened"
+            "event_time_ms", "more than 5 minutes ahead of our clock; send milliseconds UTC of when it happened"
         )
-    fields = dict(zip(_SAME, _same(request), strict=True))
+    card, email = request.card_number, request.email
     try:
-        fields["ip_country"], fields["ip_token"] = _address(request.ip, key)
-        if request.card_number is not None:
-            fields["card_token"] = tokenise("card", request.card_number, key)
-        if request.email is not None:
-            fields["email_token"] = tokenise("email", request.email, key)
+        country, address = _address(request.ip, key)
+        card_token = None if card is None else tokenise("card", card, key)
+        email_token = None if email is None else tokenise("email", email, key)
     except ValueError as error:
         kind, _, fix = str(error).partition(": ")
-        raise BadField(where + _FIELD_OF_KIND[kind], fix) from None
-    return Scored(**fields)
+        raise BadField(_FIELD_OF_KIND[kind], fix) from None
+    return Scored(*_before(request), address, country, card_token, email_token, *_after(request))
 
 
 _FIELD_OF_KIND = {"ip": "ip", "card": "card_number", "email": "email"}
@@ -83,6 +85,14 @@ _FIELD_OF_KIND = {"ip": "ip", "card": "card_number", "email": "email"}
 def _address(ip: str, key: TokenKey) -> tuple[str, str]:
     """(country, token). Raises ValueError."""
     return country_of(ip), tokenise("ip", ip, key)
+
+
+def _batch(raw: bytes) -> ScoringBatch:
+    """What is as it should be is no deeper than its contract, and is not walked for it. Of the rest the codec says what is wrong."""
+    if len(raw) <= MAX_BODY_BYTES and b"\\u0000" not in raw:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            return _decode_batch(raw)
+    return decode(ScoringBatch, raw, MAX_BODY_BYTES)
 
 
 def decode(contract: type[T], raw: bytes, max_bytes: int) -> T:

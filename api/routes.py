@@ -18,7 +18,7 @@ from api.errors import NotReady
 from api.intake import MAX_BODY_BYTES, parse
 from api.labels import Accepted, counted, parse_labels
 from api.runtime import Runtime
-from api.scorer import Context, Question, answer
+from api.scorer import Context, answer
 from api.service import Service, say, trace_headers
 
 _encode = msgspec.json.Encoder().encode
@@ -52,7 +52,7 @@ async def decide(runtime: Runtime, raw: bytes, scope: Any) -> bytes:
     context = Context(time.perf_counter(), trace_headers(scope))
     parsed = parse(raw, runtime.token_key, runtime.scorer.now_ms())
     await runtime.rates.spend(scope["user"], len(parsed.events) - 1)
-    made = await runtime.scorer.decide([Question(event, context) for event in parsed.events])
+    made = await runtime.scorer.decide([(event, context) for event in parsed.events])
     runtime.metrics.latency.observe(time.perf_counter() - context.began_s)
     say(scope, n=len(made), model_version=made[0].serving.model.version)
     answers = [answer(one, runtime.scorer.unit_names) for one in made]

@@ -122,7 +122,7 @@ class Runtime:
 
     def _count(self, one: Made) -> None:
         self.metrics.score.observe(one.score)
-        if one.served.self_included:
+        if one.self_included:
             self.metrics.self_included.inc()
         for reason in one.seen.degraded:
             self.metrics.degraded.labels(reason).inc()
@@ -141,9 +141,9 @@ def _facts(plan: ServicePlan, unit_names: tuple[str, ...], service_digest: str) 
 
 
 def _decided(made: Made) -> Decided:
-    model, seen, served = made.serving.model, made.seen, made.served
+    event, context, seen, vector, status, included, score, verdict, serving, decision_id, at_ms, latency_ms = made
+    model, (keys, positions, versions, epoch, degraded) = serving.model, seen
     return Decided(
-        made.decision_id, made.event, made.decided_at_ms, made.latency_ms, seen.epoch, made.serving.decider.digest, model.version,
-        model.sha256, served.features.tobytes(), served.status.tobytes(), seen.keys, seen.versions, seen.positions,
-        made.score, made.verdict.action, made.verdict.reasons, seen.degraded, served.self_included, made.context.headers,
+        decision_id, event, at_ms, latency_ms, epoch, serving.decider.digest, model.version, model.sha256, vector, status,
+        keys, versions, positions, score, verdict.action, verdict.reasons, degraded, included, context.headers,
     )  # fmt: skip

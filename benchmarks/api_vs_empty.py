@@ -57,7 +57,7 @@ def fill(redis_url: str, now_ms: int) -> int:
     key = TokenKey.of_settings(settings)
     store = OnlineStore.connect(redis_url, registry())
     store.publish_epoch("bench", log="bench", resume={}, now_ms=now_ms)
-    now = msgspec.structs.asdict(scored(payment(now_ms), key, now_ms, ""))
+    now = msgspec.structs.asdict(scored(payment(now_ms), key, now_ms))
     times = [now_ms - 86_400_000 * day - 3_600_000 for day in range(HISTORY, 0, -1)]
     events = [
         Transaction(**{**now, "transaction_id": f"h{t}", "event_time_ms": t}, outcome=Outcome.APPROVED) for t in times

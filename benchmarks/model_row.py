@@ -72,7 +72,7 @@ def main() -> None:
         champion = publish_champion(Path(folder), VERSION)
         model = load_champion(Path(folder), champion, Definitions.of(registry(), FRAUD_SCORING))
     ours = per_row_us(model.score, rows[:ROWS])
-    explained = per_row_us(model.explain, rows[:ROWS])
+    explained = per_row_us(lambda row: model.explain(row[None, :]), rows[:ROWS])
     peer = statistics.median(per_row_us(lambda row: booster.inplace_predict(row[None, :]), rows[:ROWS]))
     worst = float(np.abs(model.trees.score_many(rows) - booster.inplace_predict(rows)).max())
     median = statistics.median(ours)

@@ -62,7 +62,7 @@ def _next_payments(spec: WorldSpec) -> list[ScoringRequest]:
 
 
 def _known(plan: EnginePlan, store: OnlineStates, payments: Sequence[ScoringRequest], now_ms: int) -> Known:
-    events = [scored(payment, KEY, now_ms, "") for payment in payments]
+    events = [scored(payment, KEY, now_ms) for payment in payments]
     named, sizes = 0, list[int]()
     for group in plan.groups:
         keys = [key for event in events if (key := entity_key(group.group.entity, event)) is not None]

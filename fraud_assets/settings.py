@@ -85,6 +85,22 @@ class Settings(BaseSettings):
     label_delay_days: int = Field(7, ge=0, validation_alias="FRAUD_LABEL_DELAY_DAYS")
     """Days after which a transaction that nobody called fraud counts as legitimate."""
 
+    graph_lookback_days: int = Field(
+        default_factory=lambda data: data.get("training_window_days", 90) + data.get("label_delay_days", 7),
+        ge=1,
+        validation_alias="FRAUD_GRAPH_LOOKBACK_DAYS",
+    )
+    """Days of payments in the identity graph; by default as far back as a training set reaches."""
+
+    graph_device_cap: int = Field(10, ge=1, validation_alias="FRAUD_GRAPH_DEVICE_CAP")
+    """Accounts that may share a device for one's fraud to say something of the others. A point of sale has more."""
+
+    graph_card_cap: int = Field(5, ge=1, validation_alias="FRAUD_GRAPH_CARD_CAP")
+    """The same for a card. A company's, or a placeholder number, has more."""
+
+    graph_ip_cap: int = Field(20, ge=1, validation_alias="FRAUD_GRAPH_IP_CAP")
+    """The same for an address. A carrier's or a campus's has thousands."""
+
     warm_up_days: int = Field(7, ge=0, validation_alias="FRAUD_WARM_UP_DAYS")
     """First days of the log that train nothing: nobody has a past there, and every device is a new one."""
 

@@ -8,13 +8,20 @@ import dagster as dg
 
 from fraud_assets.defs.partitions import daily
 
-INGESTION = dg.AssetSelection.groups("ingestion", "labels").materializable()
+INGESTION = dg.AssetSelection.groups("ingestion").materializable() | dg.AssetSelection.assets("label_facts")
+LABELLING = dg.AssetSelection.assets("label_maturity", "label_noise", "identity_graph", "label_confidence")
 FEATURES = dg.AssetSelection.groups("features")
 LEARNING = dg.AssetSelection.assets("training_set", "fraud_model", "champion_model")
 SNAPSHOT = dg.AssetSelection.assets("online_store_snapshot")
 
 # What a range of days needs before anything is learnt from it.
 history = dg.define_asset_job("history", INGESTION, partitions_def=daily, description="Raw tables and label facts.")
+labelling = dg.define_asset_job(
+    "labelling",
+    LABELLING,
+    partitions_def=daily,
+    description="How far labels can be trusted, and what they say of others.",
+)
 feature_views = dg.define_asset_job("feature_views", FEATURES, partitions_def=daily, description="Every feature view.")
 learning = dg.define_asset_job(
     "learning", LEARNING, partitions_def=daily, description="Training set, model, gates, champion, as of a day."
@@ -77,6 +84,8 @@ def _nightly(job: Any, cron: str, days_back: int) -> dg.ScheduleDefinition:
 nightly_history = _nightly(history, "30 0 * * *", 1)
 nightly_feature_views = _nightly(feature_views, "0 1 * * *", 1)
 nightly_monitoring = _nightly(monitoring, "30 1 * * *", 1)
+# Before anything is learnt as of the same day.
+nightly_labelling = _nightly(labelling, "45 1 * * *", 0)
 nightly_learning = _nightly(learning, "0 2 * * *", 0)
 nightly_publish = _nightly(publish, "30 3 * * *", 1)
 nightly_drift = _nightly(drift, "0 4 * * *", 1)

@@ -16,8 +16,9 @@ from fraud_assets.features.catalogue.ticketing import registry
 DEADLINE_HOUR = 5
 DEADLINE = timedelta(hours=DEADLINE_HOUR)
 DAILY = (*RAW, "label_facts", *registry().views, "online_store_snapshot", "skew_report", "drift_report")
-# The model of the day that begins, not of the one that ended.
-AS_OF = ("training_set", "fraud_model", "champion_model")
+# What is as of the day that begins, not of the one that ended.
+LABELLED = ("label_maturity", "label_noise", "identity_graph", "label_confidence")
+AS_OF = (*LABELLED, "training_set", "fraud_model", "champion_model")
 # How many days before the deadline's own the partition is of that it asks for.
 DAYS_BACK = {**dict.fromkeys(DAILY, 1), **dict.fromkeys(AS_OF, 0)}
 NAME = "freshness_check"

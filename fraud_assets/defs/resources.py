@@ -44,6 +44,11 @@ class LakeResource(dg.ConfigurableResource[Lake]):
     def training_uri(self) -> str:
         return self._beside("training")
 
+    @property
+    def labels_uri(self) -> str:
+        """What is made of labels as of a day: maturity, identity graph, confidences."""
+        return self._beside("labels")
+
     def _beside(self, name: str) -> str:
         place, options, said = self.uri.partition("?")
         return f"{place.rstrip('/').rpartition('/')[0] or '.'}/{name}{options}{said}"

@@ -9,14 +9,17 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from fraud_assets.contracts.events import Label
 from fraud_assets.contracts.tokens import BadTokenKey, TokenKey
 from fraud_assets.ingest.mapping import BadMapping, Mapping
 from fraud_assets.ingest.mapping_file import load_mapping
 from fraud_assets.ingest.prepare import Prepared, prepare, prepare_profile
 from fraud_assets.ingest.read import UnreadableFile
+from fraud_assets.ingest.send import NotSent, send_labels
 from fraud_assets.settings import BadSettings, Settings, read_settings
 from fraud_assets.stores.files import UnknownPlace
 from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.schemas import to_events
 
 # One import per table: its offsets are the order of one file, so a second file replaces the first.
 IMPORT_NAME = "import"
@@ -29,8 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = read_settings(Settings)
         options = _parse(arguments, settings)
+        if options.send:
+            return _send(options, settings, TokenKey.of_settings(settings), console)
         return _ingest(options, TokenKey.of_settings(settings), console)
-    except (BadMapping, UnreadableFile, UnknownPlace, BadSettings) as error:
+    except (BadMapping, UnreadableFile, UnknownPlace, BadSettings, NotSent) as error:
         fault = str(error)
     except BadTokenKey as error:
         fault = f"FRAUD_TOKEN_KEY, FRAUD_TOKEN_KEY_ID: {error}"
@@ -58,7 +63,7 @@ def _ingest(options: argparse.Namespace, key: TokenKey, console: Console) -> int
                 status.update(f"writing {rows.num_rows:,} rows of {path.name} to {table}")
                 lake.append(table, rows, IMPORT_NAME, rewrite=True)
     console.print(f"done in {time.perf_counter() - started:.1f} s")
-    _report(console, options.lake, parts)
+    _report(console, f"lake: {options.lake}", parts)
     if not accepted:
         said = f"NoRows: no row of {options.data} was accepted; the lake is as it was."
         console.print(
@@ -67,6 +72,22 @@ def _ingest(options: argparse.Namespace, key: TokenKey, console: Console) -> int
         return 1
     _next_steps(console, options, mapping, rejects)
     return 0
+
+
+def _send(options: argparse.Namespace, settings: Settings, key: TokenKey, console: Console) -> int:
+    """Labels to their topic, for a platform that runs; the lake gets them from there."""
+    bare, mapping = load_mapping(options.mapping)
+    if mapping.transactions.contract is not Label:
+        raise BadMapping(
+            f"BadMapping: --send is for labels, and {options.mapping} fills {mapping.transactions.table}. Leave --send away."
+        )
+    part = prepare(mapping, options.data, key)
+    rejects = _write_rejects(options.rejects, bare, [(options.data, part)])
+    send_labels(settings.kafka_bootstrap_servers, to_events(Label, part.tables[mapping.transactions.table]))
+    _report(console, f"broker: {settings.kafka_bootstrap_servers}", [(options.data, part)])
+    for path in rejects:
+        console.print(f"mend the rows in {path} (line and reason first) and send them", markup=False, soft_wrap=True)
+    return 0 if part.accepted else 1
 
 
 def _parse(arguments: list[str] | None, settings: Settings) -> argparse.Namespace:
@@ -79,6 +100,10 @@ def _parse(arguments: list[str] | None, settings: Settings) -> argparse.Namespac
     parser.add_argument(
         "--lake", default=settings.lake_uri, metavar="DIR", help="root of the lake (default: %(default)s)"
     )
+    parser.add_argument(
+        "--send", action="store_true",
+        help="labels only: send them to the broker of KAFKA_BOOTSTRAP_SERVERS, as POST /labels does, and write no lake",
+    )  # fmt: skip
     parser.add_argument(
         "--rejects", type=Path, metavar="DIR", default=settings.var_dir / "ingest",
         help="where rejected rows go (default: %(default)s)",
@@ -100,8 +125,8 @@ def _write_rejects(folder: Path, bare: str, parts: list[tuple[Path, Prepared]]) 
     return written
 
 
-def _report(console: Console, lake: str, parts: list[tuple[Path, Prepared]]) -> None:
-    table = RichTable("file", "read", "accepted", "rejected", title=f"lake: {lake}", title_justify="left")
+def _report(console: Console, place: str, parts: list[tuple[Path, Prepared]]) -> None:
+    table = RichTable("file", "read", "accepted", "rejected", title=place, title_justify="left")
     for path, part in parts:
         table.add_row(path.name, f"{part.read:,}", f"{part.accepted:,}", f"{len(part.rejected):,}")
     console.print(table)

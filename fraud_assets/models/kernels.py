@@ -110,30 +110,33 @@ def margin(x, nodes, roots, depths, base, sides):
 
 
 @numba.njit(**_options)
-def margin_by_feature(x, nodes, roots, depths, base, sides, mean, path, shares):
-    """`margin`, and shares (n_features,) float64: what each feature moved it by.
+def margins_by_feature(rows, nodes, roots, depths, base, sides, mean, path, out, shares):
+    """`margins`, and shares (n, n_features) float64, all zero before: what each feature moved each row's margin by.
 
     A step from a node to its child moves the expected weight from the node's mean to the child's, and
     that difference is the split feature's (Saabas, 2014). Shares plus the means of all roots plus base
     is the margin. path (1 + deepest, AT_ONCE) uint32: scratch.
     """
-    _unfold(x, sides)
-    shares[:] = 0.0
-    total = np.float32(base)
+    n, width = rows.shape
+    for i in range(n):
+        _unfold(rows[i], sides[i])
+        out[i] = base
     for k in range(0, len(roots), AT_ONCE):
         trees = min(AT_ONCE, len(roots) - k)
         deepest = 0
         for j in range(trees):
             path[0, j] = roots[k + j]
             deepest = max(deepest, depths[k + j])
-        for s in range(deepest):
+        for i in range(n):
+            side, moved, total = sides[i], shares[i], out[i]
+            for s in range(deepest):
+                for j in range(trees):
+                    path[s + 1, j] = _step(side, path[s, j], nodes)
+            # Added up tree by tree, as if each had been walked alone: sums of floats depend on their order.
             for j in range(trees):
-                path[s + 1, j] = _step(sides, path[s, j], nodes)
-        # Added up tree by tree, as if each had been walked alone: sums of floats depend on their order.
-        for j in range(trees):
-            for s in range(depths[k + j]):
-                at, below = path[s, j], path[s + 1, j]
-                place = nodes[at].place
-                shares[place if place < len(x) else place - len(x)] += mean[below] - mean[at]
-            total += nodes[path[depths[k + j], j]].weight
-    return total
+                for s in range(depths[k + j]):
+                    at, below = path[s, j], path[s + 1, j]
+                    place = nodes[at].place
+                    moved[place if place < width else place - width] += mean[below] - mean[at]
+                total += nodes[path[depths[k + j], j]].weight
+            out[i] = total

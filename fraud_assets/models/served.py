@@ -15,12 +15,11 @@ GOLDEN_TOLERANCE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class ServedModel:
-    """sha256: of the model file. `explain` writes into scratch memory, so one per thread."""
+    """sha256: of the model file."""
 
     manifest: Manifest
     trees: Trees
     sha256: str
-    shares: npt.NDArray[np.float64]
 
     @classmethod
     def build(cls, manifest: Manifest, model_json: bytes) -> Self:
@@ -31,8 +30,7 @@ class ServedModel:
             raise RefusedModel("not_a_model", str(error)) from None
         if trees.feature_names != manifest.feature_names:
             raise RefusedModel("bad_manifest", "the manifest and the model name different features")
-        shares = np.zeros(len(trees.feature_names))
-        model = cls(manifest, trees, manifest.files[MODEL_FILE], shares)
+        model = cls(manifest, trees, manifest.files[MODEL_FILE])
         model.check_golden()
         return model
 
@@ -52,17 +50,16 @@ class ServedModel:
         """`score` of each of rows (n, n_features) float32, to the last bit."""
         return [self.trees.score(rows[0])] if len(rows) == 1 else self.trees.score_many(rows)
 
-    def explain(self, x: Row) -> tuple[float, npt.NDArray[np.float64]]:
-        """The same score, and (n_features,) log odds each feature moved it by; valid until the next call."""
-        return self.trees.score_by_feature(x, self.shares), self.shares
+    def explain(self, rows: Row) -> tuple[list[float], npt.NDArray[np.float64]]:
+        """`score_many`, and (n, n_features) log odds each feature moved each score by."""
+        return self.trees.score_by_feature(rows)
 
     def check_golden(self) -> None:
         """Every way to score gives what XGBoost gave at training. Raises RefusedModel."""
         rows = self.manifest.golden.rows(len(self.trees.feature_names))
         wanted = np.array(self.manifest.golden.scores)
         one_by_one = np.array([self.score(row) for row in rows])
-        explained = np.array([self.explain(row)[0] for row in rows])
-        for found in (self.trees.score_many(rows), one_by_one, explained):
+        for found in (self.trees.score_many(rows), one_by_one, self.explain(rows)[0]):
             worst = float(np.abs(found - wanted).max())
             if not worst <= GOLDEN_TOLERANCE:  # also catches NaN
                 raise RefusedModel(

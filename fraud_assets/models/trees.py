@@ -119,12 +119,14 @@ class Trees:
         kernels.margins(self._checked(rows), *self._forest, self._sides(len(rows)), out)
         return list(map(sigmoid, out.tolist()))
 
-    def score_by_feature(self, x: Row, shares: npt.NDArray[np.float64]) -> float:
-        """`score`, writing into shares (n_features,) float64 what each feature moved the log odds by."""
+    def score_by_feature(self, rows: Row) -> tuple[list[float], npt.NDArray[np.float64]]:
+        """`score_many`, and (n, n_features) what each feature moved each row's log odds by."""
         path = np.empty((self._deepest + 1, kernels.AT_ONCE), np.uint32)
-        return sigmoid(
-            kernels.margin_by_feature(self._checked(x), *self._forest, self._sides(1)[0], self.mean, path, shares)
+        out, shares = np.empty(len(rows), np.float32), np.zeros(rows.shape)
+        kernels.margins_by_feature(
+            self._checked(rows), *self._forest, self._sides(len(rows)), self.mean, path, out, shares
         )
+        return list(map(sigmoid, out.tolist())), shares
 
     @cached_property
     def _deepest(self) -> int:

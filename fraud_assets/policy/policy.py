@@ -5,7 +5,7 @@ hold whatever the model says. A rule can only make an action stricter.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fraud_assets.policy.reasons import Attribution, ReasonCode, in_order
+
+Floats = npt.NDArray[np.float32]
 
 
 class Action(StrEnum):
@@ -121,29 +123,45 @@ class Decider:
             )
         self._picked = np.array([place[name] for name in wanted], np.int64)
         at = {name: number for number, name in enumerate(wanted)}
-        self._rules = [([(at[item.feature], item.value) for item in rule.conditions], rule) for rule in policy.rules]
+        self._rules = [
+            ([(at[item.feature], item.value) for item in rule.conditions], _SEVERITY[rule.action], rule.reason)
+            for rule in policy.rules
+        ]
 
-    def decide(
-        self, score: float, features: npt.NDArray[np.float32], amount_minor: int, *, degraded: bool
-    ) -> tuple[Action, list[ReasonCode]]:
-        """The action and the reasons of the rules that fired. features (n_features,), NaN for null."""
+    def verdicts(
+        self,
+        scores: Sequence[float],
+        features: Floats,
+        amounts_minor: Sequence[int],
+        degraded: Sequence[bool],
+        explain: Callable[[Floats], npt.NDArray[np.float64]],
+    ) -> list[Verdict]:
+        """An action for each of features (n, n_features) float32, NaN for null, and the reasons that go with it.
+
+        explain: rows of features → (n, n_features), what moved their scores. Approvals are nearly all and need no reasons, so
+        it is asked of few.
+        """
+        values = features.take(self._picked, axis=1).tolist()
+        verdicts = list(map(self._decide, scores, values, amounts_minor, degraded))
+        places = [place for place, one in enumerate(verdicts) if one.action is not Action.APPROVE]
+        if places:
+            for place, shares in zip(places, explain(features.take(places, axis=0)), strict=True):
+                action, fired = verdicts[place]
+                verdicts[place] = Verdict(action, in_order(fired, self._attribution.top(shares)))
+        return verdicts
+
+    def _decide(self, score: float, values: Sequence[float], amount_minor: int, degraded: bool) -> Verdict:
+        """The action and the reasons of the rules that fired, each of which makes it no approval. values: of what rules are about."""
         severity = (score >= self._review) + (score >= self._deny)
-        reasons = []
-        values = features.take(self._picked).tolist()
-        for conditions, rule in self._rules:
+        reasons: list[ReasonCode] = []
+        for conditions, at_least, reason in self._rules:
             for place, bound in conditions:  # a loop: `all` of a generator costs a payment 3 µs
                 if not values[place] >= bound:
                     break
             else:
-                severity = max(severity, _SEVERITY[rule.action])
-                reasons.append(rule.reason)
+                severity = max(severity, at_least)
+                reasons.append(reason)
         if degraded:
             severity = min(max(severity, amount_minor >= self.policy.degraded_review_minor), _Severity.REVIEW)
             reasons.append(ReasonCode.LIMITED_INFORMATION)
-        return _ACTIONS[severity], reasons
-
-    def verdict(self, action: Action, fired: Sequence[ReasonCode], shares: npt.NDArray[np.float64] | None) -> Verdict:
-        """The reasons that go with an action: rules first, then what moved the score. An approval needs none."""
-        if action is Action.APPROVE:
-            return Verdict(action, [])
-        return Verdict(action, in_order(fired, [] if shares is None else self._attribution.top(shares)))
+        return Verdict(_ACTIONS[severity], reasons if severity else [])

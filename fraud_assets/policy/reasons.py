@@ -110,6 +110,6 @@ class Attribution:
         return [self.codes[number] for _, number in sorted(strong)[:MAX_REASONS]]
 
 
-def in_order(*groups: Sequence[ReasonCode]) -> list[ReasonCode]:
-    """Codes of all groups, first mention kept, at most MAX_REASONS."""
-    return list(dict.fromkeys(code for group in groups for code in group))[:MAX_REASONS]
+def in_order(first: Sequence[ReasonCode], then: list[ReasonCode]) -> list[ReasonCode]:
+    """Codes of both, first mention kept, at most MAX_REASONS, which `then` is already."""
+    return list(dict.fromkeys([*first, *then]))[:MAX_REASONS] if first else then

@@ -97,7 +97,7 @@ def test_no_payment_waits_for_a_kernel(
         cast(CPUDispatcher, compiled_answers(ServicePlan(EnginePlan(registry()), FRAUD_SCORING))),
         model_kernels.margin,
         model_kernels.margins,
-        model_kernels.margin_by_feature,
+        model_kernels.margins_by_feature,
     )
     for kernel in kernels:
         kernel._reset_overloads()  # other tests' payments have warmed this process

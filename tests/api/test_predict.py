@@ -1,12 +1,15 @@
 """`POST /predict`: from bytes to a decision and its record."""
 
+import time
 import uuid
 from collections import Counter
 from functools import reduce
 from operator import and_, or_
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 import redis
 from litestar import Litestar
@@ -257,6 +260,31 @@ def test_a_torn_state_costs_one_decision_its_history(
     assert (other["degraded_reasons"], other["missing_views"]) == ([], [])
     until(lambda: len(producer.decisions()) == 2)
     assert producer.decisions()[0].view_status == MISSING
+
+
+def test_a_payment_in_a_batch_is_decided_and_recorded_as_it_is_alone(
+    client: TestClient[Litestar], store: OnlineStore, producer: Producer
+) -> None:
+    """To the last bit: known and unknown entities, no card, a torn state, approved and not, in more parts than one."""
+    fold_into(store, published(6))
+    store.compare_and_set("account", [Write("torn", 0, b"\x01garbage")])
+    kinds: list[dict[str, object]] = [
+        {}, {"account_id": "torn"}, {"card_number": None}, {"account_id": "new", "device_id": "new|er"},
+        {"card_number": "5555555555554444", "ip": "203.0.113.9"}, {"account_id": "torn", "amount_minor": 90_000},
+    ]  # fmt: skip
+    sent_ms = time.time_ns() // 1_000_000 - 1_000
+    sent = [request(transaction_id=f"t{i}", event_time_ms=sent_ms, **kinds[i % len(kinds)]) for i in range(40)]
+
+    together = client.post("/predict", json={"transactions": sent}).json()["decisions"]
+    alone = [client.post("/predict", json=one).json() for one in sent]
+
+    own: dict[str, Any] = {"decision_id": "", "latency_ms": 0.0}
+    assert [one | own for one in together] == [one | own for one in alone]
+    assert len({one["decision"] for one in alone}) > 1 < len({tuple(one["degraded_reasons"]) for one in alone})
+    until(lambda: len(producer.decisions()) == 2 * len(sent))
+    own |= {"decided_at_ms": 0, "broker_clock_offset_ms": 0, "chain_position": 0, "previous_sha256": "", "sha256": ""}
+    recorded = [msgspec.structs.replace(one, **own) for one in producer.decisions()]
+    assert recorded[: len(sent)] == recorded[len(sent) :]
 
 
 def test_a_full_kafka_queue_costs_neither_decisions_nor_records(

@@ -158,7 +158,7 @@ def _score(made: Rig, version: str, body: bytes) -> float:
     model = ServedModel.build(artifact.manifest, artifact.model_json)
     reader = RequestReader(ServicePlan(EnginePlan(registry()), FRAUD_SCORING))
     asked = msgspec.json.decode(body, type=ScoringRequest)
-    event = scored(asked, KEY, asked.event_time_ms, "")
+    event = scored(asked, KEY, asked.event_time_ms)
     publish_champion(made.model_dir, "v1")
     nothing: list[bytes | None] = [None] * len(reader.groups)
     return model.score(reader.read(nothing, event, event.event_time_ms, event.transaction_id).features)

@@ -16,6 +16,9 @@ from fraud_assets.defs.features.assets import view_asset
 from fraud_assets.defs.ingestion.assets import RAW, raw_asset
 from fraud_assets.defs.ingestion.compaction import compacted_days
 from fraud_assets.defs.labels.assets import label_facts
+from fraud_assets.defs.labels.graph import identity_graph, label_confidence
+from fraud_assets.defs.labels.maturity import label_maturity
+from fraud_assets.defs.labels.noise import label_noise
 from fraud_assets.defs.monitoring.assets import skew_report
 from fraud_assets.defs.monitoring.chains import decision_chain_report
 from fraud_assets.defs.monitoring.drift import drift_report
@@ -211,7 +214,7 @@ def shown(learnt: Learnt) -> dict[str, Mapping[str, Any]]:
     root = learnt.resources["lake"].training_uri
     store.save(root, LAST_DAY, store.load(root, AS_OF))  # for the drift report of a day that has transactions
     views = [view_asset(learnt.past.plan, view) for view in learnt.past.plan.registry.views.values()]
-    reports = [skew_report, drift_report]
+    reports = [skew_report, drift_report, label_maturity, label_noise, identity_graph, label_confidence]
     for assets, day in (
         (views, LAST_DAY),
         (reports, LAST_DAY),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_assets.engine.prepare import entity_key
+from fraud_assets.engine.prepare import EntityKeys, entity_key
 from fraud_assets.features.sources import Entity
 
 PAIR = Entity("account_device", ("account_id", "device_id"))
@@ -31,3 +31,30 @@ def test_no_two_pairs_share_a_key(account: str, device: str, other_account: str,
 def test_an_event_that_names_half_a_pair_names_none(account: str | None, device: str | None) -> None:
     """A payment without a card is no payment of the pair (account, nothing)."""
     assert key_of(account, device) is None
+
+
+@given(st.lists(st.tuples(st.none() | TEXT, st.none() | TEXT, st.integers(-9, 9)), min_size=1, max_size=4))
+def test_keys_of_many_events_are_those_of_each(rows: list[tuple[str | None, str | None, int]]) -> None:
+    """A batch finds what its payments would find alone."""
+    fields = [("device_id",), ("account_id", "device_id"), ("account_id",), ("tickets", "account_id", "device_id")]
+    entities = [Entity(f"e{number}", keys) for number, keys in enumerate(fields)]
+    events: list[Any] = [SimpleNamespace(account_id=a, device_id=d, tickets=n) for a, d, n in rows]
+
+    assert EntityKeys(entities).of(events) == [[entity_key(one, event) for event in events] for one in entities]
+
+
+def test_a_pairs_key_is_written_as_stores_and_topics_have_it() -> None:
+    """What is stored already was written so; numbers are keys too."""
+    event: Any = SimpleNamespace(plain="a", bar="b|c", percent="7%C", number=7)
+    keys = [
+        entity_key(Entity("some", names), event)
+        for names in (
+            ("plain", "plain"),
+            ("plain", "bar"),
+            ("percent", "number"),
+            ("number", "bar", "percent"),
+            ("bar",),
+        )
+    ]
+
+    assert keys == ["a|a", "a|b%7Cc", "7%25C|7", "7|b%7Cc|7%25C", "b|c"]

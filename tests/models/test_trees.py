@@ -67,13 +67,13 @@ def test_an_estimated_base_score_is_part_of_the_score() -> None:
 def test_shares_of_features_add_up_to_the_margin(trained: Trained) -> None:
     """Base, the roots' means and every feature's share: nothing is lost on the way to the leaf."""
     trees = Trees.parse(trained.booster_json)
-    shares = np.empty(len(trees.feature_names))
     start = trees.base + trees.mean[trees.roots].sum()
 
-    for row in trained.rows[:200]:
-        score = trees.score_by_feature(row, shares)
-        assert score == trees.score(row)
-        assert sigmoid(start + shares.sum()) == pytest.approx(score, abs=1e-6)
+    scores, shares = trees.score_by_feature(trained.rows[:200])
+
+    assert scores == trees.score_many(trained.rows[:200])
+    for score, row in zip(scores, shares, strict=True):
+        assert sigmoid(start + row.sum()) == pytest.approx(score, abs=1e-6)
 
 
 def walked_alone(trees: Trees, x: Row) -> tuple[float, list[float]]:
@@ -93,20 +93,22 @@ def walked_alone(trees: Trees, x: Row) -> tuple[float, list[float]]:
 
 @pytest.mark.parametrize("n_trees", [3, 8, 21])
 def test_trees_walked_together_give_the_bits_of_trees_walked_alone(n_trees: int) -> None:
-    """Sums of floats depend on their order: whole groups of trees and what is left of one, nulls and infinities."""
+    """Sums of floats depend on their order: whole groups of trees and what is left of one, nulls and infinities. So do rows."""
     model = train(SMALL, trees=n_trees)
     trees = Trees.parse(model.booster_json)
     rows = model.rows[:100].copy()
     rows[1::4] = np.where(np.isnan(rows[1::4]), np.float32(np.inf), rows[1::4])
     rows[2::4, ::3], rows[3::4, ::2] = -np.inf, np.nan
-    shares = np.empty(len(SMALL))
 
     alone = [walked_alone(trees, row) for row in rows]
 
-    assert trees.score_many(rows) == [sigmoid(margin) for margin, _ in alone]
+    scores, shares = trees.score_by_feature(rows)
+    assert scores == trees.score_many(rows) == [sigmoid(margin) for margin, _ in alone]
+    assert shares.tolist() == [wanted for _, wanted in alone]
     for row, (margin, wanted) in zip(rows, alone, strict=True):
-        assert trees.score_by_feature(row, shares) == trees.score(row) == sigmoid(margin)
-        assert shares.tolist() == wanted
+        assert trees.score(row) == sigmoid(margin)
+        one, its = trees.score_by_feature(row[None, :])
+        assert (one, its.tolist()) == ([sigmoid(margin)], [wanted])
 
 
 def test_the_feature_that_decides_has_the_largest_share() -> None:
@@ -118,9 +120,8 @@ def test_the_feature_that_decides_has_the_largest_share() -> None:
     matrix = xgb.DMatrix(rows, (rows[:, 1] >= 50).astype(int), feature_names=["a", "b", "c"])
     params = {"objective": "binary:logistic", "max_depth": 1, "base_score": 0.5, "nthread": 1}
     trees = Trees.parse(bytes(xgb.train(params, matrix, 1).save_raw("json")))
-    shares = np.empty(3)
 
-    trees.score_by_feature(np.array([0, 90, 0], np.float32), shares)
+    _, (shares,) = trees.score_by_feature(np.array([[0, 90, 0]], np.float32))
 
     assert shares[1] > 0.1
     assert shares[0] == shares[2] == 0
@@ -151,7 +152,8 @@ def test_a_row_of_another_width_is_refused(trained: Trained) -> None:
     """Kernels look at no index."""
     trees = Trees.parse(trained.booster_json)
     rows = np.zeros((2, trained.rows.shape[1] + 1), np.float32)
-    for score in (lambda: trees.score(rows[0]), lambda: trees.score_many(rows[:, :-2])):
+    wrong = (lambda: trees.score(rows[0]), lambda: trees.score_many(rows[:, :-2]), lambda: trees.score_by_feature(rows))
+    for score in wrong:
         with pytest.raises(ValueError, match="features; the model was trained on"):
             score()
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
-from fraud_assets.policy.policy import DEFAULT_POLICY, Action, AtLeast, BadPolicy, Decider, Rule
+from fraud_assets.policy.policy import DEFAULT_POLICY, Action, AtLeast, BadPolicy, Decider, Rule, Verdict
 from fraud_assets.policy.reasons import (
     LEAST_SHARE,
     MAX_REASONS,
@@ -20,6 +20,7 @@ from fraud_assets.policy.reasons import (
 
 NAMES = registry().feature_names(FRAUD_SCORING)
 PLACE = {name: number for number, name in enumerate(NAMES)}
+RULED = sorted({item.feature for rule in DEFAULT_POLICY.rules for item in rule.conditions})
 DECIDER = Decider(DEFAULT_POLICY, NAMES, review=0.4, deny=0.8)
 
 
@@ -31,8 +32,14 @@ def vector(**values: float) -> np.ndarray:
     return x
 
 
+def unmoved(rows: np.ndarray) -> np.ndarray:
+    """No feature moved any score."""
+    return np.zeros(rows.shape)
+
+
 def action(score: float, *, amount_minor: int = 100, degraded: bool = False, **values: float) -> Action:
-    return DECIDER.decide(score, vector(**values), amount_minor, degraded=degraded)[0]
+    (verdict,) = DECIDER.verdicts([score], vector(**values)[None, :], [amount_minor], [degraded], unmoved)
+    return verdict.action
 
 
 @pytest.mark.parametrize(
@@ -63,14 +70,14 @@ def test_a_rule_only_makes_an_action_stricter(score: float, name: str) -> None:
     order = list(Action)
 
     x = vector(**{item.feature: item.value for item in rule.conditions})
-    fired, _ = DECIDER.decide(score, x, 100, degraded=False)
+    (fired,) = DECIDER.verdicts([score], x[None, :], [100], [False], unmoved)
 
-    assert order.index(fired) >= max(order.index(action(score)), order.index(rule.action))
+    assert order.index(fired.action) >= max(order.index(action(score)), order.index(rule.action))
 
 
 def test_nulls_fire_no_rule() -> None:
     """Unknown is not many."""
-    assert DECIDER.decide(0.0, vector(), 100, degraded=False) == (Action.APPROVE, [])
+    assert DECIDER.verdicts([0.0], vector()[None, :], [100], [False], unmoved) == [Verdict(Action.APPROVE, [])]
 
 
 def test_without_history_nobody_is_denied_and_large_amounts_are_looked_at() -> None:
@@ -81,20 +88,57 @@ def test_without_history_nobody_is_denied_and_large_amounts_are_looked_at() -> N
 
 
 def test_an_approval_needs_no_reason() -> None:
-    """Nobody is told why they were let through."""
-    assert DECIDER.verdict(Action.APPROVE, [], np.ones(len(NAMES))).reasons == []
+    """Nobody is told why they were let through, and no tree is walked for it."""
+    explained: list[np.ndarray] = []
+
+    def explain(rows: np.ndarray) -> np.ndarray:
+        explained.append(rows)
+        return np.ones(rows.shape)
+
+    approved, reviewed = DECIDER.verdicts(
+        [0.1, 0.5], np.array([vector(), vector(weekday=3)]), [100, 100], [True, True], explain
+    )
+
+    assert approved == Verdict(Action.APPROVE, [])
+    assert len(reviewed.reasons) == MAX_REASONS
+    np.testing.assert_array_equal(explained, [[vector(weekday=3)]])
 
 
 def test_reasons_of_rules_come_before_the_models_and_none_is_said_twice() -> None:
     """At most four, as notices to customers ask for."""
-    shares = np.zeros(len(NAMES))
-    shares[PLACE["card_declined_count_1h"]] = 2.0
-    shares[PLACE["hour_of_day"]] = 1.0
+    rules = tuple(
+        Rule(reason, (AtLeast("card_declined_count_1h", 5),), Action.DENY, reason)
+        for reason in (ReasonCode.CARD_TESTING, ReasonCode.DECLINED_PAYMENTS)
+    )
+    decider = Decider(msgspec.structs.replace(DEFAULT_POLICY, rules=rules), NAMES, 0.4, 0.8)
+    shares = np.zeros((1, len(NAMES)))
+    shares[0, [PLACE["card_declined_count_1h"], PLACE["hour_of_day"]]] = 2.0, 1.0
 
-    verdict = DECIDER.verdict(Action.DENY, [ReasonCode.CARD_TESTING, ReasonCode.DECLINED_PAYMENTS], shares)
+    (verdict,) = decider.verdicts([0.1], vector(card_declined_count_1h=5)[None, :], [100], [False], lambda rows: shares)
 
     assert verdict.reasons == ["CARD_TESTING", "DECLINED_PAYMENTS", "UNUSUAL_TIME"]
     assert verdict.is_fraud
+
+
+@given(st.data())
+def test_payments_decided_together_get_what_each_gets_alone(data: st.DataObject) -> None:
+    """The same actions and the same reasons, whichever of them are explained."""
+    values = st.dictionaries(st.sampled_from(RULED), st.sampled_from([0.0, 0.5, 4.0, 5.0, 10.0, 2e3]), max_size=8)
+    one = st.tuples(st.sampled_from([0.1, 0.4, 0.9]), values, st.sampled_from([100, 10**5]), st.booleans())
+    scores, known, amounts, degraded = zip(*data.draw(st.lists(one, min_size=1, max_size=6)), strict=True)
+    rows = np.array([vector(**some) for some in known])
+
+    def explain(rows: np.ndarray) -> np.ndarray:
+        """Something else for each row."""
+        shares: np.ndarray = np.nan_to_num(rows, nan=0.07).astype(float) * np.cos(np.arange(len(NAMES)))
+        return shares
+
+    together = DECIDER.verdicts(scores, rows, amounts, degraded, explain)
+
+    assert together == [
+        DECIDER.verdicts([score], row[None, :], [amount], [lost], explain)[0]
+        for score, row, amount, lost in zip(scores, rows, amounts, degraded, strict=True)
+    ]
 
 
 def test_every_feature_of_the_service_has_exactly_one_family_and_every_family_a_text() -> None:

@@ -97,7 +97,7 @@ def test_what_nobody_caught_is_a_line_too() -> None:
         "warnings.warn('old')\n"
         "fail()\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    done = subprocess.run([sys.executable, "-W", "default", "-c", program], capture_output=True, check=False)
 
     lines = [msgspec.json.decode(line) for line in done.stdout.splitlines()]
     assert [line["event"] for line in lines] == ["uncaught", "library", "library", "library", "uncaught"]

@@ -1,18 +1,19 @@
 """What a scorer hands to the recorder of its decisions: bytes, for they are nearly free to make."""
 
-from collections.abc import Sequence
-from struct import Struct
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast, get_type_hints
 
 import msgspec
 
 from fraud_assets.contracts.chain import canonical
-from fraud_assets.contracts.events import Decision, StateRead, ViewStatus
+from fraud_assets.contracts.events import Decision, StatesRead, ViewStatus
 
-LAYOUT = 1
+LAYOUT = 2
 
-# Statuses of all units, as text: a few dozen ways, some 2 kB each.
-MAX_STATUS_TEXTS = 1_000
+_CODES = list(ViewStatus)
+_NO_CODE = 255
+# Of whole pairs, and as long as any state's.
+_PAIRS = frozenset(range(0, 2**16, 16))
 
 
 class Facts(msgspec.Struct, frozen=True, array_like=True):
@@ -30,18 +31,22 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
     topics: tuple[str, ...]
     partition_bits: int
     layout: int = LAYOUT
-    """Of `Decided`. A spool may be read by another version: a change of its fields is another number."""
+    """Of `Decided`. A spool may be read by another version: a change of its fields is another number (`LAYOUTS`)."""
 
 
 class Decided(msgspec.Struct, array_like=True):
-    """One decision. features: float32, NaN for null. status: int8 of each unit.
+    """One decision. request: the event as JSON with its names sorted (`as_request`), as it is in the record. features: float32, NaN
+    for null. status: int8 of each unit.
 
     keys, versions, positions: of each group; a key is None where the payment names no such entity, positions are int64
     pairs (code, offset). headers: of the event that says it.
     """
 
     decision_id: str
-    request: Any
+    event_time_ms: int
+    transaction_id: str
+    account_id: str
+    request: bytes
     decided_at_ms: int
     latency_ms: float
     epoch: str
@@ -59,29 +64,78 @@ class Decided(msgspec.Struct, array_like=True):
     degraded_reasons: list[str]
     self_included: bool
     headers: list[tuple[str, bytes]]
+    shadow: dict[str, float] = {}
 
 
-_POSITION = Struct("=qq")
+class _Named(msgspec.Struct, array_like=True):
+    decision_id: str
+
+
+def _layout_1() -> type[msgspec.Struct]:
+    """Whose request was an object, from which three fields are taken."""
+    hints = get_type_hints(Decided)
+    later = {"event_time_ms", "transaction_id", "account_id"}
+    fields = [
+        (name, Any if name == "request" else hints[name]) for name in Decided.__struct_fields__ if name not in later
+    ]
+    return msgspec.defstruct("Decided1", fields, array_like=True)
+
+
 encode = msgspec.msgpack.Encoder().encode
+as_request = msgspec.json.Encoder(order="sorted").encode
 decode = msgspec.msgpack.Decoder(Decided).decode
+_decode_named = msgspec.msgpack.Decoder(_Named).decode
+_decode_1 = msgspec.msgpack.Decoder(_layout_1()).decode
+
+
+def decision_id(raw: bytes) -> str:
+    """Of a `Decided` of any layout. Raises msgspec.DecodeError."""
+    return _decode_named(raw).decision_id
+
+
+def _from_layout_1(raw: bytes) -> Decided:
+    said = msgspec.structs.asdict(_decode_1(raw))
+    request = said.pop("request")
+    names = {name: request[name] for name in ("event_time_ms", "transaction_id", "account_id")}
+    return Decided(**said, **names, request=canonical(request))
+
+
+# A spool that a version of before has left is recorded, too.
+LAYOUTS: Mapping[int, Callable[[bytes], Decided]] = {1: _from_layout_1, LAYOUT: decode}
 
 
 class DecisionRecord:
-    """Decided → the contract's Decision, with everything that is needed to recompute it."""
+    """Decided → the contract's Decision, with everything that is needed to recompute it.
+
+    decode: of its frames. Raises what decoding raises.
+    """
 
     def __init__(self, facts: Facts) -> None:
+        """Raises ValueError for a layout that is not known here, and for a status that the contract does not know."""
+        if facts.layout not in LAYOUTS:
+            raise ValueError(f"layout {facts.layout}")
         self._facts = facts
-        self._names = _Names(facts)
-        self._statuses = _StatusTexts(facts)
+        self.decode = LAYOUTS[facts.layout]
+        codes = bytes(_CODES.index(ViewStatus(name)) for name in facts.statuses)
+        self._to_contract = codes.ljust(256, bytes([_NO_CODE]))
+        self._shape = len(facts.unit_names), *[len(facts.groups)] * 3
+        # The same in each record, and so encoded once.
+        self._groups, self._topics = (
+            cast("list[str]", msgspec.Raw(canonical(names))) for names in (facts.groups, facts.topics)
+        )
 
     def of(self, one: Decided, broker_clock_offset_ms: int) -> Decision:
-        """To be encoded: its view_status is JSON already."""
+        """To be encoded: its request, and names in its states_read, are JSON already. Raises ValueError if it is none of these facts."""
+        if (len(one.status), len(one.keys), len(one.versions), len(one.positions)) != self._shape:
+            raise ValueError("of other units or groups than its scorer said")
+        if not _PAIRS.issuperset(map(len, one.positions)):
+            raise ValueError("a position that is no pairs of a code and an offset")
         return Decision(
-            event_time_ms=one.request["event_time_ms"],
+            event_time_ms=one.event_time_ms,
             decision_id=one.decision_id,
-            transaction_id=one.request["transaction_id"],
-            account_id=one.request["account_id"],
-            request=one.request,
+            transaction_id=one.transaction_id,
+            account_id=one.account_id,
+            request=cast("dict[str, object]", msgspec.Raw(one.request)),
             decided_at_ms=one.decided_at_ms,
             broker_clock_offset_ms=broker_clock_offset_ms,
             service=self._facts.service,
@@ -91,9 +145,11 @@ class DecisionRecord:
             model_sha256=one.model_sha256,
             epoch=one.epoch,
             vector=one.features,
-            view_status=self._statuses[one.status],
-            states=self._states(one),
+            view_codes=one.status.translate(self._to_contract),
+            states=[],
+            states_read=self._read(one),
             fraud_score=one.fraud_score,
+            shadow_scores=one.shadow,
             action=one.action,
             reason_codes=list(one.reason_codes),
             degraded_reasons=one.degraded_reasons,
@@ -101,46 +157,15 @@ class DecisionRecord:
             latency_ms=one.latency_ms,
         )
 
-    def _states(self, one: Decided) -> list[StateRead]:
-        """Every state that was asked for; an unknown entity has version 0 and no position. None if degraded."""
+    def _read(self, one: Decided) -> StatesRead | None:
+        """Every state that was asked for; None if degraded."""
         if one.degraded_reasons:
-            return []
-        names, asked = self._names, zip(self._facts.groups, one.keys, one.versions, one.positions, strict=True)
-        return [
-            StateRead(
-                group=group,
-                entity_key=key,
-                version=version,
-                position={names[code]: offset for code, offset in _POSITION.iter_unpack(position)},
-            )
-            for group, key, version, position in asked
-            if key is not None
-        ]
-
-
-class _Names(dict[int, str]):
-    """`<topic>/<partition>` by code; of a topic that nobody knows its number, which then equals no recomputation's."""
-
-    def __init__(self, facts: Facts) -> None:
-        self._facts = facts
-
-    def __missing__(self, code: int) -> str:
-        topics, bits = self._facts.topics, self._facts.partition_bits
-        number, partition = code >> bits, code & ((1 << bits) - 1)
-        self[code] = name = f"{topics[number] if 0 <= number < len(topics) else number}/{partition}"
-        return name
-
-
-class _StatusTexts(dict[bytes, Any]):
-    """View statuses by their codes, as JSON for `contracts/chain.py`: there are few ways they can be, and each is a tenth of a record."""
-
-    def __init__(self, facts: Facts) -> None:
-        self._units = facts.unit_names
-        self._statuses = [ViewStatus(name) for name in facts.statuses]
-
-    def __missing__(self, codes: bytes) -> Any:
-        named = dict(zip(self._units, map(self._statuses.__getitem__, codes), strict=True))
-        if len(self) >= MAX_STATUS_TEXTS:
-            self.clear()
-        self[codes] = text = msgspec.Raw(canonical(named))
-        return text
+            return None
+        return StatesRead(
+            groups=self._groups,
+            keys=one.keys,
+            versions=one.versions,
+            positions=one.positions,
+            topics=self._topics,
+            partition_bits=self._facts.partition_bits,
+        )

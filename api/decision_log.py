@@ -1,6 +1,6 @@
 """Decision events to Kafka: made, kept and sent after the answer.
 
-A record (positions of ten states, 400 features in base64, a digest) goes to the journal on disk, and from there to the broker.
+A record (400 features and ten states in base64, a digest) goes to the journal on disk, and from there to the broker.
 """
 
 import asyncio
@@ -14,7 +14,6 @@ import confluent_kafka
 import msgspec
 import structlog
 
-from api import decided
 from api.decided import DecisionRecord
 from api.journal import Entry, Headers, Journal
 from api.producer import Producer
@@ -28,8 +27,8 @@ POLL_S = 0.1
 MARK_S = 2.0
 FLUSH_S = 5.0
 
-# Events on their way to the broker: some seconds of a busy process, 10 MB. The rest waits on disk.
-MAX_SENT = 1_000
+# Events on their way to the broker, 10 MB: a tenth of a second of the busiest process. The rest waits on disk, and is then read back.
+MAX_SENT = 2_000
 
 log = structlog.get_logger()
 
@@ -64,6 +63,9 @@ class DecisionLog:
         self._refused: Entry | None = None
         self._clock = BrokerClock()
         self._failing = False
+        # Positions that the broker has said it has, and the newest of what it said, since they were last taken in.
+        self._reported: list[int] = []
+        self._report: Any = None
 
     def start(self) -> None:
         self.journal = self._claim()
@@ -84,6 +86,7 @@ class DecisionLog:
         await self.stop()
         self.send()
         await asyncio.to_thread(self._producer.flush, FLUSH_S)
+        self._take_reports()
         if len(self.journal):
             log.warning("decision_events_left", n=len(self.journal))
         self.journal.close()
@@ -106,7 +109,7 @@ class DecisionLog:
         try:
             if record is None:
                 raise ValueError("of a version that is not known here")
-            one = decided.decode(raw)
+            one = record.decode(raw)
             return record.of(one, self._clock.offset_ms), one.headers
         except (ValueError, LookupError, TypeError, struct.error) as error:  # msgspec's are ValueErrors
             log.error("decision_unrecordable", error=str(error), bytes=len(raw))
@@ -119,13 +122,16 @@ class DecisionLog:
 
     def send(self) -> None:
         """From the journal to the producer, in order, as long as it takes more."""
+        if self._sent > MAX_SENT // 2:  # more comes than reports are waited for
+            self._poll_reports()
+        produce, next_entry, topic = self._producer.produce, self.journal.next, topics.DECISIONS.name
         while self._sent < MAX_SENT:
-            entry = self._refused or self.journal.next()
+            entry = self._refused or next_entry()
             if entry is None:
                 return
             try:
-                self._producer.produce(
-                    topics.DECISIONS.name,
+                produce(
+                    topic,
                     value=entry.value,
                     key=entry.key,
                     on_delivery=partial(self._on_delivery, entry.position),
@@ -143,7 +149,7 @@ class DecisionLog:
         while True:
             self._on_status(self.status)
             await asyncio.sleep(POLL_S)
-            self._producer.poll(0)
+            self._poll_reports()
             self.send()
             if time.monotonic() - marked_s > MARK_S:
                 await self._mark()
@@ -155,14 +161,27 @@ class DecisionLog:
         except OSError as error:  # a full disk; the next process then sends more again
             log.error("decision_mark_refused", error=str(error))
 
-    def _on_delivery(self, position: int, error: Any, message: Any) -> None:
-        self._sent -= 1
-        if error is None:
-            self._status.delivered += 1
-            self.journal.done(position)
-            self._clock.observe(message)
-            self._failing = False
+    def _poll_reports(self) -> None:
+        self._producer.poll(0)
+        self._take_reports()
+
+    def _take_reports(self) -> None:
+        """All of them at once, for there is one of each event. The newest is as good a look at the broker's clock as any."""
+        if not self._reported:
             return
+        self._sent -= len(self._reported)
+        self._status.delivered += len(self._reported)
+        self.journal.done(*self._reported)
+        self._clock.observe(self._report)
+        self._reported.clear()
+        self._report, self._failing = None, False
+
+    def _on_delivery(self, position: int, error: Any, message: Any) -> None:
+        if error is None:
+            self._reported.append(position)
+            self._report = message
+            return
+        self._sent -= 1
         self._status.failed += 1
         if not self._failing:  # once per outage
             self._failing = True

@@ -1,10 +1,17 @@
 """Bytes one after the other, each with its length before it: how the spool, the journal and a recorder's socket keep things apart."""
 
+from collections.abc import Iterable
+
 LENGTH_BYTES = 4
 
 
 def framed(raw: bytes) -> bytes:
     return len(raw).to_bytes(LENGTH_BYTES, "big") + raw
+
+
+def framed_all(raws: Iterable[bytes]) -> bytes:
+    """One behind the other, each copied once."""
+    return b"".join([part for raw in raws for part in (len(raw).to_bytes(LENGTH_BYTES, "big"), raw)])
 
 
 def length_in(head: bytes) -> int:

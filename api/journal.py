@@ -23,12 +23,13 @@ from typing import BinaryIO, NamedTuple, Self
 import msgspec
 import structlog
 
-from api.frames import LENGTH_BYTES, framed, length_in
+from api.frames import LENGTH_BYTES, framed, framed_all, length_in
 from fraud_assets.contracts.chain import Head, seal
 from fraud_assets.contracts.events import Decision
 
-# Events that are sent as they were written, without being read back: more than a recorder keeps before it sends them, under a megabyte.
-FRESH = 128
+# Events that are sent as they were written, without being read back: what a recorder reads at once several times over, for the
+# producer may be full for a moment; two megabytes.
+FRESH = 512
 
 # A segment is deleted as a whole, so at most this much that the broker has stays behind.
 SEGMENT_BYTES = 8 * 2**20
@@ -76,8 +77,9 @@ class Journal:
         self._closed: deque[_Segment] = deque()
         self._to_read: deque[Path] = deque()
         self._reader: BinaryIO | None = None
-        # Behind the reader in its file, which it then passes over; `_at_end`: nothing else is behind it.
+        # Behind the reader in its file, which it then passes over, `_passed` bytes so far; `_at_end`: nothing else is behind it.
         self._fresh: deque[tuple[Entry, int]] = deque()
+        self._passed = 0
         self._at_end = False
         self._writer: BinaryIO | None = None
         self.bytes = 0
@@ -107,10 +109,10 @@ class Journal:
             value, self.head = seal(decision, self.head)
             entry = Entry(*self.head, decision.account_id.encode(), headers, value)
             self.last_decision_id = decision.decision_id
-            record = framed(_encode(entry))
-            if size + len(record) <= self._max_bytes:
+            record = _encode(entry)
+            if size + LENGTH_BYTES + len(record) <= self._max_bytes:
                 linked.append((entry, record))
-                size += len(record)
+                size += LENGTH_BYTES + len(record)
             else:
                 self.done(entry.position)
                 lost += 1
@@ -120,7 +122,7 @@ class Journal:
         """In one write, and one by one if the disk refuses that, for it may have room for some; how many are lost."""
         if not linked:
             return 0
-        if not self._write(linked[0][0].position, b"".join([record for _, record in linked])):
+        if not self._write(linked[0][0].position, framed_all([record for _, record in linked])):
             if len(linked) > 1:
                 return sum(self._keep([one]) for one in linked)
             self.done(linked[0][0].position)
@@ -128,7 +130,7 @@ class Journal:
         for entry, record in linked:
             self._at_end = self._at_end and len(self._fresh) < FRESH
             if self._at_end:
-                self._fresh.append((entry, len(record)))
+                self._fresh.append((entry, LENGTH_BYTES + len(record)))
         return 0
 
     def put_aside(self, raw: bytes) -> None:
@@ -138,11 +140,14 @@ class Journal:
 
     def next(self) -> Entry | None:
         """The next event to send, each once; None while there is no other."""
-        if self._fresh and self._reader is not None:
+        if self._fresh:
             entry, size = self._fresh.popleft()
-            self._reader.seek(size, os.SEEK_CUR)
+            self._passed += size
             self._pass_to(entry.position)
             return entry
+        if self._passed and self._reader is not None:
+            self._reader.seek(self._passed, os.SEEK_CUR)
+            self._passed = 0
         while True:
             if self._reader is None:
                 if not self._to_read:
@@ -161,20 +166,21 @@ class Journal:
                 self._at_end = True
                 return None
 
-    def done(self, position: int) -> None:
-        """The broker has this one."""
-        if position <= self._delivered:
-            return
-        self._ahead.add(position)
-        while self._delivered + 1 in self._ahead:
-            self._delivered += 1
-            self._ahead.remove(self._delivered)
-        self._forget()
+    def done(self, *positions: int) -> None:
+        """The broker has these."""
+        ahead, delivered = self._ahead, self._delivered
+        ahead.update([position for position in positions if position > delivered])
+        while (following := delivered + 1) in ahead:
+            ahead.remove(following)
+            delivered = following
+        if delivered != self._delivered:
+            self._delivered = delivered
+            self._forget()
 
     def _pass_to(self, position: int) -> None:
         """Nobody waits for links between the last that was read and this one: an earlier process could not keep them."""
-        for missing in range(self._read_to + 1, position):
-            self.done(missing)
+        if position > self._read_to + 1:
+            self.done(*range(self._read_to + 1, position))
         self._read_to = position
 
     def mark(self) -> None:

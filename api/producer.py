@@ -8,7 +8,7 @@ import confluent_kafka
 
 from fraud_assets.contracts import topics
 
-# What may wait in memory, in librdkafka or for the journal, some 10 KB each; past it the oldest are kept, for they
+# What may wait in memory, in librdkafka or for the journal, some 5 KB each; past it the oldest are kept, for they
 # are already promised, and new ones are refused. Decisions wait for a broker on disk, not here (api/journal.py).
 MAX_PENDING = 20_000
 

@@ -25,7 +25,7 @@ import msgspec
 import uvloop
 
 from api import decided, logs
-from api.decided import LAYOUT, DecisionRecord, Facts
+from api.decided import DecisionRecord, Facts
 from api.decision_log import DecisionLog, Status
 from api.frames import LENGTH_BYTES, framed, length_in
 from api.journal import Journal
@@ -123,11 +123,9 @@ class Recorder:
         about = self._spool.about
         if about not in self._records:
             try:
-                facts = msgspec.msgpack.decode(about, type=Facts)
-            except msgspec.DecodeError:
+                self._records[about] = DecisionRecord(msgspec.msgpack.decode(about, type=Facts))
+            except ValueError:  # msgspec's are, too
                 self._records[about] = None
-            else:
-                self._records[about] = DecisionRecord(facts) if facts.layout == LAYOUT else None
         return self._records[about]
 
     def _stand(self, status: Status) -> None:
@@ -170,7 +168,7 @@ async def _goodbye(reader: asyncio.StreamReader) -> bool:
 def _id_of(raw: bytes) -> bytes:
     """The decision's, or nothing where that cannot be said."""
     try:
-        return decided.decode(raw).decision_id.encode()
+        return decided.decision_id(raw).encode()
     except msgspec.DecodeError:
         return b""
 

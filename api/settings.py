@@ -36,7 +36,7 @@ class ApiSettings(Settings):
     """Decisions that the broker does not have yet, and the newest link of their chain: a disk that outlives the process."""
 
     decision_journal_mb: int = Field(1_024, ge=16, validation_alias="FRAUD_DECISION_JOURNAL_MB")
-    """How much of them a process keeps while the broker is gone: some 100,000 decisions. Past it they are lost, and counted."""
+    """How much of them a process keeps while the broker is gone: some 200,000 decisions. Past it they are lost, and counted."""
 
     store_timeout_ms: float = Field(20.0, gt=0, le=1_000, validation_alias="FRAUD_STORE_TIMEOUT_MS")
     """How long a decision waits for its history; a read takes 0.2 ms, and without one it decides on the payment alone."""

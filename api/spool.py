@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import structlog
 
-from api.frames import LENGTH_BYTES, cut, framed, length_in
+from api.frames import LENGTH_BYTES, cut, framed, framed_all, length_in
 
 SEGMENT_BYTES = 8 * 2**20
 # What one look takes, so that whoever waits behind it does not wait long.
@@ -43,7 +43,7 @@ class SpoolWriter:
     def add(self, frames: Sequence[bytes]) -> bool:
         """All of them or none: False if the disk refuses."""
         try:
-            self._write(b"".join(map(framed, frames)))
+            self._write(framed_all(frames))
         except OSError as error:
             log.error("decision_spool_refused", error=str(error))
             self._cut_off()

@@ -22,17 +22,22 @@ from benchmarks.worker_throughput import committed, ends, transaction, wait_for,
 from deploy.local.stack import running
 from deploy.local.topics import ensure_platform_topics
 from fraud_assets.contracts.codec import encode
-from fraud_assets.contracts.events import Activity, Decision, Event, Transaction
+from fraud_assets.contracts.events import Activity, Decision, Event, StatesRead, Transaction
 from fraud_assets.contracts.topics import ACTIVITY, DECISIONS, PARTITIONER, TRANSACTIONS, Topic
 from streaming import router
 
 RATE, WARM_UP_S, SECONDS = 50, 15, 60
 ENTITY = "entity.account.v1"
 FEATURES = 384
-READ = [
-    {"group": f"g{n}", "entity_key": "k" * 12, "version": n, "position": {f"transactions.v1/{n}": 1000 + n}}
-    for n in range(9)
-]
+GROUPS = 9
+READ = StatesRead(
+    groups=[f"g{n}" for n in range(GROUPS)],
+    keys=["k" * 12] * GROUPS,
+    versions=list(range(GROUPS)),
+    positions=[struct.pack("<2q", n, 1000 + n) for n in range(GROUPS)],
+    topics=["transactions.v1"],
+    partition_bits=20,
+)
 
 
 def decision(paid: Transaction) -> Decision:
@@ -51,8 +56,9 @@ def decision(paid: Transaction) -> Decision:
         "model_sha256": "0" * 64,
         "epoch": "e",
         "vector": struct.pack(f"<{FEATURES}f", *(n / 7 if n % 3 else math.nan for n in range(FEATURES))),
-        "view_status": {f"v{n}": "PRESENT" for n in range(20)},
-        "states": READ,
+        "view_codes": bytes(20),
+        "states": [],
+        "states_read": READ,
         "fraud_score": 0.01,
         "action": "approve",
         "reason_codes": [],

@@ -7,7 +7,7 @@ reads the environment, and nothing reads it at import time.
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -107,11 +107,32 @@ class Settings(BaseSettings):
     exchange_rates: dict[str, float] = Field(default_factory=dict, validation_alias="FRAUD_EXCHANGE_RATES")
     """JSON, minor units of a currency per euro cent, for those that training/money.py lacks or has wrong."""
 
+    chargeback_fee_minor: int = Field(1_500, ge=0, validation_alias="FRAUD_CHARGEBACK_FEE_MINOR")
+    """Euro cents that a missed fraud costs beside its amount. The four costs choose the thresholds of the next model."""
+
+    false_decline_minor: int = Field(2_500, ge=0, validation_alias="FRAUD_FALSE_DECLINE_MINOR")
+    """Euro cents that refusing a good customer costs: support, goodwill, part of the margin."""
+
+    review_minor: int = Field(300, ge=0, validation_alias="FRAUD_REVIEW_MINOR")
+    """Euro cents that an analyst's look at one payment costs."""
+
+    reviews_per_day: float = Field(100.0, ge=0, validation_alias="FRAUD_REVIEWS_PER_DAY")
+    """Payments that the analysts can look at on a day; 0 sends none for review."""
+
+    training_split: Literal["temporal", "stratified"] = Field("temporal", validation_alias="FRAUD_TRAINING_SPLIT")
+    """How candidates are compared: on the newest quarter of the window, or on a random one with as many frauds, which flatters."""
+
     tuning_trials: int = Field(6, ge=0, le=1000, validation_alias="FRAUD_TUNING_TRIALS")
     """Candidates compared by a training, the declared default being the first; 0 searches nothing."""
 
     tuning_timeout_s: float = Field(300.0, gt=0, validation_alias="FRAUD_TUNING_TIMEOUT_S")
     """Seconds after which no further candidate is begun."""
+
+    max_calibration_gap: float = Field(0.25, ge=0, validation_alias="FRAUD_MAX_CALIBRATION_GAP")
+    """How far a model's mean score may lie from the share of fraud, as a part of that share, beside what chance allows."""
+
+    row_budget_us: float = Field(15.0, gt=0, validation_alias="FRAUD_ROW_BUDGET_US")
+    """Microseconds that a model may take for one row, by the code that serves it."""
 
     history_start: date = Field(date(2025, 1, 1), validation_alias="FRAUD_HISTORY_START")
     """First day that has partitions in Dagster; older rows of the lake are history that features still read."""

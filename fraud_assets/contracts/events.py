@@ -206,14 +206,33 @@ class StateRead(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     position: dict[str, int]
 
 
+class StatesRead(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which states a decision read: of each view group of its service, in order.
+
+    keys: null where the payment names no such entity, of which nothing was read. versions: 0 for an unknown entity.
+    positions: P of each state as int64 pairs, little-endian: (code, last applied offset), and a code is
+    (place in `topics` << partition_bits) | partition.
+    """
+
+    groups: list[str]
+    keys: list[str | None]
+    versions: list[int]
+    positions: list[bytes]
+    topics: list[str]
+    partition_bits: int
+
+
 class Decision(Event, frozen=True, kw_only=True, omit_defaults=True):
     """Everything needed to recompute one decision: features served, states read, digests, action.
 
     vector: the service's features in order, float32, little-endian, NaN for null: any NaN, as it was served. features: the
-    same as numbers, null where unknown, of decisions made before there was `vector`; of both exactly one is given
-    (`stores/served.py` reads either).
+    same as numbers, null where unknown, of decisions made before there was `vector`; of both exactly one is given.
+    view_codes: a byte for the status of each of the service's units, in order: its place in ViewStatus. view_status: the same
+    by name, and states: what `states_read` says, of decisions made before there were these two.
+    `stores/served.py` reads either of each pair.
 
-    Defaults are not written, so that a field which is added later changes no digest of `contracts/chain.py`.
+    Defaults are not written, so that a field which is added later changes no digest of `contracts/chain.py`. `states` must
+    have none: a decision that read nothing has always said so.
     """
 
     decision_id: Id
@@ -230,8 +249,10 @@ class Decision(Event, frozen=True, kw_only=True, omit_defaults=True):
     epoch: str
     features: list[float | None] = []
     vector: bytes | None = None
-    view_status: dict[str, ViewStatus]
+    view_status: dict[str, ViewStatus] = {}
+    view_codes: bytes | None = None
     states: list[StateRead]
+    states_read: StatesRead | None = None
     fraud_score: float
     shadow_scores: dict[str, float] = {}
     action: str

@@ -16,6 +16,7 @@ from fraud_assets.engine.plan import EnginePlan, ServicePlan
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
 from fraud_assets.monitoring.quality import Judge
 from fraud_assets.settings import Settings
+from fraud_assets.stores.files import beside
 from fraud_assets.stores.history import HistoryReader
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.online import OnlineStore
@@ -37,21 +38,16 @@ class LakeResource(dg.ConfigurableResource[Lake]):
 
     @property
     def features_uri(self) -> str:
-        """The sibling folder `features`: derived, so never inside the lake's own root."""
-        return self._beside("features")
+        return beside(self.uri, "features")
 
     @property
     def training_uri(self) -> str:
-        return self._beside("training")
+        return beside(self.uri, "training")
 
     @property
     def labels_uri(self) -> str:
         """What is made of labels as of a day: maturity, identity graph, confidences."""
-        return self._beside("labels")
-
-    def _beside(self, name: str) -> str:
-        place, options, said = self.uri.partition("?")
-        return f"{place.rstrip('/').rpartition('/')[0] or '.'}/{name}{options}{said}"
+        return beside(self.uri, "labels")
 
     def reader(self, run_id: str) -> HistoryReader:
         """The log as this run read it first; a later run reads again."""

@@ -14,15 +14,7 @@ from fraud_assets.engine.kernels import (
     update_dated,
     update_plain,
 )
-from fraud_assets.engine.packing import (
-    TORN,
-    get_number,
-    get_tile,
-    get_window_head,
-    put_number,
-    put_window,
-    skip_accumulator,
-)
+from fraud_assets.engine.packing import FULL, LONGEST_NUMBER, TORN, get_number, put_number
 from fraud_assets.engine.tile_kernels import (
     NO_FLOOR,
     RECENT,
@@ -30,9 +22,11 @@ from fraud_assets.engine.tile_kernels import (
     expiry_floor,
     find_tile,
     get_head,
+    head_room,
     put_head,
     tile_of,
 )
+from fraud_assets.engine.window_kernels import get_tiles, put_window, split_window
 from fraud_assets.features.layout import Acc
 
 _LAST = int(Acc.LAST)
@@ -80,55 +74,6 @@ def update_tile(accs, first_acc, end_acc, tiles, at, row, scratch):
 
 
 @inlined
-def split_window(accs, first_acc, end_acc, raw, at, stride, floor, touched, spare, tiles, scratch):
-    """Find what a fold leaves as it is: the tiles from `floor` up to `touched`, whose bytes can be copied.
-
-    Tiles from `touched` on are read to `tiles`. Returns (how many those are, what is left as `put_window`
-    takes it, next place or TORN). spare: how many more tiles the caller may open. An event is nearly
-    always of the last tile or a later one, and then nothing between the expired and the last is looked at.
-    """
-    count = left = first = final = run = run_last = run_end = before = np.int64(0)
-    at = get_window_head(raw, at, scratch)
-    total, span, last_start, end = scratch[0], scratch[1], at + scratch[2], at + scratch[2] + scratch[3]
-    if at < 0 or (1 + spare) * stride > len(tiles):
-        return count, (left, first, final, run, run_last, run_end), TORN
-    last = np.int64(HIGHEST)
-    for n in range(total):
-        start = at
-        at = get_number(raw, at, scratch, 0)
-        number = before + scratch[0]
-        last = number + span if n == 0 else last
-        # Tiles ascend; bytes that say otherwise could be copied twice and outgrow the room for them.
-        if at < 0 or (n > 0 and number <= before) or (count + 1 + spare) * stride > len(tiles):
-            return count, (left, first, final, run, run_last, run_end), TORN
-        if left == 0 and number >= floor and touched >= last and start <= last_start:
-            left, first, final, run, run_last, run_end = total - n, number, last, at, last_start, end
-            if touched == last:
-                at = start if start == last_start else get_number(raw, last_start, scratch, 0)
-                final = before if start == last_start else last - scratch[0]
-                at = get_tile(accs, first_acc, end_acc, raw, last_start, final, tiles, 0) if at >= 0 else TORN
-                count, left, run_end = np.int64(1), left - 1, last_start
-            else:
-                at = end
-            break
-        if number >= touched:
-            at = get_tile(accs, first_acc, end_acc, raw, start, before, tiles, count * stride)
-            count += 1
-        else:
-            if number >= floor:
-                if left == 0:
-                    first, run = number, at
-                left, final, run_last = left + 1, number, start
-            for a in range(first_acc, end_acc):
-                at = skip_accumulator(accs[a, 0], accs[a, 3], accs[a, 4], accs[a, 5], raw, at, scratch)
-            run_end = at
-        if at < 0:
-            break
-        before = number
-    return count, (left, first, final, run, run_last, run_end), at if at == end else TORN
-
-
-@inlined
 def first_touched(segments, s, rows, first_row, end_row, applied, tile_ms, floor):
     """The lowest tile that the rows change; above all tiles if none."""
     lowest = np.int64(HIGHEST)
@@ -144,6 +89,51 @@ def first_touched(segments, s, rows, first_row, end_row, applied, tile_ms, floor
 def listens(segments, s, rows, applied, i):
     """Whether segment `s` folds row `i`: it is new, and of one of the segment's sources."""
     return applied[i] and (segments[s, 0] >> rows[i, ROW_SOURCE]) & 1
+
+
+@inlined
+def fold_window(
+    segments, s, windows, k, accs, newest, raw, at, rows, first_row, end_row, applied, tiles, scratch, out, to
+):
+    """Fold rows into window `k` of segment `s`, which stands at raw[at:], if there is any; returns (next place in `raw`, in `out`).
+
+    Tiles before the first that a row touches stay as they are. An event is nearly always of the last tile or a later one. The
+    place is TORN if the window is, or FULL.
+    """
+    tile_ms, stride, first_acc, end_acc, columns = (
+        windows[k, 1],
+        windows[k, 2],
+        windows[k, 3],
+        windows[k, 4],
+        windows[k, 5],
+    )
+    floor = expiry_floor(newest, windows[k, 0], tile_ms, segments[s, 1]) if newest != NULL else np.int64(NO_FLOOR)
+    touched = first_touched(segments, s, rows, first_row, end_row, applied, tile_ms, floor)
+    total = begin = until = count = np.int64(0)
+    source, end = at, np.int64(0)
+    if len(raw) > 0:
+        total, begin, until, end = split_window(raw, at, columns, floor, touched)
+        if end < 0 or (total + end_row - first_row) * stride > len(tiles):
+            return np.int64(TORN), to
+        if begin == 0 and until == total and touched == HIGHEST:
+            if to + end - at > len(out):
+                return np.int64(FULL), to
+            for b in range(end - at):
+                out[to + b] = raw[at + b]
+            return end, to + end - at
+        if until < total:
+            if get_tiles(accs, first_acc, end_acc, raw, at, columns, until, tiles, stride) < 0:
+                return np.int64(TORN), to
+            count = total - until
+    one = end_row == first_row + 1
+    for i in range(first_row, end_row):
+        if listens(segments, s, rows, applied, i):
+            tile = touched if one else tile_of(rows[i, ROW_TIME], tile_ms)
+            if floor <= tile < HIGHEST:
+                place, count = find_tile(accs, first_acc, end_acc, tiles, count, stride, tile)
+                update_tile(accs, first_acc, end_acc, tiles, place * stride, rows[i], scratch)
+    to = put_window(accs, first_acc, end_acc, columns, raw, source, begin, until, tiles, count, stride, out, to)
+    return (to, to) if to < 0 else (end, to)
 
 
 @kernel
@@ -166,7 +156,7 @@ def fold_state(
 ):
     """Fold rows[first_row:end_row] into the packed state `raw` (empty: new entity), writing `out`.
 
-    Returns the size of `out`, or TORN if `raw` is no whole state. A row counts as late in a window
+    Returns the size of `out`, TORN if `raw` is no whole state, or FULL if `out` has no room. A row counts as late in a window
     when its tile has already expired; expiring by the newest time of all the rows equals expiring
     after each, since `newest` only grows.
     """
@@ -175,6 +165,8 @@ def fold_state(
         return TORN
     if raise_positions(rows, first_row, end_row, scored, head, applied) < 0:
         return TORN
+    if head_room(head) > len(out):
+        return FULL
     to = put_head(head, out)
     for s in range(first_segment, end_segment):
         scratch[0], scratch[1] = NULL, 0
@@ -187,31 +179,16 @@ def fold_state(
                 newest = max(newest, rows[i, ROW_TIME])
                 for k in range(segments[s, 2], segments[s, 3]):
                     late += expired(rows[i, ROW_TIME], newest, windows[k, 0], windows[k, 1], segments[s, 1])
+        if to + 2 * LONGEST_NUMBER > len(out):
+            return FULL
         to = put_number(out, to, newest)
         to = put_number(out, to, late)
         for k in range(segments[s, 2], segments[s, 3]):
-            tile_ms, stride, first_acc, end_acc = windows[k, 1], windows[k, 2], windows[k, 3], windows[k, 4]
-            floor = (
-                expiry_floor(newest, windows[k, 0], tile_ms, segments[s, 1]) if newest != NULL else np.int64(NO_FLOOR)
-            )
-            touched = first_touched(segments, s, rows, first_row, end_row, applied, tile_ms, floor)
-            one = end_row == first_row + 1
-            count = nothing = np.int64(0)
-            kept = (nothing, nothing, nothing, nothing, nothing, nothing)
-            if len(raw) > 0:
-                spare = end_row - first_row
-                count, kept, at = split_window(
-                    accs, first_acc, end_acc, raw, at, stride, floor, touched, spare, tiles, scratch
-                )
-                if at < 0:
-                    return TORN
-            for i in range(first_row, end_row):
-                if listens(segments, s, rows, applied, i):
-                    tile = touched if one else tile_of(rows[i, ROW_TIME], tile_ms)
-                    if floor <= tile < HIGHEST:
-                        place, count = find_tile(accs, first_acc, end_acc, tiles, count, stride, tile)
-                        update_tile(accs, first_acc, end_acc, tiles, place * stride, rows[i], scratch)
-            to = put_window(accs, first_acc, end_acc, raw, kept, tiles, count, stride, out, to)
+            at, to = fold_window(
+                segments, s, windows, k, accs, newest, raw, at, rows, first_row, end_row, applied, tiles, scratch, out, to
+            )  # fmt: skip
+            if at < 0:
+                return at
     return to if at == len(raw) else TORN
 
 
@@ -225,6 +202,7 @@ def fold_states(
     end_segment,
     raw,
     starts,
+    first,
     rows,
     row_starts,
     head,
@@ -236,17 +214,17 @@ def fold_states(
 ):
     """Fold many entities' rows at once: entity i has state raw[starts[i]:starts[i+1]] and rows row_starts[i]…
 
-    Returns -1, or the first entity whose state is torn. `out` must have room for all new states.
+    Returns (how many are folded, counted from the first of all; 0, TORN or FULL: why not the next). first: how many are folded
+    already, out_starts[first] is where the next begins in `out`. Eight bytes more can be read behind the last state.
     """  # fmt: skip
-    to = np.int64(0)
-    for i in range(len(starts) - 1):
-        out_starts[i] = to
+    to = out_starts[first]
+    for i in range(first, len(starts) - 1):
         size = fold_state(
             segments, windows, accs, scored, first_segment, end_segment, raw[starts[i] : starts[i + 1]], rows,
             row_starts[i], row_starts[i + 1], head, tiles, scratch, out[to:], applied,
         )  # fmt: skip
         if size < 0:
-            return i
+            return i, np.int64(size)
         to += size
-    out_starts[len(starts) - 1] = to
-    return -1
+        out_starts[i + 1] = to
+    return len(starts) - 1, np.int64(0)

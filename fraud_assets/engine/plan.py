@@ -22,8 +22,8 @@ Ints = npt.NDArray[np.int64]
 # Columns of the tables below; the kernels index them by these names.
 UNIT_SOURCES, UNIT_LATENESS, UNIT_TTL, UNIT_SEGMENT = range(4)
 SEG_SOURCES, SEG_LATENESS, SEG_WINDOWS, SEG_WINDOWS_END = range(4)
-WIN_LENGTH, WIN_TILE, WIN_STRIDE, WIN_ACCS, WIN_ACCS_END = range(5)
-ACC_OP, ACC_PLACE, ACC_COLUMN, ACC_CAP, ACC_FIELDS, ACC_WIDTH = range(6)
+WIN_LENGTH, WIN_TILE, WIN_STRIDE, WIN_ACCS, WIN_ACCS_END, WIN_COLUMNS = range(6)
+ACC_OP, ACC_PLACE, ACC_COLUMN, ACC_CAP, ACC_FIELDS, ACC_PARTS = range(6)
 
 NO_TTL = -1
 PARTITION_BITS = 20
@@ -60,7 +60,7 @@ class GroupPlan:
 class EnginePlan:
     """The registry as tables.
 
-    units (n, 4), segments (n, 4), windows (n, 5), accs (n, 6): int64. A group's segments are the parts of its
+    units (n, 4), segments (n, 4), windows (n, 6), accs (n, 6): int64. A group's segments are the parts of its
     packed states; a segment's windows and a window's accumulators are consecutive, and each unit reads its
     own from its segment. Offsets of accumulators count words from the tile's first word, its number.
     """
@@ -91,7 +91,7 @@ class EnginePlan:
         self.groups = tuple(groups)
         self.units = _table(units, 4)
         self.segments = _table(segments, 4)
-        self.windows = _table(windows, 5)
+        self.windows = _table(windows, 6)
         self.accs = _table(accs, 6)
 
     def _add_segment(
@@ -99,13 +99,13 @@ class EnginePlan:
     ) -> list[int]:
         first_window = len(windows)
         for window, specs in segment.windows.items():
-            place, first_acc = 1, len(accs)
+            place, first_acc, columns = 1, len(accs), 0
             for spec in specs.values():
                 self._places[(number, window.label, spec.key())] = (len(windows), place)
                 fields = len(spec.inputs) if spec.acc is Acc.PROFILE else 0
-                accs.append([int(spec.acc), place, inputs.column(spec), spec.cap, fields, spec.width])
-                place += spec.width
-            windows.append([window.length_ms, window.tile_ms, place, first_acc, len(accs)])
+                accs.append([int(spec.acc), place, inputs.column(spec), spec.most, fields, spec.columns - 1])
+                place, columns = place + spec.width, columns + spec.columns
+            windows.append([window.length_ms, window.tile_ms, place, first_acc, len(accs), columns])
         mask = sum(1 << self._source_number[source.name] for source in segment.sources)
         return [mask, segment.lateness_ms, first_window, len(windows)]
 
@@ -195,6 +195,11 @@ class ServicePlan:
                 if unit.view in self.service.views:
                     found.append((group, group.first_unit + place, unit))
         return tuple(found)
+
+    @cached_property
+    def unit_names(self) -> tuple[str, ...]:
+        """`<view>@<entity>` of each unit: what a decision's status codes are of."""
+        return tuple(f"{unit.view.name}@{group.name}" for group, _, unit in self.units)
 
     @cached_property
     def scored_fields(self) -> tuple[str, ...]:

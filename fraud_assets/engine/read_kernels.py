@@ -8,82 +8,11 @@ import math
 import numpy as np
 
 from fraud_assets.engine.jit import inlined, kernel
-from fraud_assets.engine.kernels import DISTINCT, MIN, NULL, SQUARES, add_wide, finalize, initialise, merge
-from fraud_assets.engine.packing import (
-    TORN,
-    get_accumulator,
-    get_number,
-    get_window_head,
-    skip_accumulator,
-    take_number,
-)
+from fraud_assets.engine.kernels import NULL, finalize
+from fraud_assets.engine.packing import TORN, get_number
 from fraud_assets.engine.read_program import ACC_WORDS, OUT_WORDS, RATIO_WORDS
+from fraud_assets.engine.read_windows import merge_window, word
 from fraud_assets.engine.tile_kernels import PRESENT, RECENT, freshness, get_head, read_floor
-
-
-@inlined
-def word(code, pc):
-    return np.int64(code[np.uint64(pc)])
-
-
-@kernel
-def merge_set(op, cap, fields, width, raw, at, merged, place, tile):
-    """Merge a packed set, list or profile into the one at merged[place]; returns the next place, or TORN."""
-    at = get_accumulator(op, cap, fields, width, raw, at, tile, place)
-    if at >= 0:
-        merge(op, cap, fields, merged, place, tile, place)
-    return at
-
-
-@inlined
-def merge_packed(code, pc, raw, at, end, merged, tile):
-    """Merge the packed accumulator at `at` into `merged`; returns the next place, or TORN.
-
-    Numbers never become words of a tile in between. Which of the four plain operations it is changes from one accumulator to
-    the next, so it is chosen without a branch.
-    """
-    op, place = word(code, pc), word(code, pc + 1)
-    if op >= DISTINCT:
-        return merge_set(op, word(code, pc + 2), word(code, pc + 3), word(code, pc + 4), raw, at, merged, place, tile)
-    value, at = take_number(raw, at, end)
-    if op == SQUARES:
-        low, at = take_number(raw, at, end)
-        add_wide(merged, place, np.uint64(value), np.uint64(low))
-    else:
-        held = merged[np.uint64(place)]
-        extreme = min(held, value) if op == MIN else max(held, value)
-        merged[np.uint64(place)] = held + value if op < SQUARES else extreme
-    return at
-
-
-@kernel
-def merge_tiles(code, pc, n_accs, raw, at, end, total, span, floor, merged, tile, scratch):
-    """Merge the tiles of a window from `floor` on into `merged`; returns where they end, or TORN.
-
-    pc: where its accumulators are. total: its tiles, whose bytes are those up to `end`; eight more can be read there.
-    """
-    end_pc = pc + ACC_WORDS * n_accs
-    for acc in range(pc, end_pc, ACC_WORDS):
-        initialise(word(code, acc), merged, word(code, acc + 1))
-    number = np.int64(0)
-    for n in range(total):
-        step, at = take_number(raw, at, end)
-        # How many there are is what the bytes say: none is looked for behind the first that is torn.
-        if at < 0:
-            return TORN
-        number += step
-        # A window that ended before its floor is passed over whole.
-        if n == 0 and number + span < floor:
-            return end
-        if number >= floor:
-            for acc in range(pc, end_pc, ACC_WORDS):
-                at = merge_packed(code, acc, raw, at, end, merged, tile)
-        else:
-            for acc in range(pc, end_pc, ACC_WORDS):
-                at = skip_accumulator(
-                    word(code, acc), word(code, acc + 2), word(code, acc + 3), word(code, acc + 4), raw, at, scratch
-                )
-    return at if at == end else TORN
 
 
 @inlined
@@ -113,15 +42,10 @@ def read_state(code, pc, n_segments, spans, span, raw, t, scored_id, head, tile,
         lateness, n_windows = spans[span], word(code, pc)
         span, pc = span + 1, pc + 1
         for _ in range(n_windows):
-            at = get_window_head(raw, at, scratch)
-            if at < 0:
-                return TORN
-            n_accs, n_outs, accs = word(code, pc), word(code, pc + 1), pc + 2
+            n_accs, columns, n_outs, accs = word(code, pc), word(code, pc + 1), word(code, pc + 2), pc + 3
             pc = accs + ACC_WORDS * n_accs
             floor = read_floor(t, newest[s], spans[span], spans[span + 1], lateness)
-            at = merge_tiles(
-                code, accs, n_accs, raw, at, at + scratch[2] + scratch[3], scratch[0], scratch[1], floor, merged, tile, scratch
-            )  # fmt: skip
+            at = merge_window(code, accs, n_accs, columns, raw, at, floor, merged, tile)
             if at < 0:
                 return TORN
             write_outputs(code, pc, n_outs, merged, t, values)
@@ -162,7 +86,7 @@ def read_request(
 ):
     """Read the packed states of a request, group after group; returns (holds scored_id, torn group or -1, pc of what is served).
 
-    raw: distinct states end to end, and eight bytes. starts (n_states + 1,): where each begins. places (n_groups,): which of
+    raw: distinct states end to end, and eight bytes more. starts (n_states + 1,): where each begins. places (n_groups,): which of
     them is the group's, -1 for an unknown entity. status, ages (n_units,): PRESENT, STALE or MISSING and seconds since the
     newest event; values of a unit that is not PRESENT are NaN. An empty state is an unknown entity.
     """

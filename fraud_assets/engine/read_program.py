@@ -6,8 +6,8 @@ of 32-bit numbers, a quarter of that, which is walked from front to back:
 
     per group: where its units' part begins, in `code` and in `spans`; number of segments
         per segment: number of windows
-            per window: numbers of accumulators and of outputs; the accumulators (op, place, cap, fields, width); the
-            outputs (kind, three places, cap, field, slot)
+            per window: numbers of accumulators, of their columns and of outputs; the accumulators (op, place, cap, parts);
+            the outputs (kind, three places, cap, field, slot)
         number of units of the service
             per unit: its segment, number of slots, the slots of its outputs
     number of ratios; per ratio: slots of numerator, denominator, second denominator or -1, its own
@@ -24,10 +24,9 @@ import numpy.typing as npt
 
 from fraud_assets.engine.plan import (
     ACC_CAP,
-    ACC_FIELDS,
     ACC_OP,
+    ACC_PARTS,
     ACC_PLACE,
-    ACC_WIDTH,
     SEG_LATENESS,
     SEG_WINDOWS,
     SEG_WINDOWS_END,
@@ -35,6 +34,7 @@ from fraud_assets.engine.plan import (
     UNIT_TTL,
     WIN_ACCS,
     WIN_ACCS_END,
+    WIN_COLUMNS,
     WIN_LENGTH,
     WIN_TILE,
     GroupPlan,
@@ -42,8 +42,8 @@ from fraud_assets.engine.plan import (
 )
 from fraud_assets.features.layout import Acc, OutSpec, Unit
 
-ACC_WORDS, OUT_WORDS, RATIO_WORDS = 5, 7, 4
-_ACC_COLUMNS = (ACC_OP, ACC_PLACE, ACC_CAP, ACC_FIELDS, ACC_WIDTH)
+ACC_WORDS, OUT_WORDS, RATIO_WORDS = 4, 7, 4
+_ACC_COLUMNS = (ACC_OP, ACC_PLACE, ACC_CAP, ACC_PARTS)
 
 
 class ReadProgram(NamedTuple):
@@ -77,7 +77,12 @@ def _add_group(
         for window in windows:
             accs = engine.accs[engine.windows[window, WIN_ACCS] : engine.windows[window, WIN_ACCS_END]]
             mine = outs.get(window, [])
-            code += [len(accs), len(mine), *accs[:, _ACC_COLUMNS].ravel().tolist()]
+            code += [
+                len(accs),
+                int(engine.windows[window, WIN_COLUMNS]),
+                len(mine),
+                *accs[:, _ACC_COLUMNS].ravel().tolist(),
+            ]
             code += [word for row in mine for word in row]
             spans += engine.windows[window, [WIN_LENGTH, WIN_TILE]].tolist()
     code[head], code[head + 1] = len(code), len(spans)

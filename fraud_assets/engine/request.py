@@ -17,14 +17,12 @@ from fraud_assets.engine.plan import WIN_STRIDE, ServicePlan
 from fraud_assets.engine.prepare import hash64, hash_once
 from fraud_assets.engine.read_program import ReadProgram
 from fraud_assets.engine.request_features import compiled_answers
-from fraud_assets.engine.state import MAX_POSITIONS, SCRATCH_WORDS, BadState
+from fraud_assets.engine.state import BEHIND, MAX_POSITIONS, SCRATCH_WORDS, BadState
 from fraud_assets.engine.tile_kernels import RECENT
 from fraud_assets.features.sources import Field, Kind
 
 NAN = float("nan")
 _WORD_BYTES = 8
-# Kernels load numbers in words.
-_BEHIND = bytes(_WORD_BYTES)
 STATUS_NAMES = ("PRESENT", "STALE", "MISSING")
 
 
@@ -65,7 +63,7 @@ class RequestReader:
         self.plan = plan
         self.groups = plan.groups
         self.names = plan.names
-        self.unit_names = tuple(f"{unit.view.name}@{group.name}" for group, _, unit in plan.units)
+        self.unit_names = plan.unit_names
         self._program = ReadProgram.of(plan)
         widest = max(SCRATCH_WORDS, int(plan.engine.windows[:, WIN_STRIDE].max()) + 1)
         self._scratch = (
@@ -109,7 +107,7 @@ class RequestReader:
         `groups`; -1 where the event names no such entity.
         """
         n = len(events)
-        raw = np.frombuffer(b"".join([*states, _BEHIND]), np.uint8)
+        raw = np.frombuffer(b"".join([*states, BEHIND]), np.uint8)
         # Of a list: numpy takes twice as long for an iterator's numbers.
         starts = np.array([0, *accumulate(map(len, states))], np.int64)
         features = np.empty((n, len(self.names)), np.float32)

@@ -6,12 +6,17 @@ A state is the packed bytes of a (view group, entity):
     n, then n pairs (topic-partition code, last applied offset)       the position P
     RECENT hashes                                                    ids of the last scored events
     per segment, which is all views of the same sources and lateness: newest event time, late counter,
-      per window: number of tiles; unless 0: last tile number less the first, three bytes each for the
-        length of all tiles before the last and of the last; tiles: [tile number, accumulators…] ascending
+      per window: number of tiles, two bytes; unless 0: three bytes for the length of the rest; half a byte for the width of
+        the first tile's number and of each column; that number; and the columns, one after another, each a number of every tile:
+          tile numbers less the first, ascending
+          per accumulator, those of a kind together: its word; of squares two columns; of a set, list or profile how many
+            entries, and for each part of an entry (a hash; a code, its count; …) a column of all tiles' entries end to end
 
-An event nearly always changes the last tile or opens a new one, so the lengths let a fold copy all others
-as they are, and a read pass over a window that has ended. Only tiles that an event touched exist, and those behind `newest - window - lateness` are dropped,
-so the state at rest does not depend on the order of arrival.
+Numbers before the windows are zigzag varints, hashes eight bytes; numbers of a column are little endian and all of one width, as
+narrow as what they hold. So a read sums a column without looking for where each number ends, passes over a window that has ended,
+and finds the tiles in force by their place; and a fold, which nearly always changes the last tile or opens a new one, copies the
+rest of each column as it is. Only tiles that an event touched exist, and those behind `newest - window - lateness` are dropped,
+so the state at rest does not depend on the order of arrival; nor do its windows' bytes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,21 +29,20 @@ import numpy.typing as npt
 from fraud_assets.engine import fold_kernels, merge_kernels
 from fraud_assets.engine import tile_kernels as kernels
 from fraud_assets.engine.kernels import NULL
-from fraud_assets.engine.packing import TORN, get_number, get_tile, get_window_head
+from fraud_assets.engine.packed_columns import WORD_BYTES
+from fraud_assets.engine.packing import FULL, get_number
 from fraud_assets.engine.plan import EnginePlan, GroupPlan, Ints
 from fraud_assets.features.layout import Acc, AccSpec, Unit
 from fraud_assets.features.windows import Window
 
-# Read-only as bytes of a store are, or numba would compile every kernel that takes a state twice.
-NOTHING = np.empty(0, np.uint8)
-NOTHING.setflags(write=False)
-
+# Kernels load numbers in words, so as many bytes must be there behind a state.
+BEHIND = bytes(WORD_BYTES)
 # Room for the topic-partitions of a state's position: every partition of every topic it could see.
 MAX_POSITIONS = 4096
 # Words of one tile or profile version that a kernel sets aside; above the widest row of fields.
 SCRATCH_WORDS = 256
-# Most bytes of a window besides its tiles.
-WINDOW_HEAD = 24
+# More room than a state takes for what folding adds to it; more than that is made where it does not do.
+FOLD_ROOM = 1 << 10
 
 
 class BadState(ValueError):
@@ -71,9 +75,6 @@ class StateEngine:
         windows = [plan.windows[w] for s in range(*self._range) for w in self._windows(s)]
         specs = [spec for part in group.group.segments for accs in part.windows.values() for spec in accs.values()]
         self._widest = max(int(window[2]) for window in windows)
-        # What one row can add to a packed state: a tile of each window, and its position.
-        self._growth = 64 + sum(12 + 10 * int(window[2]) for window in windows)
-        self._empty = 64 + 8 * kernels.RECENT + 20 * len(group.group.segments) + WINDOW_HEAD * len(windows)
         self._max_tiles = [self._tile_limit(s, w) for s in range(*self._range) for w in self._windows(s)]
         self._tiles = np.empty(1 << 12, np.int64)
         self._out = np.empty(1 << 16, np.uint8)
@@ -103,29 +104,34 @@ class StateEngine:
             raise ValueError(f"rows of {self.group.name} have {self.group.row_width} columns, got shape {rows.shape}.")
         held = [state or b"" for state in packed]
         starts = np.cumsum([0, *map(len, held)])
-        raw = np.frombuffer(b"".join(held), np.uint8) if starts[-1] else NOTHING
-        self._reserve(int(starts[-1]) + len(packed) * self._empty + len(rows) * self._growth, len(rows))
+        raw = np.frombuffer(b"".join([*held, BEHIND]), np.uint8)
+        self._reserve(int(starts[-1]) + len(packed) * FOLD_ROOM, len(rows))
         applied = np.zeros(len(rows), np.bool_)
-        out_starts = np.empty(len(starts), np.int64)
-        torn = fold_kernels.fold_states(
-            self.plan.segments, self.plan.windows, self.plan.accs, self.plan.scored, *self._range, raw, starts, rows, row_starts,
-            self._head, self._tiles, self._scratch, self._out, out_starts, applied,
-        )  # fmt: skip
-        if torn >= 0:
-            raise self._bad(packed[torn], torn)
+        out_starts, done = np.zeros(len(starts), np.int64), 0
+        while done < len(packed):
+            done, why = fold_kernels.fold_states(
+                self.plan.segments, self.plan.windows, self.plan.accs, self.plan.scored, *self._range, raw, starts, done, rows,
+                row_starts, self._head, self._tiles, self._scratch, self._out, out_starts, applied,
+            )  # fmt: skip
+            if why == FULL:
+                self._enlarge(int(out_starts[done]))
+            elif why < 0:
+                raise self._bad(packed[done], done)
         whole = self._out[: out_starts[-1]].tobytes()
         ends = out_starts.tolist()
         return Folded([whole[a:b] for a, b in pairwise(ends)], applied)
 
     def merge(self, one: bytes, other: bytes) -> bytes:
         """One state of two disjoint histories of an entity (Spark partitions, split backfills). Raises BadState."""
-        # A tile that lands between two others splits their difference, so it may weigh more than it did.
-        self._reserve(len(one) + 12 * len(other) + self._empty, 0)
-        size = merge_kernels.merge_states(
-            self.plan.segments, self.plan.windows, self.plan.accs, *self._range,
-            np.frombuffer(one, np.uint8), np.frombuffer(other, np.uint8), self._head, self._head.copy(), self._head.copy(),
-            self._tiles, np.empty(self._widest, np.int64), self._scratch, self._out,
-        )  # fmt: skip
+        self._reserve(len(one) + len(other) + FOLD_ROOM, max(self._max_tiles))
+        others, size = np.empty_like(self._tiles), FULL
+        while size == FULL:
+            size = merge_kernels.merge_states(
+                self.plan.segments, self.plan.windows, self.plan.accs, *self._range, _raw(one), _raw(other),
+                self._head, self._head.copy(), self._head.copy(), self._tiles, others, self._scratch, self._out,
+            )  # fmt: skip
+            if size == FULL:
+                self._enlarge(0)
         if size < 0:
             raise self._bad(one, 0)
         return self._out[:size].tobytes()
@@ -141,8 +147,8 @@ class StateEngine:
 
     def at_rest(self, packed: bytes) -> tuple[UnitState, ...]:
         """What parity at rest compares: newest and tiles of each unit; P, ids and counters tell the order and are left out."""
-        raw = np.frombuffer(packed, np.uint8)
-        at = self._read_head(packed)
+        self._reserve(0, 0)
+        raw, at = _raw(packed), self._read_head(packed)
         newest: dict[int, int | None] = {}
         tiles: dict[int, list[Ints]] = {}
         for segment in range(*self._range):
@@ -164,19 +170,11 @@ class StateEngine:
 
     def _tiles_of(self, raw: npt.NDArray[np.uint8], at: int, window: int) -> tuple[int, list[Ints]]:
         """(next place or TORN, every tile of a packed window, decoded)."""
-        found: list[Ints] = []
-        at = get_window_head(raw, at, self._scratch)
-        if at < 0:
-            return TORN, found
-        before, first_acc, end_acc = 0, int(self.plan.windows[window, 3]), int(self.plan.windows[window, 4])
-        for _ in range(int(self._scratch[0])):
-            tile = np.empty(self._widest, np.int64)
-            at = get_tile(self.plan.accs, first_acc, end_acc, raw, at, before, tile, 0)
-            if at < 0:
-                return TORN, found
-            before = int(tile[0])
-            found.append(tile)
-        return at, found
+        _, _, stride, first_acc, end_acc, columns = self.plan.windows[window].tolist()
+        count, at = kernels.get_window(
+            self.plan.accs, first_acc, end_acc, raw, at, columns, kernels.NO_FLOOR, self._tiles, stride
+        )
+        return at, list(self._tiles[: count * stride].reshape(count, stride).copy())
 
     def _words_of(self, unit: Unit, window: Window, tiles: Mapping[int, list[Ints]]) -> dict[int, tuple[int, ...]]:
         """The words of a unit's own accumulators in each tile of one of its windows."""
@@ -192,7 +190,7 @@ class StateEngine:
         }
 
     def _read_head(self, packed: bytes) -> int:
-        at = int(kernels.get_head(np.frombuffer(packed, np.uint8), self._head))
+        at = int(kernels.get_head(_raw(packed), self._head))
         if at < 0 or not packed:
             raise self._bad(packed, 0)
         return at
@@ -207,12 +205,24 @@ class StateEngine:
             f"BadState: state {place} of {self.group.name} ({len(packed or b'')} bytes) is torn or of other views."
         )
 
+    def _enlarge(self, used: int) -> None:
+        """Twice the room, whose first bytes are those `used` already."""
+        out = np.empty(2 * len(self._out), np.uint8)
+        out[:used] = self._out[:used]
+        self._out = out
+
     def _reserve(self, size: int, rows: int) -> None:
+        """Room for states of about that size, and for the tiles of one window with so many more than can be in force."""
         if len(self._out) < size:
             self._out = np.empty(2 * size, np.uint8)
         tiles = self._widest * (max(self._max_tiles) + rows + 1)
         if len(self._tiles) < tiles:
             self._tiles = np.empty(2 * tiles, np.int64)
+
+
+def _raw(packed: bytes) -> npt.NDArray[np.uint8]:
+    """A state as the kernels take it, and what they may load behind it."""
+    return np.frombuffer(packed + BEHIND, np.uint8)[: len(packed)]
 
 
 def _used(spec: AccSpec, held: int) -> int:

@@ -1,6 +1,6 @@
 """What folding, merging and reading a packed state share: its head, its floors, its tiles.
 
-The layout is the picture in `engine/state.py`, the bytes of a tile are in `engine/packing.py`, the
+The layout is the picture in `engine/state.py`, the bytes of a window are in `engine/window_kernels.py`, the
 meaning of an accumulator's words in `engine/kernels.py`. Every function walks a state from front to
 back once and holds one window at a time.
 
@@ -13,10 +13,13 @@ import math
 import numpy as np
 
 from fraud_assets.engine.jit import inlined, kernel
-from fraud_assets.engine.kernels import MS_PER_SECOND, NULL, initialise
-from fraud_assets.engine.packing import TORN, get_hash, get_number, get_tile, get_window_head, put_hash, put_number
+from fraud_assets.engine.kernels import HIGHEST, MS_PER_SECOND, NULL, initialise
+from fraud_assets.engine.packed_columns import WORD_BYTES
+from fraud_assets.engine.packing import LONGEST_NUMBER, TORN, get_hash, get_number, put_hash, put_number
+from fraud_assets.engine.window_kernels import get_tiles, split_window
+from fraud_assets.features.layout import STATE_FORMAT
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = STATE_FORMAT
 
 # Ids of the last scored events a state keeps, so that a scorer can tell that it reads its own
 # transaction. A retry comes within a few transactions of one account; more would be dead weight.
@@ -100,6 +103,12 @@ def get_head(raw, head):
     return at
 
 
+@inlined
+def head_room(head):
+    """Most bytes that `put_head` takes, and what a store may touch behind them."""
+    return 1 + LONGEST_NUMBER * (1 + 2 * head[0]) + WORD_BYTES * (RECENT + 1)
+
+
 @kernel
 def put_head(head, raw):
     raw[0] = FORMAT_VERSION
@@ -135,22 +144,11 @@ def find_tile(accs, first_acc, end_acc, tiles, count, stride, tile):
 
 
 @inlined
-def get_window(accs, first_acc, end_acc, raw, at, stride, floor, spare, tiles, scratch):
-    """Read a window's tiles at or after `floor`; returns (how many, next place), the place TORN if torn.
-
-    spare: how many more tiles the caller may open beside them.
-    """
-    at = get_window_head(raw, at, scratch)
-    if at < 0:
-        return np.int64(0), TORN
-    total, kept, before = scratch[0], np.int64(0), np.int64(0)
-    for _ in range(total):
-        if (kept + 1 + spare) * stride > len(tiles):
-            return np.int64(0), TORN
-        at = get_tile(accs, first_acc, end_acc, raw, at, before, tiles, kept * stride)
-        if at < 0:
-            return np.int64(0), TORN
-        before = tiles[kept * stride]
-        if before >= floor:
-            kept += 1
-    return kept, at
+def get_window(accs, first_acc, end_acc, raw, at, columns, floor, tiles, stride):
+    """Decode a window's tiles at or after `floor`; returns (how many, next place), the place TORN if it is, or has more than there is room for."""
+    total, begin, _, end = split_window(raw, at, columns, floor, HIGHEST)
+    if end < 0 or total * stride > len(tiles):
+        return np.int64(0), np.int64(TORN)
+    if begin == total:
+        return np.int64(0), end
+    return total - begin, get_tiles(accs, first_acc, end_acc, raw, at, columns, begin, tiles, stride)

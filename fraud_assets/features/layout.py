@@ -19,11 +19,14 @@ from fraud_assets.features.windows import LIFETIME, Window
 # of a whole decision.
 MAX_STATE_BYTES = 64 * 1024
 
+# Of packed states, and part of every group's digest: a store or a kept snapshot of another format is one of other definitions.
+STATE_FORMAT = 4
+
 # Versions of a profile a state remembers; a decision older than all of them reads null everywhere.
 PROFILE_VERSIONS = 4
 
-# Bytes of a window besides its tiles: how many, their span, and two lengths of three bytes.
-WINDOW_HEAD = 14
+# Bytes of a window besides its columns and their widths: how many tiles, its length of three bytes, the first tile's number.
+WINDOW_HEAD = 2 + 3 + 8
 # What such a length can say.
 MAX_WINDOW_BYTES = 2**24 - 1
 
@@ -121,21 +124,35 @@ class AccSpec:
                 return 1
 
     @property
+    def most(self) -> int:
+        """Entries that a set, list or profile has room for."""
+        match self.acc:
+            case Acc.DISTINCT | Acc.MODE:
+                return self.cap
+            case Acc.LAST:
+                return 1
+            case Acc.PROFILE:
+                return PROFILE_VERSIONS
+            case _:
+                return 0
+
+    @property
+    def columns(self) -> int:
+        """Columns of a packed window: of a set, list or profile how many entries, then each part of an entry."""
+        return 1 + (self.width - 1) // max(1, self.most)
+
+    @property
     def worst_bytes(self) -> int:
-        """Most bytes when packed as zigzag varints: 7 bits a byte of the largest value allowed."""
+        """Most bytes of one tile's when packed, for the largest value allowed."""
         match self.acc:
             case Acc.COUNT:
                 return 5  # under 2**34 events
-            case Acc.SUM | Acc.MIN | Acc.MAX:
-                return 10
-            case Acc.SQUARES:
-                return 20
             case Acc.DISTINCT:
-                return 1 + 10 * self.cap
+                return 2 + 8 * self.cap
             case Acc.MODE:
-                return 1 + (3 + 5) * self.cap
+                return 2 + (3 + 5) * self.cap
             case _:
-                return 10 * self.width
+                return 8 * self.width
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,14 +229,14 @@ class Segment:
 
     @cached_property
     def windows(self) -> dict[Window, dict[tuple[object, ...], AccSpec]]:
-        """Distinct accumulators of each window, in order of first use."""
+        """Distinct accumulators of each window, those of a kind together, as their columns are: a read then does one thing after another."""
         found: dict[Window, dict[tuple[object, ...], AccSpec]] = {}
         for unit in self.units:
             for window, accs in unit.windows.items():
                 mine = found.setdefault(window, {})
                 for key, spec in accs.items():
                     mine.setdefault(key, spec)
-        return found
+        return {window: dict(sorted(accs.items(), key=lambda item: item[1].acc)) for window, accs in found.items()}
 
     def check(self) -> None:
         """Raise BadFeature if one window could outgrow what its lengths can say."""
@@ -242,8 +259,9 @@ def segments_of(units: Iterable[Unit]) -> tuple[Segment, ...]:
 
 
 def _window_bytes(window: Window, accs: Mapping[tuple[object, ...], AccSpec], lateness_ms: int) -> int:
-    """Most bytes of a packed window."""
-    return WINDOW_HEAD + window.max_tiles(lateness_ms) * (4 + sum(spec.worst_bytes for spec in accs.values()))
+    """Most bytes of a packed window: its head, half a byte a width, and for each tile its number less the first's and its accumulators."""
+    head = WINDOW_HEAD + (2 + sum(spec.columns for spec in accs.values()) + 1) // 2
+    return head + window.max_tiles(lateness_ms) * (4 + sum(spec.worst_bytes for spec in accs.values()))
 
 
 def unit_of(view: FeatureView, entity: Entity) -> Unit:

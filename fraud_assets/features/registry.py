@@ -9,7 +9,7 @@ from typing import TypeVar
 from fraud_assets.features.digests import SEMANTICS_VERSION, digest_of, request_digest
 from fraud_assets.features.digests import view_digest as view_digest
 from fraud_assets.features.language import BadFeature, FeatureService, FeatureView
-from fraud_assets.features.layout import Segment, Unit, segments_of, unit_of
+from fraud_assets.features.layout import STATE_FORMAT, Segment, Unit, segments_of, unit_of
 from fraud_assets.features.sources import Entity, Source
 
 Named = TypeVar("Named", FeatureView, FeatureService)
@@ -72,6 +72,7 @@ class Group:
             [
                 "group",
                 SEMANTICS_VERSION,
+                STATE_FORMAT,
                 self.name,
                 list(self.entity.keys),
                 [view_digest(unit.view) for unit in self.units],

@@ -1,6 +1,6 @@
 """Model folders: written whole by training, verified before anything believes them.
 
-    <model_dir>/<version>/manifest.json, model.json
+    <model_dir>/<version>/manifest.json, model.json, and what else training says of it
     <model_dir>/champion          names the version to serve and the hash of its manifest
 
 Order of trust: the champion file vouches for the manifest, the manifest for the model's bytes. Hashes
@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -31,6 +32,8 @@ from fraud_assets.models.manifest import (
 )
 from fraud_assets.models.served import ServedModel
 from fraud_assets.models.verifier import Question, Verifier
+
+Said = TypeVar("Said", bound=msgspec.Struct)
 
 CHAMPION_FILE = "champion"
 MAX_FILE_BYTES = 256 * 2**20  # a model of 300 trees has 3 MB; more is a mistake that would fill memory
@@ -52,20 +55,23 @@ class Artifact:
     model_json: bytes
 
 
-def write_artifact(folder: Path, booster_json: bytes, manifest: Manifest) -> Manifest:
+def write_artifact(
+    folder: Path, booster_json: bytes, manifest: Manifest, beside: Mapping[str, bytes] | None = None
+) -> Manifest:
     """Write a model folder, whole or not at all; the manifest returned carries the files' hashes.
 
-    folder: `<model_dir>/<manifest.model_version>`. Raises ValueError for another name, FileExistsError
-    for a version that is there with other bytes: versions never change.
+    folder: `<model_dir>/<manifest.model_version>`. beside: further files by name, which no scorer reads. Raises ValueError for
+    another name, FileExistsError for a version that is there with other bytes: versions never change.
     """
     if folder.name != manifest.model_version:
         raise ValueError(f"the folder of {manifest.model_version} must be named so, not {folder.name}")
-    sealed = msgspec.structs.replace(manifest, files={MODEL_FILE: sha256(booster_json)})
+    contents = {MODEL_FILE: booster_json, **(beside or {})}
+    sealed = msgspec.structs.replace(manifest, files={name: sha256(raw) for name, raw in contents.items()})
     raw = msgspec.json.encode(sealed)
     parse_manifest(raw)  # bounds are checked on decoding; better now than in the scorer
     if folder.exists():
         return _same_as(folder, sealed)
-    _write_folder(folder, {MODEL_FILE: booster_json, MANIFEST_FILE: raw})
+    _write_folder(folder, {**contents, MANIFEST_FILE: raw})
     return sealed
 
 
@@ -162,6 +168,18 @@ def open_decided(model_dir: Path, version: str, model_sha256: str) -> bytes:
     """
     folder = model_dir / _checked(version)
     return _read(folder / MODEL_FILE, model_sha256)
+
+
+def read_beside(model_dir: Path, manifest: Manifest, name: str, kind: type[Said]) -> Said | None:
+    """What a file beside the model says, its hash checked; None if the manifest names no such file. Raises RefusedModel."""
+    wanted = manifest.files.get(name)
+    if wanted is None:
+        return None
+    path = model_dir / manifest.model_version / name
+    try:
+        return msgspec.json.decode(_read(path, wanted), type=kind)
+    except msgspec.DecodeError as error:
+        raise RefusedModel("bad_file", f"{path}: {error}") from None
 
 
 def load_champion(

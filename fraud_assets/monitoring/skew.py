@@ -23,7 +23,7 @@ from fraud_assets.monitoring.stale import stale_reads
 from fraud_assets.stores.history import HistoryReader, sources_of
 from fraud_assets.stores.identity import identities
 from fraud_assets.stores.lake import Lake
-from fraud_assets.stores.positions import positions_of
+from fraud_assets.stores.positions import STATE_COLUMNS, positions_of
 from fraud_assets.stores.publish import lake_ends
 from fraud_assets.stores.served import Floats
 
@@ -32,7 +32,7 @@ from fraud_assets.stores.served import Floats
 GRACE_MS = 60_000
 COLUMNS = (
     "event_time_ms", "decision_id", "transaction_id", "account_id", "request", "decided_at_ms", "broker_clock_offset_ms",
-    "service_digest", "epoch", *VECTOR_COLUMNS, "states", "degraded_reasons", "self_included", "ingested_at_ms",
+    "service_digest", "epoch", *VECTOR_COLUMNS, *STATE_COLUMNS, "degraded_reasons", "self_included", "ingested_at_ms",
 )  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def skew_report(lake: Lake, service: ServicePlan, from_ms: int, to_ms: int) -> S
     store_answered = pc.equal(pc.list_value_length(read["degraded_reasons"]), 0)
     report.degraded = read.num_rows - _count(store_answered)
     read = read.filter(store_answered)
-    positions = [positions_of(states) for states in read["states"].to_pylist(maps_as_pydicts="strict")]
+    positions = list(map(positions_of, *(read[name].to_pylist(maps_as_pydicts="strict") for name in STATE_COLUMNS)))
     covered = _covered(lake, service, positions)
     report.pending = int((~covered).sum())
     kept = np.flatnonzero(covered).astype(np.int64)

@@ -70,6 +70,12 @@ def open_files(uri: str) -> Files:
     return LocalFiles(Path(uri.removeprefix("file://")))
 
 
+def beside(uri: str, name: str) -> str:
+    """The sibling folder of that name: derived, so never inside the root itself."""
+    place, options, said = uri.partition("?")
+    return f"{place.rstrip('/').rpartition('/')[0] or '.'}/{name}{options}{said}"
+
+
 def _in_one_request(uri: str) -> str:
     """A file of up to 10 MB is put at once, in a fifth of the time that an upload in parts takes."""
     return f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true" if uri.startswith("s3://") else uri

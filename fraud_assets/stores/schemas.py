@@ -122,7 +122,11 @@ def _fields(contract: type[msgspec.Struct]) -> tuple[pa.Field, ...]:
 
 def _field(name: str, hint: object, owner: type) -> pa.Field:
     base, nullable = _unwrap(hint)
-    return pa.field(name, _column_type(base, f"{owner.__name__}.{name}"), nullable=nullable)
+    kind = _column_type(base, f"{owner.__name__}.{name}")
+    if nullable and pa.types.is_struct(kind):
+        # Parquet's writer looks for nulls in what is inside of one that is null itself, too.
+        kind = pa.struct([field.with_nullable(True) for field in kind])
+    return pa.field(name, kind, nullable=nullable)
 
 
 def _unwrap(hint: object) -> tuple[object, bool]:

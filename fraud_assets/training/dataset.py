@@ -22,7 +22,7 @@ from fraud_assets.stores.frames import to_arrow
 from fraud_assets.stores.history import HistoryReader, rows_between, sources_of
 from fraud_assets.stores.identity import identities
 from fraud_assets.stores.lake import Lake
-from fraud_assets.stores.positions import positions_of
+from fraud_assets.stores.positions import STATE_COLUMNS, positions_of
 from fraud_assets.training.verdicts import verdicts_as_known
 
 Floats = npt.NDArray[np.float32]
@@ -31,7 +31,7 @@ Ints = npt.NDArray[np.int64]
 # What a training row carries beside its features; enough to split, to cost a mistake, and to trace.
 ROW_COLUMNS = ("transaction_id", "account_id", "event_time_ms", "amount_minor", "currency")
 ROW_PREFIX = "row_"
-DECISION_COLUMNS = ("account_id", "transaction_id", "service_digest", "states", "self_included")
+DECISION_COLUMNS = ("account_id", "transaction_id", "service_digest", *STATE_COLUMNS, "self_included")
 
 
 class NoLabels(ValueError):
@@ -93,6 +93,12 @@ class TrainingSet:
         found.update(np.packbits(self.is_fraud).tobytes())
         found.update(np.ascontiguousarray(self.features).tobytes())
         return found.hexdigest()
+
+    @property
+    def days(self) -> float:
+        """From the first row to the last: a window may reach back to before the log."""
+        time_ms = self.rows["event_time_ms"].to_numpy()
+        return float(time_ms.max() - time_ms.min()) / DAY_MS
 
     def fraud_share_by_day(self) -> Floats:
         """(n_days,) share of fraud among the rows of each day of the window; NaN for a day without rows."""
@@ -178,7 +184,7 @@ def _decided(lake: Lake, service: ServicePlan, window: Window) -> dict[str, dict
     ours = rows.filter(pc.equal(rows["service_digest"], digest))
     for name, row in zip(identities(ours).to_pylist(), ours.to_pylist(maps_as_pydicts="strict"), strict=True):
         # The first decision is the one that was acted on; a repeated request changes nothing.
-        found.setdefault(name, None if row["self_included"] else positions_of(row["states"]))
+        found.setdefault(name, None if row["self_included"] else positions_of(*(row[name] for name in STATE_COLUMNS)))
     return found
 
 

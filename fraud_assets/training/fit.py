@@ -12,20 +12,11 @@ import numpy.typing as npt
 import xgboost as xgb
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from fraud_assets.training.space import SPACE, Params, SearchSpace
 from fraud_assets.training.split import Split
+from fraud_assets.training.studies import Journal
 from fraud_assets.training.threshold import CostTable, Threshold, cheapest_threshold
-from fraud_assets.training.tune import (
-    SPACE,
-    Budget,
-    Measured,
-    Params,
-    Report,
-    SearchSpace,
-    Study,
-    Trial,
-    TrialFailed,
-    tune,
-)
+from fraud_assets.training.tune import Budget, Measured, Report, Study, Trial, TrialFailed, tune
 
 Floats = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
@@ -57,16 +48,20 @@ FIXED: Mapping[str, object] = {
 class Fitted:
     """booster: refit on all rows with the best candidate. No metric is of rows that its model had seen: ranking
     is measured on the validation days, as the candidate scored them; the threshold, and what it does, on all
-    rows, each scored by a model of the other folds. validation_scores: of the candidate.
+    rows, each scored by a model of the other folds (unseen_scores: (n,)). validation_scores: of the candidate.
+    params, seed: what XGBoost and the choice of rows were given for the refit.
     """
 
     booster: xgb.Booster
     names: tuple[str, ...]
     study: Study
     validation_scores: Floats
+    unseen_scores: Floats
     threshold: Threshold
     metrics: Mapping[str, float]
     importances: tuple[tuple[str, float], ...]
+    params: Mapping[str, object]
+    seed: int
 
     @property
     def best(self) -> Trial:
@@ -88,13 +83,14 @@ def fit(
     costs: CostTable | None = None,
     budget: Budget | None = None,
     space: SearchSpace = SPACE,
+    journal: Journal | None = None,
 ) -> Fitted:
     """Search on `split` within the budget, keep the best by average precision, refit it on every row.
 
     Average precision and not the cost of the threshold: a few dozen frauds make that jump with every
     one. The costs choose the threshold of the winner, on its scores of all folds: the validation days alone
     hold too few frauds, and their candidate, fitted to half as much, scores otherwise than the final model.
-    amount_minor: (n,) in the cost table's currency. Raises NoTrialCompleted.
+    amount_minor: (n,) in the cost table's currency. journal: of a study that may have begun. Raises NoTrialCompleted.
     """
     budget = budget or Budget()
     seed = budget.seed
@@ -104,23 +100,27 @@ def fit(
         features[split.validate], is_fraud[split.validate].astype(np.float32), feature_names=list(names), nthread=1
     )
     candidates = Candidates(train, held, seed)
-    study = tune(candidates.measure, budget, space)
-    best, score = study.best, candidates.scores[study.best.number]
+    study = tune(candidates.measure, budget, space, journal=journal)
+    best, score = study.best, candidates.scores_of(study.best)
     refit = Refit(features, is_fraud, names, best, seed)
+    everything = np.arange(len(is_fraud), dtype=np.int64)
     unseen = refit.scores_of(folds)
     threshold = cheapest_threshold(unseen.astype(np.float64), is_fraud, amount_minor, costs or CostTable())
-    booster = refit.on(np.arange(len(is_fraud), dtype=np.int64))
+    booster = refit.on(everything)
     return Fitted(
         booster,
         tuple(names),
         study,
         score,
+        unseen,
         threshold,
         {
             **_ranking(score, is_fraud[split.validate], len(split.train)),
             **_at_threshold(unseen, is_fraud, threshold),
         },
         _importances(booster),
+        refit.params(thinned(everything, is_fraud, seed)),
+        seed,
     )
 
 
@@ -136,11 +136,10 @@ class Refit:
 
     def on(self, rows: npt.NDArray[np.int64]) -> xgb.Booster:
         sample = thinned(rows, self.is_fraud, self.seed)
-        return xgb.train(
-            _params(self.best.params, self.seed, len(sample) * len(self.names)),
-            _matrix(self.features, self.is_fraud, sample, self.names),
-            num_boost_round=self.best.rounds,
-        )
+        return boosted(self.features, self.is_fraud, sample, self.names, self.params(sample), self.best.rounds)
+
+    def params(self, sample: "Sample") -> dict[str, object]:
+        return _params(self.best.params, self.seed, len(sample) * len(self.names))
 
     def scores_of(self, folds: Sequence[Split]) -> Floats:
         """(n,) each fold's `validate` scored by a model of its `train`."""
@@ -177,6 +176,18 @@ def thinned(
     return Sample(chosen, weight)
 
 
+def boosted(
+    features: Floats,
+    is_fraud: Flags,
+    sample: Sample,
+    names: Sequence[str],
+    params: Mapping[str, object],
+    rounds: int,
+) -> xgb.Booster:
+    """The same rows, parameters (seed and threads among them) and rounds give the same bytes."""
+    return xgb.train(dict(params), _matrix(features, is_fraud, sample, names), num_boost_round=rounds)
+
+
 def _threads(values: int) -> int:
     return 2 if values >= PARALLEL_FROM else 1
 
@@ -197,17 +208,27 @@ def _params(params: Mapping[str, float], seed: int, values: int) -> dict[str, ob
 
 
 class Candidates:
-    """Fits candidates on the training rows. scores: of the validation rows, by trial."""
+    """Fits candidates on the training rows."""
 
     def __init__(self, train: xgb.DMatrix, held: xgb.DMatrix, seed: int) -> None:
         self._train, self._held, self._seed = train, held, seed
-        self.scores: dict[int, Floats] = {}
+        self._scores: dict[int, Floats] = {}
+
+    def scores_of(self, trial: Trial) -> Floats:
+        """(n,) of the validation rows. A trial of a process before is fitted again: its rounds give the same trees."""
+        if trial.number not in self._scores:
+            booster = xgb.train(self._params(trial.params), self._train, num_boost_round=trial.rounds)
+            self._scores[trial.number] = booster.predict(self._held)
+        return self._scores[trial.number]
+
+    def _params(self, params: Params) -> dict[str, object]:
+        return _params(params, self._seed, self._train.num_row() * self._train.num_col())
 
     def measure(self, number: int, params: Params, report: Report) -> Measured:
         """Raises TrialFailed, and whatever the report raises."""
         try:
             booster = xgb.train(
-                _params(params, self._seed, self._train.num_row() * self._train.num_col()),
+                self._params(params),
                 self._train,
                 num_boost_round=MAX_ROUNDS,
                 evals=[(self._held, "validation")],
@@ -219,7 +240,7 @@ class Candidates:
             raise TrialFailed(f"XGBoost: {str(error).splitlines()[0]}") from error
         rounds = booster.best_iteration + 1
         score = booster.predict(self._held, iteration_range=(0, rounds))
-        self.scores[number] = score
+        self._scores[number] = score
         return Measured(rounds, float(average_precision_score(self._held.get_label(), score)))
 
 
@@ -230,10 +251,11 @@ class _Watch(xgb.callback.TrainingCallback):
         self._report, self._best = report, 0.0
 
     def after_iteration(self, model: xgb.Booster, epoch: int, evals_log: EvalsLog) -> bool:  # noqa: ARG002  # XGBoost's signature
-        value = evals_log["validation"]["aucpr"][-1]
-        assert isinstance(value, float)  # a pair only in cross-validation
+        now = {name: values[-1] for name, values in evals_log["validation"].items()}
+        value, loss = now["aucpr"], now["logloss"]
+        assert isinstance(value, float) and isinstance(loss, float)  # pairs only in cross-validation
         self._best = max(self._best, value)
-        self._report(epoch + 1, self._best)
+        self._report(epoch + 1, self._best, validation_aucpr=value, validation_logloss=loss)
         return False
 
 

@@ -1,8 +1,11 @@
-"""What a fraud model is judged by: ranking of payments, and what an investigator's day would find."""
+"""What a fraud model is judged by: ranking of payments, probabilities, and what an investigator's day would find."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from sklearn import metrics as sklearn_metrics
+from sklearn.linear_model import LogisticRegression
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -29,6 +32,54 @@ def average_precision(is_fraud: Bools, score: Floats) -> float:
     """
     _check_classes(is_fraud)
     return float(sklearn_metrics.average_precision_score(is_fraud, score))
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Payments of neighbouring scores, per bin: (n_bins,) how many, their mean score, their share of fraud."""
+
+    rows: Ints
+    predicted: Floats
+    observed: Floats
+
+
+def reliability(is_fraud: Bools, score: Floats, bins: int) -> Reliability:
+    """The bins are quantiles of the score, ascending; equal scores share one, so there may be fewer than asked for.
+
+    is_fraud, score: (n,), n > 0. The same bins as `sklearn.calibration.calibration_curve(strategy="quantile")`, with counts.
+    """
+    edges = np.quantile(score, np.linspace(0, 1, bins + 1))
+    place = np.searchsorted(edges[1:-1], score)
+    rows = np.bincount(place, minlength=bins)
+    filled = rows > 0
+    sums = (np.bincount(place, weights=values, minlength=bins)[filled] for values in (score, is_fraud))
+    predicted, observed = (total / rows[filled] for total in sums)
+    return Reliability(rows[filled].astype(np.int64), predicted, observed)
+
+
+def expected_calibration_error(found: Reliability) -> float:
+    """Mean distance of share of fraud and mean score over the bins, each weighing its rows.
+
+    Source: Naeini, Cooper, Hauskrecht, Obtaining Well Calibrated Probabilities Using Bayesian Binning (AAAI 2015).
+    """
+    return float(np.average(np.abs(found.observed - found.predicted), weights=found.rows))
+
+
+def calibration_slope(is_fraud: Bools, score: Floats) -> float:
+    """By how much log odds should be stretched to fit the labels: 1 is right, below 1 the scores are too sure.
+
+    is_fraud, score: (n,), scores inside (0, 1). Raises OneClass unless both classes occur.
+    Source: Cox, Two Further Applications of a Model for Binary Regression (Biometrika 1958).
+    """
+    _check_classes(is_fraud)
+    inside = np.clip(score, 1e-9, 1 - 1e-9)
+    log_odds = np.log(inside / (1 - inside))
+    return float(LogisticRegression(C=np.inf, tol=1e-8).fit(log_odds[:, None], is_fraud).coef_[0, 0])
+
+
+def brier(is_fraud: Bools, score: Floats) -> float:
+    """Mean squared distance of score and label."""
+    return float(sklearn_metrics.brier_score_loss(is_fraud, score))
 
 
 def card_precision_at_k(day: Ints, card: Ints, is_fraud: Bools, score: Floats, k: int = 100) -> float:

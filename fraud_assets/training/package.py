@@ -2,22 +2,23 @@
 
 import hashlib
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import xgboost as xgb
 
 from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.models.artifact import write_artifact
-from fraud_assets.models.manifest import Definitions, Golden, Manifest, Thresholds
+from fraud_assets.models.manifest import Definitions, Golden, Manifest, Thresholds, sha256
+from fraud_assets.training.evaluation import Evaluation
 from fraud_assets.training.fit import Fitted
 
 Floats = npt.NDArray[np.float32]
 
 GOLDEN_ROWS = 64  # enough to visit most trees' branches, few enough to check at every load
-# Between review and deny: somebody looks. Half the threshold costs a reviewer a few cases per fraud.
-REVIEW_SHARE = 0.5
 
 
 def package(
@@ -27,15 +28,20 @@ def package(
     features: Floats,
     is_fraud: npt.NDArray[np.bool_],
     *,
+    evaluation: Evaluation,
+    beside: Mapping[str, bytes],
     training_set_digest: str,
     now_ms: int,
 ) -> Manifest:
-    """Write `<model_dir>/<version>/`; the version names the bytes, so the same model has the same one."""
+    """Write `<model_dir>/<version>/`; the version names its bytes and thresholds, so the same model has the same one.
+
+    beside: further files of the folder, by name.
+    """
     model_json = fitted.model_json()
     definitions = Definitions.of(service.engine.registry, service.service)
     revision = code_revision()
-    identity = hashlib.sha256(training_set_digest.encode() + revision.encode() + model_json).hexdigest()
-    version = f"fraud-{identity[:12]}"
+    metrics = {**fitted.metrics, **evaluation.metrics()}
+    version = _version(training_set_digest, revision, evaluation.thresholds, model_json, beside)
     manifest = Manifest(
         model_version=version,
         created_at_ms=now_ms,
@@ -43,13 +49,19 @@ def package(
         service_digest=definitions.service_digest,
         view_digests=definitions.view_digests,
         feature_names=definitions.feature_names,
-        thresholds=Thresholds(review=fitted.threshold.value * REVIEW_SHARE, deny=fitted.threshold.value),
+        thresholds=evaluation.thresholds,
         training_set_digest=training_set_digest,
         code_revision=revision,
-        metrics={name: value for name, value in fitted.metrics.items() if np.isfinite(value)},
+        metrics={name: value for name, value in metrics.items() if np.isfinite(value)},
         golden=golden_of(fitted.booster, fitted.names, features, is_fraud),
     )
-    return write_artifact(model_dir / version, model_json, manifest)
+    return write_artifact(model_dir / version, model_json, manifest, beside)
+
+
+def _version(digest: str, revision: str, thresholds: Thresholds, model_json: bytes, beside: Mapping[str, bytes]) -> str:
+    """Other costs make another version of the same trees: decisions name it, and its thresholds are part of them."""
+    said = [digest, revision, thresholds, sha256(model_json), {name: sha256(raw) for name, raw in beside.items()}]
+    return f"fraud-{hashlib.sha256(msgspec.json.encode(said)).hexdigest()[:12]}"
 
 
 def golden_of(

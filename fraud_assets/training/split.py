@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,13 @@ FOLDS = 5  # each model then learns from nearly as much as the final one, whose 
 # Left out on both sides of a scored part: a burst of card testing and its cash-out is over within a day or so, and a
 # model that has seen half of it knows the other half. The label delay would leave too little to learn from.
 FOLD_GAP_DAYS = 1
+
+
+class SplitKind(StrEnum):
+    """How rows are parted into those that candidates learn from and those that compare them."""
+
+    TEMPORAL = "temporal"
+    STRATIFIED = "stratified"
 
 
 class TooShort(ValueError):
@@ -44,6 +52,26 @@ def temporal_split(
     for name, rows in (("training part", train), ("validation part", validate)):
         _check(name, rows, is_fraud, first, to_ms, f" and the label gap {label_delay_days}")
     return Split(train, validate)
+
+
+def stratified_split(is_fraud: npt.NDArray[np.bool_], seed: int) -> Split:
+    """A quarter of the frauds and a quarter of the rest, drawn at random, validate; all others train.
+
+    For a history whose newest quarter holds too few frauds to compare by. It flatters: a candidate has seen the other half of each
+    burst, and what came after. Raises TooShort where either side lacks frauds or legitimate rows.
+    """
+    rng = np.random.default_rng(seed)
+    validate = np.zeros(len(is_fraud), bool)
+    for rows in (np.flatnonzero(is_fraud), np.flatnonzero(~is_fraud)):
+        validate[rng.permutation(rows)[: round(len(rows) * VALIDATION_SHARE)]] = True
+    found = Split(np.flatnonzero(~validate).astype(np.int64), np.flatnonzero(validate).astype(np.int64))
+    for rows in (found.train, found.validate):
+        frauds = int(is_fraud[rows].sum())
+        if not 0 < frauds < len(rows):
+            raise TooShort(
+                f"TooShort: a stratified part has {len(rows)} rows and {frauds} frauds; it needs both kinds."
+            )
+    return found
 
 
 def folds(event_time_ms: Ints, is_fraud: npt.NDArray[np.bool_], count: int = FOLDS) -> list[Split]:

@@ -11,26 +11,36 @@ by about as much: read it beside the default's, and trust a difference that is l
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
+import numpy as np
 import optuna
 
-Params = Mapping[str, float]
-# Told after each round the best value so far; raises optuna.TrialPruned where going on is not worth it.
-Report = Callable[[int, float], None]
+from fraud_assets.training.space import SPACE, Params, SearchSpace
+from fraud_assets.training.studies import Journal
+
+Curves = Mapping[str, Sequence[float]]
+
+
+class Report(Protocol):
+    """Told after each round, from 1, the best value so far, and what else was measured, which becomes the trial's curves.
+
+    Raises optuna.TrialPruned where going on is not worth it.
+    """
+
+    def __call__(self, at_round: int, value: float, /, **measured: float) -> None: ...
+
 
 # Trials drawn at random before TPE trusts its model of what is good; Optuna's ten would be all we have.
 RANDOM_TRIALS = 4
 # Rounds at which a trial may be cut. Not before 100: by then the smallest eta has learnt what the default
 # has in 35, and only trials that would go on for long are asked at all.
 CHECKPOINTS = (100, 150, 200, 250)
+RECORD = "record"  # attribute of Optuna's trials that ended: what we know of them
 KEEP_PERCENT = 75.0  # a trial in the worst quarter of those before it, at the same round, is cut
-
-
-class BadSpace(ValueError):
-    """A default or a known candidate that its own range does not allow."""
 
 
 class BadBudget(ValueError):
@@ -43,82 +53,6 @@ class TrialFailed(RuntimeError):
 
 class NoTrialCompleted(RuntimeError):
     """Nothing to choose from: every trial failed or was cut."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Range:
-    """What one parameter may be, both ends included, and why."""
-
-    name: str
-    low: float
-    high: float
-    default: float
-    log: bool = False
-    whole: bool = False
-    reason: str
-
-    def __post_init__(self) -> None:
-        self.check(self.default, "default")
-
-    def check(self, value: float, what: str) -> None:
-        """Raises BadSpace if `value` lies outside."""
-        if not self.low <= value <= self.high:
-            raise BadSpace(
-                f"BadSpace: {what} {self.name}={value} is outside [{self.low}, {self.high}]; widen the range."
-            )
-
-    def suggest(self, trial: optuna.Trial) -> float:
-        if self.whole:
-            return trial.suggest_int(self.name, int(self.low), int(self.high), log=self.log)
-        return trial.suggest_float(self.name, self.low, self.high, log=self.log)
-
-
-@dataclass(frozen=True)
-class SearchSpace:
-    """ranges: what is searched. known: candidates somebody believes in, tried right after the default."""
-
-    ranges: tuple[Range, ...]
-    known: tuple[Params, ...] = ()
-
-    def __post_init__(self) -> None:
-        for candidate in self.known:
-            for bounds in self.ranges:
-                bounds.check(candidate[bounds.name], "known")
-
-    @property
-    def default(self) -> dict[str, float]:
-        return {bounds.name: bounds.default for bounds in self.ranges}
-
-
-SPACE = SearchSpace(
-    ranges=(
-        Range(
-            name="max_depth", low=3, high=8, default=4, whole=True,
-            reason="Two conditions are a rule, not a pattern; beyond eight a leaf is one card, and the scorer walks each level.",
-        ),
-        Range(
-            name="eta", low=0.05, high=0.3, default=0.15, log=True,
-            reason="Below, 300 rounds (the scorer's budget) end before it has learnt; above, early stopping is a lottery.",
-        ),
-        Range(
-            name="min_child_weight", low=1, high=16, default=2, log=True,
-            reason="How much evidence a leaf needs. Frauds are few: more than 16 and small attacks fall through.",
-        ),
-        Range(
-            name="subsample", low=0.6, high=1.0, default=0.8,
-            reason="Every tree should see most of a few hundred frauds.",
-        ),
-        Range(
-            name="colsample_bytree", low=0.2, high=0.8, default=0.5,
-            reason="Windows of one aggregate say nearly the same; without this they hide each other.",
-        ),
-        Range(
-            name="lambda", low=0.5, high=16, default=2, log=True,
-            reason="Shrinks leaves of few rows, of which there are many at one fraud in a hundred.",
-        ),
-    ),
-    known=({"max_depth": 6, "eta": 0.15, "subsample": 0.8, "colsample_bytree": 0.3, "min_child_weight": 4, "lambda": 4},),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -155,7 +89,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Trial:
-    """One candidate. rounds and average_precision: 0 and NaN unless it is complete."""
+    """One candidate. rounds and average_precision: 0 and NaN unless it is complete. curves: a value for each round."""
 
     number: int
     params: Params
@@ -163,6 +97,7 @@ class Trial:
     rounds: int
     average_precision: float
     reason: str = ""
+    curves: Curves = field(default_factory=dict)
     seconds: float = field(default=0.0, compare=False)
 
 
@@ -194,22 +129,25 @@ Evaluate = Callable[[int, Params, Report], Measured]
 
 
 def tune(
-    evaluate: Evaluate, budget: Budget, space: SearchSpace = SPACE, clock: Callable[[], float] = time.monotonic
+    evaluate: Evaluate,
+    budget: Budget,
+    space: SearchSpace = SPACE,
+    clock: Callable[[], float] = time.monotonic,
+    journal: Journal | None = None,
 ) -> Study:
     """Try the default, the known candidates, then TPE's, one after the other; the best by average precision.
 
     evaluate: number, parameters and where to report progress; raises TrialFailed or lets the report's
     TrialPruned through. Any other error is ours and ends the study. Of equal candidates the earlier wins.
+    journal: where the study is kept, and goes on from where a process before has left it.
     Raises NoTrialCompleted.
     """
-    study = _study(budget.seed)
-    for params in (space.default, *space.known):
-        study.enqueue_trial(dict(params))
-    tried: list[Trial] = []
+    study = _study(journal)
+    tried = _left_behind(study)
     began = clock()
     wanted = max(budget.trials, 1)
     while len(tried) < wanted and (not tried or clock() - began < budget.timeout_s):
-        tried.append(_one(study, evaluate, space, clock))
+        tried.append(_one(study, len(tried), evaluate, budget.seed, space, clock))
     complete = [trial for trial in tried if trial.state is State.COMPLETE]
     if not complete:
         raise NoTrialCompleted(
@@ -219,30 +157,80 @@ def tune(
     return Study(tuple(tried), best, cut=len(tried) < wanted)
 
 
-def _study(seed: int) -> optuna.Study:
+def _study(journal: Journal | None) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # each trial is logged to MLflow, not to the terminal
     return optuna.create_study(
         direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS),
         pruner=optuna.pruners.PercentilePruner(KEEP_PERCENT, n_startup_trials=2),
+        storage=journal.storage if journal else None,
+        study_name=journal.name if journal else None,
+        load_if_exists=True,
     )
 
 
-def _one(study: optuna.Study, evaluate: Evaluate, space: SearchSpace, clock: Callable[[], float]) -> Trial:
+def _left_behind(study: optuna.Study) -> list[Trial]:
+    """What a process before has finished. What it was trying when it died is told as failed, without a record, and tried again."""
+    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    recorded = [trial for trial in study.get_trials() if RECORD in trial.user_attrs and trial.state.is_finished()]
+    return [_from_record(number, trial) for number, trial in enumerate(recorded)]
+
+
+def _from_record(number: int, trial: optuna.trial.FrozenTrial) -> Trial:
+    said = trial.user_attrs[RECORD]
+    value = math.nan if said["average_precision"] is None else said["average_precision"]
+    state = State(said["state"])
+    return Trial(number, trial.params, state, said["rounds"], value, said["reason"], said["curves"], said["seconds"])
+
+
+def _sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
+    """Of one trial: what it proposes depends on the trials before it, not on whether they were of this process."""
+    own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    return optuna.samplers.TPESampler(seed=own, n_startup_trials=RANDOM_TRIALS)
+
+
+def _one(
+    study: optuna.Study, number: int, evaluate: Evaluate, seed: int, space: SearchSpace, clock: Callable[[], float]
+) -> Trial:
+    given = (space.default, *space.known)
+    waiting = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,))
+    if number < len(given) and not waiting:
+        study.enqueue_trial(dict(given[number]))
+    study.sampler = _sampler(seed, number)
     trial = study.ask()
     params = {bounds.name: bounds.suggest(trial) for bounds in space.ranges}
     began = clock()
-    state, measured, reason = _outcome(evaluate, trial, params)
+    state, measured, reason, curves = _outcome(evaluate, number, trial, params)
+    found = Trial(number, params, state, measured.rounds, measured.average_precision, reason, curves, clock() - began)
+    trial.set_user_attr(RECORD, _record(found))
     value = measured.average_precision if state is State.COMPLETE else None
     study.tell(trial, value, state=_OPTUNA_STATE[state])
-    return Trial(trial.number, params, state, measured.rounds, measured.average_precision, reason, clock() - began)
+    return found
 
 
-def _outcome(evaluate: Evaluate, trial: optuna.Trial, params: Params) -> tuple[State, Measured, str]:
+def _record(trial: Trial) -> dict[str, object]:
+    """What Optuna does not keep of a trial, in JSON, which has no NaN."""
+    value = trial.average_precision
+    return {
+        "state": str(trial.state),
+        "rounds": trial.rounds,
+        "average_precision": None if math.isnan(value) else value,
+        "reason": trial.reason,
+        "curves": {name: list(values) for name, values in trial.curves.items()},
+        "seconds": trial.seconds,
+    }
+
+
+def _outcome(
+    evaluate: Evaluate, number: int, trial: optuna.Trial, params: Params
+) -> tuple[State, Measured, str, dict[str, list[float]]]:
     nothing = Measured(0, math.nan)
     asked: set[int] = set()
+    curves: dict[str, list[float]] = {}
 
-    def report(at_round: int, value: float) -> None:
+    def report(at_round: int, value: float, /, **measured: float) -> None:
+        for name, one in measured.items():
+            curves.setdefault(name, []).append(one)
         if at_round not in CHECKPOINTS:
             return
         asked.add(at_round)
@@ -251,16 +239,16 @@ def _outcome(evaluate: Evaluate, trial: optuna.Trial, params: Params) -> tuple[S
             raise optuna.TrialPruned(f"{value:.4f} at round {at_round} is among the worst quarter")
 
     try:
-        measured = evaluate(trial.number, params, report)
+        measured = evaluate(number, params, report)
     except optuna.TrialPruned as cut:
-        return State.PRUNED, nothing, str(cut)
+        return State.PRUNED, nothing, str(cut), curves
     except TrialFailed as failed:
-        return State.FAILED, nothing, str(failed)
+        return State.FAILED, nothing, str(failed), curves
     if not math.isfinite(measured.average_precision):
-        return State.FAILED, nothing, f"its average precision is {measured.average_precision}"
+        return State.FAILED, nothing, f"its average precision is {measured.average_precision}", curves
     for at_round in sorted(set(CHECKPOINTS) - asked):  # it had converged: later trials are compared with that
         trial.report(measured.average_precision, at_round)
-    return State.COMPLETE, measured, ""
+    return State.COMPLETE, measured, "", curves
 
 
 _OPTUNA_STATE = {

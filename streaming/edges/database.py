@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 
 from fraud_assets.contracts.events import Decision, Event, Explanation
 from fraud_assets.contracts.topics import DECISIONS, EXPLANATIONS
-from fraud_assets.stores.served import BadVector, served_vector
+from fraud_assets.stores.served import BadRecord, BadVector, served_states, served_vector
 from streaming.core.records import Accepted, DeadLetter, Refusal
 from streaming.edges.migrations import Migration, migrate, shipped
 
@@ -104,24 +104,23 @@ def _write(connection: "psycopg.Connection[Any]", upsert: sql.Composed, rows: li
     try:
         with connection.transaction(), connection.cursor() as cursor:
             cursor.executemany(upsert, [_values(one) for one in rows])
-    except (psycopg.DataError, psycopg.IntegrityError, BadVector) as error:
+    except (psycopg.DataError, psycopg.IntegrityError, BadRecord) as error:
         if len(rows) == 1:
             return [_letter(rows[0], error)]
         return [letter for one in rows for letter in _write(connection, upsert, [one])]
     return []
 
 
-def _letter(one: Accepted, error: psycopg.Error | BadVector) -> DeadLetter:
+def _letter(one: Accepted, error: psycopg.Error | BadRecord) -> DeadLetter:
     if isinstance(error, BadVector):
         return DeadLetter(one.record, Refusal.OTHER_VECTOR, detail=str(error))
-    return DeadLetter(
-        one.record, Refusal.DATABASE, detail=f"{type(error).__name__}: {error.diag.message_primary or ''}"
-    )
+    said = error.diag.message_primary or "" if isinstance(error, psycopg.Error) else str(error)
+    return DeadLetter(one.record, Refusal.DATABASE, detail=f"{type(error).__name__}: {said}")
 
 
 def _fields(contract: type[Event]) -> tuple[str, ...]:
-    """The contract's that are columns: a decision's vector is one of numbers, whichever way its event says it."""
-    return tuple(name for name in contract.__struct_fields__ if name != "vector")
+    """The contract's that are columns: a decision's vector is one of numbers and its states have names, whichever way its event says them."""
+    return tuple(name for name in contract.__struct_fields__ if name not in {"vector", "states_read"})
 
 
 def _columns(contract: type[Event]) -> tuple[str, ...]:
@@ -129,10 +128,12 @@ def _columns(contract: type[Event]) -> tuple[str, ...]:
 
 
 def _values(one: Accepted) -> list[Any]:
-    """In the order of the columns. The stamp is the record's own, so that a replay writes the same row. Raises BadVector."""
+    """In the order of the columns. The stamp is the record's own, so that a replay writes the same row. Raises BadRecord."""
     event, at = one.event, one.record
-    if isinstance(event, Decision) and (event.vector is not None or not event.features):
-        event = msgspec.structs.replace(event, features=served_vector(event).tolist())
+    if isinstance(event, Decision):
+        if event.vector is not None or not event.features:
+            event = msgspec.structs.replace(event, features=served_vector(event).tolist())
+        event = msgspec.structs.replace(event, states=served_states(event))
     values = [adapted(getattr(event, name)) for name, adapted in _adapters(type(event))]
     return [*values, at.partition, at.offset, at.timestamp_ms]
 

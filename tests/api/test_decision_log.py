@@ -1,17 +1,23 @@
-"""The broker's clock against ours: read off the fastest delivery, and in every decision after it."""
+"""The broker's clock against ours: read off the fastest delivery, and in every decision after it. And how fast events leave."""
 
+import asyncio
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME
 
-from api.decision_log import BrokerClock
+from api.decided import encode
+from api.decision_log import MAX_SENT, BrokerClock, DecisionLog
+from api.journal import Journal
 from fraud_assets.stores.online import OnlineStore
+from tests.api.test_decided import RECORD, decided
 from tests.api.world import Delivered, Producer, request, runtime, served, until
 
 NOW_S = 1_800_000_000.0
 HOUR_MS = 3_600_000
+MIB = 2**20
 
 
 @dataclass
@@ -75,3 +81,20 @@ def test_a_decision_carries_the_offset_known_when_it_is_recorded(
     first, second = producer.decisions()
     assert first.broker_clock_offset_ms == 0
     assert abs(second.broker_clock_offset_ms - HOUR_MS) < HOUR_MS // 10  # the stamp is as old as this test
+
+
+def test_who_has_more_to_send_than_may_be_on_its_way_hears_in_between_what_has_arrived(tmp_path: Path) -> None:
+    """Not ten times a second only, which would hold it to ten times as many a second."""
+    producer, count = Producer(), 2 * MAX_SENT + 1
+
+    async def scenario() -> int:
+        log = DecisionLog(producer, partial(Journal.claim, tmp_path, 64 * MIB))
+        log.start()
+        log.keep([encode(decided())] * count, RECORD)
+        for _ in range(3):
+            log.send()  # and nothing else has had its turn
+        sent = len(producer.sent)
+        await log.close()
+        return sent
+
+    assert asyncio.run(scenario()) == count

@@ -4,7 +4,10 @@ from litestar import Litestar
 from litestar.testing import TestClient
 
 from fraud_assets.contracts.events import Decision, ViewStatus
+from fraud_assets.engine.plan import EnginePlan, ServicePlan
+from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
 from fraud_assets.stores.online import OnlineStore
+from fraud_assets.stores.served import served_states, served_statuses
 from tests.api.world import Producer, fold_into, published, request, served_features, until
 
 STRANGER = dict.fromkeys(("account_id", "event_id", "promoter_id", "device_id"), "nobody") | {
@@ -53,8 +56,10 @@ def test_a_payment_of_entities_nobody_knew_is_decided_with_missing_views(
     (decision,) = recorded(producer, 1)
     served = served_features(decision)
     assert (response.status_code, decision.degraded_reasons, decision.epoch) == (200, [], "e1")
-    assert set(decision.view_status.values()) == {ViewStatus.MISSING}
-    assert {state.version for state in decision.states} == {0}
+    units = ServicePlan(EnginePlan(registry()), FRAUD_SCORING).unit_names
+    statuses = served_statuses(decision, registry().service_digest(FRAUD_SCORING), units)
+    assert set(statuses.values()) == {ViewStatus.MISSING}
+    assert {state.version for state in served_states(decision)} == {0}
     assert served["account_txn_count_24h"] is None
     assert served["card_declined_count_1h"] is None
     assert served["amount_minor"] == 5_000

@@ -18,7 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api.scorer import READ_TOGETHER
 from deploy.local.fault_proxy import Fault, FaultProxy
-from fraud_assets.contracts.events import Outcome, ViewStatus
+from fraud_assets.contracts.chain import digest
+from fraud_assets.contracts.events import Decision, Outcome, ViewStatus
 from fraud_assets.engine.plan import EnginePlan, ServicePlan
 from fraud_assets.engine.request import RequestReader
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
@@ -26,7 +27,7 @@ from fraud_assets.models.artifact import load_champion, read_champion
 from fraud_assets.models.manifest import Definitions
 from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_port import Write
-from fraud_assets.stores.served import served_vector
+from fraud_assets.stores.served import served_states, served_statuses, served_vector
 from tests.api.world import (
     CARDS,
     Producer,
@@ -43,6 +44,11 @@ from tests.models.made import Trained
 
 UNITS = RequestReader(ServicePlan(EnginePlan(registry()), FRAUD_SCORING)).unit_names
 MISSING = dict.fromkeys(UNITS, ViewStatus.MISSING)
+
+
+def statuses(decision: Decision) -> dict[str, ViewStatus]:
+    """What the record says of each view."""
+    return served_statuses(decision, registry().service_digest(FRAUD_SCORING), UNITS)
 
 
 def test_one_payment_gives_one_decision(client: TestClient[Litestar]) -> None:
@@ -134,10 +140,11 @@ def test_the_record_holds_what_a_recomputation_needs(
     assert decision.fraud_score == answer["fraud_score"] == model.score(served_vector(decision))
     assert (decision.epoch, decision.model_sha256) == ("e1", model.sha256)
     assert decision.service_digest == registry().service_digest(FRAUD_SCORING)
-    states = {state.group: state for state in decision.states}
+    states = {state.group: state for state in served_states(decision)}
     assert states["card"].position == {"transactions.v1/0": 2}
     assert (states["card"].version, states["category"].version) == (1, 0)
     assert len(states) == 10
+    assert digest(decision) == decision.sha256
     assert producer.sent[0][:2] == ("decisions.v1", b"a1")
 
 
@@ -160,7 +167,7 @@ def test_a_payment_without_card_or_email_reads_no_card(client: TestClient[Litest
     response = client.post("/predict", json=request(card_number=..., email=..., payment_method="voucher"))
 
     assert response.status_code == 200
-    groups = {state.group for state in until(producer.decisions)[0].states}
+    groups = {state.group for state in served_states(until(producer.decisions)[0])}
     assert groups.isdisjoint({"card", "account_card"})
 
 
@@ -192,7 +199,7 @@ def test_a_flushed_store_degrades_the_decision_and_denies_nobody(
     assert "LIMITED_INFORMATION" in answer["reason_codes"]
     assert answer["missing_views"] == list(UNITS)
     decision = until(producer.decisions)[0]
-    assert (decision.states, decision.view_status) == ([], MISSING)
+    assert (served_states(decision), statuses(decision)) == ([], MISSING)
     until(lambda: client.get("/health/ready").status_code == 503)
 
 
@@ -204,7 +211,7 @@ def test_without_a_store_decisions_go_on(shared_models: Path, free_port: int) ->
 
     assert all(answer["degraded_reasons"] == ["online_store_unreachable"] for answer in answers)
     assert all(answer["missing_views"] == list(UNITS) for answer in answers)
-    assert producer.decisions()[0].view_status == MISSING
+    assert statuses(producer.decisions()[0]) == MISSING
     assert sorted(answer["latency_ms"] for answer in answers)[10] < 50
     found = served_features(producer.decisions()[0])
     assert found["amount_minor"] == 5_000
@@ -230,7 +237,7 @@ def test_a_store_that_hangs_is_waited_for_once_in_a_batch(
     assert {(*answer["degraded_reasons"], *answer["missing_views"]) for answer in answers} == {
         ("online_store_timeout", *UNITS)
     }
-    assert producer.decisions()[-1].view_status == MISSING
+    assert statuses(producer.decisions()[-1]) == MISSING
     assert answers[-1]["latency_ms"] < 2 * timeout_ms
 
 
@@ -244,7 +251,7 @@ def test_views_without_history_are_named_only_where_the_store_is_at_fault(
 
     decision = until(producer.decisions)[0]
     assert (answer["degraded_reasons"], answer["missing_views"]) == ([], [])
-    assert {"PRESENT", "MISSING"} <= set(decision.view_status.values())
+    assert {"PRESENT", "MISSING"} <= set(statuses(decision).values())
 
 
 def test_a_torn_state_costs_one_decision_its_history(
@@ -259,7 +266,7 @@ def test_a_torn_state_costs_one_decision_its_history(
     assert (torn["degraded_reasons"], torn["missing_views"]) == (["online_state_unreadable"], list(UNITS))
     assert (other["degraded_reasons"], other["missing_views"]) == ([], [])
     until(lambda: len(producer.decisions()) == 2)
-    assert producer.decisions()[0].view_status == MISSING
+    assert statuses(producer.decisions()[0]) == MISSING
 
 
 def test_a_payment_in_a_batch_is_decided_and_recorded_as_it_is_alone(

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from api.decided import Decided, Facts, encode
+from api.decided import Decided, Facts, as_request, decode, encode
 from api.frames import cut
 from api.journal import Journal, claimed
 from api.metrics import Metrics
@@ -24,6 +24,7 @@ from api.spool import SpoolWriter
 from fraud_assets.contracts import codec
 from fraud_assets.contracts.chain import Link, verify
 from fraud_assets.contracts.events import Decision
+from fraud_assets.stores.served import served_states, served_statuses
 from tests.waiting import until
 
 MIB = 2**20
@@ -37,10 +38,10 @@ def beside(folder: Path, *command: str, group: str = "account") -> Beside:
 
 
 def decided(number: int, position: bytes | None = None) -> bytes:
-    request = {"event_time_ms": 1_790_000_000_000 + number, "transaction_id": f"t{number}", "account_id": "a1"}
+    request = {"transaction_id": f"t{number}", "account_id": "a1"}
     position = position or (3).to_bytes(8, "little") + number.to_bytes(8, "little")
     one = Decided(
-        f"d{number}", request, 1, 1.5, "e", "pd", "v1", "m", bytes(8), b"\0", ["a1"], [1], [position], 0.25, "approve",
+        f"d{number}", 1_790_000_000_000 + number, f"t{number}", "a1", as_request(request), 1, 1.5, "e", "pd", "v1", "m", bytes(8), b"\0", ["a1"], [1], [position], 0.25, "approve",
         [], [], False, [("traceparent", b"x")],
     )  # fmt: skip
     return encode(one)
@@ -90,8 +91,9 @@ def test_what_is_given_is_recorded_with_all_it_says(tmp_path: Path) -> None:
 
     found = recorded(tmp_path)
     assert_whole(found, 50)
-    assert found[6].states[0].position == {"transactions.v1/3": 7}
-    assert (found[6].vector, found[6].features) == (bytes(8), []) and found[6].view_status == {"v@account": "PRESENT"}
+    assert served_states(found[6])[0].position == {"transactions.v1/3": 7}
+    assert (found[6].vector, found[6].features) == (bytes(8), [])
+    assert served_statuses(found[6], "sd", ["v@account"]) == {"v@account": "PRESENT"}
 
 
 def test_a_recorder_that_is_killed_is_replaced_and_misses_nothing(tmp_path: Path) -> None:
@@ -145,7 +147,34 @@ def test_what_a_scorer_of_another_version_left_is_recorded_as_it_said(tmp_path: 
 
     found = recorded(tmp_path)
     assert_whole(found, 2)
-    assert [one.states[0].group for one in found] == ["card", "account"]
+    assert [served_states(one)[0].group for one in found] == ["card", "account"]
+
+
+def of_layout_1(raw: bytes) -> bytes:
+    """The same decision as a scorer of before handed it over: its request an object, and its names in there alone."""
+    said = msgspec.to_builtins(decode(raw), builtin_types=(bytes,))
+    request = {"transaction_id": said[2], "event_time_ms": said[1], "account_id": said[3]}
+    return msgspec.msgpack.encode([said[0], request, *said[5:]])
+
+
+def test_what_a_scorer_of_the_layout_before_left_is_recorded_and_of_one_to_come_put_aside(tmp_path: Path) -> None:
+    mine, lock = claimed(tmp_path)
+    facts = beside(tmp_path)._facts
+    SpoolWriter(mine, msgspec.msgpack.encode(msgspec.structs.replace(facts, layout=1))).add([of_layout_1(decided(1))])
+    SpoolWriter(mine, msgspec.msgpack.encode(msgspec.structs.replace(facts, layout=99))).add([b"whatever"])
+    lock.close()
+
+    async def scenario(made: Beside) -> None:
+        give(made, 2, 2)
+
+    run(scenario, tmp_path)
+
+    old, new = recorded(tmp_path)
+    assert_whole([old, new], 2)
+    assert old.request == {"account_id": "a1", "event_time_ms": old.event_time_ms, "transaction_id": "t1"}
+    assert (old.event_time_ms, old.transaction_id, old.account_id) == (1_790_000_000_001, "t1", "a1")
+    assert served_states(old)[0].position == {"transactions.v1/3": 1}
+    assert cut((mine / "unrecordable").read_bytes())[0] == [b"whatever"]
 
 
 GIVES_AND_DIES = """

@@ -1,5 +1,6 @@
 """The chain of decisions: what is changed, gone, doubled or moved is named, and nothing else is."""
 
+import struct
 from collections.abc import Callable
 
 import msgspec
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from fraud_assets.contracts import codec
 from fraud_assets.contracts.chain import Fault, Finding, Head, Link, canonical, digest, seal, verify
-from fraud_assets.contracts.events import Decision, StateRead, ViewStatus
+from fraud_assets.contracts.events import Decision, StatesRead
 
 
 def decision(number: int, **changes: object) -> Decision:
@@ -27,8 +28,16 @@ def decision(number: int, **changes: object) -> Decision:
         "model_sha256": "m",
         "epoch": "e",
         "vector": b"\0\0\x80?\0\0\xc0\x7f",
-        "view_status": {"v@account": ViewStatus.PRESENT},
-        "states": [StateRead(group="account", entity_key="a1", version=1, position={"t:0": number})],
+        "view_codes": b"\0",
+        "states": [],
+        "states_read": StatesRead(
+            groups=["account"],
+            keys=["a1"],
+            versions=[1],
+            positions=[struct.pack("<qq", 0, number)],
+            topics=["t"],
+            partition_bits=20,
+        ),
         "fraud_score": 0.25,
         "action": "approve",
         "reason_codes": [],
@@ -66,17 +75,31 @@ def test_a_link_is_the_decision_with_its_place_and_its_digest() -> None:
     ) == decision(1)  # fmt: skip
 
 
-# Sealed, and their digests taken, before there was `vector`.
-BEFORE = b"""{"event_time_ms":1790000000001,"decision_id":"d1","transaction_id":"t1","account_id":"a1","request":{"amount_minor":5,\
+# Sealed, and their digests taken, before there was `vector`,
+OF_NUMBERS = b"""{"event_time_ms":1790000000001,"decision_id":"d1","transaction_id":"t1","account_id":"a1","request":{"amount_minor":5,\
 "tier":"vip"},"decided_at_ms":1790000000001,"service":"s","service_digest":"sd","policy_digest":"pd","model_version":"v1",\
 "model_sha256":"m","epoch":"e","features":[1.0,null,0.1],"view_status":{"v@account":"PRESENT"},"states":[{"group":"account",\
 "entity_key":"a1","version":1,"position":{"t:0":1}}],"fraud_score":0.25,"action":"approve","reason_codes":[],\
 "degraded_reasons":[],"latency_ms":1.5,"chain_id":"c","chain_position":1,\
 "sha256":"14288547c21a287e24e7b81aefb603c89b69123d025ed29a9c1aaa4aec265452"}"""
 
+# and before there were `view_codes` and `states_read`; the last of these read no states.
+OF_NAMES = b"""{"event_time_ms":1790000000001,"decision_id":"d1","transaction_id":"t1","account_id":"a1","request":{"amount_minor":5,\
+"tier":"vip"},"decided_at_ms":1790000000001,"service":"s","service_digest":"sd","policy_digest":"pd","model_version":"v1",\
+"model_sha256":"m","epoch":"e","vector":"AACAPwAAwH8=","view_status":{"v@account":"PRESENT"},"states":[{"group":"account",\
+"entity_key":"a1","version":1,"position":{"t:0":1}}],"fraud_score":0.25,"action":"approve","reason_codes":[],\
+"degraded_reasons":[],"latency_ms":1.5,"chain_id":"c","chain_position":1,\
+"sha256":"fb45e284fbe8ebbc6b31ecdfc3c8dd649f0665865ecba54a9d357b36e809dcb2"}"""
+DEGRADED = b"""{"event_time_ms":1790000000001,"decision_id":"d1","transaction_id":"t1","account_id":"a1","request":{"amount_minor":5,\
+"tier":"vip"},"decided_at_ms":1790000000001,"service":"s","service_digest":"sd","policy_digest":"pd","model_version":"v1",\
+"model_sha256":"m","epoch":"e","vector":"AACAPwAAwH8=","view_status":{"v@account":"PRESENT"},"states":[],"fraud_score":0.25,\
+"action":"approve","reason_codes":[],"degraded_reasons":["online_store_timeout"],"latency_ms":1.5,"chain_id":"c",\
+"chain_position":1,"sha256":"d2735374f8dd58ea115696233e6166a0700cc3ee7d92e6aa515f1a202ce794cd"}"""
 
-def test_links_of_before_vectors_were_bytes_verify_in_one_chain_with_those_of_today() -> None:
-    old = codec.decode(Decision, BEFORE, max_bytes=2**20)
+
+@pytest.mark.parametrize("before", [OF_NUMBERS, OF_NAMES, DEGRADED], ids=["of numbers", "of names", "degraded"])
+def test_links_of_before_verify_in_one_chain_with_those_of_today(before: bytes) -> None:
+    old = codec.decode(Decision, before, max_bytes=2**20)
     raw, head = seal(decision(2), Head("c", 1, old.sha256))
     new = codec.decode(Decision, raw, max_bytes=2**20)
 

@@ -20,6 +20,7 @@ from fraud_assets.contracts.events import (
     LabelSource,
     Profile,
     StateRead,
+    StatesRead,
     Transaction,
     ViewStatus,
 )
@@ -110,7 +111,21 @@ EVENTS = [
         latency_ms=1.5,
     ),
 ]
-EVENTS.append(msgspec.structs.replace(EVENTS[-1], features=[], vector=bytes(range(256))))
+READ = StatesRead(
+    groups=["account", "card"], keys=["a1", None], versions=[1, 0], positions=[bytes(range(32)), b""], topics=["transactions.v1"],
+    partition_bits=20,
+)  # fmt: skip
+EVENTS.append(
+    msgspec.structs.replace(
+        EVENTS[-1],
+        features=[],
+        vector=bytes(range(256)),
+        view_status={},
+        view_codes=b"\0\2",
+        states=[],
+        states_read=READ,
+    )
+)
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from fraud_assets.engine.kernels import NULL, ROW_INPUTS
+from fraud_assets.engine.kernels import NULL, ROW_INPUTS, ROW_TIME
 from fraud_assets.engine.plan import EnginePlan, Ints
 from fraud_assets.engine.state import StateEngine
 from fraud_assets.engine.tile_kernels import RECENT
@@ -13,6 +13,7 @@ from fraud_assets.features.catalogue import handbook, sparkov, ticketing
 from fraud_assets.features.layout import Acc, Unit
 from fraud_assets.features.registry import Registry
 from fraud_assets.features.sources import MAX_VALUE
+from fraud_assets.features.windows import DAY_MS
 from tests.domains.every_op import make_registry
 
 NEWEST = 4_102_444_799_999  # the last millisecond a contract allows: the longest tile numbers
@@ -97,6 +98,46 @@ def test_many_entities_fold_as_each_alone(engine: StateEngine) -> None:
     together = engine.fold_many([None, before, before], rows, starts)
     alone = [engine.fold(state, rows[a:b]).packed[0] for state, a, b in ((None, 0, 2), (before, 2, 2), (before, 2, 9))]
     assert together.packed == alone
+
+
+@pytest.mark.parametrize("room", [1, 100, 1_000])
+def test_a_fold_makes_more_room_where_it_has_none(engine: StateEngine, room: int) -> None:
+    """A row can widen the columns of all tiles before it; what was folded by then stays, and is folded once."""
+    rows, starts = deals(engine, 9), np.array([0, 2, 2, 9], np.int64)
+    rows[-1, ROW_INPUTS:] = MAX_VALUE
+    before = engine.fold(None, deals(engine, 40, first=-50)).packed[0]
+    together = engine.fold_many([None, before, before], rows, starts)
+
+    engine._out = np.empty(room, np.uint8)
+    engine._reserve = lambda size, rows: None  # type: ignore[method-assign]
+    again = engine.fold_many([None, before, before], rows, starts)
+
+    assert again.packed == together.packed
+    assert again.applied.tolist() == together.applied.tolist()
+    merged = engine.merge(before, together.packed[0])
+    engine._out = np.empty(room, np.uint8)
+    assert engine.merge(before, together.packed[0]) == merged
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_state_has_the_same_bytes_however_its_rows_came_together(engine: StateEngine, seed: int) -> None:
+    """Also after outliers have expired: a column is as narrow as what it holds, whatever it held."""
+    rng = random.Random(seed)
+    rows = deals(engine, 60)
+    rows[:, ROW_TIME] += np.sort([rng.randrange(60 * DAY_MS) for _ in rows])
+    rows[:, ROW_TIME] -= [rng.choice([0, 0, 0, 300_000]) for _ in rows]
+    rows[:, ROW_INPUTS:] = [
+        [rng.choice([NULL, 0, 1, -128, rng.getrandbits(rng.randrange(1, 41))]) for _ in engine.group.inputs]
+        for _ in rows
+    ]
+
+    alone, by_five = None, None
+    for n in range(len(rows)):
+        alone = engine.fold(alone, rows[n : n + 1]).packed[0]
+    for n in range(0, len(rows), 5):
+        by_five = engine.fold(by_five, rows[n : n + 5]).packed[0]
+
+    assert alone == by_five == engine.fold(None, rows).packed[0]
 
 
 def test_rows_of_another_width_are_refused(engine: StateEngine) -> None:

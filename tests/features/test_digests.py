@@ -14,6 +14,7 @@ import pytest
 from fraud_assets.features.digests import request_digest, view_digest
 from fraud_assets.features.expressions import col, cosine, sine
 from fraud_assets.features.language import FeatureService, FeatureView, RequestFeature, count, distinct, mean, total
+from fraud_assets.features.layout import STATE_FORMAT
 from fraud_assets.features.registry import Registry
 from fraud_assets.features.sources import StreamSource
 from fraud_assets.features.windows import DAY_MS, hours, minutes
@@ -198,3 +199,14 @@ def test_a_source_added_elsewhere_changes_every_groups_digest(card_orders: Featu
 
     assert alone.group("card").digest == beside.group("card").digest
     assert shifted.group("shop").digest != beside.group("shop").digest
+
+
+def test_another_format_of_states_changes_a_groups_digest(
+    card_orders: FeatureView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store or a kept snapshot of another format must not be read."""
+    now = Registry((card_orders,)).group("card").digest
+
+    monkeypatch.setattr("fraud_assets.features.registry.STATE_FORMAT", STATE_FORMAT + 1)
+
+    assert Registry((card_orders,)).group("card").digest != now

@@ -87,9 +87,9 @@ def test_views_whose_shared_window_could_outgrow_its_lengths_are_refused_togethe
         return replace(view_of(values), name=f"view_{number}")
 
     with pytest.raises(
-        BadFeature, match=r"view_0, .*view_399: their window of 1h of one card could reach 1\d,\d{3},\d{3} bytes"
+        BadFeature, match=r"view_0, .*view_499: their window of 1h of one card could reach 1\d,\d{3},\d{3} bytes"
     ):
-        Registry(tuple(greedy(number) for number in range(400)))
+        Registry(tuple(greedy(number) for number in range(500)))
 
 
 def test_lateness_weighs_most_in_short_windows() -> None:

@@ -1,12 +1,15 @@
 """Decisions made as the scorer makes them: states from a store, one read, one record."""
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Mapping, Sequence
+from itertools import starmap
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
-from fraud_assets.contracts.events import Decision, Explanation, OfDecision, StateRead, Transaction
+from fraud_assets.contracts.events import Decision, Explanation, OfDecision, StatesRead, Transaction
+from fraud_assets.engine.plan import PARTITION_BITS
 from fraud_assets.engine.prepare import entity_key
 from fraud_assets.engine.request import RequestReader
 from fraud_assets.engine.state import StateEngine
@@ -52,16 +55,14 @@ def decide(past: Past, store: OnlineStates, events: Sequence[Transaction], decid
     epoch = store.current_epoch().epoch
     made = []
     for number, (event, at) in enumerate(zip(events, decided_ms, strict=True)):
-        states, reads = [], []
+        states, keys, versions, positions = [], list[str | None](), list[int](), list[bytes]()
         for group in past.service.groups:
             key = entity_key(group.group.entity, event)
             held = store.read_many(group.name, [key])[0] if key is not None else None
             states.append(held.packed if held else None)
-            if key is not None:
-                position = engines[group.name].position(held.packed) if held else {}
-                reads.append(
-                    StateRead(group=group.name, entity_key=key, version=held.version if held else 0, position=position)
-                )
+            keys.append(key)
+            versions.append(held.version if held else 0)
+            positions.append(in_codes(past, engines[group.name].position(held.packed)) if held else b"")
         served = reader.read(states, event, event.event_time_ms, event.transaction_id)
         request = {name: getattr(event, name) for name in Transaction.__struct_fields__ if name != "outcome"}
         made.append(
@@ -79,8 +80,16 @@ def decide(past: Past, store: OnlineStates, events: Sequence[Transaction], decid
                 model_sha256="",
                 epoch=epoch,
                 vector=served.features.tobytes(),
-                view_status={},
-                states=reads,
+                view_codes=bytes(served.status),
+                states=[],
+                states_read=StatesRead(
+                    groups=[group.name for group in past.service.groups],
+                    keys=keys,
+                    versions=versions,
+                    positions=positions,
+                    topics=list(past.plan.registry.topics),
+                    partition_bits=PARTITION_BITS,
+                ),
                 fraud_score=0.1,
                 action="approve",
                 reason_codes=[],
@@ -90,6 +99,13 @@ def decide(past: Past, store: OnlineStates, events: Sequence[Transaction], decid
             )
         )
     return made
+
+
+def in_codes(past: Past, position: Mapping[str, int]) -> bytes:
+    """As a decision's `states_read` has it."""
+    parted = [(name.rpartition("/"), offset) for name, offset in position.items()]
+    pairs = [(past.plan.topic_code(topic, int(number)), offset) for (topic, _, number), offset in parted]
+    return b"".join(starmap(struct.Struct("<qq").pack, pairs))
 
 
 def explanation_of(decision: Decision) -> Explanation:

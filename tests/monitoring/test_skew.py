@@ -17,7 +17,7 @@ from fraud_assets.stores.lake import Lake, append_name
 from fraud_assets.stores.schemas import LogPosition, from_events, to_events
 from fraud_assets.stores.served import served_vector
 from tests.history import END_MS, START_MS, Past
-from tests.monitoring.decisions import decided_at, other_value, with_value
+from tests.monitoring.decisions import decided_at, in_codes, other_value, with_value
 from tests.streaming.decided import before
 
 CUT_MS = END_MS - DAY_MS // 2
@@ -65,7 +65,7 @@ def test_one_changed_value_is_one_mismatch_and_names_its_feature(past: Past, wor
     assert found.examples == ["dec-7"]
 
 
-def test_any_nan_is_null_and_vectors_in_numbers_are_as_good(world: World, report: Report) -> None:
+def test_any_nan_is_null_and_records_in_numbers_and_names_are_as_good(world: World, report: Report) -> None:
     """A day on which the scorers were upgraded, and one whose nulls are other bits than ours."""
     decisions = [before(one) if place % 2 else one for place, one in enumerate(world[1])]
     bits = served_vector(decisions[4]).view(np.uint32)
@@ -154,11 +154,12 @@ def test_a_brokers_clock_that_is_ahead_is_accounted_for(world: World, report: Re
     assert report(ahead).stale_reads == N
 
 
-def test_a_decision_that_saw_more_than_the_lake_holds_is_pending(world: World, report: Report) -> None:
+def test_a_decision_that_saw_more_than_the_lake_holds_is_pending(past: Past, world: World, report: Report) -> None:
     decisions = list(world[1])
-    first = decisions[0].states[0]
-    beyond = msgspec.structs.replace(first, position={**first.position, "transactions.v1/3": 10})
-    decisions[0] = msgspec.structs.replace(decisions[0], states=[beyond, *decisions[0].states[1:]])
+    read = decisions[0].states_read
+    assert read is not None
+    beyond = [read.positions[0] + in_codes(past, {"transactions.v1/3": 10}), *read.positions[1:]]
+    decisions[0] = msgspec.structs.replace(decisions[0], states_read=msgspec.structs.replace(read, positions=beyond))
 
     found = report(decisions)
 
@@ -167,7 +168,7 @@ def test_a_decision_that_saw_more_than_the_lake_holds_is_pending(world: World, r
 
 def test_degraded_and_foreign_decisions_are_counted_and_not_compared(world: World, report: Report) -> None:
     decisions = list(world[1])
-    decisions[0] = msgspec.structs.replace(decisions[0], degraded_reasons=["online_store_timeout"], states=[])
+    decisions[0] = msgspec.structs.replace(decisions[0], degraded_reasons=["online_store_timeout"], states_read=None)
     decisions[1] = msgspec.structs.replace(decisions[1], service_digest="0" * 64)
 
     found = report(decisions)

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_assets.engine.packing import LENGTH_BYTES
-from fraud_assets.engine.plan import Ints
+from fraud_assets.engine.plan import WIN_COLUMNS, Ints
 from fraud_assets.engine.request import RequestReader
 from fraud_assets.engine.state import MAX_POSITIONS, BadState, StateEngine
 from fraud_assets.engine.tile_kernels import FORMAT_VERSION, RECENT
+from fraud_assets.engine.window_kernels import COUNT_BYTES, HEAD_BYTES, LENGTH_BYTES, MOST_TILES
 from fraud_assets.features.layout import Acc, AccSpec
 from fraud_assets.features.registry import Registry
 from fraud_assets.features.sources import Source
@@ -38,6 +38,7 @@ class Sentinels:
         self._whole: dict[str, np.ndarray] = {}
 
     def between(self, name: str, size: int, dtype: npt.DTypeLike) -> np.ndarray:
+        assert self.untouched
         whole: np.ndarray = np.full(size + 2 * GUARD, SENTINEL, dtype)
         self._whole[name] = whole
         return whole[GUARD : GUARD + size]
@@ -57,6 +58,11 @@ def guarded_engine(engine: StateEngine) -> Sentinels:
     """An engine that folds and merges between sentinels, in arrays as long as it asks for."""
     found = Sentinels()
 
+    def enlarge(used: int) -> None:
+        before = engine._out
+        engine._out = found.between("out", 2 * len(before), np.uint8)
+        engine._out[:used] = before[:used]
+
     def reserve(size: int, rows: int) -> None:
         engine._out = found.between("out", size, np.uint8)
         engine._tiles = found.between("tiles", engine._widest * (max(engine._max_tiles) + rows + 1), np.int64)
@@ -64,6 +70,7 @@ def guarded_engine(engine: StateEngine) -> Sentinels:
     engine._head = found.instead_of("head", engine._head)
     engine._scratch = found.instead_of("scratch", engine._scratch)
     engine._reserve = reserve  # type: ignore[method-assign]  # no growth beyond what is asked for
+    engine._enlarge = enlarge  # type: ignore[method-assign]
     return found
 
 
@@ -227,13 +234,57 @@ def test_a_count_of_positions_beyond_the_head_is_refused(target: Target, count: 
     assert target.attack(("actor", "a0"), VERSION + zigzag(count) + bytes(200)) == 0
 
 
-@pytest.mark.parametrize("count", [2**62, 2**63 - 1])
-@pytest.mark.parametrize("lengths", [bytes(6), b"\x04\0\0\x04\0\0" + bytes(8)])
-def test_a_count_of_tiles_that_are_not_there_is_no_walk(target: Target, count: int, lengths: bytes) -> None:
-    """Nobody looks for the second once the first is torn: they would look for years. The head is whole, so a position is read."""
-    whole = target.state(("actor", "a0"))
-    window = zigzag(0) + zigzag(0) + zigzag(count) + zigzag(0) + lengths
-    assert target.attack(("actor", "a0"), whole[: head_size(whole)] + window) == 1
+@pytest.mark.parametrize("byte", [0x00, 0xFF, 0x99, 0x10])
+def test_any_byte_may_be_another(target: Target, byte: int) -> None:
+    """Numbers of tiles, lengths, widths above eight, columns that end elsewhere, counts and tile numbers: each byte in its turn."""
+    for owner in target.owners:
+        whole = target.state(owner)
+        for place in range(head_size(whole), len(whole)):
+            target.attack(owner, whole[:place] + bytes([byte]) + whole[place + 1 :])
+
+
+def test_every_width_may_be_another(target: Target) -> None:
+    """The columns behind it are then elsewhere: whatever they say, they end where the window does or it is refused."""
+    owner = ("actor", "a0")
+    whole = flooded(target.stream.engines["actor"], 3, dict.fromkeys((Acc.DISTINCT, Acc.MODE, Acc.PROFILE), 0))
+    assert target.attack(owner, whole) == 7
+    for place in range(head_size(whole), head_size(whole) + 600):
+        for width in range(16):
+            target.attack(owner, whole[:place] + bytes([width | width << 4]) + whole[place + 1 :])
+
+
+@pytest.mark.parametrize("width", range(9, 16))
+def test_a_width_above_eight_is_refused(target: Target, width: int) -> None:
+    """The first window's tile numbers and each of its columns; a load of them would begin in one and end in another."""
+    engine, owner = target.stream.engines["actor"], ("actor", "a0")
+    whole = flooded(engine, 3)
+    widths = first_window(whole) + HEAD_BYTES
+    for column in range(2 + int(engine.plan.windows[engine._windows(engine.group.first_segment)[0], WIN_COLUMNS])):
+        broken = bytearray(whole + bytes(64))
+        shift = 4 * (column & 1)
+        broken[widths + column // 2] &= 0xF0 >> shift
+        broken[widths + column // 2] |= width << shift
+        assert target.attack(owner, bytes(broken)) == 1, column  # `position` reads the head alone
+
+
+@pytest.mark.parametrize("by", [-1, 1, 2**16, 2**24 - 1])
+def test_a_window_that_ends_elsewhere_than_its_columns_is_refused(target: Target, by: int) -> None:
+    """Were it longer, the next one would begin where nobody wrote it."""
+    whole = flooded(target.stream.engines["actor"], 3)
+    at = first_window(whole) + COUNT_BYTES
+    length = int.from_bytes(whole[at : at + LENGTH_BYTES], "little") + by
+    broken = whole[:at] + (length % 2**24).to_bytes(LENGTH_BYTES, "little") + whole[at + LENGTH_BYTES :]
+    assert target.attack(("actor", "a0"), broken) == 1
+    assert target.attack(("actor", "a0"), broken + bytes(by % 2**17)) == 1
+
+
+@pytest.mark.parametrize("count", [5, MOST_TILES])
+def test_a_count_of_tiles_that_are_not_there_is_refused(target: Target, count: int) -> None:
+    """Their numbers would be those of other columns. The head is whole, so a position is read."""
+    whole = flooded(target.stream.engines["actor"], 3)
+    at = first_window(whole)
+    broken = whole[:at] + count.to_bytes(COUNT_BYTES, "little") + whole[at + COUNT_BYTES :]
+    assert target.attack(("actor", "a0"), broken) == 1
 
 
 def test_a_full_position_refuses_another_partition(target: Target) -> None:
@@ -260,14 +311,15 @@ def test_more_tiles_than_a_window_can_hold_are_refused(target: Target, name: str
     assert target.attack(owner, flooded(engine, 2 * max(engine._max_tiles))) <= 3
 
 
-def test_tiles_that_do_not_ascend_are_refused_by_a_fold(target: Target) -> None:
-    """The same tile twice would be copied twice, and outgrow the room that was made for it."""
+@pytest.mark.parametrize("step", [0, -1])
+def test_tiles_that_do_not_ascend_are_refused_by_a_fold(target: Target, step: int) -> None:
+    """What comes before a tile would have to be looked for among all of them."""
     engine, ahead_ms = target.stream.engines["actor"], ARRIVAL_START_MS + DAY_MS
 
     engine.fold(flooded(engine, 3, first_ms=ahead_ms), target.rows["actor"])
     with pytest.raises(BadState):
-        engine.fold(flooded(engine, 3, first_ms=ahead_ms, step=0), target.rows["actor"])
-    target.attack(("actor", "a0"), flooded(engine, 3, first_ms=ahead_ms, step=0))
+        engine.fold(flooded(engine, 3, first_ms=ahead_ms, step=step), target.rows["actor"])
+    target.attack(("actor", "a0"), flooded(engine, 3, first_ms=ahead_ms, step=step))
 
 
 @pytest.mark.parametrize("acc", [Acc.DISTINCT, Acc.MODE, Acc.PROFILE], ids=lambda acc: acc.name)
@@ -295,31 +347,44 @@ def flooded(
         found += zigzag(ARRIVAL_START_MS) + zigzag(0)
         for window, specs in segment.windows.items():
             count = 1 if window.is_lifetime else tiles
-            empty = b"".join(content(spec, (beyond or {}).get(spec.acc)) for spec in specs.values())
             first = 0 if window.is_lifetime else first_ms // window.tile_ms
-            head, last = zigzag(first) + empty + (zigzag(step) + empty) * (count - 2), zigzag(step) + empty
-            if count == 1:
-                head, last = b"", zigzag(first) + empty
-            lengths = (len(part).to_bytes(LENGTH_BYTES, "little") for part in (head, last))
-            found += zigzag(count) + zigzag(step * (count - 1)) + b"".join(lengths) + head + last
+            columns = [[first], [step * n for n in range(count)]]
+            for spec in specs.values():
+                columns += content(spec, count, (beyond or {}).get(spec.acc))
+            found += window_of(count, columns)
     return found
 
 
-def content(spec: AccSpec, beyond: int | None) -> bytes:
-    """An accumulator's bytes: empty, or full and that many more. Sets hold one more than their cap, as a sign of more."""
-    fields = len(spec.inputs)
-    match spec.acc:
-        case Acc.SQUARES:
-            return bytes(2)
-        case Acc.DISTINCT if beyond is not None:
-            return zigzag(spec.cap + 1 + beyond) + b"".join((n << 40).to_bytes(8, "little") for n in range(spec.cap))
-        case Acc.MODE if beyond is not None:
-            return zigzag(spec.cap + 1 + beyond) + b"".join(zigzag(n) + zigzag(1) for n in range(spec.cap))
-        case Acc.PROFILE if beyond is not None:
-            versions = (spec.width - 1) // (3 + fields) + beyond
-            return zigzag(versions) + b"".join(zigzag(n) + bytes(16) + bytes(fields) for n in range(versions))
-        case _:
-            return bytes(1)
+def window_of(count: int, columns: Sequence[Sequence[int]]) -> bytes:
+    """A packed window: what each column holds is given, its width is found."""
+    widths = [
+        max((1 + (n if n >= 0 else ~n).bit_length() + 7) // 8 if n else 0 for n in (*column, 0)) for column in columns
+    ]
+    pairs = zip(widths[::2], [*widths[1::2], 0], strict=False)
+    body = bytes(low | high << 4 for low, high in pairs)
+    for width, column in zip(widths, columns, strict=True):
+        body += b"".join(n.to_bytes(width, "little", signed=True) for n in column)
+    return count.to_bytes(COUNT_BYTES, "little") + len(body).to_bytes(LENGTH_BYTES, "little") + body
+
+
+def content(spec: AccSpec, tiles: int, beyond: int | None) -> list[list[int]]:
+    """An accumulator's columns: empty, or full and that many more. Sets hold one more than their cap, as a sign of more."""
+    counts, entries = [0] * tiles, range(0)
+    if beyond is not None:
+        counts = [spec.most + beyond + (spec.acc is not Acc.PROFILE)] * tiles
+        entries = range(spec.most + (beyond if spec.acc is Acc.PROFILE else 0))
+    parts: list[list[int]] = [[] for _ in range(spec.columns - 1)]
+    if spec.acc is Acc.SQUARES:
+        parts = [[0] * tiles]
+    elif entries:
+        parts[0] = [n << 40 if spec.acc is Acc.DISTINCT else n for n in entries] * tiles
+        parts[1:] = [[1] * (len(entries) * tiles) for _ in parts[1:]]
+    return [counts, *parts]
+
+
+def first_window(packed: bytes) -> int:
+    """Where the first window begins in a state of `flooded`."""
+    return head_size(packed) + len(zigzag(ARRIVAL_START_MS) + zigzag(0))
 
 
 def head_size(packed: bytes) -> int:

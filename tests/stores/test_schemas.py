@@ -6,7 +6,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from fraud_assets.contracts.events import Decision, Event, LabelFact, StateRead, Transaction, ViewStatus
+from fraud_assets.contracts.events import Decision, Event, LabelFact, StateRead, StatesRead, Transaction, ViewStatus
 from fraud_assets.contracts.topics import RAW_TOPICS
 from fraud_assets.stores.schemas import (
     LOG_ORDER,
@@ -76,11 +76,19 @@ def test_nested_decision_survives_the_table() -> None:
         latency_ms=1.5,
     )
 
-    of_today = msgspec.structs.replace(decision, features=[], vector=bytes(range(256)))
+    read = StatesRead(
+        groups=["account", "card"], keys=["a1", None], versions=[1, 0], positions=[bytes(range(32)), b""],
+        topics=["transactions.v1"], partition_bits=20,
+    )  # fmt: skip
+    of_today = msgspec.structs.replace(
+        decision, features=[], vector=bytes(range(256)), view_status={}, view_codes=b"\0\2", states=[], states_read=read
+    )
+    degraded = msgspec.structs.replace(of_today, states_read=None)
 
-    table = from_events(Decision, [decision, of_today], [POSITION, POSITION])
+    table = from_events(Decision, [decision, of_today, degraded], [POSITION] * 3)
 
-    assert to_events(Decision, table) == [decision, of_today]
+    assert to_events(Decision, table) == [decision, of_today, degraded]
+    assert to_events(Decision, table.slice(1, 1)) == [of_today]
     assert table.slice(0, 1).select([*LOG_ORDER]).to_pylist() == [
         {"ingested_at_ms": 5, "source_topic": "topic.v1", "source_partition": 3, "source_offset": 7}
     ]

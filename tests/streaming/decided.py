@@ -1,6 +1,7 @@
 """Decisions of a real model for tests: each with the vector it was made from and the score that vector has."""
 
 import math
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,10 +9,11 @@ import msgspec
 import numpy as np
 
 from fraud_assets.contracts.codec import encode
-from fraud_assets.contracts.events import Decision
+from fraud_assets.contracts.events import Decision, StatesRead
 from fraud_assets.contracts.topics import DECISIONS
 from fraud_assets.models.manifest import sha256
 from fraud_assets.models.trees import Trees
+from fraud_assets.stores.served import served_states
 from streaming.core.records import Record
 from streaming.core.sources import MAX_DECISION_BYTES
 from tests.streaming.events import T0
@@ -33,8 +35,16 @@ def decisions(booster_json: bytes, rows: np.ndarray, version: str = "v1", **chan
         model_version=version,
         model_sha256=digest,
         epoch="e1",
-        view_status={"account_amounts": "PRESENT"},  # type: ignore[dict-item]  # decoded again below
+        view_codes=b"\0\2",
         states=[],
+        states_read=StatesRead(
+            groups=["account", "card"],
+            keys=["a1", None],
+            versions=[7, 0],
+            positions=[struct.pack("<qq", 3, 41), b""],
+            topics=["transactions.v1"],
+            partition_bits=20,
+        ),
         fraud_score=0.0,
         action="approve",
         reason_codes=[],
@@ -58,9 +68,12 @@ def decisions(booster_json: bytes, rows: np.ndarray, version: str = "v1", **chan
 
 
 def before(decision: Decision) -> Decision:
-    """The same decision as a scorer wrote it when vectors were numbers."""
+    """The same decision as a scorer wrote it when vectors were numbers and states had names."""
     assert decision.vector is not None
-    return msgspec.structs.replace(decision, vector=None, features=nulls(np.frombuffer(decision.vector, "<f4")))
+    return msgspec.structs.replace(
+        decision, vector=None, features=nulls(np.frombuffer(decision.vector, "<f4")), states=served_states(decision),
+        states_read=None, view_codes=None,
+    )  # fmt: skip
 
 
 def nulls(row: np.ndarray) -> list[float | None]:

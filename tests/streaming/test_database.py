@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 from quixstreams.sinks.base import SinkBackpressureError
 
 from deploy.local.postgres import Postgres
-from fraud_assets.contracts.events import Decision, Event, Explanation, StateRead
+from fraud_assets.contracts.events import Decision, Event, Explanation, ViewStatus
 from fraud_assets.contracts.topics import DEAD_LETTERS, EXPLANATIONS
 from streaming.core.accept import ArrivalClock, accept_all
 from streaming.core.explain import explain
@@ -46,9 +46,8 @@ def made() -> Trained:
 def log(made: Trained) -> list[Record]:
     """Twelve decisions, one of them of a scorer of before, and their explanations, as their topics have them."""
     decided = decisions(made.booster_json, made.rows[:N], shadow_scores={"v2": 0.25}, reason_codes=["velocity", "new"])
-    read = StateRead(group="account", entity_key="a1", version=7, position={"transactions.v1/3": 41})
-    decided[1] = msgspec.structs.replace(decided[1], states=[read])
-    decided[2] = before(decided[2])
+    decided[1] = msgspec.structs.replace(decided[1], degraded_reasons=["online_store_timeout"], states_read=None)
+    decided[2] = msgspec.structs.replace(before(decided[2]), view_status={"account_amounts": ViewStatus.STALE})
     told = [one for one in explain(Booster(made.booster_json), decided) if isinstance(one, Explanation)]
     assert len(told) == N
     said = [
@@ -86,8 +85,10 @@ def as_event(row: dict[str, Any], contract: type[Event]) -> Event:
 
 
 def in_numbers(event: Event) -> Event:
-    """Whoever speaks SQL wants numbers, whichever way an event says them."""
-    return before(event) if isinstance(event, Decision) and event.vector is not None else event
+    """Whoever speaks SQL wants numbers and names, whichever way an event says them; only of units the names are its service's."""
+    if not isinstance(event, Decision) or event.vector is None:
+        return event
+    return msgspec.structs.replace(before(event), view_codes=event.view_codes)
 
 
 def test_a_row_is_its_event_again_bit_for_bit_and_knows_its_place(
@@ -104,7 +105,7 @@ def test_a_row_is_its_event_again_bit_for_bit_and_knows_its_place(
         assert [tuple(row[name] for name in POSITION) for row in kept] == [
             (one.record.partition, one.record.offset, one.record.timestamp_ms) for one in wanted
         ]
-        assert set(kept[0]) == {*contract.__struct_fields__, *POSITION} - {"vector"}
+        assert set(kept[0]) == {*contract.__struct_fields__, *POSITION} - {"vector", "states_read"}
 
 
 def test_a_replay_changes_nothing(postgres: Postgres, database: Database, log: list[Record]) -> None:
@@ -177,6 +178,20 @@ def test_a_vector_that_is_none_is_a_dead_letter_and_its_neighbours_are_rows(
         (place, Refusal.OTHER_VECTOR) for place in (1, 2, 3)
     ]
     assert [row["decision_id"] for row in rows(postgres, "decisions")] == ["dec-0", "dec-4"]
+
+
+def test_states_that_are_none_are_a_dead_letter_and_their_neighbours_are_rows(
+    postgres: Postgres, database: Database, made: Trained
+) -> None:
+    one, two, three = decisions(made.booster_json, made.rows[:3])
+    assert two.states_read is not None
+    cut = msgspec.structs.replace(two.states_read, positions=[b"abc", b""])
+
+    (letter,) = database.write(accepted(records([one, msgspec.structs.replace(two, states_read=cut), three])))
+
+    assert (letter.record.offset, letter.reason) == (1, Refusal.DATABASE)
+    assert letter.detail == "BadStates: 3 bytes are no pairs of a code and an offset"
+    assert [row["decision_id"] for row in rows(postgres, "decisions")] == ["dec-0", "dec-2"]
 
 
 def test_a_database_that_goes_away_is_waited_for_and_nothing_is_lost(

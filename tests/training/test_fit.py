@@ -12,13 +12,16 @@ from fraud_assets.models.artifact import publish_champion, read_champion
 from fraud_assets.models.manifest import MODEL_FILE, Definitions
 from fraud_assets.training.as_of import latest_model
 from fraud_assets.training.dataset import TrainingSet, training_set, window_as_of
+from fraud_assets.training.evaluation import read_evaluation
 from fraud_assets.training.fit import fit, thinned
-from fraud_assets.training.gates import loads_and_agrees, ranks_better_than_chance, spares_good_customers
+from fraud_assets.training.gates import Candidate, loads_and_agrees, ranks_better_than_chance, spares_good_customers
 from fraud_assets.training.money import UnknownCurrency, euro_cents
+from fraud_assets.training.recipe import read_recipe
 from fraud_assets.training.run import Trained, train
-from fraud_assets.training.split import TooShort, folds, temporal_split
+from fraud_assets.training.space import Range, SearchSpace
+from fraud_assets.training.split import SplitKind, TooShort, folds, stratified_split, temporal_split
 from fraud_assets.training.threshold import CostTable, cheapest_threshold
-from fraud_assets.training.tune import Budget, Range, SearchSpace
+from fraud_assets.training.tune import Budget
 from tests.history import END_MS, LABEL_DELAY_DAYS, Past
 from tests.training.toy import halves, toy
 
@@ -39,6 +42,23 @@ def test_training_ends_a_label_delay_before_validation_begins() -> None:
 def test_a_window_too_short_for_the_gap_is_refused_with_its_length() -> None:
     with pytest.raises(TooShort, match=r"4\.0 days and the label gap 7"):
         temporal_split(np.arange(4, dtype=np.int64) * DAY_MS, np.array([True, False] * 2), 0, 4 * DAY_MS, 7)
+
+
+def test_a_stratified_quarter_holds_a_quarter_of_the_frauds_wherever_they_lie_in_time() -> None:
+    """All of them on the first days; the newest quarter would hold none."""
+    is_fraud = np.arange(1_000) < 40
+
+    split = stratified_split(is_fraud, seed=3)
+
+    assert (len(split.validate), is_fraud[split.validate].sum()) == (250, 10)
+    assert sorted([*split.train.tolist(), *split.validate.tolist()]) == list(range(1_000))
+    assert np.array_equal(split.validate, stratified_split(is_fraud, seed=3).validate)
+    assert not np.array_equal(split.validate, stratified_split(is_fraud, seed=4).validate)
+
+
+def test_one_fraud_is_not_enough_to_stratify() -> None:
+    with pytest.raises(TooShort, match="250 rows and 0 frauds"):
+        stratified_split(np.arange(1_000) < 1, seed=3)
 
 
 def test_folds_score_every_row_once_and_learn_from_none_within_a_day_of_it() -> None:
@@ -203,14 +223,17 @@ def trained(past: Past, tmp_path_factory: pytest.TempPathFactory) -> tuple[Train
     return found, train(found, past.service, model_dir, "2026-10-15", LABEL_DELAY_DAYS, ONE), model_dir
 
 
+def candidate(past: Past, model_dir: Path, made: Trained) -> Candidate:
+    definitions = Definitions.of(past.plan.registry, past.service.service)
+    return Candidate(model_dir, str(model_dir / "training"), made.manifest.model_version, definitions)
+
+
 def test_a_trained_model_loads_as_a_scorer_loads_it_and_agrees(
     past: Past, trained: tuple[TrainingSet, Trained, Path]
 ) -> None:
     _, made, model_dir = trained
 
-    verdict = loads_and_agrees(
-        model_dir, made.manifest.model_version, Definitions.of(past.plan.registry, past.service.service)
-    )
+    verdict = loads_and_agrees(candidate(past, model_dir, made))
 
     assert verdict.passed, verdict.measured
     assert float(verdict.measured["golden_vectors"]) > 32
@@ -224,9 +247,7 @@ def test_a_model_with_a_changed_byte_is_refused(
     path = tmp_path / made.manifest.model_version / MODEL_FILE
     path.write_bytes(path.read_bytes().replace(b'"0.', b'"1.', 1) + b" ")
 
-    verdict = loads_and_agrees(
-        tmp_path, made.manifest.model_version, Definitions.of(past.plan.registry, past.service.service)
-    )
+    verdict = loads_and_agrees(candidate(past, tmp_path, made))
 
     assert not verdict.passed
     assert "hash_mismatch" in str(verdict.measured["refused"])
@@ -244,6 +265,25 @@ def test_training_again_gives_the_same_version_and_files(
     assert latest_model(model_dir, "2026-10-15") == made.manifest.model_version
 
 
+def test_a_trained_model_carries_its_evaluation_which_agrees_with_its_metrics(
+    trained: tuple[TrainingSet, Trained, Path],
+) -> None:
+    """And every row of the set is in it, frauds of each payment method among them."""
+    found, made, model_dir = trained
+
+    kept = read_evaluation(model_dir, made.manifest)
+
+    assert kept is not None and kept == made.evaluation
+    whole = kept.overall.confusion
+    assert (whole.recall, whole.precision, whole.fpr) == tuple(
+        made.manifest.metrics[name] for name in ("recall", "precision", "fpr")
+    )
+    assert (kept.overall.rows, whole.frauds) == (len(found), found.is_fraud.sum())
+    methods = [one for name, one in kept.slices.items() if name.startswith("payment_method=")]
+    assert sum(one.rows for one in methods) == len(found)
+    assert {"new_accounts", "high_amounts"} < set(kept.slices)
+
+
 def test_the_pointer_names_the_model_that_was_published(trained: tuple[TrainingSet, Trained, Path]) -> None:
     _, made, model_dir = trained
 
@@ -252,3 +292,32 @@ def test_the_pointer_names_the_model_that_was_published(trained: tuple[TrainingS
     champion = read_champion(model_dir)
     assert champion is not None
     assert champion.version == made.manifest.model_version
+
+
+def test_a_stratified_training_says_so_in_its_recipe(
+    past: Past, trained: tuple[TrainingSet, Trained, Path], tmp_path: Path
+) -> None:
+    """A quarter of all rows validates; the default is temporal."""
+    found, made, model_dir = trained
+
+    other = train(found, past.service, tmp_path, "2026-10-15", LABEL_DELAY_DAYS, ONE, split_kind=SplitKind.STRATIFIED)
+
+    kept, default = read_recipe(tmp_path, other.manifest), read_recipe(model_dir, made.manifest)
+    assert kept is not None and kept.split is SplitKind.STRATIFIED
+    assert default is not None and default.split is SplitKind.TEMPORAL
+    assert other.manifest.metrics["validate_frauds"] == pytest.approx(found.is_fraud.sum() / 4, abs=1)
+
+
+def test_other_costs_give_the_same_trees_another_version(
+    past: Past, trained: tuple[TrainingSet, Trained, Path], tmp_path: Path
+) -> None:
+    """Decisions name the version, and its thresholds are why they were made."""
+    found, made, _ = trained
+    costs = CostTable(review_minor=1, reviews_per_day=5.0)
+
+    other = train(found, past.service, tmp_path, "2026-10-15", LABEL_DELAY_DAYS, ONE, costs=costs)
+
+    assert other.manifest.files[MODEL_FILE] == made.manifest.files[MODEL_FILE]
+    assert other.manifest.model_version != made.manifest.model_version
+    assert 0 < other.evaluation.reviews_per_day <= 5.0
+    assert other.manifest.thresholds.review < other.manifest.thresholds.deny

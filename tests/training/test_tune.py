@@ -9,18 +9,14 @@ from pydantic import ValidationError
 
 from fraud_assets.settings import Settings
 from fraud_assets.training.fit import fit
+from fraud_assets.training.space import SPACE, BadSpace, Params, Range, SearchSpace
 from fraud_assets.training.tune import (
     CHECKPOINTS,
-    SPACE,
     BadBudget,
-    BadSpace,
     Budget,
     Measured,
     NoTrialCompleted,
-    Params,
-    Range,
     Report,
-    SearchSpace,
     State,
     TrialFailed,
     tune,

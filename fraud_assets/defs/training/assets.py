@@ -11,9 +11,9 @@ from fraud_assets.defs.metadata import bars, column_schema, lines
 from fraud_assets.defs.partitions import before_as_of, daily, fresh_within, start_ms
 from fraud_assets.defs.resources import LakeResource, end_mlflow_on_run_finished
 from fraud_assets.defs.results import Result
+from fraud_assets.defs.training.checks import candidate_of
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
 from fraud_assets.models.artifact import publish_champion
-from fraud_assets.models.manifest import Definitions
 from fraud_assets.monitoring.quality import refuse_bad_days
 from fraud_assets.settings import Settings
 from fraud_assets.stores.registry import ModelRegistry
@@ -22,7 +22,9 @@ from fraud_assets.training import store
 from fraud_assets.training.as_of import latest_model, manifest_of
 from fraud_assets.training.dataset import after_warm_up, table_schema, vector_schema, window_as_of
 from fraud_assets.training.dataset import training_set as training_set_as_of
-from fraud_assets.training.gates import require_gates
+from fraud_assets.training.gates import failures, judge, require_gates
+from fraud_assets.training.holdout import save_holdout
+from fraud_assets.training.split import SplitKind
 
 GROUP = "training"
 OWNER = "team:fraud-ml"
@@ -108,11 +110,16 @@ def training_set(
     hooks={end_mlflow_on_run_finished},
 )
 def fraud_model(context: dg.AssetExecutionContext) -> Result:
-    """XGBoost tuned on the training set of the same day, with manifest and golden vectors; logged and registered."""
+    """XGBoost tuned on the training set of the same day, with manifest and golden vectors; logged and registered.
+
+    Also where it fails a gate: it is kept, and tagged with what it failed by. The checks block its promotion.
+    """
     # Here, for they bring XGBoost, Optuna and MLflow: four seconds that no other command should wait for.
+    from fraud_assets.defs.training.judged import evaluation_metadata
     from fraud_assets.defs.training.model_run import log_model
     from fraud_assets.defs.training.study import study_metadata
     from fraud_assets.training.run import train
+    from fraud_assets.training.threshold import costs_of
     from fraud_assets.training.tune import Budget
 
     lake, settings = context.resources.lake, context.resources.settings
@@ -126,16 +133,23 @@ def fraud_model(context: dg.AssetExecutionContext) -> Result:
         settings.label_delay_days,
         budget,
         settings.exchange_rates,
+        costs_of(settings),
+        settings.var_dir / "studies",
+        SplitKind(settings.training_split),
     )
     store.save_scores(lake.training_uri, context.partition_key, trained.fitted.validation_scores)
-    number = log_model(context.resources.mlflow, context.resources.model_registry, trained, settings.model_dir)
+    save_holdout(lake.training_uri, trained.manifest.model_version, trained.holdout)
+    failed = failures(judge(candidate_of(lake, settings, trained.manifest.model_version)))
+    number = log_model(context.resources.mlflow, context.resources.model_registry, trained, settings.model_dir, failed)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(found),
             "model_version": trained.manifest.model_version,
             "mlflow_version": number,
+            "failed_gates": dg.MetadataValue.json(failed),
             "training_set_digest": trained.manifest.training_set_digest,
             **{name: round(value, 5) for name, value in trained.fitted.metrics.items()},
+            **evaluation_metadata(trained.evaluation),
             **study_metadata(trained.fitted.study),
             "dagster/column_schema": column_schema(vector_schema(trained.manifest.feature_names)),
             "importances": bars(dict(trained.fitted.importances), "total gain"),
@@ -165,7 +179,7 @@ def champion_model(
     pointer moves last: a scorer that follows it finds a version that the registry knows.
     """
     version = latest_model(settings.model_dir, context.partition_key)
-    gates = require_gates(settings.model_dir, version, Definitions.of(lake.plan.registry, lake.service.service))
+    gates = require_gates(candidate_of(lake, settings, version))
     registered = model_registry.set_champion(version)
     champion = publish_champion(settings.model_dir, version)
     return dg.MaterializeResult(

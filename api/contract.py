@@ -84,7 +84,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """The decision on one payment.
 
     is_fraud: we act on it as fraud (`decision` is deny). degraded_reasons: what was missing when it
-    was made; empty in normal operation.
+    was made; empty in normal operation. missing_views: then, which view groups' features were null for it, as `view@group`.
     """
 
     transaction_id: str
@@ -96,6 +96,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     model_version: str
     policy_version: str
     degraded_reasons: list[str]
+    missing_views: list[str]
     latency_ms: float
 
 

@@ -25,7 +25,10 @@ class JwtBearer:
 
     def __init__(self, settings: JwtSettings) -> None:
         self._settings = settings
-        raw = settings.key_file.read_bytes()
+        try:
+            raw = settings.key_file.read_bytes()
+        except OSError as error:
+            raise BadJwtKey(f"BadJwtKey: {settings.key_file}: {error.strerror}.") from error
         algorithm = jwt.get_algorithm_by_name(settings.algorithm)
         if settings.algorithm.startswith("HS"):
             raw = raw.strip()

@@ -55,7 +55,8 @@ async def decide(runtime: Runtime, raw: bytes, scope: Any) -> bytes:
     made = await runtime.scorer.decide([(event, context) for event in parsed.events])
     runtime.metrics.latency.observe(time.perf_counter() - context.began_s)
     say(scope, n=len(made), model_version=made[0].serving.model.version)
-    return _encode(Answers(list(map(answer, made))) if parsed.is_batch else answer(made[0]))
+    answers = [answer(one, runtime.scorer.unit_names) for one in made]
+    return _encode(Answers(answers) if parsed.is_batch else answers[0])
 
 
 @get("/health/live", opt=PUBLIC)

@@ -55,7 +55,7 @@ class Runtime:
         self.keys = KeyRing(settings.api_keys_file, self.metrics)
         self.knowing: list[Identifies] = [self.keys, *([JwtBearer(settings.jwt)] if settings.jwt else [])]
         self.store = OnlineReader(settings.redis_url, registry, settings.store_timeout_ms / 1_000)
-        self.shared = Shared(settings.redis_url)
+        self.shared = Shared(settings.redis_url, settings.shared_timeout_ms / 1_000)
         self.repeats = Repeats(self.shared, self.token_key, settings.idempotency_ttl_s, self.metrics)
         self.rates = Rates(settings.redis_url, self.shared, settings.api_rate_per_s)
         self.max_in_flight = settings.max_in_flight
@@ -113,7 +113,6 @@ class Runtime:
         await self.models.close()
         await self.recording.close()
         await self.store.close()
-        await self.rates.close()
         await self.shared.close()
 
     def _record(self, made: Sequence[Made]) -> None:

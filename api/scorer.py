@@ -17,7 +17,7 @@ from api.lineup import LineupSlot
 from api.metrics import Metrics
 from api.together import Together
 from fraud_assets.contracts.events import CONTRACT_VERSION, Category, PaymentMethod, Tier
-from fraud_assets.engine.request import Read, RequestReader
+from fraud_assets.engine.request import STATUS_NAMES, Read, RequestReader
 from fraud_assets.policy.policy import Action, Verdict
 from fraud_assets.stores.online_async import OnlineReader
 from fraud_assets.stores.online_port import ABSENT
@@ -37,7 +37,7 @@ WARM_UP: Any = Scored(
 )  # fmt: skip
 
 BAD_STATE = "online_state_unreadable"
-
+PRESENT = STATUS_NAMES.index("PRESENT")
 
 IDS_AT_ONCE = 64
 _UUID_BYTES = 16
@@ -131,6 +131,11 @@ class Scorer:
         self.now_ms = now_ms
         self._ids = decision_ids()
         self._by_action = [(action, metrics.decisions.labels(action.value)) for action in Action]
+
+    @property
+    def unit_names(self) -> tuple[str, ...]:
+        """What the statuses of a decision are of, in order."""
+        return self._reader.unit_names
 
     def warm(self) -> None:
         """Compile what reads states and makes vectors, before a request has to wait for it."""
@@ -231,8 +236,9 @@ def decision_ids() -> Iterator[str]:
             yield digits[at : at + 2 * _UUID_BYTES]
 
 
-def answer(made: Made) -> Answer:
-    """What the client gets."""
+def answer(made: Made, unit_names: Sequence[str]) -> Answer:
+    """What the client gets. unit_names: of `made.status`, in order."""
+    degraded = made.seen.degraded
     return Answer(
         transaction_id=made.event.transaction_id,
         decision_id=made.decision_id,
@@ -242,6 +248,11 @@ def answer(made: Made) -> Answer:
         reason_codes=made.verdict.reasons,
         model_version=made.serving.model.version,
         policy_version=made.serving.decider.version,
-        degraded_reasons=made.seen.degraded,
+        degraded_reasons=degraded,
+        missing_views=_missing(unit_names, made.status) if degraded else [],
         latency_ms=made.latency_ms,
     )
+
+
+def _missing(unit_names: Sequence[str], status: bytes) -> list[str]:
+    return [name for name, code in zip(unit_names, status, strict=True) if code != PRESENT]

@@ -40,9 +40,11 @@ def mixed_versions(_: Scale) -> Outcome:
     return _run(["tests/streaming/test_mixed_versions.py"], "--timeout=600")
 
 
-def overload(_: Scale) -> Outcome:
-    """An open loop at three times the measured capacity."""
-    return _run(["tests/api/test_load.py::test_three_times_what_it_can_do"])
+def overload(scale: Scale) -> Outcome:
+    """An open loop at three times the measured capacity. The test holds it against the same run's calm, the proof against a bound."""
+    passed, figure = _run(["tests/api/test_load.py::test_three_times_what_it_can_do"])
+    admitted = re.search(r"admitted_p99_ms (\d+)", figure.get("told", ""))
+    return Outcome(passed and admitted is not None and int(admitted[1]) <= scale.p99_ms, figure)
 
 
 def retries(_: Scale) -> Outcome:

@@ -18,7 +18,8 @@ class Scale:
 
     rate: requests, or payments, a second. fault_s: how long each fault lasts. broker_s: how long the broker is gone.
     reloads, mutations: how many. p99_ms: what an answer may take under a fault; CI shares its cores with other tests, so its
-    bound only tells an answer from a wait. kills, pauses, changes: of a worker. events: among which is poison; other proofs take a
+    bound only tells an answer from a wait. percent, times_calm: which percentile of answers may take longer than promised, if it takes
+    no more than so many times what it takes in the same run without a fault. kills, pauses, changes: of a worker. events: among which is poison; other proofs take a
     hundredth of it. slack: how many times longer than promised a change may take. soak_s: how long load lasts.
     """
 
@@ -28,6 +29,8 @@ class Scale:
     reloads: int
     mutations: int
     p99_ms: float
+    percent: float
+    times_calm: float
     kills: int
     pauses: int
     changes: int
@@ -44,6 +47,8 @@ LONG = Scale(
     reloads=100,
     mutations=1_000,
     p99_ms=50,
+    percent=99,
+    times_calm=0,
     kills=20,
     pauses=6,
     changes=10,
@@ -59,6 +64,8 @@ SHORT = Scale(
     reloads=4,
     mutations=60,
     p99_ms=500,
+    percent=75,
+    times_calm=5,
     kills=3,
     pauses=1,
     changes=1,

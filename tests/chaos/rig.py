@@ -98,3 +98,9 @@ def rig(**env: str) -> Iterator[Rig]:
 def payment(**changes: object) -> bytes:
     """A body of `POST /predict`."""
     return msgspec.json.encode(request(**changes))
+
+
+def batch(payments: int) -> bytes:
+    """The same, of so many payments of as many accounts."""
+    made = [request(transaction_id=f"t{number}", account_id=f"a{number}") for number in range(payments)]
+    return msgspec.json.encode({"transactions": made})

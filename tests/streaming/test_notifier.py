@@ -33,6 +33,8 @@ ALLOWED = {
     "notification_id", "decision", "decision_id", "transaction_id", "account_id", "amount_minor", "currency", "reason_codes",
     "event_time_ms",
 }  # fmt: skip
+# What an SMSEagle answers; nobody else looks at the body.
+SMS_TAKEN = {"result": [{"message_id": 1, "status": "ok"}]}
 APPRISES_OWN = {"version", "title", "message", "attachments", "type"}
 
 
@@ -81,8 +83,9 @@ class _Posts(BaseHTTPRequestHandler):
         if not is_refused:
             self.server.taken.append(body)
             self.server.headers.append(dict(self.headers))
-        self.send_response(503 if is_refused else 204)
+        self.send_response(503 if is_refused else 200)
         self.end_headers()
+        self.wfile.write(json.dumps(SMS_TAKEN).encode())
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's word
         """Not on the test's output."""
@@ -158,6 +161,24 @@ def test_a_webhook_gets_ids_amount_and_reasons_and_nothing_else_of_a_person(hook
     assert (posted["amount_minor"], posted["currency"]) == ("24000", "EUR")
     assert posted["reason_codes"] == "CARD_TESTING MANY_CARDS"
     assert (headers[ID_HEADER], headers["X-Secret"]) == (posted["notification_id"], "hush")
+    assert [value for value in ("dev:", "Mozilla", "annas-phone") if value in json.dumps(posted)] == []
+    assert letters.sent == []
+
+
+def test_a_phone_gets_the_same_as_a_text(hook: Hook) -> None:
+    """By an SMS gateway in the house, which speaks HTTP."""
+    letters = told(rule(f"smseagle://token@127.0.0.1:{hook.server_port}/15551234567"), decision())
+
+    (posted,) = hook.taken
+    assert posted["method"] == "sms.send_sms"
+    assert (posted["params"]["to"], posted["params"]["access_token"]) == ("15551234567", "token")
+    for line in (
+        "Payment t1: deny",
+        "transaction_id: t1",
+        "reason_codes: CARD_TESTING MANY_CARDS",
+        "notification_id: ",
+    ):
+        assert line in posted["params"]["message"]
     assert [value for value in ("dev:", "Mozilla", "annas-phone") if value in json.dumps(posted)] == []
     assert letters.sent == []
 

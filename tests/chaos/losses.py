@@ -1,4 +1,4 @@
-"""Proofs about what a worker stands on and loses: the online store, its last writes, the log."""
+"""Proofs about what a worker stands on and loses: the online store, its last writes, the log, the broker."""
 
 import subprocess
 import time
@@ -20,6 +20,9 @@ from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_port import NoEpoch
 from fraud_assets.stores.publish import snapshot
 from streaming import folder, router
+from streaming.edges.broker import BROKER_LOSS_S
+from streaming.supervise import ROLES
+from tests.chaos.brokers import hung, own_broker
 from tests.chaos.proof import Outcome, Scale
 from tests.chaos.stream import CHUNK, WITHIN_S, Line, is_whole, line
 from tests.streaming.events import DAY, transaction
@@ -192,6 +195,63 @@ def made_anew(scale: Scale) -> Outcome:
         states = made.states_equal_to_batch()
     figure = {"said_s": round(said_s, 1), "taken_for_old": taken, "states": states}
     return Outcome(said_s <= LOUD_WITHIN_S * scale.slack and taken == 0 and states > 0, figure)
+
+
+# --------------------------------------------------------------------------------------- R6b
+
+CAUGHT_UP_S = 30.0
+# What all roles may keep beyond what they held: of records on their way, and of what a fresh start takes.
+MAX_GROWTH_MIB = 96.0
+
+
+def broker_gone(scale: Scale) -> Outcome:
+    """The worker's broker stopped with records on their way, past the time after which its processes start anew, and later hung: the worker
+    catches up unaided, and all is whole.
+    """
+    with line(is_broker_own=True) as made:
+        made.worker.start()
+        made.feed(scale.events // 100)
+        made.wait_caught_up()
+        before = _mib(made)
+        made.feed(CHUNK)
+        made.stack.stop(own_broker().name)
+        _let_pass(scale.worker_alone_s)
+        wait_for(lambda: set(ROLES) <= set(made.worker.children()), "every role runs, or runs again", WITHIN_S)
+        restarted, grown = _says(made, '"worker_process_ended"'), _mib(made) - before
+        made.stack.start(own_broker().name)
+        back_s = _caught_up_s(made)
+        made.feed(CHUNK)
+        with hung(made.stack):
+            _let_pass(scale.fault_s)
+        hang_s = _caught_up_s(made)
+        compared = made.compared()
+        drained = made.worker.stop() == 0
+    figure = {
+        "gone_s": scale.worker_alone_s, "restarted": restarted, "grown_mib": round(grown, 1), "caught_up_s": round(back_s, 1),
+        "hung_s": scale.fault_s, "caught_up_after_hang_s": round(hang_s, 1), **compared,
+    }  # fmt: skip
+    in_time = max(back_s, hang_s) <= CAUGHT_UP_S * scale.slack
+    # Each role ends itself when a broker is gone for long: whoever waits in it for ever is not restarted, and not shown.
+    noticed = restarted >= len(ROLES) or scale.worker_alone_s < BROKER_LOSS_S
+    return Outcome(is_whole(compared) and drained and noticed and in_time and grown <= MAX_GROWTH_MIB, figure)
+
+
+def _mib(made: Line) -> float:
+    return float(sum(child.memory_info().rss for child in made.worker.children().values()) / 2**20)
+
+
+def _let_pass(seconds: float) -> None:
+    """The length of an outage."""
+    over_s = time.monotonic() + seconds
+    wait_for(lambda: time.monotonic() > over_s, "the outage is over", seconds + 10)
+
+
+def _caught_up_s(made: Line) -> float:
+    """After something that comes now is folded too."""
+    began_s = time.monotonic()
+    made.feed(CHUNK)
+    made.wait_caught_up()
+    return time.monotonic() - began_s
 
 
 # --------------------------------------------------------------------------------------- R20

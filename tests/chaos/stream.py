@@ -25,6 +25,7 @@ from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.online import OnlineStore
 from streaming import explainer, folder, label_stage, router
 from streaming.supervise import ROLES
+from tests.chaos.brokers import own_broker
 from tests.streaming.live import Log, Worker, wait_for
 from tests.streaming.world import World, assert_equal_to_batch, caught_up, dead_letters, facts, feed, folded, lake_rows
 
@@ -174,11 +175,11 @@ def is_whole(compared: Mapping[str, int]) -> bool:
 
 
 @contextmanager
-def line(**settings: str) -> Iterator[Line]:
-    """A new world and its worker, not started. On the broker that KAFKA_BOOTSTRAP_SERVERS names, or on one of its own."""
+def line(*, is_broker_own: bool = False, **settings: str) -> Iterator[Line]:
+    """A new world and its worker, not started. On the broker that KAFKA_BOOTSTRAP_SERVERS names, or on one of its own; is_broker_own: never on another."""
     with (
         tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as made,
-        _stack(Path(made), settings) as stack,
+        _stack(Path(made), settings, is_broker_own) as stack,
     ):
         log = Log(stack.env["KAFKA_BOOTSTRAP_SERVERS"])
         strikes = Path(made) / "strikes"
@@ -201,11 +202,11 @@ def line(**settings: str) -> Iterator[Line]:
 
 
 @contextmanager
-def _stack(folder: Path, settings: Mapping[str, str]) -> Iterator[Stack]:
+def _stack(folder: Path, settings: Mapping[str, str], is_broker_own: bool) -> Iterator[Stack]:
     told = {"FRAUD_LAKE_FLUSH_S": "0.5", **settings}
     given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
-    if given is None:
-        with running(["valkey", "broker"], folder, told) as stack:
+    if given is None or is_broker_own:
+        with running(["valkey", own_broker()], folder, told) as stack:
             ensure_platform_topics(stack.env["KAFKA_BOOTSTRAP_SERVERS"])
             yield stack
         return

@@ -33,6 +33,7 @@ STEPS = {
         "states read": ("fraud_assets.stores.online:OnlineStore", "read_many"),
         "states written": ("fraud_assets.stores.online:OnlineStore", "compare_and_set"),
         "letters delivered": ("streaming.edges.broker:Sender", "flush"),
+        "store told how far": ("fraud_assets.stores.online:OnlineStore", "advance"),
         "offsets committed": ("quixstreams.checkpointing:Checkpoint", "commit"),
     },
     "labels": {

@@ -12,6 +12,8 @@ from pathlib import Path
 import pyarrow.dataset as ds
 import pytest
 
+from deploy.local.kafka import KAFKA
+from deploy.local.services import BROKER, Service
 from deploy.local.stack import running
 from deploy.local.topics import ensure_platform_topics
 from fraud_assets.contracts.codec import encode
@@ -81,11 +83,17 @@ def payment(number: int, *, is_next: bool = False) -> tuple[bytes, bytes]:
     return made.account_id.encode(), raw[:-1] + b',"loyalty_tier":"gold"}' if is_next else raw
 
 
+BROKERS = pytest.mark.parametrize(
+    "log_server", [BROKER, pytest.param(KAFKA, marks=pytest.mark.kafka)], ids=lambda one: one.name
+)
+
+
 @pytest.mark.e2e
 @pytest.mark.timeout(420)
-def test_nothing_is_lost_between_versions(tmp_path: Path) -> None:
+@BROKERS
+def test_nothing_is_lost_between_versions(log_server: Service, tmp_path: Path) -> None:
     """A producer that is upgraded too early: its events wait as dead letters until the worker is upgraded too."""
-    with running(["valkey", "broker"], tmp_path, {"FRAUD_LAKE_FLUSH_S": "0.3"}) as stack:
+    with running(["valkey", log_server], tmp_path, {"FRAUD_LAKE_FLUSH_S": "0.3"}) as stack:
         env, log = stack.env, Log(stack.env["KAFKA_BOOTSTRAP_SERVERS"])
         ensure_platform_topics(stack.env["KAFKA_BOOTSTRAP_SERVERS"])
         lake, worker = Lake(env["FRAUD_LAKE_URI"]), Worker(env, tmp_path / "worker.log")

@@ -14,7 +14,7 @@ from deploy.local.ports import LOOPBACK, held_ports
 from deploy.local.topics import ensure_platform_topics
 from deploy.local.valkey import valkey_command
 from fraud_assets.contracts.codec import encode
-from fraud_assets.contracts.topics import TRANSACTIONS
+from fraud_assets.contracts.topics import TRANSACTIONS, entity_topic
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_port import NoEpoch
@@ -23,6 +23,7 @@ from streaming import folder, router
 from streaming.edges.broker import BROKER_LOSS_S
 from streaming.supervise import ROLES
 from tests.chaos.brokers import hung, own_broker
+from tests.chaos.looks import Looks
 from tests.chaos.proof import Outcome, Scale
 from tests.chaos.stream import CHUNK, WITHIN_S, Line, is_whole, line
 from tests.streaming.events import DAY, transaction
@@ -88,9 +89,11 @@ def _is_refused(store: OnlineStore) -> bool:
 
 # --------------------------------------------------------------------------------------- R3b
 
+LOOKED_AT = ("account", "a1")
+
 
 def failed_over(scale: Scale) -> Outcome:
-    """A replica without the last acknowledged writes is promoted: the folder goes back to where it ends, and all is equal."""
+    """A replica without the last acknowledged writes is promoted: the folder goes back to where it ends, nobody decides by it meanwhile, and all is equal."""
     with line() as made, _before_store(made) as proxy:
         primary = made.stack.env["REDIS_URL"]
         with _replica(made, primary) as (replica, port):
@@ -102,18 +105,25 @@ def failed_over(scale: Scale) -> Outcome:
             made.feed(scale.events // 100)
             made.wait_caught_up()
             lost = _position(redis.Redis.from_url(primary)) - copied
-            proxy.point_to(LOOPBACK, port)
-            failed_s = time.monotonic()
-            made.feed(CHUNK)
-            wait_for(lambda: '"gone_back": 0' not in _last_start(made), "the folder goes back", WITHIN_S)
-            made.stack.env["REDIS_URL"] = f"redis://{LOOPBACK}:{port}/0"
-            made.wait_caught_up()
-            back_s = time.monotonic() - failed_s
+            with Looks(f"redis://{LOOPBACK}:{proxy.port}/0", LOOKED_AT) as looks:
+                proxy.point_to(LOOPBACK, port)
+                failed_s = time.monotonic()
+                made.feed(CHUNK)
+                wait_for(lambda: '"gone_back": 0' not in _last_start(made), "the folder goes back", WITHIN_S)
+                made.stack.env["REDIS_URL"] = f"redis://{LOOPBACK}:{port}/0"
+                made.wait_caught_up()
+                back_s = time.monotonic() - failed_s
+                wait_for(lambda: looks.is_read_since(failed_s + back_s), "a scorer has its histories again", WITHIN_S)
             compared = made.compared()
             noticed = _says(made, "WentBack")
             made.worker.stop()
-    figure = {"lost_records": lost, "noticed": noticed > 0, "equal_again_s": round(back_s, 1), **compared}
-    return Outcome(is_whole(compared) and noticed > 0 and lost > 0, figure)
+    degraded = looks.degraded(failed_s)
+    figure = {
+        "lost_records": lost, "noticed": noticed > 0, "degraded_after_s": round(degraded.after_s, 1), "degraded_for_s": round(degraded.for_s, 1),
+        "read_meanwhile": degraded.read_meanwhile, "equal_again_s": round(back_s, 1), **compared,
+    }  # fmt: skip
+    is_degraded = degraded.after_s <= NOTICED_WITHIN_S * scale.slack and degraded.read_meanwhile == 0
+    return Outcome(is_whole(compared) and noticed > 0 and lost > 0 and is_degraded, figure)
 
 
 def _last_start(made: Line) -> str:
@@ -173,28 +183,72 @@ def _is_in_step(client: redis.Redis) -> bool:
 
 
 def made_anew(scale: Scale) -> Outcome:
-    """A raw topic deleted and created again under a live worker: said within thirty seconds, and not one event of the new one is taken for the old one's."""
+    """A raw topic deleted and created again under a live worker, soon longer than the old one was: said within thirty seconds, not one event
+    of the new one is taken for the old one's, and nobody decides by states that no event reaches any more.
+    """
     with line() as made:
         made.worker.start()
         made.feed(scale.events // 100)
         made.wait_caught_up()
         before = made.lake.scan("transactions", duplicates=True).num_rows
-        admin = made.world.log.admin
-        admin.delete_topics([TRANSACTIONS.name])[TRANSACTIONS.name].result(15)
-        wait_for(lambda: TRANSACTIONS.name not in admin.list_topics(timeout=10).topics, "the topic is gone")
-        ensure_platform_topics(made.env["KAFKA_BOOTSTRAP_SERVERS"])
+        longest = max(made.world.log.ends([TRANSACTIONS.name]).values())
+        _make_anew(made, TRANSACTIONS.name)
         anew_s = time.monotonic()
-        for number in range(CHUNK):
+        for number in range(longest + CHUNK):
             made.world.log.send(
                 TRANSACTIONS.name, b"a1", encode(transaction(transaction_id=f"new{number}", account_id="a1"))
             )
         made.world.log.flush()
         wait_for(lambda: _says(made, '"log_lost"') > 0, "the worker says so", WITHIN_S)
         said_s = time.monotonic() - anew_s
+        store = OnlineStore.connect(made.env["REDIS_URL"], registry())
+        wait_for(lambda: _is_refused(store), "readers degrade", WITHIN_S)
         taken = made.lake.scan("transactions", duplicates=True).num_rows - before
+        made.worker.stop()  # what a person does who then brings the old topic back
+        told = rebuild(made.worker)
+        assert told.returncode == 0, told.stderr
+        store.close()
         states = made.states_equal_to_batch()
-    figure = {"said_s": round(said_s, 1), "taken_for_old": taken, "states": states}
+    figure = {"said_s": round(said_s, 1), "taken_for_old": taken, "readers_refused": True, "states": states}
     return Outcome(said_s <= LOUD_WITHIN_S * scale.slack and taken == 0 and states > 0, figure)
+
+
+def _make_anew(made: Line, name: str) -> None:
+    admin = made.world.log.admin
+    admin.delete_topics([name])[name].result(15)
+    wait_for(lambda: name not in admin.list_topics(timeout=10).topics, "the topic is gone")
+    ensure_platform_topics(made.env["KAFKA_BOOTSTRAP_SERVERS"])
+
+
+# --------------------------------------------------------------------------------------- R3d
+
+
+def entities_made_anew(scale: Scale) -> Outcome:
+    """An entity topic deleted and created again under a live worker that goes on filling it: noticed, readers degrade, rebuilt, equal."""
+    name = entity_topic("account").name
+    with line() as made:
+        store = OnlineStore.connect(made.env["REDIS_URL"], registry())
+        made.worker.start()
+        made.feed(scale.events // 100)
+        made.wait_caught_up()
+        _make_anew(made, name)
+        anew_s = time.monotonic()
+        made.feed(2 * scale.events // 100)
+        wait_for(lambda: _says(made, '"epoch_withdrawn"') > 0, "the worker says so", WITHIN_S)
+        said_s = time.monotonic() - anew_s
+        refused = _is_refused(store)
+        wait_for(lambda: made.world.log.has_caught_up(router.GROUP, RAW), "routing goes on meanwhile", WITHIN_S)
+        told = rebuild(made.worker)
+        assert told.returncode == 0, told.stderr
+        made.world.epoch = store.current_epoch().epoch
+        store.close()
+        made.feed(CHUNK)
+        made.wait_caught_up()
+        back_s = time.monotonic() - anew_s
+        compared = made.compared()
+        made.worker.stop()
+    figure = {"noticed_s": round(said_s, 1), "readers_refused": refused, "equal_again_s": round(back_s, 1), **compared}
+    return Outcome(is_whole(compared) and refused and said_s <= LOUD_WITHIN_S * scale.slack, figure)
 
 
 # --------------------------------------------------------------------------------------- R6b

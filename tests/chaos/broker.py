@@ -3,6 +3,7 @@
 import asyncio
 import math
 import time
+from collections import defaultdict
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -42,20 +43,20 @@ def gone(scale: Scale) -> Outcome:
             kept_silent = made.scorer.metric("fraud_decision_events_pending")
         answers += silent
         until(lambda: made.scorer.metric("fraud_decision_events_pending") == 0, within_s=CAUGHT_UP_S)
-        recorded = _recorded(made.stack.env["KAFKA_BOOTSTRAP_SERVERS"])
+        recorded = recorded_in(made.stack.env["KAFKA_BOOTSTRAP_SERVERS"])
     grown = {
         name: mib - before.get(name, 0.0) for name, mib in after.items()
     }  # a process that came meanwhile grew whole
     failures = sum(bool(one.failure) for one in answers)
-    missing = {one.decision_id for one in answers if not one.failure} - {one.decision_id for one, _, _ in recorded}
-    firsts = {one.chain_position: Link.of(one, partition, offset) for one, partition, offset in reversed(recorded)}
+    missing = missing_of(answers, recorded)
+    firsts = {one.chain_position for one, _, _ in recorded}
     chains = {one.chain_id for one, _, _ in recorded}
-    findings = [found for chain in chains for found in verify(chain, firsts.values())[0]]
+    findings = findings_of(recorded)
     figure = {
         "requests": len(answers), "failures": failures, "p99_ms": round(p99_ms(answers), 1), "kept_on_disk": int(kept), "kept_while_hung": int(kept_silent),
         "grown_mib": round(sum(grown.values()), 1), "recorder_grown_mib": round(grown.get("recorder", math.nan), 1),
-        "caught_up_s": round(caught_up_s, 1), "missing": len(missing),
-        "sent_again": len(recorded) - len(firsts), "findings": len(findings),
+        "caught_up_s": round(caught_up_s, 1), "missing": missing,
+        "sent_again": len(recorded) - len(firsts), "findings": findings,
     }  # fmt: skip
     whole = not failures and not missing and not findings and len(chains) == 1
     noticed = kept >= 0.9 * scale.rate * scale.broker_s and kept_silent >= 0.9 * len(silent)
@@ -76,7 +77,23 @@ def _rss_mib(made: Rig) -> dict[str, float]:
     return {name: process.memory_info().rss / 2**20 for name, process in made.processes().items()}
 
 
-def _recorded(bootstrap_servers: str) -> list[tuple[Decision, int, int]]:
+Recorded = list[tuple[Decision, int, int]]
+
+
+def missing_of(answers: list[Answered], recorded: Recorded) -> int:
+    """Answered decisions that the log lacks."""
+    return len({one.decision_id for one in answers if not one.failure} - {one.decision_id for one, _, _ in recorded})
+
+
+def findings_of(recorded: Recorded) -> int:
+    """In all chains; of a record that was sent again the first counts."""
+    links: dict[str, dict[int, Link]] = defaultdict(dict)
+    for one, partition, offset in reversed(recorded):
+        links[one.chain_id][one.chain_position] = Link.of(one, partition, offset)
+    return sum(len(verify(chain, found.values())[0]) for chain, found in links.items())
+
+
+def recorded_in(bootstrap_servers: str) -> Recorded:
     """Every decision event of the log, with partition and offset, in the order they were read."""
     consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "chaos"})
     name = topics.DECISIONS.name

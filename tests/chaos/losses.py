@@ -1,9 +1,11 @@
 """Proofs about what a worker stands on and loses: the online store, its last writes, the log, the broker."""
 
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import redis
@@ -16,9 +18,11 @@ from deploy.local.valkey import valkey_command
 from fraud_assets.contracts.codec import encode
 from fraud_assets.contracts.topics import TRANSACTIONS, entity_topic
 from fraud_assets.features.catalogue.ticketing import registry
+from fraud_assets.stores.compaction import compact
 from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_port import NoEpoch
 from fraud_assets.stores.publish import snapshot
+from fraud_assets.stores.state_files import FOLDER
 from streaming import folder, router
 from streaming.edges.broker import BROKER_LOSS_S
 from streaming.supervise import ROLES
@@ -312,7 +316,7 @@ def _caught_up_s(made: Line) -> float:
 
 
 def forgotten(scale: Scale) -> Outcome:
-    """Offsets of all groups gone: read again, equal. Records expired unread: said within thirty seconds, and nothing is left out."""
+    """Offsets of all groups gone, then the store and the snapshots kept beside the lake: read again, equal. Records expired unread: said within thirty seconds, and nothing is left out."""
     with line() as made:
         made.worker.start()
         made.feed(scale.events // 100)
@@ -325,7 +329,14 @@ def forgotten(scale: Scale) -> Outcome:
         made.worker.start()
         made.feed(CHUNK)
         made.wait_caught_up()
-        compared = {**made.compared(), "rows_in_two_files": 0}  # a reader that knows replays sees each once
+        repeated = made.compared()[
+            "rows_in_two_files"
+        ]  # a reader that knows replays sees each once, and the others after compaction
+        _lose_states(made)
+        made.feed(5 * CHUNK)  # in each partition a file of new rows, so that those before it are closed
+        made.wait_caught_up()
+        _compact(made)
+        compared = made.compared()
         made.worker.stop()
         made.feed(CHUNK)
         _expire(made)
@@ -335,9 +346,30 @@ def forgotten(scale: Scale) -> Outcome:
         wait_for(lambda: _says(made, '"log_lost"') > 0, "the worker says so", WITHIN_S)
         said_s = time.monotonic() - started_s
         moved = made.world.log.committed(router.GROUP, list(stopped)) != stopped
-    figure = {"offsets_left": replayed_from, "said_s": round(said_s, 1), "went_on": moved, **compared}
+    figure = {
+        "offsets_left": replayed_from, "repeated_until_compacted": repeated, "said_s": round(said_s, 1), "went_on": moved, **compared,
+    }  # fmt: skip
     loud = said_s <= LOUD_WITHIN_S * scale.slack and not moved
     return Outcome(is_whole(compared) and loud and replayed_from == 0, figure)
+
+
+def _lose_states(made: Line) -> None:
+    """The store's and those that are kept for it; what `rebuild-online` then has is the lake."""
+    store = OnlineStore.connect(made.env["REDIS_URL"], registry())
+    snapshot(made.lake, made.plan, store, made.env["KAFKA_BOOTSTRAP_SERVERS"], FAR_MS, FAR_MS - DAY)
+    shutil.rmtree(Path(made.lake.uri) / FOLDER)
+    with redis.Redis.from_url(made.env["REDIS_URL"]) as client:
+        client.flushall()
+    told = rebuild(made.worker)
+    assert told.returncode == 0, told.stderr
+    assert "folded from the lake" in told.stdout
+    made.world.epoch = store.current_epoch().epoch
+    store.close()
+
+
+def _compact(made: Line) -> None:
+    for day in made.lake.days("transactions"):
+        compact(made.lake, "transactions", day)
 
 
 def _is_forgotten(made: Line, group: str) -> bool:

@@ -1,6 +1,6 @@
 """Every proof there is, by the name it has in docs/reliability.md."""
 
-from tests.chaos import broker, elsewhere, group, losses, registry, scorer, soak, worker
+from tests.chaos import broker, elsewhere, group, local_state, losses, registry, scorer, soak, worker
 from tests.chaos.proof import Proof
 
 PROOFS = {
@@ -12,7 +12,11 @@ PROOFS = {
             worker.killed,
             in_ci="tests/streaming/test_worker_e2e.py::test_every_state_in_redis_equals_the_log_folded_in_memory",
         ),
-        Proof("R2", "an owner paused past its session wakes: 0 regressions, its writes refused", group.paused),
+        Proof(
+            "R2",
+            "an owner paused past its session wakes: 0 regressions, its writes refused",
+            group.paused,
+        ),
         Proof(
             "R2b",
             "a router paused in a file of the lake, past its session, wakes: 0 lost, 0 twice",
@@ -97,9 +101,15 @@ PROOFS = {
         ),
         Proof(
             "R20",
-            "offsets gone: read again, equal; records expired unread: said within 30 s",
+            "offsets, store and kept snapshots gone: read again, equal; records expired unread: said within 30 s",
             losses.forgotten,
             in_ci="tests/streaming/test_resume.py::test_records_that_expired_unread_are_no_place_to_go_on_from",
+        ),
+        Proof(
+            "R20b",
+            "a scorer's spool, journal and models deleted: nothing answered is missing, or it says so",
+            local_state.gone,
+            in_ci="tests/api/test_predict.py::test_without_a_model_there_is_no_decision_and_no_readiness",
         ),
     )
 }

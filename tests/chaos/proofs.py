@@ -1,6 +1,18 @@
 """Every proof there is, by the name it has in docs/reliability.md."""
 
-from tests.chaos import broker, elsewhere, group, local_state, losses, registry, scorer, soak, worker
+from tests.chaos import (
+    broker,
+    decided,
+    elsewhere,
+    group,
+    local_state,
+    log_losses,
+    losses,
+    registry,
+    scorer,
+    soak,
+    worker,
+)
 from tests.chaos.proof import Proof
 
 PROOFS = {
@@ -11,6 +23,12 @@ PROOFS = {
             "worker killed after each step and at any instant: 0 lost, 0 twice, states equal recomputation",
             worker.killed,
             in_ci="tests/streaming/test_worker_e2e.py::test_every_state_in_redis_equals_the_log_folded_in_memory",
+        ),
+        Proof(
+            "R1b",
+            "explainer, database sink and notifier killed after each step: every decision explained, stored once, told",
+            decided.killed,
+            in_ci="tests/streaming/test_explainer_e2e.py::test_every_decision_is_explained_and_a_repetition_has_the_same_bytes",
         ),
         Proof(
             "R2",
@@ -37,10 +55,12 @@ PROOFS = {
         Proof(
             "R3c",
             "a topic made anew, and longer: said within 30 s, nothing of it taken for the old, readers degrade",
-            losses.made_anew,
+            log_losses.made_anew,
             in_ci="tests/streaming/test_resume.py::test_a_topic_made_anew_and_longer_than_the_old_one_is_not_taken_for_it",
         ),
-        Proof("R3d", "an entity topic made anew: noticed, readers degrade, rebuilt, equal", losses.entities_made_anew),
+        Proof(
+            "R3d", "an entity topic made anew: noticed, readers degrade, rebuilt, equal", log_losses.entities_made_anew
+        ),
         Proof("R4", "store stopped, refused or slow: 0 failures, in time, back within 2 s", scorer.store_faults),
         Proof(
             "R5", "MLflow silent, also at a cold start: verified files serve, a reload says what it did", registry.gone
@@ -49,7 +69,7 @@ PROOFS = {
         Proof(
             "R6b",
             "the worker's broker gone for long, then hung: it starts anew, catches up unaided",
-            losses.broker_gone,
+            log_losses.broker_gone,
         ),
         Proof(
             "R7",
@@ -102,7 +122,7 @@ PROOFS = {
         Proof(
             "R20",
             "offsets, store and kept snapshots gone: read again, equal; records expired unread: said within 30 s",
-            losses.forgotten,
+            log_losses.forgotten,
             in_ci="tests/streaming/test_resume.py::test_records_that_expired_unread_are_no_place_to_go_on_from",
         ),
         Proof(
@@ -115,4 +135,4 @@ PROOFS = {
 }
 
 # Those that `--kafka` runs on an Apache Kafka 4 of their own; the others have no broker, or nothing to ask of it.
-ON_KAFKA = ("R1", "R2", "R2b", "R3a", "R3b", "R3c", "R3d", "R6", "R6b", "R7", "R8", "R10", "R11", "R16", "R20")
+ON_KAFKA = ("R1", "R1b", "R2", "R2b", "R3a", "R3b", "R3c", "R3d", "R6", "R6b", "R7", "R8", "R10", "R11", "R16", "R20")

@@ -33,7 +33,7 @@ MAX_NEW_DESCRIPTORS = 8
 def flat(scale: Scale) -> Outcome:
     """Requests and events at a fixed rate: every process of scorer and worker holds as much at the end as once it was warm."""
     with rig() as made, running_server() as server, Hook() as hook:
-        database, env = empty_database(server), _with_all_roles(made, hook)
+        database, env = empty_database(server), with_all_roles(made, hook)
         env["DATABASE_URL"] = database.url
         with Worker(env, made.folder / "worker.log", (sys.executable, "-m", "streaming")) as worker:
             wait_for(lambda: {*ROLES, DATABASE, NOTIFIER} <= set(worker.children()), "the worker runs")
@@ -63,7 +63,7 @@ def flat(scale: Scale) -> Outcome:
     return Outcome(passed, figure)
 
 
-def _with_all_roles(made: Rig, hook: Hook) -> dict[str, str]:
+def with_all_roles(made: Rig, hook: Hook) -> dict[str, str]:
     """Settings of a worker that explains the scorer's decisions, and tells of some of them."""
     notify = made.folder / "notify.toml"
     notify.write_text(rule(hook.url, accounts=[TOLD_ACCOUNT], actions=list(Action)))

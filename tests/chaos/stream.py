@@ -34,6 +34,20 @@ WITHIN_S = 120.0
 CHUNK = 20
 
 
+def strike(strikes: Path, role: str, step: str, times: int = 1, blow: signal.Signals = signal.SIGKILL) -> None:
+    """The role's process gets the signal after it has done a step so many times; returns when it has. See struck_worker.py."""
+    before = len(struck(strikes))
+    part = strikes / ".plan"
+    part.write_text(f"{int(blow)}\t{step}\t{times}")
+    part.rename(strikes / role)
+    wait_for(lambda: len(struck(strikes)) > before, f"{role} is struck after: {step}", WITHIN_S)
+
+
+def struck(strikes: Path) -> list[str]:
+    told = strikes / "struck"
+    return told.read_text().splitlines() if told.exists() else []
+
+
 @dataclass
 class Line:
     """strikes: where blows are planned. fed: how many numbers of `feed` were sent. kills: of the whole worker."""
@@ -89,11 +103,7 @@ class Line:
 
     def strike(self, role: str, step: str, times: int = 1, blow: signal.Signals = signal.SIGKILL) -> None:
         """The role's process gets the signal after it has done a step so many times; returns when it has."""
-        before = len(self.struck())
-        part = self.strikes / ".plan"
-        part.write_text(f"{int(blow)}\t{step}\t{times}")
-        part.rename(self.strikes / role)
-        wait_for(lambda: len(self.struck()) > before, f"{role} is struck after: {step}", WITHIN_S)
+        strike(self.strikes, role, step, times, blow)
 
     def kill_at_any_instant(self, after_s: float) -> None:
         """SIGKILL the supervisor and with it all roles, so long after they all work; and start them again."""
@@ -106,8 +116,7 @@ class Line:
         self.worker.start()
 
     def struck(self) -> list[str]:
-        told = self.strikes / "struck"
-        return told.read_text().splitlines() if told.exists() else []
+        return struck(self.strikes)
 
     def wait_caught_up(self) -> None:
         wanted = len(self.world.matured) + len(self.world.frauds)

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from deploy.local.kafka import KAFKA
+from tests.chaos.brokers import own_broker
 from tests.chaos.proof import Outcome, Scale
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +39,8 @@ def any_arrival_order(scale: Scale) -> Outcome:
 
 def mixed_versions(_: Scale) -> Outcome:
     """Producers and workers of neighbouring versions on one log."""
-    return _run(["tests/streaming/test_mixed_versions.py"], "--timeout=600")
+    of_kafka = ["-m", "kafka"] if own_broker() is KAFKA else []
+    return _run(["tests/streaming/test_mixed_versions.py"], "--timeout=600", *of_kafka)
 
 
 def overload(scale: Scale) -> Outcome:

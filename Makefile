@@ -154,7 +154,7 @@ kernels: $(STAMP) ## compile the engine's kernels, or find them compiled
 chaos: $(READY) kernels ## break it for real and say what held, one JSON line each (ONLY="R4 R12")
 	$(RUN) -m tests.chaos $(ONLY)
 
-chaos-kafka: $(READY) kernels java ## the worker's proofs on an Apache Kafka 4 that is started for them (ONLY="R1 R8")
+chaos-kafka: $(READY) kernels java ## the proofs about a log, each on an Apache Kafka 4 of its own (ONLY="R1 R8")
 	$(RUN) -m tests.chaos --kafka $(ONLY)
 
 fuzz: $(READY) kernels ## throw 20,000 requests and byte strings at a running scorer; one JSON line (ARGS="--seed N" repeats)

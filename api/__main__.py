@@ -1,16 +1,20 @@
 """`python -m api`: the scorer, one process; `keys`: who may call it; `audit`: whether its decisions are all there."""
 
 import argparse
+import sys
 
 import uvicorn
 
 from api import audit_cli, keys_cli, logs
 from api.app import create_app
+from api.jwt_bearer import BadJwtKey
+from api.keys import BadKeys, read_keys
 from api.runtime import Runtime
 from api.settings import ApiSettings
 from fraud_assets.contracts.subjects import agree_or_exit
 from fraud_assets.contracts.topics import DECISIONS, LABELS
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
+from fraud_assets.settings import BadSettings, read_settings
 
 # Longer than callers keep a connection that they do not use (a minute, in most pools). The other way
 # round a payment now and then meets a connection that is just being closed, and gets no answer.
@@ -25,8 +29,16 @@ def main() -> None:
     keys_cli.add_to(commands)
     audit_cli.add_to(commands)
     chosen = arguments.parse_args()
+    try:
+        run(chosen)
+    except (BadSettings, BadKeys, BadJwtKey) as error:
+        sys.exit(str(error))
+
+
+def run(chosen: argparse.Namespace) -> None:
+    """Raises BadSettings, BadKeys and BadJwtKey, whose messages are for a person."""
     if chosen.command == "keys":
-        keys_cli.run(chosen, ApiSettings().api_keys_file)
+        keys_cli.run(chosen, read_settings(ApiSettings).api_keys_file)
     elif chosen.command == "audit":
         audit_cli.run(chosen)
     else:
@@ -35,8 +47,9 @@ def main() -> None:
 
 def serve(host: str, port: int) -> None:
     """Until it is told to stop."""
+    settings = read_settings(ApiSettings)
+    read_keys(settings.api_keys_file)  # said here, before a server says it in a traceback
     logs.configure()
-    settings = ApiSettings()
     agree_or_exit(settings.schema_registry_url, (DECISIONS, LABELS))
     app = create_app(Runtime(settings, registry(), FRAUD_SCORING))
     uvicorn.run(
@@ -44,6 +57,7 @@ def serve(host: str, port: int) -> None:
         host=host,
         port=port,
         access_log=False,  # one canonical line per request comes from the scorer itself
+        log_config=None,  # its lines are ours, api/logs.py
         log_level="warning",
         server_header=False,
         ws="none",

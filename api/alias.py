@@ -1,6 +1,6 @@
 """MLflow's alias `champion`, followed: whoever moves it there, on its page too, moves the scorers.
 
-What the alias names is brought to the model folder, verified, and only then made its champion, which `api/champion.py` watches.
+What the alias names is brought to the model folder, verified, and only then made its champion, which `api/lineup.py` watches.
 Only a move counts: a folder whose champion was put back while MLflow was away is not taken back to what MLflow still
 thinks. MLflow that is slow, gone or wrong costs nothing but news of it: the folder holds what was verified last.
 """

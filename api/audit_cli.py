@@ -27,10 +27,13 @@ def run(chosen: argparse.Namespace) -> None:
     from fraud_assets.stores.decision_chains import read_chains
     from fraud_assets.stores.lake import Lake
 
-    chains, unchained = read_chains(Lake(read_settings(Settings).lake_uri))
+    lake_uri = read_settings(Settings).lake_uri
+    chains, unchained = read_chains(Lake(lake_uri))
     kept: dict[str, dict[int, str]] = defaultdict(dict)
     for head in chosen.head:
         kept[head.chain_id][head.position] = head.sha256
+    if not (chains or unchained or kept):
+        sys.exit(f"{lake_uri} holds no decision, so nothing was verified. FRAUD_LAKE_URI says where the lake is.")
     found = []
     for chain_id in sorted({*chains, *kept}):
         links = chains.get(chain_id, [])
@@ -44,7 +47,8 @@ def run(chosen: argparse.Namespace) -> None:
         sys.exit(
             f"{len(found):,} findings. The row of a decision says where it came from: source_partition, source_offset."
         )
-    print("Every chain is whole. Keep the heads elsewhere, and give them to the next run with --head.")
+    told = f"{len(chains):,} chains with {sum(map(len, chains.values())):,} decisions: every chain is whole."
+    print(f"{told} Keep the heads elsewhere, and give them to the next run with --head.")
 
 
 def _head(text: str) -> Head:

@@ -84,7 +84,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """The decision on one payment.
 
     is_fraud: we act on it as fraud (`decision` is deny). degraded_reasons: what was missing when it
-    was made; empty in normal operation.
+    was made; empty in normal operation. missing_views: then, which view groups' features were null for it, as `view@group`.
     """
 
     transaction_id: str
@@ -96,6 +96,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     model_version: str
     policy_version: str
     degraded_reasons: list[str]
+    missing_views: list[str]
     latency_ms: float
 
 
@@ -106,7 +107,10 @@ class Answers(msgspec.Struct, frozen=True):
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """What a scorer serves; empty while it serves nothing. refused: why the newest champion is not served."""
+    """What a scorer serves; empty while it serves nothing. refused: why the newest champion is not served.
+
+    rollout_phase: see docs/rollout.md. challenger_version: who scores beside the champion, and decides for challenger_share of accounts.
+    """
 
     model_version: str = ""
     model_sha256: str = ""
@@ -118,6 +122,11 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     review_from: float | None = None
     deny_from: float | None = None
     refused: str = ""
+    rollout_sequence: int = 0
+    rollout_phase: str = ""
+    challenger_version: str = ""
+    challenger_share: float = 0.0
+    challenger_refused: str = ""
 
 
 # What is only known after the decision; the same fields the service declares unseen.

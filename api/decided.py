@@ -64,6 +64,7 @@ class Decided(msgspec.Struct, array_like=True):
     degraded_reasons: list[str]
     self_included: bool
     headers: list[tuple[str, bytes]]
+    shadow: dict[str, float] = {}
 
 
 class _Named(msgspec.Struct, array_like=True):
@@ -148,6 +149,7 @@ class DecisionRecord:
             states=[],
             states_read=self._read(one),
             fraud_score=one.fraud_score,
+            shadow_scores=one.shadow,
             action=one.action,
             reason_codes=list(one.reason_codes),
             degraded_reasons=one.degraded_reasons,

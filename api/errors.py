@@ -4,9 +4,7 @@ Handlers hold no `try`. An answer names the field and the fix, and never repeats
 card number in the wrong place.
 """
 
-import traceback
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,6 +12,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from api.intake import BadField
+from api.logs import raised_at
 from api.metrics import Metrics
 from api.service import say
 from fraud_assets.contracts.codec import BadEvent, Reason
@@ -154,18 +153,13 @@ class Refusals:
         self._refused.labels(problem.type).inc()
         say(request.scope, problem=problem.type)
         if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-            say(request.scope, error=type(error).__name__, at=_frames(error))
+            say(request.scope, error=type(error).__name__, at=raised_at(error))
         return Response(
             msgspec.json.encode(problem),
             status_code=problem.status,
             media_type=PROBLEM_JSON,
             headers=_headers(error, problem.status),
         )
-
-
-def _frames(error: Exception) -> list[str]:
-    """Where it was raised. Not its message: that may hold what was sent."""
-    return [f"{Path(at.filename).name}:{at.lineno} {at.name}" for at in traceback.extract_tb(error.__traceback__)[-5:]]
 
 
 def _headers(error: Exception, status: int) -> dict[str, str]:

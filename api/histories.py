@@ -11,6 +11,7 @@ from fraud_assets.stores.online_async import EntityRead, OnlineReader
 from fraud_assets.stores.online_port import NoEpoch, StoreUnavailable
 
 NO_EPOCH = "online_store_no_epoch"
+TIMEOUT = "online_store_timeout"
 
 # A state may lack what came in the second before a decision (`monitoring/stale.py`), and the worker needs most of it. Batches that
 # share a busy process take as long; what they hold meanwhile of a thousand strangers is not asked for again.
@@ -34,10 +35,13 @@ class Histories(NamedTuple):
 
 
 class Known:
-    """What one batch has read of late: nobody's state is read twice for it within FRESH_S. Of one epoch; nothing at first."""
+    """What one batch has read of late: nobody's state is read twice for it within FRESH_S. Of one epoch; nothing at first.
+
+    hangs: a part of the batch waited for a store in vain. The parts after it do not ask: each would wait as long, one after the other.
+    """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
-        self.epoch = ""
+        self.epoch, self.hangs = "", False
         self.found: dict[Entity, tuple[bytes | None, int]] = {}
         self._now_s = now_s
         self._since_s = 0.0
@@ -82,9 +86,13 @@ class HistoryReader:
             ]
             for row in keys
         ]
+        if known is not None and known.hangs:
+            return without(keys, TIMEOUT)
         try:
             read = await (self._store.read(list(wanted)) if known is None else self._learn(list(wanted), known))
         except StoreUnavailable as error:
+            if known is not None:
+                known.hangs = error.reason == TIMEOUT
             return without(keys, error.reason)
         except NoEpoch:
             return without(keys, NO_EPOCH)

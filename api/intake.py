@@ -10,6 +10,7 @@ import msgspec
 
 from api.contract import Scored, ScoringBatch, ScoringRequest
 from fraud_assets.contracts import codec
+from fraud_assets.contracts.cards import HoldsCard, without_cards
 from fraud_assets.contracts.tokens import TokenKey, country_of, tokenise
 
 MAX_TRANSACTION_BYTES = 16 * 1024
@@ -74,7 +75,15 @@ def scored(request: ScoringRequest, key: TokenKey, now_ms: int) -> Any:
     except ValueError as error:
         kind, _, fix = str(error).partition(": ")
         raise BadField(_FIELD_OF_KIND[kind], fix) from None
-    return Scored(*_before(request), address, country, card_token, email_token, *_after(request))
+    return no_card_in(Scored(*_before(request), address, country, card_token, email_token, *_after(request)))
+
+
+def no_card_in(event: T, where: str = "") -> T:
+    """See `without_cards`. Raises BadField; where: prefix of the field's name in it."""
+    try:
+        return without_cards(event)
+    except HoldsCard as error:
+        raise BadField(where + error.field, error.fix) from None
 
 
 _FIELD_OF_KIND = {"ip": "ip", "card": "card_number", "email": "email"}

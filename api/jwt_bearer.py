@@ -7,6 +7,7 @@ import jwt
 from api.access import Caller, Scope
 from api.keys import CLIENT
 from api.settings import JwtSettings
+from fraud_assets.contracts.cards import holds_card
 
 LEEWAY_S = 5  # two machines' clocks
 MIN_SECRET_BYTES = 32  # of HS256: shorter can be searched
@@ -24,7 +25,10 @@ class JwtBearer:
 
     def __init__(self, settings: JwtSettings) -> None:
         self._settings = settings
-        raw = settings.key_file.read_bytes()
+        try:
+            raw = settings.key_file.read_bytes()
+        except OSError as error:
+            raise BadJwtKey(f"BadJwtKey: {settings.key_file}: {error.strerror}.") from error
         algorithm = jwt.get_algorithm_by_name(settings.algorithm)
         if settings.algorithm.startswith("HS"):
             raw = raw.strip()
@@ -54,6 +58,6 @@ class JwtBearer:
         except jwt.PyJWTError:
             return None
         client, words = claims["sub"], claims.get("scope", "")
-        if not _CLIENT.match(client) or not isinstance(words, str):
+        if not _CLIENT.match(client) or holds_card(client) or not isinstance(words, str):
             return None
         return Caller(client, "jwt", frozenset(scope for scope in Scope if scope.value in words.split()))

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from api.contract import MAX_BATCH
 from api.errors import BrokerSilent
-from api.intake import MAX_AHEAD_MS, BadField, decode
+from api.intake import MAX_AHEAD_MS, BadField, decode, no_card_in
 from api.producer import Producer
 from fraud_assets.contracts import codec, topics
 from fraud_assets.contracts.events import Label
@@ -33,7 +33,7 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 def parse_labels(raw: bytes, now_ms: int) -> list[Label]:
-    """Raises codec.BadEvent or BadField. A label holds no raw identifier, so there is nothing to tokenise."""
+    """Raises codec.BadEvent or BadField. A label has no field for a raw identifier, so there is nothing to tokenise."""
     labels = decode(LabelBatch, raw, MAX_BYTES).labels
     for place, label in enumerate(labels):
         if label.event_time_ms > now_ms + MAX_AHEAD_MS:
@@ -41,6 +41,7 @@ def parse_labels(raw: bytes, now_ms: int) -> list[Label]:
                 f"labels[{place}].event_time_ms",
                 "more than 5 minutes ahead of our clock; send milliseconds UTC of when it became known",
             )
+        no_card_in(label, f"labels[{place}].")
     return labels
 
 

@@ -62,6 +62,14 @@ class Metrics:
         )
         self.score = Distribution("fraud_score", "Scores given.", tuple(n / 20 for n in range(1, 21)), self.registry)
         self.model = self._gauge("fraud_model_info", "The model served.", "version", "service_digest", "policy_digest")
+        self.rollout = self._gauge(
+            "fraud_rollout_sequence",
+            "Newest step of the promotion log that is served.",
+            "phase",
+            "champion",
+            "challenger",
+        )
+        self.challenger_failures = self._counter("fraud_challenger_failures", "Payments a challenger gave no score.")
         self.ready = self._gauge("fraud_scorer_ready", "1 while model and online store are there.")
         self.pending = self._gauge("fraud_decision_events_pending", "Decision events that Kafka may not have.")
         self.journal_bytes = self._gauge("fraud_decision_journal_bytes", "Size of the decision events kept on disk.")

@@ -1,5 +1,6 @@
 """The one producer of a scorer: decisions and labels leave through it."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -42,6 +43,7 @@ def kafka_producer(bootstrap_servers: str) -> Producer:
             "queue.buffering.max.kbytes": 262_144,
             "message.timeout.ms": 0,
             "log_level": 2,  # an absent broker is counted and logged once by us, not twice a second by it
-        }
+        },
+        logger=logging.getLogger("librdkafka"),  # else it writes on standard error
     )
     return producer

@@ -8,11 +8,10 @@ exceeded, and what is taken and not spent within a second is lost to the key, at
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import structlog
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
@@ -20,20 +19,13 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from api.access import Caller
 from api.contract import MAX_BATCH
 from api.errors import TooMany
-from api.shared import ASK_AGAIN_S, Shared, SharedGone
-from api.tasks import ended
+from api.shared import TIMEOUT_S, Shared, SharedGone
 
 WINDOW_S = 10  # bursts of this length at full rate are nobody's business
 LEASE_S = 1.0
 LEASES_PER_S = 10
-# A lease takes a millisecond. With as long again for a store that hangs, a payment still has its decision within 50 ms.
-PATIENCE_S = 0.015
-# If the event loop itself was late, the reply may lie unread in the socket.
-LATE_TURNS_S = (0.001, 0.001, 0.001)
 # A key that is over its limit is told so without asking Redis again; a storm of refused requests costs it nothing.
 REFUSE_S = 0.25
-
-log = structlog.get_logger()
 
 
 @dataclass
@@ -66,13 +58,12 @@ class Rates:
         self._default_per_s = default_per_s
         self._now_s = now_s
         self._purses: dict[str, _Purse] = {}
-        self._probe: asyncio.Task[None] | None = None  # while Redis is gone
 
     async def start(self) -> None:
         """Connected, and its script known there, before a payment waits for both. A Redis that is gone is no matter."""
         with contextlib.suppress(SharedGone):
             window = RateLimitItemPerSecond(1, WINDOW_S)
-            await self._shared.ask(lambda: self._together.hit(window, "nobody", cost=1))
+            await self._shared.ask(lambda: self._together.hit(window, "nobody", cost=1), TIMEOUT_S)
 
     async def spend(self, caller: Caller, cost: int) -> None:
         """Usually without waiting for anything. Raises TooMany."""
@@ -106,38 +97,7 @@ class Rates:
 
     async def _take(self, window: RateLimitItemPerSecond, name: str, amount: int) -> bool:
         """Without Redis each process counts for itself: a key may then have its limit from each."""
-        if self._probe is None:
-            try:
-                return await self._soon(lambda: self._together.hit(window, name, cost=amount))
-            except SharedGone:
-                if self._probe is None:  # several keys may have asked at once
-                    log.warning("rates_counted_alone")
-                    self._probe = asyncio.get_running_loop().create_task(self._until_back())
-        return await self._alone.hit(window, name, cost=amount)
-
-    async def _soon(self, call: Callable[[], Awaitable[bool]]) -> bool:
-        """Raises SharedGone also for a Redis that hangs: every payment of the key waits behind this one."""
-        asked = asyncio.ensure_future(self._shared.ask(call))
         try:
-            for wait_s in (PATIENCE_S, *LATE_TURNS_S):
-                done, _ = await asyncio.wait([asked], timeout=wait_s)
-                if done:
-                    return asked.result()
-            raise SharedGone
-        finally:
-            asked.cancel()
-
-    async def _until_back(self) -> None:
-        """Asked on the side, so that no payment waits for the answer."""
-        try:
-            while True:
-                await asyncio.sleep(ASK_AGAIN_S)
-                with contextlib.suppress(SharedGone):
-                    await self._soon(self._shared.client.ping)
-                    log.info("rates_counted_together")
-                    return
-        finally:
-            self._probe = None
-
-    async def close(self) -> None:
-        await ended(self._probe)
+            return await self._shared.ask(lambda: self._together.hit(window, name, cost=amount))
+        except SharedGone:
+            return await self._alone.hit(window, name, cost=amount)

@@ -55,7 +55,8 @@ async def decide(runtime: Runtime, raw: bytes, scope: Any) -> bytes:
     made = await runtime.scorer.decide([(event, context) for event in parsed.events])
     runtime.metrics.latency.observe(time.perf_counter() - context.began_s)
     say(scope, n=len(made), model_version=made[0].serving.model.version)
-    return _encode(Answers(list(map(answer, made))) if parsed.is_batch else answer(made[0]))
+    answers = [answer(one, runtime.scorer.unit_names) for one in made]
+    return _encode(Answers(answers) if parsed.is_batch else answers[0])
 
 
 @get("/health/live", opt=PUBLIC)
@@ -92,15 +93,15 @@ async def labels(request: Call, runtime: Runtime) -> Response[bytes]:
 async def model(request: Call, runtime: Runtime) -> Response[bytes]:
     """What is served, and what was refused."""
     say(request.scope, audit="model_shown", model_version=runtime.model_version)
-    return Response(_encode(runtime.champion.info()), media_type=plain.JSON)
+    return Response(_encode(runtime.models.info()), media_type=plain.JSON)
 
 
 @post("/admin/reload", status_code=200, opt=needs(Scope.ADMIN))
 async def reload(request: Call, runtime: Runtime) -> Response[bytes]:
     """Load the champion now, also one that was refused before."""
-    await runtime.champion.refresh(again=True)
+    await runtime.models.refresh(again=True)
     say(request.scope, audit="model_reload", model_version=runtime.model_version)
-    return Response(_encode(runtime.champion.info()), media_type=plain.JSON)
+    return Response(_encode(runtime.models.info()), media_type=plain.JSON)
 
 
 def _service(scope: Asked) -> Service:

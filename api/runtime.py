@@ -9,12 +9,12 @@ import structlog
 from api import decided
 from api.access import Identifies
 from api.alias import follower
-from api.champion import ChampionSlot
 from api.decided import Decided, Facts
 from api.idempotency import Repeats
 from api.jwt_bearer import JwtBearer
 from api.keyring import KeyRing
 from api.labels import LabelSink
+from api.lineup import LineupSlot
 from api.metrics import Metrics
 from api.producer import Producer, kafka_producer
 from api.rates import Rates
@@ -55,14 +55,14 @@ class Runtime:
         self.keys = KeyRing(settings.api_keys_file, self.metrics)
         self.knowing: list[Identifies] = [self.keys, *([JwtBearer(settings.jwt)] if settings.jwt else [])]
         self.store = OnlineReader(settings.redis_url, registry, settings.store_timeout_ms / 1_000)
-        self.shared = Shared(settings.redis_url)
+        self.shared = Shared(settings.redis_url, settings.shared_timeout_ms / 1_000)
         self.repeats = Repeats(self.shared, self.token_key, settings.idempotency_ttl_s, self.metrics)
         self.rates = Rates(settings.redis_url, self.shared, settings.api_rate_per_s)
         self.max_in_flight = settings.max_in_flight
-        self.champion = ChampionSlot(settings.model_dir, definitions, self.metrics)
+        self.models = LineupSlot(settings.model_dir, definitions, self.metrics)
         self.alias = follower(settings, definitions, self.metrics)
         reader = RequestReader(plan)
-        self.scorer = Scorer(self.store, reader, self.champion, self.metrics, self._record)
+        self.scorer = Scorer(self.store, reader, self.models, self.metrics, self._record)
         self.recording = self._recording(
             _facts(plan, reader.unit_names, definitions.service_digest), settings, producer
         )
@@ -71,12 +71,12 @@ class Runtime:
 
     @property
     def model_version(self) -> str:
-        return self.champion.serving.model.version if self.champion.serving else ""
+        return self.models.champion.model.version if self.models.champion else ""
 
     def missing(self) -> list[str]:
         """Why this process should get no traffic; empty when it should."""
         found = []
-        if self.champion.serving is None:
+        if self.models.champion is None:
             found.append("no model is loaded; train one and publish it as champion")
         if self.store.marker is None:
             found.append("the online store is unreachable or holds no valid epoch; run online_store_snapshot")
@@ -95,7 +95,7 @@ class Runtime:
         self.store.start()
         await self.rates.start()
         await self.recording.start()
-        await self.champion.start()
+        await self.models.start()
         if self.alias is not None:
             await self.alias.start()
         # What exists now lives as long as the process; walking it in every collection would cost
@@ -110,10 +110,9 @@ class Runtime:
         await self.keys.close()
         if self.alias is not None:
             await self.alias.close()
-        await self.champion.close()
+        await self.models.close()
         await self.recording.close()
         await self.store.close()
-        await self.rates.close()
         await self.shared.close()
 
     def _record(self, made: Sequence[Made]) -> None:
@@ -142,10 +141,12 @@ def _facts(plan: ServicePlan, unit_names: tuple[str, ...], service_digest: str) 
 
 
 def _decided(made: Made) -> Decided:
-    event, context, seen, vector, status, included, score, verdict, serving, decision_id, at_ms, latency_ms = made
+    event, context, seen, vector, status, included, score, verdict, serving, shadow, decision_id, at_ms, latency_ms = (
+        made
+    )
     model, (keys, positions, versions, epoch, degraded) = serving.model, seen
     return Decided(
         decision_id, event.event_time_ms, event.transaction_id, event.account_id, decided.as_request(event), at_ms, latency_ms,
         epoch, serving.decider.digest, model.version, model.sha256, vector, status, keys, versions, positions, score,
-        verdict.action, verdict.reasons, degraded, included, context.headers,
+        verdict.action, verdict.reasons, degraded, included, context.headers, shadow,
     )  # fmt: skip

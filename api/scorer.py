@@ -9,14 +9,15 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from api.champion import ChampionSlot, Serving
 from api.contract import Answer, Scored
 from api.errors import NotReady
 from api.histories import Histories, HistoryReader, Known
+from api.judge import Judged, Lineup, Payment, Serving
+from api.lineup import LineupSlot
 from api.metrics import Metrics
 from api.together import Together
 from fraud_assets.contracts.events import CONTRACT_VERSION, Category, PaymentMethod, Tier
-from fraud_assets.engine.request import Read, RequestReader
+from fraud_assets.engine.request import STATUS_NAMES, Read, RequestReader
 from fraud_assets.policy.policy import Action, Verdict
 from fraud_assets.stores.online_async import OnlineReader
 from fraud_assets.stores.online_port import ABSENT
@@ -36,7 +37,7 @@ WARM_UP: Any = Scored(
 )  # fmt: skip
 
 BAD_STATE = "online_state_unreadable"
-
+PRESENT = STATUS_NAMES.index("PRESENT")
 
 IDS_AT_ONCE = 64
 _UUID_BYTES = 16
@@ -83,7 +84,7 @@ Question = tuple[Any, Context]
 
 
 class Made(NamedTuple):
-    """A decision and all that its record needs. vector: float32, NaN for null. status: int8 of each unit.
+    """A decision and all that its record needs. shadow: as Judged has it. vector: float32, NaN for null. status: int8 of each unit.
 
     latency_ms: since its request was read.
     """
@@ -97,6 +98,7 @@ class Made(NamedTuple):
     score: float
     verdict: Verdict
     serving: Serving
+    shadow: dict[str, float]
     decision_id: str
     decided_at_ms: int
     latency_ms: float
@@ -114,7 +116,7 @@ class Scorer:
         self,
         store: OnlineReader,
         reader: RequestReader,
-        champion: ChampionSlot,
+        models: LineupSlot,
         metrics: Metrics,
         record: Callable[[Sequence[Made]], None] = lambda _: None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
@@ -122,12 +124,18 @@ class Scorer:
         self._histories = HistoryReader(store, reader.groups)
         self._reader = reader
         self._nothing: list[bytes | None] = [None] * len(reader.groups)
-        self._champion = champion
+        self._models = models
+        self._metrics = metrics
         self._record = record
         self._together = Together(self._decide, READ_TOGETHER, PATIENCE_S)
         self.now_ms = now_ms
         self._ids = decision_ids()
         self._by_action = [(action, metrics.decisions.labels(action.value)) for action in Action]
+
+    @property
+    def unit_names(self) -> tuple[str, ...]:
+        """What the statuses of a decision are of, in order."""
+        return self._reader.unit_names
 
     def warm(self) -> None:
         """Compile what reads states and makes vectors, before a request has to wait for it."""
@@ -142,11 +150,11 @@ class Scorer:
 
     async def _decide(self, asked: Sequence[Question]) -> list[Made]:
         """Of any size: what is read next is on its way while these are decided."""
-        serving = self._champion.serving
-        if serving is None:
+        lineup = self._models.lineup
+        if lineup is None:
             raise NotReady("no model is loaded yet; train one and publish it as champion")
         if len(asked) <= READ_TOGETHER:
-            return self._made(asked, await self._read(asked), serving)
+            return self._made(asked, await self._read(asked), lineup)
         made, known = list[Made](), Known()
         parts = [asked[first : first + READ_TOGETHER] for first in range(0, len(asked), READ_TOGETHER)]
         async with asyncio.TaskGroup() as group:
@@ -156,13 +164,13 @@ class Scorer:
                 if after is not None:
                     coming = group.create_task(self._read(after, known))
                     await asyncio.sleep(0)  # its question goes out before we are busy
-                made += self._made(part, histories, serving)
+                made += self._made(part, histories, lineup)
         return made
 
     async def _read(self, asked: Sequence[Question], known: Known | None = None) -> Histories:
         return await self._histories.read([event for event, _ in asked], known)
 
-    def _made(self, asked: Sequence[Question], histories: Histories, serving: Serving) -> list[Made]:
+    def _made(self, asked: Sequence[Question], histories: Histories, lineup: Lineup) -> list[Made]:
         """Vectors, scores and actions of payments whose histories are here, recorded."""
         events = [event for event, _ in asked]
         times, ids = [event.event_time_ms for event in events], [event.transaction_id for event in events]
@@ -170,12 +178,12 @@ class Scorer:
         seen = Seen.of_all(histories, read.positions)
         for place in read.torn:
             seen[place] = self._without(histories.keys[place], events[place], place, read)
-        scores = serving.model.score_many(read.features)
-        verdicts = serving.decider.verdicts(
-            scores, read.features, [event.amount_minor for event in events], [bool(one.degraded) for one in seen],
-            lambda rows: serving.model.explain(rows)[1],
-        )  # fmt: skip
-        made = self._decided(asked, seen, read, scores, verdicts, serving)
+        payments = [
+            Payment(event.account_id, event.amount_minor, bool(one.degraded))
+            for event, one in zip(events, seen, strict=True)
+        ]
+        judged = lineup.judged(payments, read.features, self._metrics.challenger_failures.inc)
+        made = self._decided(asked, seen, read, judged)
         self._count([one.verdict.action for one in made])
         self._record(made)
         return made
@@ -192,25 +200,19 @@ class Scorer:
                 counter.inc(n)
 
     def _decided(
-        self,
-        asked: Sequence[Question],
-        seen: Sequence[Seen],
-        read: Read,
-        scores: Sequence[float],
-        verdicts: Sequence[Verdict],
-        serving: Serving,
+        self, asked: Sequence[Question], seen: Sequence[Seen], read: Read, judged: Sequence[Judged]
     ) -> list[Made]:
         """All of one moment, for none is answered before the last is decided."""
         at_ms, at_s = self.now_ms(), time.perf_counter()
         together = zip(
-            asked, seen, _rows(read.features), _rows(read.status), read.self_included, scores, verdicts, self._ids, strict=False
-        )  # fmt: skip
+            asked, seen, _rows(read.features), _rows(read.status), read.self_included, judged, self._ids, strict=False
+        )
         return [
             Made(
-                event, context, its, vector, status, included, score, verdict, serving, decision_id, at_ms,
+                event, context, its, vector, status, included, score, verdict, serving, shadow, decision_id, at_ms,
                 round((at_s - context.began_s) * 1_000, 3),
             )
-            for (event, context), its, vector, status, included, score, verdict, decision_id in together
+            for (event, context), its, vector, status, included, (score, verdict, serving, shadow), decision_id in together
         ]  # fmt: skip
 
 
@@ -234,8 +236,9 @@ def decision_ids() -> Iterator[str]:
             yield digits[at : at + 2 * _UUID_BYTES]
 
 
-def answer(made: Made) -> Answer:
-    """What the client gets."""
+def answer(made: Made, unit_names: Sequence[str]) -> Answer:
+    """What the client gets. unit_names: of `made.status`, in order."""
+    degraded = made.seen.degraded
     return Answer(
         transaction_id=made.event.transaction_id,
         decision_id=made.decision_id,
@@ -245,6 +248,11 @@ def answer(made: Made) -> Answer:
         reason_codes=made.verdict.reasons,
         model_version=made.serving.model.version,
         policy_version=made.serving.decider.version,
-        degraded_reasons=made.seen.degraded,
+        degraded_reasons=degraded,
+        missing_views=_missing(unit_names, made.status) if degraded else [],
         latency_ms=made.latency_ms,
     )
+
+
+def _missing(unit_names: Sequence[str], status: bytes) -> list[str]:
+    return [name for name, code in zip(unit_names, status, strict=True) if code != PRESENT]

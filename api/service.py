@@ -9,6 +9,7 @@ import structlog
 from litestar import Litestar
 
 from api.trace import HEADER, Trace
+from fraud_assets.contracts.topics import CLIENT_HEADER
 
 log = structlog.get_logger()
 
@@ -36,8 +37,8 @@ def say(scope: Any, **fields: object) -> None:
 
 
 def trace_headers(scope: Any) -> list[tuple[str, bytes]]:
-    """What an event that comes of this request carries."""
-    return [(HEADER.decode(), scope[_TRACE].parent)]
+    """What an event that comes of this request carries: its trace, and the client that asked."""
+    return [(HEADER.decode(), scope[_TRACE].parent), (CLIENT_HEADER, scope["user"].client.encode())]
 
 
 class Service(Litestar):

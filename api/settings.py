@@ -41,6 +41,10 @@ class ApiSettings(Settings):
     store_timeout_ms: float = Field(20.0, gt=0, le=1_000, validation_alias="FRAUD_STORE_TIMEOUT_MS")
     """How long a decision waits for its history; a read takes 0.2 ms, and without one it decides on the payment alone."""
 
+    shared_timeout_ms: float = Field(15.0, gt=0, le=1_000, validation_alias="FRAUD_SHARED_TIMEOUT_MS")
+    """How long a payment waits where processes keep count together: for the claim of its Idempotency-Key, and when its key's rate is renewed.
+    Past it the payment, and all others until Redis is back, go on without."""
+
     registry_watch_s: float = Field(5.0, ge=0, validation_alias="FRAUD_REGISTRY_WATCH_S")
     """How often a scorer asks an MLflow server which version has the alias `champion`; 0: never, nor where MLFLOW_TRACKING_URI is
     no server's address."""

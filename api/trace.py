@@ -1,6 +1,6 @@
 """W3C trace context: the caller's trace goes on through us, into the log line and the events.
 
-Only `traceparent`, whose form leaves no room for anything else. `tracestate` is free text of the sender's, and is not
+Only `traceparent`, whose form leaves room for digits and nothing else of anybody's. `tracestate` is free text of the sender's, and is not
 passed on.
 """
 
@@ -22,6 +22,8 @@ class Trace:
         found = _FORM.fullmatch(given[0]) if len(given) == 1 else None
         if found is not None and found[1] == b"00" and found[4] is not None:
             found = None  # version 00 has four parts, later ones may have more
+        if found is not None and found[2].isdigit():
+            found = None  # chance makes one in three million ids without a letter; whoever pads a card number does
         self.trace_id = found[2].decode() if found else f"{random.getrandbits(128):032x}"
         flags = found[3] if found else b"00"
         self.parent = b"00-%b-%b-%b" % (self.trace_id.encode(), (b"%016x" % random.getrandbits(64)), flags)

@@ -37,7 +37,10 @@ class Settings(BaseSettings):
     development key in production.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", validate_default=True, validate_by_name=True)
+    # An error that showed what was given would show keys and passwords: a fault between fields shows them all.
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", validate_default=True, validate_by_name=True, hide_input_in_errors=True
+    )
 
     environment: Environment = Field(Environment.LOCAL, validation_alias="ENVIRONMENT")
     """`production` refuses what is only fit for a laptop, such as the development token key."""

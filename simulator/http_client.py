@@ -69,12 +69,12 @@ class HttpClient:
             connection.writer.close()
         self._idle.clear()
 
-    async def post(self, path: str, body: bytes) -> bytes:
-        """The answer's body. Raises HttpFailure for anything but a 2xx within the timeout."""
+    async def post(self, path: str, body: bytes, headers: str = "") -> bytes:
+        """The answer's body. headers: more of them, each `name: value` and a line's end. Raises HttpFailure for anything but a 2xx within the timeout."""
         async with self._slots:
             try:
                 async with asyncio.timeout(self.timeout_s):
-                    return await self._exchange(path, body)
+                    return await self._exchange(path, body, headers)
             except TimeoutError:
                 raise HttpFailure("timeout") from None
             except ConnectionRefusedError:
@@ -82,12 +82,12 @@ class HttpClient:
             except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
                 raise HttpFailure("reset") from None
 
-    async def _exchange(self, path: str, body: bytes) -> bytes:
+    async def _exchange(self, path: str, body: bytes, headers: str) -> bytes:
         """One request on an idle connection, or on a new one; it is kept only after a whole answer."""
         connection = self._kept() or await self._connect()
         answered = False
         try:
-            connection.writer.write(self._head(path, len(body)) + body)
+            connection.writer.write(self._head(path, len(body), headers) + body)
             status, keep, answer = await _answer(connection.reader)
             answered = keep
         finally:
@@ -112,9 +112,9 @@ class HttpClient:
         reader, writer = await asyncio.open_connection(self._host, self._port, limit=_MAX_HEAD_BYTES)
         return _Connection(reader, writer)
 
-    def _head(self, path: str, length: int) -> bytes:
+    def _head(self, path: str, length: int, headers: str) -> bytes:
         return (
-            f"POST {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n{self._who}"
+            f"POST {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n{self._who}{headers}"
             f"Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
         ).encode()
 

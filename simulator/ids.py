@@ -23,9 +23,13 @@ def mixed(number: npt.NDArray[np.uint64], key: int) -> npt.NDArray[np.uint64]:
 
 
 def hex_ids(prefix: str, number: npt.NDArray[np.uint64], key: int) -> pa.StringArray:
-    """`<prefix><16 hex digits>` for each number, built as bytes without a Python loop."""
+    """`<prefix><16 hex digits>` for each number, built as bytes without a Python loop.
+
+    One of digits alone would be as long as a card number, and some would pass for one: its last digit is a letter.
+    """
     n = len(number)
     digits = _BYTE_TO_HEX[mixed(number, key).astype(">u8").view(np.uint8)].reshape(n, 16)
+    digits[(digits <= ord("9")).all(axis=1), -1] = ord("a")
     head = np.frombuffer(prefix.encode(), dtype=np.uint8)
     text = np.empty((n, len(head) + 16), dtype=np.uint8)
     text[:, : len(head)] = head

@@ -9,28 +9,21 @@ python -m streaming dlq --help          dead letters: list, show, replay
 """
 
 import argparse
-import logging
 import sys
 
 import structlog
+from confluent_kafka import KafkaException
 
 from fraud_assets.contracts.subjects import agree_or_exit
 from fraud_assets.contracts.topics import DECIDED_TOPICS, RAW_TOPICS
+from fraud_assets.settings import BadSettings, read_settings
+from fraud_assets.stores.online_port import StoreUnavailable
+from streaming import logs
+from streaming.core.notices import BadRules
 from streaming.settings import WorkerSettings
 from streaming.supervise import DATABASE, NOTIFIER, ROLES, TETHERED, die_with_parent, roles, supervise
 
-
-def _configure_logs() -> None:
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+INIT, REBUILD = "init-epoch", "rebuild-online"
 
 
 def main() -> int:
@@ -41,25 +34,54 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m streaming", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", nargs="?", choices=[*ROLES, DATABASE, NOTIFIER, "init-epoch", "rebuild-online"])
-    parser.add_argument("--force", action="store_true", help="rebuild-online: replace an epoch that is still valid")
+    parser.add_argument("command", nargs="?", choices=[*ROLES, DATABASE, NOTIFIER, INIT, REBUILD])
+    parser.add_argument("--force", action="store_true", help=f"{REBUILD}: replace an epoch that is still valid")
     parser.add_argument(TETHERED, action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     command = given.command
-    _configure_logs()
-    settings = WorkerSettings()
+    if given.force and command != REBUILD:
+        parser.error(f"--force is for {REBUILD} alone")
+    logs.configure()
+    try:
+        return _do(command, read_settings(WorkerSettings), given)
+    except (BadSettings, BadRules) as error:
+        return _refused(str(error))
+
+
+def _do(command: str | None, settings: WorkerSettings, given: argparse.Namespace) -> int:
     if command is None:
         return supervise(roles(settings.database_url.get_secret_value(), settings.notifications_file))
     if given.tethered:
         die_with_parent()
     if command in (*ROLES, DATABASE, NOTIFIER):
         agree_or_exit(settings.schema_registry_url, (*RAW_TOPICS, *DECIDED_TOPICS))
-    return _run(command, settings, is_forced=given.force)
+        return _play(command, settings)
+    # What a person calls, who can do something about a server that is away.
+    try:
+        return _init_epoch(settings) if command == INIT else _rebuild(settings, is_forced=given.force)
+    except StoreUnavailable as error:
+        return _refused(
+            f"the online store does not answer: {str(error).rstrip('.')}. Is it started, and is REDIS_URL its address?"
+        )
+    except KafkaException as error:
+        return _refused(
+            f"no broker answers: {error.args[0].str()}. Is it started, and is KAFKA_BOOTSTRAP_SERVERS its address?"
+        )
 
 
-def _run(command: str, settings: WorkerSettings, *, is_forced: bool) -> int:
+def _refused(why: str) -> int:
+    """To whoever called it: a person, or the supervisor's log."""
+    if TETHERED in sys.argv:
+        structlog.get_logger().error("refused", detail=why)
+    else:
+        print(f"refused: {why}", file=sys.stderr)
+    return 1
+
+
+def _play(role: str, settings: WorkerSettings) -> int:
+    """One of the worker's processes, until it is told to stop."""
     # Each process loads what it needs: the router no kernels, the folder no Parquet.
-    match command:
+    match role:
         case "router":
             from streaming import router
 
@@ -79,23 +101,31 @@ def _run(command: str, settings: WorkerSettings, *, is_forced: bool) -> int:
         case "database":
             return _store(settings)
         case "notifier":
-            from streaming import notifier
-
-            notifier.run(settings)
-        case "init-epoch":
-            return _init_epoch(settings)
-        case "rebuild-online":
-            return _rebuild(settings, is_forced=is_forced)
+            return _notify(settings)
     return 0
 
 
 def _store(settings: WorkerSettings) -> int:
     if not settings.database_url.get_secret_value():
-        print("refused: no DATABASE_URL; set postgresql://user:password@host/name", file=sys.stderr)
-        return 1
+        return _refused("no DATABASE_URL; set postgresql://user:password@host/name")
     from streaming import database_sink
 
     database_sink.run(settings)
+    return 0
+
+
+def _notify(settings: WorkerSettings) -> int:
+    from streaming import notifier
+
+    if settings.notifications_file is None:
+        return _refused("no FRAUD_NOTIFICATIONS_FILE; name the file that says who is to be told of what")
+    try:
+        notifier.rules_of(settings.notifications_file)
+    except OSError as error:
+        return _refused(
+            f"{settings.notifications_file}: {error.strerror}. FRAUD_NOTIFICATIONS_FILE must name a file that can be read."
+        )
+    notifier.run(settings)
     return 0
 
 
@@ -105,8 +135,7 @@ def _rebuild(settings: WorkerSettings, *, is_forced: bool) -> int:
     try:
         print(rebuild(settings, is_forced=is_forced))
     except NotLost as refusal:
-        print(f"refused: {refusal}", file=sys.stderr)
-        return 1
+        return _refused(str(refusal))
     return 0
 
 
@@ -116,8 +145,7 @@ def _init_epoch(settings: WorkerSettings) -> int:
     try:
         marker = init_epoch(settings)
     except NotEmpty as refusal:
-        print(f"refused: {refusal}", file=sys.stderr)
-        return 1
+        return _refused(str(refusal))
     print(f"epoch {marker.epoch} published for an empty log")
     return 0
 

@@ -12,6 +12,7 @@ from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_port import EpochMarker, NoEpoch
 from streaming.edges.broker import ANSWER_WITHIN_S
 from streaming.edges.claim import log_range
+from streaming.logs import LIBRDKAFKA
 from streaming.settings import WorkerSettings
 
 
@@ -52,7 +53,7 @@ def _refuse_history(settings: WorkerSettings) -> None:
 
 def _holds_records(bootstrap_servers: str, topic: str) -> bool:
     """Whether anything was ever appended; a topic that is not there holds nothing."""
-    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "fraud-worker-init"})
+    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "fraud-worker-init", "logger": LIBRDKAFKA})
     try:
         found = consumer.list_topics(topic, timeout=ANSWER_WITHIN_S).topics[topic]
         partitions = [] if found.error else list(found.partitions)

@@ -17,13 +17,14 @@ from fraud_assets.engine.plan import EnginePlan
 from fraud_assets.engine.state import StateEngine
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.stores.online import OnlineStore
-from fraud_assets.stores.online_port import EpochMarker, NoEpoch, OnlineStates, StoreUnavailable
+from fraud_assets.stores.online_port import EpochMarker, NoEpoch, OnlineStates, StoreUnavailable, WentBack
 from streaming import metrics
 from streaming.core.batch import EventBatch, Update
 from streaming.core.fold import FoldReport, GroupFolder
 from streaming.core.records import DeadLetter, Record, dead_letter_record
 from streaming.edges.broker import RecordSink, Sender, application, consume, declare
 from streaming.edges.claim import At, claim
+from streaming.edges.incarnation import Incarnation, StoreTopicIds, nobody_decides_by
 from streaming.settings import WorkerSettings
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -35,6 +36,9 @@ RETRY_S = 0.5
 LOOK_S = 1.0
 # The log of a marker whose snapshot was taken without a broker; see stores/publish.py.
 LAKE_ALONE = "lake"
+
+
+WAY_OUT = "What the old one held and nobody had folded is in the lake; see that the topics are those that are meant."
 
 
 class EpochChanged(RuntimeError):
@@ -51,6 +55,7 @@ class FoldSink(RecordSink):
         epoch: str,
         folders: Mapping[str, GroupFolder],
         sender: Sender,
+        owner: str = "folder",
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         super().__init__()
@@ -59,6 +64,7 @@ class FoldSink(RecordSink):
         self._epoch = epoch
         self._by_topic = {entity_topic(name).name: (name, folder) for name, folder in folders.items()}
         self._sender = sender
+        self._owner = owner
         self._now_ms = now_ms
         self._is_bound = False
         self._looked_s = 0.0
@@ -81,6 +87,9 @@ class FoldSink(RecordSink):
             metrics.EPOCH_VALID.set(0)
             log.warning("folding_paused", reason=getattr(error, "reason", "no_epoch"), detail=str(error))
             raise SinkBackpressureError(RETRY_S) from error
+        except WentBack:
+            self._fall_behind()
+            raise
         finally:
             self.on_paused()
         metrics.EPOCH_VALID.set(1)
@@ -107,22 +116,37 @@ class FoldSink(RecordSink):
         self._looked_s = time.monotonic()
         was_bound, self._is_bound = self._is_bound, False
         try:
-            self._bind()
+            is_behind = self._bind()
             self._states.advance({})
+            if is_behind and self._states.catch_up():
+                log.info("states_caught_up", epoch=self._epoch)
             metrics.EPOCH_VALID.set(1)
+        except WentBack:
+            self._fall_behind()
+            raise
         except (NoEpoch, StoreUnavailable) as error:
             metrics.EPOCH_VALID.set(0)
             if was_bound:
                 log.warning("online_store_lost", reason=getattr(error, "reason", "no_epoch"), detail=str(error))
 
-    def _bind(self) -> None:
-        """The store binds itself to whatever epoch it finds; after a loss only ours will do."""
+    def _fall_behind(self) -> None:
+        """Until the next process has folded again what the store lost, nobody decides by what is left."""
+        try:
+            lost = self._states.lost()
+            self._states.fall_behind(self._owner, lost)
+            log.warning("states_went_back", epoch=self._epoch, partitions=len(lost))
+        except (NoEpoch, StoreUnavailable) as error:
+            log.warning("online_store_lost", reason=getattr(error, "reason", "no_epoch"), detail=str(error))
+
+    def _bind(self) -> bool:
+        """The store binds itself to whatever epoch it finds; after a loss only ours will do. Whether it is behind, if it was asked."""
         if self._is_bound:
-            return
-        found = self._states.current_epoch().epoch
-        if found != self._epoch:
-            raise EpochChanged(f"the online store is of epoch {found}, this process folds {self._epoch}")
+            return False
+        found = self._states.current_epoch()
+        if found.epoch != self._epoch:
+            raise EpochChanged(f"the online store is of epoch {found.epoch}, this process folds {self._epoch}")
         self._is_bound = True
+        return found.behind
 
     def _fold(self, topic: str, batch: EventBatch, records: list[tuple[Record, Update | DeadLetter]]) -> None:
         started = time.perf_counter()
@@ -199,18 +223,27 @@ def run(settings: WorkerSettings) -> None:
     states = OnlineStore.connect(settings.redis_url, plan.registry)
     marker = wait_for_epoch(states)
     states.check()
-    group = f"{GROUP}.{marker.epoch}"
+    group, owner = f"{GROUP}.{marker.epoch}", f"{settings.worker_id}-folder"
     app = application(settings, "folder", group, settings.fold_flush_s)
     topics = [entity_topic(item.name) for item in plan.groups]
     folders = {item.name: GroupFolder(plan, item, states) for item in plan.groups}
-    sink = FoldSink(plan, states, marker.epoch, folders, Sender(settings.kafka_bootstrap_servers))
+    sink = FoldSink(plan, states, marker.epoch, folders, Sender(settings.kafka_bootstrap_servers), owner)
     consume(app, sink, topics, settings.replication_factor)
     declare(app, [DEAD_LETTERS], settings.replication_factor)
-    starts = claim(settings, group, topics, held=lambda: held_by(states, marker))
-    states.hold(
-        f"{settings.worker_id}-folder", {f"{topic}/{partition}": at for (topic, partition), at in starts.items()}
-    )
-    metrics.EPOCH_VALID.set(1)
-    app.every_poll(sink.tick)
-    log.info("folder_started", group=group, topics=len(topics))
-    app.run()
+    incarnation = Incarnation(settings, group, topics, StoreTopicIds(states), WAY_OUT)
+    with nobody_decides_by(states):
+        incarnation.check()
+        starts = claim(
+            settings, group, topics, held=lambda: held_by(states, marker),
+            went_back=lambda back: states.fall_behind(owner, _by_name(back)),
+        )  # fmt: skip
+        states.hold(owner, _by_name(starts))
+        metrics.EPOCH_VALID.set(1)
+        app.every_poll(sink.tick)
+        app.every_poll(incarnation.tick)
+        log.info("folder_started", group=group, topics=len(topics))
+        app.run()
+
+
+def _by_name(positions: Mapping[At, int]) -> dict[str, int]:
+    return {f"{topic}/{partition}": at for (topic, partition), at in positions.items()}

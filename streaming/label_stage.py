@@ -18,12 +18,14 @@ from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.contracts.topics import LABEL_FACTS, LABELS, TRANSACTIONS
 from fraud_assets.labels.facts import Case, owing, paid, settle, subject_of, with_label, with_subject
 from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.lake_topics import LakeTopicIds
 from streaming import metrics
 from streaming.core.records import Accepted, Send
 from streaming.edges.broker import Sender, application, consume, declare
 from streaming.edges.cases import Identity, LakeCases, RedisCases
 from streaming.edges.claim import claim
 from streaming.edges.event_sink import EventSink
+from streaming.edges.incarnation import Incarnation
 from streaming.edges.lake import without_pandas
 from streaming.edges.seen import connect
 from streaming.settings import WorkerSettings
@@ -35,6 +37,7 @@ SWEEP_S = 1.0
 SWEEP_ROWS = 1_000
 RETRY_S = 0.5
 DAY_MS = 86_400_000
+WAY_OUT = "The router says what to do."
 
 
 class CaseStore(Protocol):
@@ -212,7 +215,10 @@ def run(settings: WorkerSettings) -> None:
     )
     consume(app, sink, [TRANSACTIONS, LABELS], settings.replication_factor)
     declare(app, [LABEL_FACTS], settings.replication_factor)
+    incarnation = Incarnation(settings, GROUP, [TRANSACTIONS, LABELS], LakeTopicIds(settings.lake_uri), WAY_OUT)
+    incarnation.check()
     claim(settings, GROUP, [TRANSACTIONS, LABELS])
     app.every_poll(sink.tick)
+    app.every_poll(incarnation.tick)
     log.info("label_stage_started", group=GROUP, label_delay_days=settings.label_delay_days)
     app.run()

@@ -16,6 +16,7 @@ LATE = Counter("fraud_worker_late_total", "Events more than the allowed lateness
 DEAD_LETTERS = Counter(
     "fraud_worker_dead_letters_total", "Records refused, future-dated ones included.", ["topic", "reason"]
 )
+DROPPED = Counter("fraud_worker_dropped_total", "Records in order that say nothing a state holds.", ["topic", "reason"])
 QUARANTINED = Counter("fraud_worker_quarantined_total", "Future-dated events.", ["topic"])
 LAKE_ROWS = Counter("fraud_worker_lake_rows_total", "Rows appended to the lake.")
 UNCOMMITTED = Gauge(

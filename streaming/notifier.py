@@ -16,7 +16,7 @@ import structlog
 
 from fraud_assets.contracts.codec import BadEvent, decode
 from fraud_assets.contracts.events import Decision
-from fraud_assets.contracts.topics import DEAD_LETTERS, DECISIONS
+from fraud_assets.contracts.topics import CLIENT_HEADER, DEAD_LETTERS, DECISIONS
 from streaming import metrics
 from streaming.core.notices import Notice, Rules, Target, notices, read_rules
 from streaming.core.records import DeadLetter, Record, Refusal, Send, dead_letter_record
@@ -76,7 +76,7 @@ class NotifySink(RecordSink):
             decision = decode(Decision, record.value or b"", max_bytes=MAX_DECISION_BYTES)
         except BadEvent:
             return
-        found = list(notices(self._rules, decision))
+        found = list(notices(self._rules, decision, client_of(record)))
         if found and decision.decided_at_ms < self._now_ms() - self._max_age_ms:
             for notice in found:
                 metrics.NOTICES.labels(notice.target.rule, "stale").inc()
@@ -128,6 +128,11 @@ class NotifySink(RecordSink):
 
     def on_paused(self) -> None:
         self._buffer.clear()
+
+
+def client_of(record: Record) -> str:
+    """Who asked for a decision, as the scorer says in its record's headers; "" of one that a scorer of before made."""
+    return (dict(record.headers).get(CLIENT_HEADER) or b"").decode(errors="replace")
 
 
 def rules_of(file: Path) -> Rules:

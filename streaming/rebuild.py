@@ -8,7 +8,7 @@ from fraud_assets.engine.plan import EnginePlan
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.online import OnlineStore
-from fraud_assets.stores.online_port import NoEpoch
+from fraud_assets.stores.online_port import NoEpoch, Withdrawn
 from fraud_assets.stores.publish import snapshot
 from fraud_assets.stores.restore import NoSnapshot, log_state, restore
 from fraud_assets.stores.state_files import StateFiles
@@ -29,8 +29,8 @@ def rebuild(settings: WorkerSettings, *, is_forced: bool = False) -> str:
     """Restore the newest kept snapshot, or compute one from the lake; a line that says which. Raises NotLost."""
     features = registry()
     store = OnlineStore.connect(settings.redis_url, features, timeout_s=TIMEOUT_S)
-    former = _held(store)
-    if former and not is_forced:
+    former, is_served = _held(store)
+    if is_served and not is_forced:
         raise NotLost(
             f"the online store holds epoch {former}. To renew it, materialize online_store_snapshot; if its states"
             " are wrong or gone, --force replaces them."
@@ -55,8 +55,11 @@ def rebuild(settings: WorkerSettings, *, is_forced: bool = False) -> str:
     )
 
 
-def _held(store: OnlineStore) -> str | None:
+def _held(store: OnlineStore) -> tuple[str, bool]:
+    """The epoch whose states the store holds, if any, and whether it is served."""
     try:
-        return store.current_epoch().epoch
+        return store.current_epoch().epoch, True
+    except Withdrawn as found:
+        return found.epoch, False
     except NoEpoch:
-        return None
+        return "", False

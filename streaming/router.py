@@ -16,6 +16,8 @@ from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.contracts.topics import DEAD_LETTERS, entity_topic
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.lake_topics import LakeTopicIds
+from fraud_assets.stores.online import OnlineStore
 from streaming import metrics
 from streaming.core.records import Record, Refusal
 from streaming.core.rekey import ReKeyer
@@ -23,6 +25,7 @@ from streaming.core.route import Routed, Router
 from streaming.core.sources import SOURCES
 from streaming.edges.broker import POLL_S, RecordSink, Sender, application, check_arrival_stamps, consume, declare
 from streaming.edges.claim import claim
+from streaming.edges.incarnation import Incarnation, nobody_decides_by
 from streaming.edges.lake import LakeHistory, append_accepted, read_until, without_pandas
 from streaming.edges.seen import RedisSeen, connect
 from streaming.edges.writer import LakeWriter
@@ -35,6 +38,10 @@ MINI_BATCH = 256
 # Without Redis nobody knows what is a duplicate. Longer than this, the supervisor's restart is clearer.
 REDIS_PATIENCE_S = 30.0
 RETRY_S = 0.25
+WAY_OUT = (
+    "Bring the old topic back; or begin a new world: new topics, lake and online store. If it is the same log on another broker, with its"
+    " offsets, remove its file from _topics in the lake."
+)
 
 
 class RouterSink(RecordSink):
@@ -78,6 +85,7 @@ class RouterSink(RecordSink):
             accepted=len(routed.accepted),
             duplicates=sum(one.is_duplicate for one in routed.accepted),
             dead_letters=len(routed.dead_letters),
+            dropped=len(routed.dropped),
             sent=len(routed.sends),
             latency_ms=round(1000 * (self._now_s() - started), 2),
         )
@@ -124,6 +132,8 @@ def _count(records: list[Record], routed: Routed) -> None:
         metrics.DEAD_LETTERS.labels(letter.record.topic, letter.reason).inc()
         if letter.reason == Refusal.FUTURE_DATED:
             metrics.QUARANTINED.labels(letter.record.topic).inc()
+    for gone in routed.dropped:
+        metrics.DROPPED.labels(gone.record.topic, gone.reason).inc()
     for one in routed.accepted:
         if one.was_raw:
             metrics.RAW.labels(one.record.topic).inc()
@@ -156,7 +166,11 @@ def run(settings: WorkerSettings) -> None:
     consume(app, sink, raw, settings.replication_factor)
     declare(app, [DEAD_LETTERS, *(entity_topic(g.name) for g in features.groups)], settings.replication_factor)
     check_arrival_stamps(settings, raw)
-    claim(settings, GROUP, raw, seen=lambda: read_until(lake, SOURCES.values()))
-    app.every_poll(sink.tick)
-    log.info("router_started", group=GROUP, topics=len(raw))
-    app.run()
+    incarnation = Incarnation(settings, GROUP, raw, LakeTopicIds(settings.lake_uri), WAY_OUT)
+    with nobody_decides_by(OnlineStore.connect(settings.redis_url, features)):
+        incarnation.check()
+        claim(settings, GROUP, raw, seen=lambda: read_until(lake, SOURCES.values()))
+        app.every_poll(sink.tick)
+        app.every_poll(incarnation.tick)
+        log.info("router_started", group=GROUP, topics=len(raw))
+        app.run()

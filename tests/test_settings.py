@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from api.settings import ApiSettings
 from fraud_assets.settings import BadSettings, Settings, read_settings
+from streaming.settings import WorkerSettings
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +87,32 @@ def test_no_secret_is_in_the_repr() -> None:
     settings = Settings(token_key="hush", redis_url="redis://:hush@localhost:6379/0")
 
     assert "hush" not in repr(settings)
+
+
+@pytest.mark.parametrize("kind", [ApiSettings, WorkerSettings, Settings])
+def test_a_fault_shows_nothing_of_what_was_given(kind: type[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault between fields would show all of them, and a traceback is a line of a log."""
+    monkeypatch.setenv("FRAUD_TOKEN_KEY", "hush-key")
+    monkeypatch.setenv("REDIS_URL", "redis://:hush-redis@localhost:6379/0")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hush-mlflow")
+    monkeypatch.setenv("FRAUD_JWT_ALGORITHM", "RS256")  # and no key of it
+    monkeypatch.setenv("FRAUD_LABEL_DELAY_DAYS", "hush-days")
+
+    with pytest.raises(ValidationError) as refused:
+        kind()
+
+    assert "hush" not in str(refused.value) + repr(refused.value)
+
+
+def test_half_of_the_jwt_settings_shows_none_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a fault between fields, found when each of them is right."""
+    monkeypatch.setenv("FRAUD_TOKEN_KEY", "hush-key")
+    monkeypatch.setenv("FRAUD_JWT_ALGORITHM", "RS256")
+
+    with pytest.raises(ValidationError, match="belong together") as refused:
+        ApiSettings()
+
+    assert "hush" not in str(refused.value) + repr(refused.value)
 
 
 def test_every_field_says_what_it_is_for(root: Path) -> None:

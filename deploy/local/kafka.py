@@ -74,6 +74,8 @@ def _format(context: Context) -> None:
     _properties(context).write_text(
         _PROPERTIES.format(host=LOOPBACK, port=context.port("kafka"), controller_port=free_port(), log_dir=log_dir)
     )
+    if (log_dir / "meta.properties").exists():
+        return  # a restart, of the same cluster
     cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     # In one word: every sixty-fourth id begins with a dash, and would be taken for an option.
     command = _java(

@@ -15,6 +15,7 @@ from typing import TypeVar, cast
 
 import msgspec
 
+from fraud_assets.contracts.cards import redacted
 from fraud_assets.contracts.events import CONTRACT_VERSION, Event
 
 MAX_EVENT_BYTES = 16 * 1024  # a transaction has about 600; far larger is an attack or a bug upstream
@@ -159,4 +160,4 @@ def _is_other_version(raw: bytes) -> bool:
 
 
 def _printable(field: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in field[:MAX_FIELD_CHARS])
+    return redacted("".join(character if character.isprintable() else "?" for character in field))[:MAX_FIELD_CHARS]

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
+from fraud_assets.contracts.cards import holds_card
 from fraud_assets.contracts.events import Event
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def tokenised(event: E, key: TokenKey) -> E:
     found = {}
     for name in _token_fields(type(event)):
         value = getattr(event, name)
-        if value is None or _TOKEN.fullmatch(value):
+        if value is None or (_TOKEN.fullmatch(value) and not holds_card(value)):
             continue
         try:
             found[name] = tokenise(_KIND_OF_FIELD[name], value, key)

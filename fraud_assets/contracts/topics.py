@@ -30,6 +30,10 @@ MAX_DEAD_LETTER_BYTES = 2 * MAX_RECORD_BYTES
 PARTITIONER = "murmur2_random"
 
 
+# Of decisions and labels: the scorer's client that asked, as `python -m api keys` or the token's issuer names it.
+CLIENT_HEADER = "client"
+
+
 class Topic(msgspec.Struct, frozen=True, kw_only=True):
     """name: versioned; key: the contract field that chooses the partition; retention_ms: explicit.
 

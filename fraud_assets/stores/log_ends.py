@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from fraud_assets.stores.topic_ids import topic_ids
 
 ANSWER_WITHIN_S = 5.0
 # Broker clocks may step back by a little between an event's append and its entity record's.
@@ -19,11 +22,12 @@ LastRow = tuple[int, int]
 @dataclass(frozen=True)
 class Resume:
     """offsets: `<entity topic>/<partition>` to the first offset not yet in the states; absent ones
-    mean the earliest. log: the incarnation of the log, "" if no broker answered.
+    mean the earliest. log: the incarnation of the log, "" if no broker answered. topics: ids of the entity topics.
     """
 
     offsets: Mapping[str, int] = field(default_factory=dict)
     log: str = ""
+    topics: Mapping[str, str] = field(default_factory=dict)
 
 
 def resume_after(
@@ -41,6 +45,8 @@ def resume_after(
     consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "online-store-snapshot", "log_level": 0})
     try:
         known = consumer.list_topics(timeout=ANSWER_WITHIN_S)
+        # Before the offsets: of a topic that is made anew in between, they are no offsets of this id.
+        ids = topic_ids(AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0}), entity_topics)
         partitions = {name: sorted(known.topics[name].partitions) for name in known.topics}
         limits = [now_ms]
         for topic in raw_topics:
@@ -50,7 +56,7 @@ def resume_after(
                 limits.append(_covered_until(at, end, now_ms))
         wanted = [(name, partition) for name in entity_topics for partition in partitions.get(name, [])]
         since = max(min(limits) - CLOCK_MARGIN_MS, 0)
-        return Resume(_offsets_at(consumer, wanted, since), str(known.cluster_id or ""))
+        return Resume(_offsets_at(consumer, wanted, since), str(known.cluster_id or ""), ids)
     except KafkaException:
         return Resume()
     finally:

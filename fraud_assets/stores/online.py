@@ -20,11 +20,14 @@ from redis.retry import Retry
 from fraud_assets.features.registry import Registry
 from fraud_assets.stores.online_port import (
     ABSENT,
+    BEHIND,
     DIGEST_CHARS,
     HOLDER,
+    LAGGARD,
     MARKER_KEY,
     POSITIONS_KEY,
     PUBLISHER,
+    TOPIC,
     VERSION_BYTES,
     EpochMarker,
     KeySpace,
@@ -38,7 +41,9 @@ from fraud_assets.stores.online_port import (
     envelope,
     marker_prefix,
     opened,
+    withdrawn,
 )
+from fraud_assets.stores.online_scripts import ADVANCE, CATCH_UP, COMPARE_AND_SET, FALL_BEHIND, REPLACE_MARKER
 
 TIMEOUT_S = 2.0  # a micro-batch may be large; longer than this the worker should say that it waits
 # A script holds the server's only thread: 256 writes take about a millisecond, which a waiting
@@ -46,53 +51,6 @@ TIMEOUT_S = 2.0  # a micro-batch may be large; longer than this the worker shoul
 KEYS_PER_SCRIPT = 256
 KEYS_PER_DROP = 1_000
 KEYS_PER_LOAD = 500  # answers wait in the socket while we write: a few kilobytes, which every system buffers
-
-# Both scripts begin so. KEYS: marker, positions. ARGV: marker prefix, holder, its last word or ''. The comparison is part of
-# the same atomic step, so neither a writer of a former epoch nor one whose last writes were lost changes anything.
-_CHECKS = """
-if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then
-  return redis.error_reply('NOEPOCH the marker names another epoch')
-end
-if ARGV[3] ~= '' and redis.call('HGET', KEYS[2], ARGV[2]) ~= ARGV[3] then
-  return redis.error_reply('WENTBACK the last word of this writer is not there')
-end
-"""
-
-# Then states… and expiry ms or '', then (version bytes or '', envelope) of each.
-COMPARE_AND_SET = (
-    _CHECKS
-    + """
-local made = {}
-for i = 3, #KEYS do
-  local at = 2 * i - 1
-  if redis.call('GETRANGE', KEYS[i], 0, 7) == ARGV[at] then
-    if ARGV[4] == '' then
-      redis.call('SET', KEYS[i], ARGV[at + 1])
-    else
-      redis.call('SET', KEYS[i], ARGV[at + 1], 'PX', ARGV[4])
-    end
-    made[i - 2] = 1
-  else
-    made[i - 2] = 0
-  end
-end
-return made
-"""
-)
-
-# Then the new word, and (position's name, offset) of each. A former owner that wakes late takes nothing back.
-ADVANCE = (
-    _CHECKS
-    + """
-for i = 5, #ARGV, 2 do
-  if tonumber(redis.call('HGET', KEYS[2], ARGV[i]) or -1) < tonumber(ARGV[i + 1]) then
-    redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
-  end
-end
-redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
-return {}
-"""
-)
 
 T = TypeVar("T")
 
@@ -120,6 +78,7 @@ class OnlineStore:
         self._scripts: dict[str, str] = {}
         self._holder, self._word = "", ""
         self._unanswered = ""  # a word that the store may have by now
+        self._said: dict[str, int] = {}  # positions, acknowledged
 
     @classmethod
     def connect(cls, url: str, registry: Registry, timeout_s: float = TIMEOUT_S) -> Self:
@@ -185,7 +144,7 @@ class OnlineStore:
         return {name.decode(): int(at) for name, at in found.items() if not name.startswith(HOLDER.encode())}
 
     def hold(self, owner: str, starts: Mapping[str, int]) -> None:
-        self._holder, self._word, self._unanswered = HOLDER + owner, "", ""
+        self._holder, self._word, self._unanswered, self._said = HOLDER + owner, "", "", {}
         self._say(starts)
 
     def advance(self, positions: Mapping[str, int]) -> None:
@@ -200,6 +159,58 @@ class OnlineStore:
         self._unanswered = word
         self._run(ADVANCE, [[2, *self._head_keys(), *head, word, *said]])
         self._word, self._unanswered = word, ""
+        for name, at in positions.items():
+            self._said[name] = max(at, self._said.get(name, at))
+
+    @_errors_named()
+    def topic_ids(self) -> dict[str, str]:
+        found = self._client.hgetall(POSITIONS_KEY + self._bound())
+        return {
+            name.decode().removeprefix(TOPIC): at.decode()
+            for name, at in found.items()
+            if name.startswith(TOPIC.encode())
+        }
+
+    @_errors_named()
+    def adopt_topics(self, ids: Mapping[str, str]) -> None:
+        for name, topic_id in ids.items():
+            self._client.hsetnx(POSITIONS_KEY + self._bound(), TOPIC + name, topic_id)
+
+    @_errors_named()
+    def lost(self) -> dict[str, int]:
+        held = self.positions() or {}
+        return {name: at for name, at in self._said.items() if held.get(name, -1) < at}
+
+    @_errors_named()
+    def fall_behind(self, owner: str, lost: Mapping[str, int]) -> None:
+        if lost:
+            self._run(
+                FALL_BEHIND,
+                [
+                    [
+                        2,
+                        *self._head_keys(),
+                        marker_prefix(self._bound()),
+                        BEHIND,
+                        LAGGARD + owner,
+                        msgspec.json.encode(dict(lost)),
+                    ]
+                ],
+            )
+
+    @_errors_named()
+    def catch_up(self) -> bool:
+        [[answer]] = self._run(CATCH_UP, [[2, *self._head_keys(), marker_prefix(self._bound()), BEHIND, LAGGARD]])
+        return answer == 1
+
+    @_errors_named()
+    def withdraw(self, why: str) -> None:
+        try:
+            marker = self.current_epoch()
+        except NoEpoch:
+            return
+        self._run(REPLACE_MARKER, [[1, MARKER_KEY, marker_prefix(marker.epoch), withdrawn(marker, why)]])
+        self._epoch = None
 
     @_errors_named()
     def load(self, epoch: str, group: str, states: Sequence[tuple[str, bytes]]) -> None:
@@ -227,11 +238,13 @@ class OnlineStore:
             pool.release(connection)
 
     @_errors_named()
-    def publish_epoch(self, epoch: str, *, log: str, resume: dict[str, int], now_ms: int) -> EpochMarker:
+    def publish_epoch(
+        self, epoch: str, *, log: str, resume: dict[str, int], now_ms: int, topics: Mapping[str, str] | None = None
+    ) -> EpochMarker:
         """One SET: readers see the former world or the new one, whole."""
-        check_epoch_name(epoch)
-        marker = EpochMarker(epoch=epoch, log=log, groups=self.keys.digests, resume=resume, published_at_ms=now_ms)
-        self._client.hset(POSITIONS_KEY + epoch, mapping={PUBLISHER: "", **resume})
+        marker = self.keys.marker(epoch, log, resume, now_ms, topics)
+        ids = {TOPIC + name: topic_id for name, topic_id in marker.topics.items()}
+        self._client.hset(POSITIONS_KEY + epoch, mapping={PUBLISHER: "", **ids, **resume})
         self._client.set(MARKER_KEY, msgspec.json.encode(marker))
         self._epoch = marker
         return marker

@@ -18,7 +18,7 @@ from fraud_assets.stores.online_port import (
     KeySpace,
     NoEpoch,
     StoreUnavailable,
-    marker_prefix,
+    reader_prefix,
 )
 from fraud_assets.stores.online_wire import Address, Connection, Reply, packed
 
@@ -106,8 +106,10 @@ class OnlineReader:
         (raw,) = await self._sent(packed(("GET", MARKER_KEY)), 1)
         self._marker = None
         marker = self._keys.parse_marker(raw if isinstance(raw, bytes) else None)
+        if marker.behind:
+            raise NoEpoch("the store has lost states that it had, and they are not folded again yet")
         self._prefixes = {group: self._keys.prefix(group, marker.epoch) for group in self._keys.digests}
-        self._expected = marker_prefix(marker.epoch)
+        self._expected = reader_prefix(marker.epoch)
         self._ask_marker = packed(("GETRANGE", MARKER_KEY, 0, len(self._expected) - 1))
         self._marker = marker
 

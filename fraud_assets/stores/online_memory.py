@@ -5,16 +5,20 @@ It passes the same contract tests as the one on Redis (tests/stores/test_online.
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from fraud_assets.features.registry import Registry
 from fraud_assets.stores.online_port import (
     ABSENT,
+    BEHIND,
     HOLDER,
+    LAGGARD,
     MARKER_KEY,
     POSITIONS_KEY,
     PUBLISHER,
+    TOPIC,
     EpochMarker,
     KeySpace,
     NoEpoch,
@@ -25,6 +29,7 @@ from fraud_assets.stores.online_port import (
     envelope,
     marker_prefix,
     opened,
+    withdrawn,
 )
 
 
@@ -39,6 +44,7 @@ class MemoryStore:
         self.keys = KeySpace(registry)
         self._epoch: str | None = None
         self._holder, self._word = "", 0
+        self._said: dict[str, int] = {}
 
     def check(self) -> None:
         """A dict never evicts."""
@@ -67,12 +73,44 @@ class MemoryStore:
         return {name: at for name, at in held.items() if not name.startswith(HOLDER)} if held else None
 
     def hold(self, owner: str, starts: Mapping[str, int]) -> None:
-        self._holder, self._word = HOLDER + owner, 0
+        self._holder, self._word, self._said = HOLDER + owner, 0, {}
         self._say(starts)
 
     def advance(self, positions: Mapping[str, int]) -> None:
         self._check_held()
         self._say(positions)
+
+    def topic_ids(self) -> dict[str, str]:
+        return {name.removeprefix(TOPIC): at for name, at in self._held().items() if name.startswith(TOPIC)}
+
+    def adopt_topics(self, ids: Mapping[str, str]) -> None:
+        self._keep({**{TOPIC + name: topic_id for name, topic_id in ids.items()}, **self._held()})
+
+    def lost(self) -> dict[str, int]:
+        held = self._held()
+        return {name: at for name, at in self._said.items() if held.get(name, -1) < at}
+
+    def fall_behind(self, owner: str, lost: Mapping[str, int]) -> None:
+        if lost:
+            self._keep({**self._held(), LAGGARD + owner: dict(lost)})
+            head, raw = marker_prefix(self._bound()), self.server[MARKER_KEY]
+            self.server[MARKER_KEY] = head + BEHIND + raw[len(head) :].removeprefix(BEHIND)
+
+    def catch_up(self) -> bool:
+        held, head = self._held(), marker_prefix(self._bound())
+        laggards = {name: lost for name, lost in held.items() if name.startswith(LAGGARD)}
+        still = {name for name, lost in laggards.items() if any(held.get(at, -1) < end for at, end in lost.items())}
+        self._keep({name: at for name, at in held.items() if name not in laggards or name in still})
+        if not still:
+            self.server[MARKER_KEY] = head + self.server[MARKER_KEY][len(head) :].removeprefix(BEHIND)
+        return not still
+
+    def withdraw(self, why: str) -> None:
+        try:
+            self.server[MARKER_KEY] = withdrawn(self.current_epoch(), why)
+        except NoEpoch:
+            return
+        self._epoch = None
 
     def load(self, epoch: str, group: str, states: Sequence[tuple[str, bytes]]) -> None:
         check_epoch_name(epoch)
@@ -80,10 +118,12 @@ class MemoryStore:
         for key, packed in states:
             self.server[prefix + key] = envelope(ABSENT + 1, packed)
 
-    def publish_epoch(self, epoch: str, *, log: str, resume: dict[str, int], now_ms: int) -> EpochMarker:
-        check_epoch_name(epoch)
-        marker = EpochMarker(epoch=epoch, log=log, groups=self.keys.digests, resume=resume, published_at_ms=now_ms)
-        self.server[POSITIONS_KEY + epoch] = msgspec.json.encode({PUBLISHER: 0, **resume})
+    def publish_epoch(
+        self, epoch: str, *, log: str, resume: dict[str, int], now_ms: int, topics: Mapping[str, str] | None = None
+    ) -> EpochMarker:
+        marker = self.keys.marker(epoch, log, resume, now_ms, topics)
+        ids = {TOPIC + name: topic_id for name, topic_id in marker.topics.items()}
+        self.server[POSITIONS_KEY + epoch] = msgspec.json.encode({PUBLISHER: 0, **ids, **resume})
         self.server[MARKER_KEY] = msgspec.json.encode(marker)
         self._epoch = epoch
         return marker
@@ -108,8 +148,11 @@ class MemoryStore:
             raise NoEpoch(f"epoch {epoch} is no longer the store's. Call current_epoch() and resume from its offsets.")
         return epoch
 
-    def _held(self) -> dict[str, int]:
-        return msgspec.json.decode(self.server.get(POSITIONS_KEY + self._bound(), b"{}"), type=dict[str, int])
+    def _held(self) -> dict[str, Any]:
+        return msgspec.json.decode(self.server.get(POSITIONS_KEY + self._bound(), b"{}"), type=dict[str, Any])
+
+    def _keep(self, held: Mapping[str, Any]) -> None:
+        self.server[POSITIONS_KEY + self._bound()] = msgspec.json.encode(held)
 
     def _check_held(self) -> None:
         if self._word and self._held().get(self._holder) != self._word:
@@ -118,7 +161,8 @@ class MemoryStore:
     def _say(self, positions: Mapping[str, int]) -> None:
         held, self._word = self._held(), time.time_ns()
         further = {name: max(at, held.get(name, -1)) for name, at in positions.items()}
-        self.server[POSITIONS_KEY + self._bound()] = msgspec.json.encode({**held, **further, self._holder: self._word})
+        self._keep({**held, **further, self._holder: self._word})
+        self._said |= {name: max(at, self._said.get(name, at)) for name, at in positions.items()}
 
     def _write(self, key: str, expected: int, packed: bytes) -> bool:
         held = opened(self.server.get(key))

@@ -16,8 +16,13 @@ MARKER_KEY = "fs:epoch"
 POSITIONS_KEY = "fs-at:"  # and the epoch: a hash of positions and of the holders' last words
 HOLDER = "holder:"
 PUBLISHER = f"{HOLDER}publisher"  # says nothing, and that positions are kept
+TOPIC = f"{HOLDER}topic:"  # and an entity topic's name: the id that its broker gave it
+LAGGARD = f"{HOLDER}behind:"  # and who says so: positions that the states had, as JSON
+# In a marker, after its prefix: the store has lost states that it had, and they are not folded again yet.
+BEHIND = b',"behind":true'
 DIGEST_CHARS = 12  # 48 bits tell apart the definitions one store will ever hold, and keys stay short
 VERSION_BYTES = 8
+WITHDRAWN = ".withdrawn"  # no name of an epoch has a dot
 ABSENT = 0  # the version of a key that is not there; a stored version starts at 1
 
 # Collected this long after the group's own retention, so that no clock difference between store and
@@ -38,6 +43,14 @@ class NoEpoch(RuntimeError):
 
     Stop folding, and call `current_epoch()` again: it gives the offsets to resume from.
     """
+
+
+class Withdrawn(NoEpoch):
+    """The states of `epoch` are there, and the log that they follow is not; see `withdraw`."""
+
+    def __init__(self, epoch: str, why: str) -> None:
+        super().__init__(f"epoch {epoch} was withdrawn: {why} Then run `python -m streaming rebuild-online`.")
+        self.epoch = epoch
 
 
 class WentBack(RuntimeError):
@@ -66,12 +79,13 @@ class Write(NamedTuple):
     packed: bytes
 
 
-class EpochMarker(msgspec.Struct, frozen=True, kw_only=True):
+class EpochMarker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which world the store holds.
 
-    epoch: names the generation of keys; must stay the first field, for writers compare the prefix.
-    log: incarnation of the log its positions speak of. groups: view group to its digest's first
-    characters. resume: `<entity topic>/<partition>` to the first offset not yet in the states.
+    epoch: names the generation of keys; must stay the first field, for writers compare the prefix; and log the second, for
+    readers compare up to its name. log: incarnation of the log its positions speak of. groups: view group to its digest's first
+    characters. resume: `<entity topic>/<partition>` to the first offset not yet in the states. topics: ids of the entity
+    topics that `resume` speaks of, as far as they were known. behind: see `fall_behind`. withdrawn: why; see `withdraw`.
     """
 
     epoch: str
@@ -79,6 +93,9 @@ class EpochMarker(msgspec.Struct, frozen=True, kw_only=True):
     groups: dict[str, str]
     resume: dict[str, int] = {}
     published_at_ms: int = 0
+    topics: dict[str, str] = {}
+    behind: bool = False
+    withdrawn: str = ""
 
 
 @runtime_checkable
@@ -112,10 +129,30 @@ class OnlineStates(Protocol):
     def advance(self, positions: Mapping[str, int]) -> None:
         """Say how far the states go now, after writing them; never less than was said. Raises NoEpoch, WentBack."""
 
+    def topic_ids(self) -> dict[str, str]:
+        """Of the entity topics that the positions speak of, as far as they are known."""
+
+    def adopt_topics(self, ids: Mapping[str, str]) -> None:
+        """Take these for the ids of topics that had none."""
+
+    def fall_behind(self, owner: str, lost: Mapping[str, int]) -> None:
+        """Say that the states had these positions and lost them: nobody decides by them until they have them again. Raises NoEpoch."""
+
+    def lost(self) -> dict[str, int]:
+        """What was said through this object that the store does not have any more."""
+
+    def catch_up(self) -> bool:
+        """Whether the states have again what anybody said that they had lost; readers then go on. Raises NoEpoch."""
+
+    def withdraw(self, why: str) -> None:
+        """The log that the states follow is gone: nobody reads or folds this epoch any more. why: one sentence, with the way out."""
+
     def load(self, epoch: str, group: str, states: Sequence[tuple[str, bytes]]) -> None:
         """Write whole states at version 1 under an epoch that is not published yet (the snapshot's way)."""
 
-    def publish_epoch(self, epoch: str, *, log: str, resume: dict[str, int], now_ms: int) -> EpochMarker:
+    def publish_epoch(
+        self, epoch: str, *, log: str, resume: dict[str, int], now_ms: int, topics: Mapping[str, str] | None = None
+    ) -> EpochMarker:
         """Make an epoch the one that everybody reads. Writers bound to another are refused from now on."""
 
     def drop_epoch(self, epoch: str) -> int:
@@ -139,6 +176,15 @@ class KeySpace:
         """How long an idle key is kept; None for ever."""
         return self._expiry_ms[group]
 
+    def marker(
+        self, epoch: str, log: str, resume: dict[str, int], now_ms: int, topics: Mapping[str, str] | None
+    ) -> EpochMarker:
+        """Of states of our definitions."""
+        check_epoch_name(epoch)
+        return EpochMarker(
+            epoch=epoch, log=log, groups=self.digests, resume=resume, published_at_ms=now_ms, topics=dict(topics or {})
+        )
+
     def parse_marker(self, raw: bytes | None) -> EpochMarker:
         """The marker, if it is one and its states are of our definitions. Raises NoEpoch."""
         if raw is None:
@@ -147,6 +193,8 @@ class KeySpace:
             marker = msgspec.json.decode(raw, type=EpochMarker)
         except msgspec.DecodeError as error:
             raise NoEpoch(f"{MARKER_KEY} is no epoch marker ({error}). Run online_store_snapshot.") from None
+        if marker.withdrawn:
+            raise Withdrawn(marker.epoch.removesuffix(WITHDRAWN), marker.withdrawn)
         other = [name for name, digest in self.digests.items() if marker.groups.get(name) != digest]
         if other:
             shown = ", ".join(
@@ -167,6 +215,18 @@ def check_epoch_name(epoch: str) -> None:
 def marker_prefix(epoch: str) -> bytes:
     """The first bytes of the marker of this epoch: what a script compares without parsing JSON."""
     return b'{"epoch":"' + epoch.encode() + b'"'
+
+
+def reader_prefix(epoch: str) -> bytes:
+    """The same for readers: not that of a marker whose store is behind."""
+    return marker_prefix(epoch) + b',"log":'
+
+
+def withdrawn(marker: EpochMarker, why: str) -> bytes:
+    """The marker that takes this one's place. Its digests are gone too, so that older versions take it for none."""
+    return msgspec.json.encode(
+        msgspec.structs.replace(marker, epoch=marker.epoch + WITHDRAWN, groups={}, resume={}, withdrawn=why)
+    )
 
 
 def envelope(version: int, packed: bytes) -> bytes:

@@ -11,7 +11,7 @@ from fraud_assets.contracts.topics import DAY_MS, RAW_TOPICS, entity_topic
 from fraud_assets.engine.plan import EnginePlan
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.log_ends import LastRow, Resume, resume_after
-from fraud_assets.stores.online_port import EpochMarker, NoEpoch, OnlineStates
+from fraud_assets.stores.online_port import EpochMarker, NoEpoch, OnlineStates, Withdrawn
 from fraud_assets.stores.snapshot import GroupReport, events_until, publish_behind, publish_snapshot
 from fraud_assets.stores.state_files import StateFiles
 
@@ -44,7 +44,7 @@ def snapshot(
     kept = files.writer(epoch)
     log, offsets = resume.log or "lake", resume.offsets
     marker, groups = publish_snapshot(
-        store, plan, events, epoch=epoch, log=log, resume=offsets, now_ms=now_ms, keep=kept.add
+        store, plan, events, epoch=epoch, log=log, resume=offsets, topics=resume.topics, now_ms=now_ms, keep=kept.add
     )
     kept.finish(marker)
     files.drop_old()
@@ -85,5 +85,7 @@ def _resume(plan: EnginePlan, bootstrap_servers: str, ends: Mapping[tuple[str, i
 def _former(store: OnlineStates) -> str | None:
     try:
         return store.current_epoch().epoch
+    except Withdrawn as found:
+        return found.epoch
     except NoEpoch:
         return None

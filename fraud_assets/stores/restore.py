@@ -4,15 +4,17 @@ import itertools
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from fraud_assets.contracts.topics import entity_topic
 from fraud_assets.features.registry import Registry
 from fraud_assets.stores.log_ends import ANSWER_WITHIN_S
 from fraud_assets.stores.online_port import EpochMarker, KeySpace, OnlineStates
 from fraud_assets.stores.state_files import StateFiles
+from fraud_assets.stores.topic_ids import topic_ids
 
 KEYS_PER_WRITE = 2_000
 
@@ -34,10 +36,11 @@ class Restored:
 
 @dataclass(frozen=True)
 class LogState:
-    """cluster: the log's incarnation. firsts: `<topic>/<partition>` to the first offset that is still kept."""
+    """cluster: the log's incarnation. firsts: `<topic>/<partition>` to the first offset that is still kept. topics: ids of the entity topics."""
 
     cluster: str
     firsts: dict[str, int]
+    topics: dict[str, str] = field(default_factory=dict)
 
 
 def log_state(bootstrap_servers: str, registry: Registry) -> LogState:
@@ -50,7 +53,9 @@ def log_state(bootstrap_servers: str, registry: Registry) -> LogState:
             for partition in known.topics[topic].partitions if topic in known.topics else ():
                 low, _ = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=ANSWER_WITHIN_S)
                 firsts[f"{topic}/{partition}"] = low
-        return LogState(str(known.cluster_id or ""), firsts)
+        admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+        ids = topic_ids(admin, [entity_topic(group.name).name for group in registry.groups])
+        return LogState(str(known.cluster_id or ""), firsts, ids)
     except KafkaException as error:
         raise NoSnapshot(f"no broker answers at {bootstrap_servers} ({error.args[0].str()})") from None
     finally:
@@ -63,6 +68,9 @@ def why_unfit(marker: EpochMarker, digests: dict[str, str], log: LogState) -> st
         return "its states are of other definitions"
     if marker.log != log.cluster:
         return f"its positions are of another log ({marker.log})"
+    anew = [name for name, topic_id in marker.topics.items() if log.topics.get(name, topic_id) != topic_id]
+    if anew:
+        return f"its positions are of another topic of this name ({anew[0]} was made anew)"
     gone = [at for at, first in log.firsts.items() if first > marker.resume.get(at, 0)]
     if gone:
         return f"the log after it is no longer kept ({gone[0]} begins at {log.firsts[gone[0]]})"
@@ -93,7 +101,7 @@ def _load(files: StateFiles, store: OnlineStates, marker: EpochMarker, now_ms: i
             store.load(epoch, group, states)
             entities += len(states)
             size += sum(len(packed) for _, packed in states)
-    made = store.publish_epoch(epoch, log=marker.log, resume=marker.resume, now_ms=now_ms)
+    made = store.publish_epoch(epoch, log=marker.log, resume=marker.resume, now_ms=now_ms, topics=marker.topics)
     return Restored(made, marker.epoch, entities, size, time.perf_counter() - started)
 
 

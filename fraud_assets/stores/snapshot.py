@@ -129,6 +129,7 @@ def publish_snapshot(
     log: str,
     resume: Mapping[str, int],
     now_ms: int,
+    topics: Mapping[str, str] | None = None,
     progress: Callable[[str, GroupReport], None] | None = None,
     keep: Callable[[str, Sequence[str], Sequence[bytes]], None] | None = None,
 ) -> tuple[EpochMarker, dict[str, GroupReport]]:
@@ -149,7 +150,7 @@ def publish_snapshot(
         reports[group.name] = report
         if progress is not None:
             progress(group.name, report)
-    return store.publish_epoch(epoch, log=log, resume=dict(resume), now_ms=now_ms), reports
+    return store.publish_epoch(epoch, log=log, resume=dict(resume), now_ms=now_ms, topics=topics), reports
 
 
 def publish_behind(store: OnlineStates, plan: EnginePlan, events: Sequence[Events]) -> dict[str, GroupReport]:

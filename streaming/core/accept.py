@@ -5,9 +5,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from fraud_assets.contracts.cards import HoldsCard, without_cards
 from fraud_assets.contracts.codec import BadEvent, Reason, decode
 from fraud_assets.contracts.tokens import BadTokenField, TokenKey, tokenised
-from streaming.core.records import Accepted, DeadLetter, Record, Refusal
+from streaming.core.changes import change_of, version_of
+from streaming.core.records import Accepted, DeadLetter, Dropped, Record, Refusal
 from streaming.core.sources import RawSource
 
 # One event dated ahead would move its key's windows past every honest event that follows.
@@ -84,28 +86,41 @@ class ArrivalClock:
                 self._complete_from[at] = max(self.complete_from(at), self._peaks[at][0].offset + 1)
 
 
-def accept(source: RawSource, record: Record, arrival_ms: int, key: TokenKey) -> Accepted | DeadLetter:
-    """The event in a record, every bound of its contract checked and nothing raw in it, or its dead letter."""
+def accept(source: RawSource, record: Record, arrival_ms: int, key: TokenKey) -> Accepted | DeadLetter | Dropped:
+    """The event in a record, every bound of its contract checked and nothing raw in it, or its dead letter.
+
+    Dropped: of a row that is gone, for what was so at its time stays so.
+    """
+    if record.value is None and source.takes_changes:
+        return Dropped(record, "tombstone")
     if record.value is None:
         return DeadLetter(record, Reason.MALFORMED_JSON, detail="no value; topics of events take no tombstones")
     try:
-        sent = decode(source.contract, record.value, max_bytes=source.max_bytes)
-        event = tokenised(sent, key)
+        change = change_of(record.value) if source.takes_changes else None
+        if change is None:
+            sent = decode(source.contract, record.value, max_bytes=source.max_bytes)
+        elif change.after is None:
+            return Dropped(record, "deleted_row")
+        else:
+            sent = version_of(change, source.contract, source.id_field, source.max_bytes)
+        event = without_cards(tokenised(sent, key))
     except BadEvent as bad:
         return DeadLetter(record, bad.reason, bad.field, bad.detail)
     except BadTokenField as bad:
         return DeadLetter(record, Reason.INVALID_VALUE, bad.field, bad.fix)
+    except HoldsCard as bad:
+        return DeadLetter(record, Refusal.CARD_NUMBER, bad.field, bad.fix)
     # Another key is another partition: order would be lost, and a copy would not meet its first.
     if record.key != getattr(event, source.key_field).encode():
         return DeadLetter(record, Refusal.WRONG_KEY, source.key_field, "the record's key must be this field")
     if not source.may_be_ahead and event.event_time_ms > arrival_ms + MAX_AHEAD_MS:
         ahead_s = (event.event_time_ms - arrival_ms) // 1000
         return DeadLetter(record, Refusal.FUTURE_DATED, "event_time_ms", f"{ahead_s} s after its arrival")
-    return Accepted(record, event, arrival_ms, was_raw=event is not sent)
+    return Accepted(record, event, arrival_ms, was_raw=event is not sent, was_change=change is not None)
 
 
 def accept_all(
     sources: Mapping[str, RawSource], records: Iterable[Record], clock: ArrivalClock, key: TokenKey
-) -> list[Accepted | DeadLetter]:
+) -> list[Accepted | DeadLetter | Dropped]:
     """One outcome per record, in order."""
     return [accept(sources[record.topic], record, clock.arrival_ms(record), key) for record in records]

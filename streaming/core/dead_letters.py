@@ -9,7 +9,7 @@ import msgspec
 from fraud_assets.contracts.tokens import MIN_SECRET_BYTES, TokenKey
 from fraud_assets.contracts.topics import DEAD_LETTERS
 from streaming.core.accept import accept
-from streaming.core.records import DeadLetter, Headers, Record, Refusal, Send, dead_letter_record
+from streaming.core.records import DeadLetter, Dropped, Headers, Record, Refusal, Send, dead_letter_record
 from streaming.core.sources import SOURCES
 
 # A replayed record says so, and of which letter; entity records made of it do not carry it on.
@@ -114,6 +114,8 @@ def why_not(letter: Letter, now_ms: int, horizon_ms: int) -> str | None:
     if isinstance(judged, DeadLetter):
         said = ": ".join(part for part in (judged.reason, judged.field, judged.detail) if part)
         return f"it would be refused again: {said}"
+    if isinstance(judged, Dropped):
+        return f"it says nothing that is kept: {judged.reason}"
     return None
 
 

@@ -15,9 +15,10 @@ Name = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,63}$")]
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One audience: a team, or a client by its accounts.
+    """One audience: a team, or a client by its name or by its accounts.
 
-    actions: which decisions. accounts: patterns (`*`, `?`) of account ids; every account by default. min_amount_minor: smaller
+    actions: which decisions. client: the scorer's client that asked; anybody by default, and who is not named by a decision
+    is nobody's client. accounts: patterns (`*`, `?`) of account ids; every account by default. min_amount_minor: smaller
     payments are nobody's business. urls: where to (Apprise); secrets, so neither logs nor dead letters hold them.
     """
 
@@ -25,14 +26,16 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     urls: Annotated[tuple[str, ...], Meta(min_length=1)]
     actions: Annotated[frozenset[Action], Meta(min_length=1)] = frozenset({Action.DENY, Action.REVIEW})
     accounts: Annotated[tuple[str, ...], Meta(min_length=1)] = ("*",)
+    client: Annotated[str, Meta(min_length=1)] | None = None
     min_amount_minor: int = 0
 
-    def wants(self, decision: Decision) -> bool:
+    def wants(self, decision: Decision, client: str = "") -> bool:
         amount = decision.request.get("amount_minor", 0)
         return (
             decision.action in self.actions
             and isinstance(amount, int)
             and amount >= self.min_amount_minor
+            and self.client in (None, client)
             and any(fnmatchcase(decision.account_id, pattern) for pattern in self.accounts)
         )
 
@@ -84,10 +87,10 @@ def read_rules(raw: bytes) -> Rules:
     return rules
 
 
-def notices(rules: Rules, decision: Decision) -> Iterator[Notice]:
-    """One for each target of each rule that wants to know, in the file's order."""
+def notices(rules: Rules, decision: Decision, client: str = "") -> Iterator[Notice]:
+    """One for each target of each rule that wants to know, in the file's order. client: that asked, "" if nobody knows."""
     for rule in rules.notify:
-        if rule.wants(decision):
+        if rule.wants(decision, client):
             for place in range(len(rule.urls)):
                 yield _notice(Target(rule.name, place), decision)
 

@@ -25,6 +25,7 @@ class Refusal(StrEnum):
     """Why the worker refuses an event that is well formed; `codec.Reason` says why bytes are none."""
 
     WRONG_KEY = "wrong_key"
+    CARD_NUMBER = "card_number"
     FUTURE_DATED = "future_dated"
     CONFLICTING_DUPLICATE = "conflicting_duplicate"
     FOREIGN_ENTITY_RECORD = "foreign_entity_record"
@@ -44,10 +45,18 @@ class DeadLetter(NamedTuple):
     detail: str = ""
 
 
+class Dropped(NamedTuple):
+    """A record that is in order and says nothing that a state could hold."""
+
+    record: Record
+    reason: str
+
+
 class Accepted(NamedTuple):
     """An event of the log. arrival_ms: the running maximum of its partition's append times.
 
-    was_raw: the record holds something that the event has a token for, and must not go further.
+    was_raw: the record holds something that the event has a token for, or that its text has lost, and must not go further.
+    was_change: it is a row's change, of which the event is what the row then was.
     """
 
     record: Record
@@ -55,6 +64,7 @@ class Accepted(NamedTuple):
     arrival_ms: int
     is_duplicate: bool = False
     was_raw: bool = False
+    was_change: bool = False
 
 
 class Send(NamedTuple):

@@ -33,9 +33,9 @@ class ReKeyer:
                     self._targets[source.topic].append((entity_topic(group.name).name, group.entity))
 
     def records(self, accepted: Accepted) -> list[Send]:
-        """In registry order; the event's own bytes unless they hold something raw, its position in headers."""
+        """In registry order; the event's own bytes unless they hold something raw or a row's change, its position in headers."""
         at = accepted.record
-        value = encode(accepted.event) if accepted.was_raw else at.value
+        value = encode(accepted.event) if accepted.was_raw or accepted.was_change else at.value
         headers = origin_headers(Origin(at.topic, at.partition, at.offset, accepted.arrival_ms))
         sends = []
         for topic, entity in self._targets.get(at.topic, ()):

@@ -17,9 +17,11 @@ from streaming.core.dedupe import (
     judge,
     payload_hash,
 )
-from streaming.core.records import Accepted, DeadLetter, Record, Refusal, Send, dead_letter_record
+from streaming.core.records import Accepted, DeadLetter, Dropped, Record, Refusal, Send, dead_letter_record
 from streaming.core.rekey import ReKeyer
 from streaming.core.sources import SOURCES
+
+Outcome = Accepted | DeadLetter | Dropped
 
 
 @dataclass
@@ -28,6 +30,7 @@ class Routed:
 
     accepted: list[Accepted] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    dropped: list[Dropped] = field(default_factory=list)
     sends: list[Send] = field(default_factory=list)
 
 
@@ -89,7 +92,7 @@ class Router:
         self._seen.write({}, merged)
         return newest_ms
 
-    def _judge(self, outcomes: list[Accepted | DeadLetter], records: Sequence[Record]) -> list[Accepted | DeadLetter]:
+    def _judge(self, outcomes: list[Outcome], records: Sequence[Record]) -> list[Outcome]:
         identities = {
             place: identity_hash(outcome.record.topic, *SOURCES[outcome.record.topic].identity(outcome.event))
             for place, outcome in enumerate(outcomes)
@@ -99,7 +102,7 @@ class Router:
         _, pasts = self._seen.read([], distinct)
         known: dict[bytes, Firsts] = dict(zip(distinct, pasts, strict=True))
         before = dict(known)
-        judged = []
+        judged = list[Outcome]()
         for place, outcome in enumerate(outcomes):
             if isinstance(outcome, Accepted):
                 identity = identities[place]
@@ -112,9 +115,12 @@ class Router:
         self._seen.write(marks, {key: firsts for key, firsts in known.items() if firsts != before[key]})
         return judged
 
-    def _routed(self, judged: list[Accepted | DeadLetter]) -> Routed:
+    def _routed(self, judged: list[Outcome]) -> Routed:
         routed = Routed()
         for outcome in judged:
+            if isinstance(outcome, Dropped):
+                routed.dropped.append(outcome)
+                continue
             if isinstance(outcome, DeadLetter):
                 routed.dead_letters.append(outcome)
                 routed.sends.append(dead_letter_record(DEAD_LETTERS.name, outcome))

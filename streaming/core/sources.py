@@ -12,7 +12,7 @@ class RawSource:
     """One raw topic.
 
     id_field: with the topic's key, the identity that duplicates share; both copies meet in one
-    partition. may_be_ahead: a profile's valid-from may lie ahead of its arrival.
+    partition. may_be_ahead: a profile's valid-from may lie ahead of its arrival. takes_changes: rows' changes too, see core/changes.py.
     """
 
     topic: Topic
@@ -20,6 +20,7 @@ class RawSource:
     table: str
     id_field: str
     may_be_ahead: bool = False
+    takes_changes: bool = False
     max_bytes: int = codec.MAX_EVENT_BYTES
 
     @property
@@ -35,10 +36,16 @@ MAX_DECISION_BYTES = 256 * 1024
 
 
 def _source(
-    topic: Topic, table: str, id_field: str, *, may_be_ahead: bool = False, max_bytes: int = codec.MAX_EVENT_BYTES
+    topic: Topic,
+    table: str,
+    id_field: str,
+    *,
+    may_be_ahead: bool = False,
+    takes_changes: bool = False,
+    max_bytes: int = codec.MAX_EVENT_BYTES,
 ) -> RawSource:
     assert topic.contract is not None, f"{topic.name} has no contract"
-    return RawSource(topic, topic.contract, table, id_field, may_be_ahead, max_bytes)
+    return RawSource(topic, topic.contract, table, id_field, may_be_ahead, takes_changes, max_bytes)
 
 
 SOURCES: dict[str, RawSource] = {
@@ -46,7 +53,7 @@ SOURCES: dict[str, RawSource] = {
     for source in (
         _source(topics.TRANSACTIONS, "transactions", "transaction_id"),
         _source(topics.ACTIVITY, "activity", "activity_id"),
-        _source(topics.PROFILES, "profiles", "profile_id", may_be_ahead=True),
+        _source(topics.PROFILES, "profiles", "profile_id", may_be_ahead=True, takes_changes=True),
         _source(topics.LABELS, "labels", "label_id"),
         _source(topics.LABEL_FACTS, "label_facts", "fact_id"),
         _source(topics.DECISIONS, "decisions", "decision_id", max_bytes=MAX_DECISION_BYTES),

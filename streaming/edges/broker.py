@@ -24,6 +24,7 @@ from fraud_assets.contracts.topics import MAX_DEAD_LETTER_BYTES, PARTITIONER, To
 from streaming.core.accept import TopicPartition
 from streaming.core.records import Record, Send
 from streaming.edges.lag import EVERY_MS, lag_gauge
+from streaming.logs import LIBRDKAFKA
 from streaming.settings import WorkerSettings
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -120,7 +121,7 @@ def others(address: Any, group: str) -> bool:
     """Whether the group has more members than one: else there is nobody to hand over to, and a lone worker that starts anew finds its
     partitions without a rebalance if it stays a member.
     """
-    admin = AdminClient({**address.as_librdkafka_dict(), "log_level": 2})
+    admin = AdminClient({**address.as_librdkafka_dict(), "log_level": 2, "logger": LIBRDKAFKA})
     try:
         described = admin.describe_consumer_groups([group], request_timeout=LEAVE_WITHIN_S)[group]
         return len(described.result(LEAVE_WITHIN_S).members) > 1
@@ -182,7 +183,7 @@ def declare(app: WorkerApp, topics: Iterable[Topic], replication_factor: int) ->
 
 def check_arrival_stamps(settings: WorkerSettings, topics: Iterable[Topic]) -> None:
     """Raises WrongTopic unless the broker stamps what arrives: its clock is the one arrival clock."""
-    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
+    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers, "logger": LIBRDKAFKA})
     wanted = [ConfigResource(ResourceType.TOPIC, topic.name) for topic in topics]
     for resource, future in admin.describe_configs(wanted).items():
         found = future.result(ANSWER_WITHIN_S)["message.timestamp.type"].value
@@ -223,6 +224,7 @@ class Sender:
                 "linger.ms": 5,
                 "compression.type": "lz4",
                 "message.max.bytes": MAX_DEAD_LETTER_BYTES,
+                "logger": LIBRDKAFKA,
             }
         )
 

@@ -13,6 +13,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from fraud_assets.contracts.topics import Topic
 from streaming.edges.broker import ANSWER_WITHIN_S, SESSION_TIMEOUT_MS
+from streaming.logs import LIBRDKAFKA
 from streaming.settings import WorkerSettings
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -36,13 +37,17 @@ def claim(
     *,
     held: Callable[[], Callable[[At], int | None]] = lambda: lambda _: None,
     seen: Callable[[], Mapping[At, int]] = dict,
+    went_back: Callable[[Mapping[At, int]], None] = lambda _: None,
 ) -> dict[At, int]:
     """The next offset of each partition, committed for the group. Raises LostLog.
 
     held: asks how far the group's work goes, of the place that holds it; the group goes back to there if that place lost something.
+    went_back: is told, before the offsets are, of partitions of which the place that holds the work has lost some; and how far it went.
     seen: asks how far a partition was read by somebody, for a group that has no offset of it (any more): it begins where the log does.
     """
-    consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap_servers, "group.id": group})
+    consumer = Consumer(
+        {"bootstrap.servers": settings.kafka_bootstrap_servers, "group.id": group, "logger": LIBRDKAFKA}
+    )
     try:
         there = consumer.list_topics(timeout=ANSWER_WITHIN_S).topics
         asked = [
@@ -55,12 +60,13 @@ def claim(
             holds, others = held(), seen() if min(found.values()) < 0 else {}
             starts = {at: _start(consumer, at, offset, holds(at), others.get(at)) for at, offset in found.items()}
             moved = {at: start for at, start in starts.items() if start != found[at]}
+            if back := {at: found[at] for at, start in moved.items() if start < found[at]}:
+                went_back(back)
             if not moved or _is_committed(consumer, moved, deadline):
                 break
             time.sleep(RETRY_S)  # another worker may do it meanwhile
         if moved:
-            gone_back = sum(found[at] > start for at, start in moved.items())
-            log.info("group_starts", group=group, partitions=len(moved), gone_back=gone_back)
+            log.info("group_starts", group=group, partitions=len(moved), gone_back=len(back))
         return starts
     except LostLog as lost:
         log.error("log_lost", group=group, detail=str(lost))

@@ -126,10 +126,13 @@ class LakeWriter:
     def finish(self) -> None:
         """Return when the lake has everything that was added; who calls this commits all of it.
 
-        What is being written is written again with all that followed it, under the same names.
+        What is being written is written again with all that followed it, under the same names; so it ends at its next file. The
+        whole group waits for this, and the files are most of it.
         """
         rest, writing = self._take()
         if rest and (writing is None or len(rest.rows) > len(writing.batch.rows)):
+            if writing is not None:
+                writing.is_wanted = False
             # Queued at once and not after a wait: whatever is begun later comes later, even if we wait too long.
             writing = self._begin(rest)
         if writing is not None:

@@ -33,13 +33,21 @@ class Running:
 
     def kill_and_start(self) -> None:
         """SIGKILL, and another process on the same port, ready."""
-        self.process.kill()
-        self.process.wait()
-        self.process = self._started()
+        self.kill()
+        self.start()
         self.wait_ready()
 
+    def kill(self) -> None:
+        """SIGKILL, and it is gone."""
+        self.process.kill()
+        self.process.wait()
+
+    def start(self) -> None:
+        """Another process on the same port; not ready yet."""
+        self.process = self._started()
+
     def wait_ready(self) -> None:
-        until(lambda: _is_ready(self.url), within_s=120)
+        until(lambda: is_ready(self.url), within_s=120)
 
     def _started(self) -> "subprocess.Popen[bytes]":
         with self.log.open("ab") as out:
@@ -98,7 +106,7 @@ def _scorer(port: int, env: dict[str, str], folder: Path) -> Iterator[Running]:
             running.process.wait()
 
 
-def _is_ready(url: str) -> bool:
+def is_ready(url: str) -> bool:
     try:
         with urllib.request.urlopen(f"{url}/health/ready", timeout=2) as response:
             return int(response.status) == 200

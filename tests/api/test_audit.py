@@ -43,6 +43,7 @@ def test_a_whole_chain_gives_its_head(
     code, said = audited(tmp_path, monkeypatch, capsys)
 
     assert code == 0 and f"head c:4:{made[-1].sha256}" in said
+    assert "1 chains with 4 decisions: every chain is whole" in said
     assert "1 decisions are in no chain" in said
     kept = audited(tmp_path, monkeypatch, capsys, "--head", f"c:4:{made[-1].sha256}")
     assert kept[0] == 0
@@ -83,6 +84,18 @@ def test_decisions_of_before_there_were_chains_are_read_and_in_none(
     code, said = audited(tmp_path, monkeypatch, capsys)
 
     assert code == 0 and "2 decisions are in no chain" in said
+
+
+@pytest.mark.parametrize("folder", ["", "not_there"])
+def test_a_lake_without_decisions_is_no_whole_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: str
+) -> None:
+    """Who deletes everything, or misspells where it is, is not told that all is well; and a head that was kept still says what is gone."""
+    code, said = audited(tmp_path / folder, monkeypatch, capsys)
+
+    assert code == 1 and f"{tmp_path / folder} holds no decision" in said and "FRAUD_LAKE_URI" in said
+    code, said = audited(tmp_path / folder, monkeypatch, capsys, "--head", f"c:6:{'0' * 64}")
+    assert code == 1 and "cut: c" in said
 
 
 def test_a_head_that_is_none_is_refused(

@@ -75,6 +75,11 @@ def test_bytes_that_are_no_request(sturdy: TestClient[Litestar], raw: bytes, sta
         ({"category": "4111111111111111"}, "invalid_value", "category"),
         ({"account_id": ""}, "invalid_value", "account_id"),
         ({"account_id": "x" * 129}, "invalid_value", "account_id"),
+        ({"account_id": "4111111111111111"}, "invalid_value", "account_id"),
+        ({"transaction_id": "order 4111 1111 1111 1111"}, "invalid_value", "transaction_id"),
+        ({"event_id": "a4111111111111111"}, "invalid_value", "event_id"),
+        ({"promoter_id": "4111-1111-1111-1111"}, "invalid_value", "promoter_id"),
+        ({"device_id": "378282246310005"}, "invalid_value", "device_id"),
         ({"account_id": "a\0b"}, "nul_character", ""),
         ({"billing_country": "de"}, "invalid_value", "billing_country"),
     ],
@@ -92,12 +97,21 @@ def test_a_field_outside_the_contract_is_named(
     assert [value for value in sent if value in detail] == []
 
 
+def test_a_field_that_is_a_card_number_is_not_repeated(sturdy: TestClient[Litestar]) -> None:
+    """The name of an unknown field is the sender's text too."""
+    _, kind, field, _ = problem(sturdy, request() | {"4111 1111 1111 1111": 1})
+
+    assert (kind, field) == ("unknown_field", "[card number]")
+
+
 def test_a_bad_payment_in_a_batch_is_named_by_its_place(sturdy: TestClient[Litestar]) -> None:
     """And refuses the batch: half a batch decided is a surprise."""
     batch = {"transactions": [request(), request(amount_minor=-1)]}
     assert problem(sturdy, batch)[2].startswith("transactions[")
     ahead = {"transactions": [request(), request(ip="nowhere")]}
     assert problem(sturdy, ahead)[2] == "transactions[1].ip"
+    planted = {"transactions": [request(), request(device_id="4111111111111111")]}
+    assert problem(sturdy, planted)[2] == "transactions[1].device_id"
 
 
 def test_more_than_a_thousand_payments_are_refused(sturdy: TestClient[Litestar]) -> None:

@@ -101,6 +101,7 @@ ATTACKS = {
     "no issuer": signed(iss=...),
     "no subject": signed(sub=...),
     "an e-mail as subject": signed(sub="somebody@example.com"),
+    "a card number as subject": signed(sub="4111111111111111"),
     "scopes as a list": signed(scope=["score"]),
 }
 

@@ -1,7 +1,10 @@
 """Keys come and go without a restart; what is kept of them is worth nothing to who reads it."""
 
 import argparse
+import ast
 import asyncio
+import hmac
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -146,3 +149,49 @@ def test_the_local_stack_makes_its_key_once(tmp_path: Path) -> None:
 
     assert second != first
     assert len(read_keys(keys_path(tmp_path))) == 2
+
+
+def test_a_secret_is_compared_once_in_constant_time_known_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And by nothing else: what `compare_digest` says decides, whatever was sent."""
+    made = make_key("shop", [Scope.SCORE], now_utc())
+    write_keys(tmp_path / "keys.json", [made.key])
+    known = ring(tmp_path / "keys.json")
+    compared: list[tuple[int, int]] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((len(one), len(other)))
+        return one == other
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    for sent in (made.credential, f"{made.key.id}.wrong", "nobody.wrong", "nobody"):
+        known.caller(sent)
+    assert compared == [(32, 32)] * 4
+
+    monkeypatch.setattr(hmac, "compare_digest", lambda one, other: False)
+    assert known.caller(made.credential) is None
+    monkeypatch.setattr(hmac, "compare_digest", lambda one, other: True)
+    assert known.caller(f"{made.key.id}.wrong") is not None
+
+
+# Nobody outside chooses either side, or it is no secret.
+COMPARED_OTHERWISE = {
+    "jwt_bearer.py: credential.count('.') != 2",
+    "idempotency.py: held[1:1 + _MAC_BYTES] == done[1:1 + _MAC_BYTES]",
+}
+
+
+def test_no_secret_is_compared_by_equality(root: Path) -> None:
+    """Of all that the scorer compares with ==, != or in, nothing has a name that secrets have."""
+    secret = re.compile("secret|digest|mac|credential|password|sha256|signature", re.IGNORECASE)
+    found = {
+        f"{file.name}: {ast.unparse(node)}"
+        for file in (root / "api").glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Compare)
+        and any(isinstance(how, ast.Eq | ast.NotEq | ast.In | ast.NotIn) for how in node.ops)
+        if secret.search(ast.unparse(node))
+    }
+
+    assert found == COMPARED_OTHERWISE

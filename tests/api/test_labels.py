@@ -62,6 +62,9 @@ def test_what_the_broker_does_not_have_is_not_accepted(
         ({"labels": [label(is_fraud=1)]}, "labels[0].is_fraud"),
         ({"labels": [label(is_fraud=...)]}, "labels[0].is_fraud"),
         ({"labels": [label(card_number=CARDS[0])]}, "labels[0].card_number"),
+        ({"labels": [label(), label(label_id=f"case {CARDS[1]}")]}, "labels[1].label_id"),
+        ({"labels": [label(transaction_id=CARDS[0])]}, "labels[0].transaction_id"),
+        ({"labels": [label(account_id=CARDS[0])]}, "labels[0].account_id"),
         (
             {"labels": [label(), label(event_time_ms=time.time_ns() // 1_000_000 + 3_600_000)]},
             "labels[1].event_time_ms",

@@ -1,11 +1,14 @@
 """What Prometheus sees of the scorer."""
 
+import re
+from pathlib import Path
+
 import time_machine
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from api.metrics import BUCKETS, Distribution
+from api.metrics import BUCKETS, Distribution, Metrics
 
 
 @given(st.lists(st.sampled_from(BUCKETS) | st.floats(0, 10) | st.integers(0, 2)))
@@ -21,3 +24,23 @@ def test_a_distribution_says_what_the_librarys_histogram_says(values: list[float
         distribution.observe(value)
 
     assert generate_latest(ours) == generate_latest(theirs)
+
+
+def test_every_metric_is_in_the_docs_and_every_one_there_is_there(root: Path) -> None:
+    """By its whole name: a counter's samples end in _total."""
+    families = Metrics().registry.collect()
+    ours = {f"{one.name}_total" if one.type == "counter" else one.name for one in families}
+    table = (root / "docs" / "scorer.md").read_text().partition("## What it says of itself")[2]
+
+    assert set(re.findall(r"`(fraud_\w+)`", table)) == ours
+
+
+def test_every_reason_of_a_degraded_decision_is_in_the_docs(root: Path) -> None:
+    """Whoever reads states names them, in the code, as words of this form."""
+    readers = [root / "api", *(root / "fraud_assets/stores" / f"{name}.py" for name in ("online_async", "online_wire"))]
+    files = [file for path in readers for file in ([path] if path.is_file() else path.glob("*.py"))]
+    reasons = {word for file in files for word in re.findall(r'"(online_st(?:ore|ate)_\w+)"', file.read_text())}
+    table = (root / "docs" / "scorer.md").read_text().partition("## Without history")[2].partition("\n## ")[0]
+
+    assert len(reasons) > 4
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == reasons

@@ -7,6 +7,7 @@ from functools import reduce
 from operator import and_, or_
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
@@ -15,14 +16,18 @@ from litestar import Litestar
 from litestar.testing import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from api.scorer import READ_TOGETHER
+from deploy.local.fault_proxy import Fault, FaultProxy
 from fraud_assets.contracts.chain import digest
-from fraud_assets.contracts.events import Outcome
+from fraud_assets.contracts.events import Decision, Outcome, ViewStatus
+from fraud_assets.engine.plan import EnginePlan, ServicePlan
+from fraud_assets.engine.request import RequestReader
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
 from fraud_assets.models.artifact import load_champion, read_champion
 from fraud_assets.models.manifest import Definitions
 from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_port import Write
-from fraud_assets.stores.served import served_states, served_vector
+from fraud_assets.stores.served import served_states, served_statuses, served_vector
 from tests.api.world import (
     CARDS,
     Producer,
@@ -37,6 +42,14 @@ from tests.api.world import (
 )
 from tests.models.made import Trained
 
+UNITS = RequestReader(ServicePlan(EnginePlan(registry()), FRAUD_SCORING)).unit_names
+MISSING = dict.fromkeys(UNITS, ViewStatus.MISSING)
+
+
+def statuses(decision: Decision) -> dict[str, ViewStatus]:
+    """What the record says of each view."""
+    return served_statuses(decision, registry().service_digest(FRAUD_SCORING), UNITS)
+
 
 def test_one_payment_gives_one_decision(client: TestClient[Litestar]) -> None:
     """Every field a client acts on."""
@@ -49,7 +62,7 @@ def test_one_payment_gives_one_decision(client: TestClient[Litestar]) -> None:
     assert answer["decision"] in ("approve", "review", "deny")
     assert answer["is_fraud"] == (answer["decision"] == "deny")
     assert answer["model_version"] == "v1"
-    assert answer["degraded_reasons"] == []
+    assert (answer["degraded_reasons"], answer["missing_views"]) == ([], [])
     assert answer["latency_ms"] > 0
 
 
@@ -184,7 +197,9 @@ def test_a_flushed_store_degrades_the_decision_and_denies_nobody(
     assert answer["degraded_reasons"] == ["online_store_no_epoch"]
     assert answer["decision"] == "review"
     assert "LIMITED_INFORMATION" in answer["reason_codes"]
-    assert served_states(until(producer.decisions)[0]) == []
+    assert answer["missing_views"] == list(UNITS)
+    decision = until(producer.decisions)[0]
+    assert (served_states(decision), statuses(decision)) == ([], MISSING)
     until(lambda: client.get("/health/ready").status_code == 503)
 
 
@@ -195,21 +210,63 @@ def test_without_a_store_decisions_go_on(shared_models: Path, free_port: int) ->
         answers = [client.post("/predict", json=request()).json() for _ in range(20)]
 
     assert all(answer["degraded_reasons"] == ["online_store_unreachable"] for answer in answers)
+    assert all(answer["missing_views"] == list(UNITS) for answer in answers)
+    assert statuses(producer.decisions()[0]) == MISSING
     assert sorted(answer["latency_ms"] for answer in answers)[10] < 50
     found = served_features(producer.decisions()[0])
     assert found["amount_minor"] == 5_000
     assert found["account_txn_count_1h"] is None
 
 
-def test_a_torn_state_costs_one_decision_its_history(client: TestClient[Litestar], store: OnlineStore) -> None:
+def test_a_store_that_hangs_is_waited_for_once_in_a_batch(
+    store: OnlineStore, valkey_server: str, shared_models: Path
+) -> None:
+    """The parts of a batch that come after the first do not wait as long again, one after the other."""
+    producer, timeout_ms = Producer(), 1_000
+    address = urlsplit(valkey_server)
+    assert address.hostname is not None and address.port is not None
+    with FaultProxy(address.hostname, address.port) as proxy:
+        url, timeouts = f"redis://127.0.0.1:{proxy.port}/0", {"store_timeout_ms": timeout_ms, "shared_timeout_ms": 15}
+        behind = runtime(shared_models, url, producer, **timeouts)
+        with served(behind) as client:
+            until(lambda: client.post("/predict", json=request()).json()["degraded_reasons"] == [])
+            proxy.set(Fault.HUNG)
+            batch = [request(transaction_id=f"t{number}") for number in range(6 * READ_TOGETHER)]
+            answers = client.post("/predict", json={"transactions": batch}).json()["decisions"]
+
+    assert {(*answer["degraded_reasons"], *answer["missing_views"]) for answer in answers} == {
+        ("online_store_timeout", *UNITS)
+    }
+    assert statuses(producer.decisions()[-1]) == MISSING
+    assert answers[-1]["latency_ms"] < 2 * timeout_ms
+
+
+def test_views_without_history_are_named_only_where_the_store_is_at_fault(
+    client: TestClient[Litestar], store: OnlineStore, producer: Producer
+) -> None:
+    """A customer whom nobody knows is no degraded decision; its record says what was null."""
+    fold_into(store, published(2, outcome=Outcome.APPROVED))
+
+    answer = client.post("/predict", json=request(device_id="new")).json()
+
+    decision = until(producer.decisions)[0]
+    assert (answer["degraded_reasons"], answer["missing_views"]) == ([], [])
+    assert {"PRESENT", "MISSING"} <= set(statuses(decision).values())
+
+
+def test_a_torn_state_costs_one_decision_its_history(
+    client: TestClient[Litestar], store: OnlineStore, producer: Producer
+) -> None:
     """A defect of the store is not an error of the client."""
     store.compare_and_set("account", [Write("a1", 0, b"\x01garbage")])
 
     torn = client.post("/predict", json=request()).json()
     other = client.post("/predict", json=request(account_id="a2")).json()
 
-    assert torn["degraded_reasons"] == ["online_state_unreadable"]
-    assert other["degraded_reasons"] == []
+    assert (torn["degraded_reasons"], torn["missing_views"]) == (["online_state_unreadable"], list(UNITS))
+    assert (other["degraded_reasons"], other["missing_views"]) == ([], [])
+    until(lambda: len(producer.decisions()) == 2)
+    assert statuses(producer.decisions()[0]) == MISSING
 
 
 def test_a_payment_in_a_batch_is_decided_and_recorded_as_it_is_alone(

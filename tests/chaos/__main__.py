@@ -1,48 +1,36 @@
 """`make chaos`: the long form of every proof, a table for people and a JSON line each for machines."""
 
 import argparse
-import contextlib
 import json
 import os
 import sys
-import tempfile
 import time
 import traceback
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
 
-from deploy.local.kafka import running_kafka
+from deploy.local.kafka import KAFKA
+from tests.chaos.brokers import CHOSEN
 from tests.chaos.proof import LONG, SHORT, Outcome, Proof, Scale
-from tests.chaos.proofs import OF_THE_WORKER, PROOFS
+from tests.chaos.proofs import ON_KAFKA, PROOFS
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("only", nargs="*", metavar="NAME", help=f"some of {', '.join(PROOFS)}; all without")
     parser.add_argument("--short", action="store_true", help="as CI runs them")
-    parser.add_argument(
-        "--kafka", action="store_true", help="those of the worker, on an Apache Kafka 4 started for them"
-    )
+    parser.add_argument("--kafka", action="store_true", help="those about a log, each on an Apache Kafka 4 of its own")
     chosen = parser.parse_args()
     unknown = [name for name in chosen.only if name not in PROOFS]
     if unknown:
         parser.error(f"no proof is called {', '.join(unknown)}; there are {', '.join(PROOFS)}")
-    if chosen.kafka and (others := [name for name in chosen.only if name not in OF_THE_WORKER]):
-        parser.error(f"--kafka is for {', '.join(OF_THE_WORKER)}: {', '.join(others)} would run on the embedded broker")
-    names = chosen.only or (OF_THE_WORKER if chosen.kafka else PROOFS)
-    with _kafka() if chosen.kafka else contextlib.nullcontext():
-        return _prove(names, SHORT if chosen.short else LONG)
-
-
-@contextlib.contextmanager
-def _kafka() -> Iterator[None]:
-    """The broker that KAFKA_BOOTSTRAP_SERVERS names from now on; stopped at the end."""
-    with tempfile.TemporaryDirectory(prefix="chaos-kafka-") as made, running_kafka(Path(made)) as address:
-        os.environ["KAFKA_BOOTSTRAP_SERVERS"] = address
-        yield
+    if chosen.kafka and (others := [name for name in chosen.only if name not in ON_KAFKA]):
+        parser.error(f"--kafka is for {', '.join(ON_KAFKA)}: {', '.join(others)} would run on the embedded broker")
+    if chosen.kafka:
+        os.environ[CHOSEN] = KAFKA.name
+    return _prove(chosen.only or (ON_KAFKA if chosen.kafka else PROOFS), SHORT if chosen.short else LONG)
 
 
 def _prove(names: Iterable[str], scale: Scale) -> int:

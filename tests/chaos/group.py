@@ -94,46 +94,59 @@ DEATH_S = SESSION_TIMEOUT_MS / 1_000 + 3.0
 
 
 def comes_and_goes(scale: Scale) -> Outcome:
-    """A second worker joins, starts anew, leaves and is killed, again and again under load: nothing lost or twice, and no payment waits long."""
+    """A second and a third worker join, one starts anew, one leaves and one is killed, again and again under load: nothing lost or twice,
+    and no payment waits long.
+    """
     gaps: dict[str, list[float]] = {"join": [], "restart": [], "leave": [], "death": []}
     with line() as made:
         made.worker.start()
-        other, probes = made.another("worker-1"), Probes(made.world.log, made.env["REDIS_URL"], scale.rate)
+        others, probes = (
+            [made.another(f"worker-{n}") for n in (1, 2)],
+            Probes(made.world.log, made.env["REDIS_URL"], scale.rate),
+        )
         with probes.running():
             wait_for(lambda: probes.looks > 0 and probes.sent > 100 and probes.oldest_s() < 1.0, "payments are folded")
             for turn in range(scale.changes):
-                _change(made, probes, other, gaps, ends_planned=turn % 2 == 0)
+                _change(made, probes, others, gaps, ends_planned=turn % 2 == 1)
         wait_for(lambda: caught_up(made.world), "all is folded")
         states = made.states_equal_to_batch()
         lost, twice = unlike_sent(made.lake.scan("transactions")["transaction_id"].to_pylist(), probes.sent)
         made.worker.stop()
     figure = {
-        "changes": sum(map(len, gaps.values())), "payments": probes.sent, "lost": lost, "duplicated": twice, "states": states,
-        "regressions": probes.regressions, "longest_wait_s": {name: round(max(waits, default=0.0), 1) for name, waits in gaps.items()},
+        "changes": sum(map(len, gaps.values())), "most_workers": 1 + len(others), "payments": probes.sent, "lost": lost,
+        "duplicated": twice, "states": states, "regressions": probes.regressions,
+        "longest_wait_s": {name: round(max(waits, default=0.0), 1) for name, waits in gaps.items()},
     }  # fmt: skip
     bounds = {"join": JOIN_S, "restart": RESTART_S, "leave": LEAVE_S, "death": DEATH_S}
     in_time = all(wait <= bounds[name] * scale.slack for name, waits in gaps.items() for wait in waits)
     return Outcome(lost == twice == probes.regressions == 0 and states > 0 and in_time, figure)
 
 
-def _change(made: Line, probes: Probes, other: Worker, gaps: dict[str, list[float]], *, ends_planned: bool) -> None:
-    """One worker, two, one of them anew, and one again."""
+def _change(
+    made: Line, probes: Probes, others: list[Worker], gaps: dict[str, list[float]], *, ends_planned: bool
+) -> None:
+    """One worker, two, three, one of them anew, two, and one again."""
 
     def settled(name: str, members: int) -> None:
         wait_for(lambda: made.workers() == members, f"{name}: {members} in the group")
         wait_for(lambda: probes.oldest_s() < 0.5, f"{name}: payments are folded again")
         gaps[name].append(probes.gap_s())
 
+    second, third = others
     probes.gap_s()
-    other.start()
+    second.start()
     settled("join", 2)
-    assert other.stop() == 0
-    other.start()
-    wait_for(lambda: set(ROLES) <= set(other.children()), "it runs again")
-    settled("restart", 2)
+    third.start()
+    settled("join", 3)
+    assert second.stop() == 0
+    second.start()
+    wait_for(lambda: set(ROLES) <= set(second.children()), "it runs again")
+    settled("restart", 3)
+    assert third.stop() == 0
+    settled("leave", 2)
     if ends_planned:
-        assert other.stop() == 0
+        assert second.stop() == 0
         settled("leave", 1)
     else:
-        other.kill()
+        second.kill()
         settled("death", 1)

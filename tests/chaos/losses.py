@@ -1,4 +1,4 @@
-"""Proofs about what a worker stands on and loses: the online store, its last writes, the log."""
+"""Proofs about what a worker writes into and loses: the online store, and its last writes."""
 
 import subprocess
 import time
@@ -7,27 +7,23 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import redis
-from confluent_kafka import TopicPartition
 
 from deploy.local.fault_proxy import FaultProxy
 from deploy.local.ports import LOOPBACK, held_ports
-from deploy.local.topics import ensure_platform_topics
 from deploy.local.valkey import valkey_command
-from fraud_assets.contracts.codec import encode
-from fraud_assets.contracts.topics import TRANSACTIONS
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_port import NoEpoch
 from fraud_assets.stores.publish import snapshot
 from streaming import folder, router
+from tests.chaos.looks import Looks
 from tests.chaos.proof import Outcome, Scale
 from tests.chaos.stream import CHUNK, WITHIN_S, Line, is_whole, line
-from tests.streaming.events import DAY, transaction
+from tests.streaming.events import DAY
 from tests.streaming.live import ENTITY, RAW, wait_for
 from tests.streaming.world import rebuild
 
 FAR_MS = 4_000_000_000_000
-LOUD_WITHIN_S = 30.0
 NOTICED_WITHIN_S = 10.0
 
 # --------------------------------------------------------------------------------------- R3a
@@ -49,9 +45,9 @@ def flushed(scale: Scale) -> Outcome:
         with redis.Redis.from_url(made.env["REDIS_URL"]) as client, made.traffic():
             client.flushall()
             lost_s = time.monotonic()
-            wait_for(lambda: _says(made, "online_store_lost") > 0, "the loss is noticed", WITHIN_S)
+            wait_for(lambda: says(made, "online_store_lost") > 0, "the loss is noticed", WITHIN_S)
             noticed_s = time.monotonic() - lost_s
-            refused = _is_refused(store)
+            refused = is_refused(store)
             before = made.fed
             wait_for(lambda: made.fed >= before + 4 * CHUNK, "events go on coming")
             written = len(list(client.scan_iter(match="fs:*")))
@@ -70,11 +66,11 @@ def flushed(scale: Scale) -> Outcome:
     return Outcome(is_whole(compared) and refused and written == 0 and noticed_s <= NOTICED_WITHIN_S, figure)
 
 
-def _says(made: Line, words: str) -> int:
+def says(made: Line, words: str) -> int:
     return made.worker.log.read_text().count(words)
 
 
-def _is_refused(store: OnlineStore) -> bool:
+def is_refused(store: OnlineStore) -> bool:
     """What makes a scorer degrade."""
     try:
         store.current_epoch()
@@ -85,9 +81,11 @@ def _is_refused(store: OnlineStore) -> bool:
 
 # --------------------------------------------------------------------------------------- R3b
 
+LOOKED_AT = ("account", "a1")
+
 
 def failed_over(scale: Scale) -> Outcome:
-    """A replica without the last acknowledged writes is promoted: the folder goes back to where it ends, and all is equal."""
+    """A replica without the last acknowledged writes is promoted: the folder goes back to where it ends, nobody decides by it meanwhile, and all is equal."""
     with line() as made, _before_store(made) as proxy:
         primary = made.stack.env["REDIS_URL"]
         with _replica(made, primary) as (replica, port):
@@ -99,18 +97,25 @@ def failed_over(scale: Scale) -> Outcome:
             made.feed(scale.events // 100)
             made.wait_caught_up()
             lost = _position(redis.Redis.from_url(primary)) - copied
-            proxy.point_to(LOOPBACK, port)
-            failed_s = time.monotonic()
-            made.feed(CHUNK)
-            wait_for(lambda: '"gone_back": 0' not in _last_start(made), "the folder goes back", WITHIN_S)
-            made.stack.env["REDIS_URL"] = f"redis://{LOOPBACK}:{port}/0"
-            made.wait_caught_up()
-            back_s = time.monotonic() - failed_s
+            with Looks(f"redis://{LOOPBACK}:{proxy.port}/0", LOOKED_AT) as looks:
+                proxy.point_to(LOOPBACK, port)
+                failed_s = time.monotonic()
+                made.feed(CHUNK)
+                wait_for(lambda: '"gone_back": 0' not in _last_start(made), "the folder goes back", WITHIN_S)
+                made.stack.env["REDIS_URL"] = f"redis://{LOOPBACK}:{port}/0"
+                made.wait_caught_up()
+                back_s = time.monotonic() - failed_s
+                wait_for(lambda: looks.is_read_since(failed_s + back_s), "a scorer has its histories again", WITHIN_S)
             compared = made.compared()
-            noticed = _says(made, "WentBack")
+            noticed = says(made, "WentBack")
             made.worker.stop()
-    figure = {"lost_records": lost, "noticed": noticed > 0, "equal_again_s": round(back_s, 1), **compared}
-    return Outcome(is_whole(compared) and noticed > 0 and lost > 0, figure)
+    degraded = looks.degraded(failed_s)
+    figure = {
+        "lost_records": lost, "noticed": noticed > 0, "degraded_after_s": round(degraded.after_s, 1), "degraded_for_s": round(degraded.for_s, 1),
+        "read_meanwhile": degraded.read_meanwhile, "equal_again_s": round(back_s, 1), **compared,
+    }  # fmt: skip
+    is_degraded = degraded.after_s <= NOTICED_WITHIN_S * scale.slack and degraded.read_meanwhile == 0
+    return Outcome(is_whole(compared) and noticed > 0 and lost > 0 and is_degraded, figure)
 
 
 def _last_start(made: Line) -> str:
@@ -164,76 +169,3 @@ def _is_in_step(client: redis.Redis) -> bool:
         return bool(client.info("replication").get("master_link_status") == "up")
     except redis.RedisError:
         return False
-
-
-# --------------------------------------------------------------------------------------- R3c
-
-
-def made_anew(scale: Scale) -> Outcome:
-    """A raw topic deleted and created again under a live worker: said within thirty seconds, and not one event of the new one is taken for the old one's."""
-    with line() as made:
-        made.worker.start()
-        made.feed(scale.events // 100)
-        made.wait_caught_up()
-        before = made.lake.scan("transactions", duplicates=True).num_rows
-        admin = made.world.log.admin
-        admin.delete_topics([TRANSACTIONS.name])[TRANSACTIONS.name].result(15)
-        wait_for(lambda: TRANSACTIONS.name not in admin.list_topics(timeout=10).topics, "the topic is gone")
-        ensure_platform_topics(made.env["KAFKA_BOOTSTRAP_SERVERS"])
-        anew_s = time.monotonic()
-        for number in range(CHUNK):
-            made.world.log.send(
-                TRANSACTIONS.name, b"a1", encode(transaction(transaction_id=f"new{number}", account_id="a1"))
-            )
-        made.world.log.flush()
-        wait_for(lambda: _says(made, '"log_lost"') > 0, "the worker says so", WITHIN_S)
-        said_s = time.monotonic() - anew_s
-        taken = made.lake.scan("transactions", duplicates=True).num_rows - before
-        states = made.states_equal_to_batch()
-    figure = {"said_s": round(said_s, 1), "taken_for_old": taken, "states": states}
-    return Outcome(said_s <= LOUD_WITHIN_S * scale.slack and taken == 0 and states > 0, figure)
-
-
-# --------------------------------------------------------------------------------------- R20
-
-
-def forgotten(scale: Scale) -> Outcome:
-    """Offsets of all groups gone: read again, equal. Records expired unread: said within thirty seconds, and nothing is left out."""
-    with line() as made:
-        made.worker.start()
-        made.feed(scale.events // 100)
-        made.wait_caught_up()
-        made.worker.stop()
-        groups = [router.GROUP, "fraud-worker-labels", f"{folder.GROUP}.{made.world.epoch}"]
-        for name in groups:
-            wait_for(lambda name=name: _is_forgotten(made, name), f"{name} is deleted", WITHIN_S)  # type: ignore[misc]
-        replayed_from = sum(made.world.log.committed(router.GROUP, list(made.world.log.ends(RAW))).values())
-        made.worker.start()
-        made.feed(CHUNK)
-        made.wait_caught_up()
-        compared = {**made.compared(), "rows_in_two_files": 0}  # a reader that knows replays sees each once
-        made.worker.stop()
-        made.feed(CHUNK)
-        _expire(made)
-        stopped = made.world.log.committed(router.GROUP, list(made.world.log.ends([TRANSACTIONS.name])))
-        started_s = time.monotonic()
-        made.worker.start()
-        wait_for(lambda: _says(made, '"log_lost"') > 0, "the worker says so", WITHIN_S)
-        said_s = time.monotonic() - started_s
-        moved = made.world.log.committed(router.GROUP, list(stopped)) != stopped
-    figure = {"offsets_left": replayed_from, "said_s": round(said_s, 1), "went_on": moved, **compared}
-    loud = said_s <= LOUD_WITHIN_S * scale.slack and not moved
-    return Outcome(is_whole(compared) and loud and replayed_from == 0, figure)
-
-
-def _is_forgotten(made: Line, group: str) -> bool:
-    """A group can be deleted once its last member's session has ended."""
-    return made.world.log.admin.delete_consumer_groups([group])[group].exception(15) is None
-
-
-def _expire(made: Line) -> None:
-    """What retention does: the log begins behind what nobody has read."""
-    ends = made.world.log.ends([TRANSACTIONS.name])
-    asked = [TopicPartition(*at, end) for at, end in ends.items() if end]
-    for answer in made.world.log.admin.delete_records(asked).values():
-        answer.result(15)

@@ -16,18 +16,23 @@ class Outcome(NamedTuple):
 class Scale:
     """How hard to try.
 
-    rate: requests, or payments, a second. fault_s: how long each fault lasts. broker_s: how long the broker is gone.
-    reloads, mutations: how many. p99_ms: what an answer may take under a fault; CI shares its cores with other tests, so its
-    bound only tells an answer from a wait. kills, pauses, changes: of a worker. events: among which is poison; other proofs take a
+    rate: requests, or payments, a second. fault_s: how long each fault lasts. broker_s, worker_alone_s: how long the broker is gone,
+    a scorer's or a worker's. reloads, mutations: how many. p99_ms: what an answer may take under a fault; CI shares its cores with
+    other tests, so its bound only tells an answer from a wait. percent, times_calm: which percentile of answers may take longer than
+    promised, if it takes no more than so many times what it takes in the same run without a fault. kills, pauses, changes: of a
+    worker. events: among which is poison; other proofs take a
     hundredth of it. slack: how many times longer than promised a change may take. soak_s: how long load lasts.
     """
 
     rate: float
     fault_s: float
     broker_s: float
+    worker_alone_s: float
     reloads: int
     mutations: int
     p99_ms: float
+    percent: float
+    times_calm: float
     kills: int
     pauses: int
     changes: int
@@ -41,9 +46,12 @@ LONG = Scale(
     rate=100,
     fault_s=10,
     broker_s=60,
+    worker_alone_s=80,
     reloads=100,
     mutations=1_000,
     p99_ms=50,
+    percent=99,
+    times_calm=0,
     kills=20,
     pauses=6,
     changes=10,
@@ -56,9 +64,12 @@ SHORT = Scale(
     rate=40,
     fault_s=2,
     broker_s=4,
+    worker_alone_s=4,
     reloads=4,
     mutations=60,
     p99_ms=500,
+    percent=75,
+    times_calm=5,
     kills=3,
     pauses=1,
     changes=1,

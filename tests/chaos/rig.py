@@ -14,8 +14,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+import psutil
 import redis
 
+from api.recording import RECORDER
 from deploy.local.fault_proxy import FaultProxy
 from deploy.local.stack import Stack, running
 from fraud_assets.engine.plan import EnginePlan, ServicePlan
@@ -25,6 +27,7 @@ from fraud_assets.stores.online import OnlineStore
 from simulator.http_client import HttpClient
 from tests.api.processes import Running, scorers
 from tests.api.world import ALL, MADE, bearer, request
+from tests.chaos.brokers import own_broker
 from tests.models.made import train
 
 VERSIONS = ("v1", "v2")
@@ -56,6 +59,11 @@ class Rig:
         with urllib.request.urlopen(call, timeout=60) as response:
             return dict(json.load(response))
 
+    def processes(self) -> dict[str, psutil.Process]:
+        """The scorer and what is beside it, by name: of an outage the recorder, which holds journal and producer, has the burden."""
+        scorer = psutil.Process(self.scorer.process.pid)
+        return {"scorer": scorer} | {_name(child): child for child in scorer.children(recursive=True)}
+
     @contextmanager
     def store_stopped(self) -> Iterator[None]:
         """SIGSTOP: connections stay open and nobody answers."""
@@ -68,6 +76,10 @@ class Rig:
             os.kill(pid, signal.SIGCONT)
 
 
+def _name(child: psutil.Process) -> str:
+    return "recorder" if RECORDER[-1] in child.cmdline() else f"child {child.pid}"
+
+
 @contextmanager
 def rig(**env: str) -> Iterator[Rig]:
     """Everything real, on free ports, in a folder of its own; stopped by pid at the end."""
@@ -78,7 +90,7 @@ def rig(**env: str) -> Iterator[Rig]:
     )  # the first is everybody's
     with (
         tempfile.TemporaryDirectory(prefix="chaos-") as made,
-        running(["valkey", "broker"], Path(made) / "stack") as stack,
+        running(["valkey", own_broker()], Path(made) / "stack") as stack,
     ):
         folder, store_url, broker = Path(made), stack.env["REDIS_URL"], stack.env["KAFKA_BOOTSTRAP_SERVERS"]
         store = OnlineStore.connect(store_url, registry())
@@ -98,3 +110,9 @@ def rig(**env: str) -> Iterator[Rig]:
 def payment(**changes: object) -> bytes:
     """A body of `POST /predict`."""
     return msgspec.json.encode(request(**changes))
+
+
+def batch(payments: int) -> bytes:
+    """The same, of so many payments of as many accounts."""
+    made = [request(transaction_id=f"t{number}", account_id=f"a{number}") for number in range(payments)]
+    return msgspec.json.encode({"transactions": made})

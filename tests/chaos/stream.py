@@ -25,12 +25,27 @@ from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.online import OnlineStore
 from streaming import explainer, folder, label_stage, router
 from streaming.supervise import ROLES
+from tests.chaos.brokers import own_broker
 from tests.streaming.live import Log, Worker, wait_for
 from tests.streaming.world import World, assert_equal_to_batch, caught_up, dead_letters, facts, feed, folded, lake_rows
 
 STRUCK_WORKER = Path(__file__).with_name("struck_worker.py")
 WITHIN_S = 120.0
 CHUNK = 20
+
+
+def strike(strikes: Path, role: str, step: str, times: int = 1, blow: signal.Signals = signal.SIGKILL) -> None:
+    """The role's process gets the signal after it has done a step so many times; returns when it has. See struck_worker.py."""
+    before = len(struck(strikes))
+    part = strikes / ".plan"
+    part.write_text(f"{int(blow)}\t{step}\t{times}")
+    part.rename(strikes / role)
+    wait_for(lambda: len(struck(strikes)) > before, f"{role} is struck after: {step}", WITHIN_S)
+
+
+def struck(strikes: Path) -> list[str]:
+    told = strikes / "struck"
+    return told.read_text().splitlines() if told.exists() else []
 
 
 @dataclass
@@ -88,11 +103,7 @@ class Line:
 
     def strike(self, role: str, step: str, times: int = 1, blow: signal.Signals = signal.SIGKILL) -> None:
         """The role's process gets the signal after it has done a step so many times; returns when it has."""
-        before = len(self.struck())
-        part = self.strikes / ".plan"
-        part.write_text(f"{int(blow)}\t{step}\t{times}")
-        part.rename(self.strikes / role)
-        wait_for(lambda: len(self.struck()) > before, f"{role} is struck after: {step}", WITHIN_S)
+        strike(self.strikes, role, step, times, blow)
 
     def kill_at_any_instant(self, after_s: float) -> None:
         """SIGKILL the supervisor and with it all roles, so long after they all work; and start them again."""
@@ -105,8 +116,7 @@ class Line:
         self.worker.start()
 
     def struck(self) -> list[str]:
-        told = self.strikes / "struck"
-        return told.read_text().splitlines() if told.exists() else []
+        return struck(self.strikes)
 
     def wait_caught_up(self) -> None:
         wanted = len(self.world.matured) + len(self.world.frauds)
@@ -174,11 +184,11 @@ def is_whole(compared: Mapping[str, int]) -> bool:
 
 
 @contextmanager
-def line(**settings: str) -> Iterator[Line]:
-    """A new world and its worker, not started. On the broker that KAFKA_BOOTSTRAP_SERVERS names, or on one of its own."""
+def line(*, is_broker_own: bool = False, **settings: str) -> Iterator[Line]:
+    """A new world and its worker, not started. On the broker that KAFKA_BOOTSTRAP_SERVERS names, or on one of its own; is_broker_own: never on another."""
     with (
         tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as made,
-        _stack(Path(made), settings) as stack,
+        _stack(Path(made), settings, is_broker_own) as stack,
     ):
         log = Log(stack.env["KAFKA_BOOTSTRAP_SERVERS"])
         strikes = Path(made) / "strikes"
@@ -201,11 +211,11 @@ def line(**settings: str) -> Iterator[Line]:
 
 
 @contextmanager
-def _stack(folder: Path, settings: Mapping[str, str]) -> Iterator[Stack]:
+def _stack(folder: Path, settings: Mapping[str, str], is_broker_own: bool) -> Iterator[Stack]:
     told = {"FRAUD_LAKE_FLUSH_S": "0.5", **settings}
     given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
-    if given is None:
-        with running(["valkey", "broker"], folder, told) as stack:
+    if given is None or is_broker_own:
+        with running(["valkey", own_broker()], folder, told) as stack:
             ensure_platform_topics(stack.env["KAFKA_BOOTSTRAP_SERVERS"])
             yield stack
         return

@@ -1,6 +1,6 @@
 r"""The worker with blows that come at a step of its own choosing: the process takes them itself, between two instructions.
 
-python tests/chaos/struck_worker.py [router|folder|labels]      otherwise as `python -m streaming`
+python tests/chaos/struck_worker.py [router|folder|…]      otherwise as `python -m streaming`
 
 A file `<CHAOS_STRIKES>/<role>` holds `<signal>\t<step>\t<n>`: after the n-th time that the role has done this step it
 sends itself the signal, having added the line to `<CHAOS_STRIKES>/struck`.
@@ -33,12 +33,31 @@ STEPS = {
         "states read": ("fraud_assets.stores.online:OnlineStore", "read_many"),
         "states written": ("fraud_assets.stores.online:OnlineStore", "compare_and_set"),
         "letters delivered": ("streaming.edges.broker:Sender", "flush"),
+        "store told how far": ("fraud_assets.stores.online:OnlineStore", "advance"),
         "offsets committed": ("quixstreams.checkpointing:Checkpoint", "commit"),
     },
     "labels": {
         "cases written": ("streaming.edges.cases:RedisCases", "write"),
         "facts sent": ("streaming.edges.broker:Sender", "send"),
         "facts delivered": ("streaming.edges.broker:Sender", "flush"),
+        "offsets committed": ("quixstreams.checkpointing:Checkpoint", "commit"),
+    },
+}
+# Those of the roles that follow decisions, which need a scorer.
+STEPS_OF_DECISIONS = {
+    "explainer": {
+        "explanations sent": ("streaming.edges.broker:Sender", "send"),
+        "explanations delivered": ("streaming.edges.broker:Sender", "flush"),
+        "offsets committed": ("quixstreams.checkpointing:Checkpoint", "commit"),
+    },
+    "database": {
+        "rows written": ("streaming.edges.database:Database", "write"),
+        "letters delivered": ("streaming.edges.broker:Sender", "flush"),
+        "offsets committed": ("quixstreams.checkpointing:Checkpoint", "commit"),
+    },
+    "notifier": {
+        "somebody told": ("streaming.edges.targets:Targets", "deliver"),
+        "letters delivered": ("streaming.edges.broker:Sender", "flush"),
         "offsets committed": ("quixstreams.checkpointing:Checkpoint", "commit"),
     },
 }
@@ -50,7 +69,7 @@ def main() -> int:
     from streaming.__main__ import main as run
 
     role = sys.argv[-1]
-    if role in STEPS:
+    if role in {**STEPS, **STEPS_OF_DECISIONS}:
         _listen(role, Path(os.environ["CHAOS_STRIKES"]))
     else:
         supervise._start = _start_struck
@@ -65,7 +84,7 @@ def _start_struck(role: str, lifeline: int) -> "subprocess.Popen[bytes]":
 
 
 def _listen(role: str, strikes: Path) -> None:
-    for step, (place, name) in STEPS[role].items():
+    for step, (place, name) in {**STEPS, **STEPS_OF_DECISIONS}[role].items():
         module, _, kind = place.partition(":")
         owner: Any = import_module(module)
         if kind:

@@ -20,6 +20,7 @@ from fraud_assets.stores.online_port import (
     UnfitStore,
     Versioned,
     WentBack,
+    Withdrawn,
     Write,
 )
 from tests.streaming.live import wait_for
@@ -355,6 +356,79 @@ def test_a_new_start_goes_on_from_what_the_store_has(server: Server, store: Onli
     store.hold("one", {"entity.account.v1/0": 0})
 
     assert store.compare_and_set("account", [Write("a", 0, b"again")]) == [True]
+
+
+def test_a_store_that_lost_positions_is_behind_until_it_has_them_again(server: Server, store: OnlineStates) -> None:
+    """Of everybody who lost some; and writers go on meanwhile, for somebody must fold them again."""
+    store.hold("one", {"entity.account.v1/0": 7})
+    other = server.join()
+    other.hold("two", {"entity.account.v1/1": 0})
+    copy = server.copy()
+    store.advance({"entity.account.v1/0": 9})
+    other.advance({"entity.account.v1/1": 4})
+    server.restore(copy)
+
+    assert store.lost() == {"entity.account.v1/0": 9}
+    store.fall_behind("one", store.lost())
+    other.fall_behind("two", other.lost())
+    store.fall_behind("one", store.lost())  # its next process finds it again
+    assert server.join().current_epoch().behind
+    assert not store.catch_up()
+
+    successor = server.join()
+    successor.hold("one", {"entity.account.v1/0": 7, "entity.account.v1/1": 0})
+    assert successor.compare_and_set("account", [Write("a", 0, b"again")]) == [True]
+    successor.advance({"entity.account.v1/0": 9})
+    assert not successor.catch_up()
+    successor.advance({"entity.account.v1/1": 5})
+    assert successor.catch_up()
+    assert not server.join().current_epoch().behind
+    assert successor.positions() == {"entity.account.v1/0": 9, "entity.account.v1/1": 5}
+
+
+def test_a_store_that_lost_nothing_is_never_behind(server: Server, store: OnlineStates) -> None:
+    """A restart, with the same offsets or with later ones, is no loss."""
+    store.hold("one", {"entity.account.v1/0": 7})
+    store.advance({"entity.account.v1/0": 9})
+
+    store.fall_behind("one", store.lost())
+
+    assert store.lost() == {}
+    assert not server.join().current_epoch().behind
+    assert store.catch_up()
+
+
+def test_a_withdrawn_epoch_is_nobodys(server: Server, store: OnlineStates) -> None:
+    """Its states are there, and no writer and no reader takes them for the world, of this version or the one before."""
+    store.hold("one", {})
+    other = server.join()
+    other.read_many("account", ["a"])
+
+    other.withdraw("its topics were made anew.")
+    other.withdraw("and once more.")
+
+    with pytest.raises(Withdrawn, match="e1 was withdrawn: its topics were made anew") as found:
+        server.join().current_epoch()
+    assert found.value.epoch == "e1"
+    with pytest.raises(NoEpoch):
+        store.compare_and_set("account", [Write("a", 0, b"one")])
+    with pytest.raises(NoEpoch):
+        store.advance({"entity.account.v1/0": 9})
+    store.publish_epoch("e2", log="log-1", resume={}, now_ms=2)
+    store.drop_epoch("e1")
+    assert not [name for name in server.names() if "e1" in name]
+
+
+def test_an_epoch_keeps_the_ids_of_its_topics(server: Server, store: OnlineStates) -> None:
+    """Those it was published with, and of others the first that somebody read."""
+    store.publish_epoch("e2", log="log-1", resume={"entity.card.v1/0": 3}, now_ms=2, topics={"entity.card.v1": "a"})
+
+    store.adopt_topics({"entity.card.v1": "b", "entity.account.v1": "c"})
+    server.join().adopt_topics({"entity.account.v1": "d"})
+
+    assert server.join().topic_ids() == {"entity.card.v1": "a", "entity.account.v1": "c"}
+    assert store.positions() == {"entity.card.v1/0": 3}
+    assert server.join().current_epoch().topics == {"entity.card.v1": "a"}
 
 
 def test_positions_go_with_their_epoch(server: Server, store: OnlineStates) -> None:

@@ -100,6 +100,40 @@ def test_a_flushed_store_is_no_epoch_and_not_a_world_of_strangers(
     run(scenario())
 
 
+def test_nobody_decides_by_states_that_a_store_has_lost_a_part_of(
+    run: Run, store: OnlineStore, valkey_server: str
+) -> None:
+    """From the read that follows the word, until they are folded again."""
+    store.hold("one", {"entity.account.v1/0": 0})
+    store.compare_and_set("account", [Write("a", 0, b"state")])
+
+    async def scenario() -> EntityRead:
+        async with reading(valkey_server) as reader:
+            await until(lambda: reader.marker, WITHIN_S)
+            assert (await reader.read([("account", "a")])).states == [b"state"]
+            store.fall_behind("one", {"entity.account.v1/0": 5})
+            for _ in range(2):
+                with pytest.raises(NoEpoch, match="lost"):
+                    await reader.read([("account", "a")])
+            assert reader.marker is None
+            store.advance({"entity.account.v1/0": 5})
+            assert store.catch_up()
+            return await reader.read([("account", "a")])
+
+    assert run(scenario()).states == [b"state"]
+
+
+def test_nobody_decides_by_a_withdrawn_epoch(run: Run, store: OnlineStore, valkey_server: str) -> None:
+    async def scenario() -> None:
+        async with reading(valkey_server) as reader:
+            await until(lambda: reader.marker, WITHIN_S)
+            store.withdraw("its topics were made anew.")
+            with pytest.raises(NoEpoch, match="made anew"):
+                await reader.read([("account", "a")])
+
+    run(scenario())
+
+
 def test_without_a_server_reads_fail_at_once(run: Run, free_port: int) -> None:
     """A dead store costs a decision its features, not its time."""
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 
@@ -109,6 +110,10 @@ def test_a_snapshot_that_would_lose_events_is_refused(past: Past) -> None:
     assert why_unfit(marker, digests, LogState("one", {"t/0": 7})) is None
     assert "no longer kept (t/0 begins at 8)" in str(why_unfit(marker, digests, LogState("one", {"t/0": 8})))
     assert "t/1 begins at 1" in str(why_unfit(marker, digests, LogState("one", {"t/0": 0, "t/1": 1})))
+    named = msgspec.structs.replace(marker, topics={"t": "a"})
+    assert why_unfit(named, digests, LogState("one", {"t/0": 0}, {"t": "a"})) is None
+    assert why_unfit(named, digests, LogState("one", {"t/0": 0})) is None  # a broker that names none
+    assert "t was made anew" in str(why_unfit(named, digests, LogState("one", {"t/0": 0}, {"t": "b"})))
     assert "another log" in str(why_unfit(marker, digests, LogState("two", {})))
     assert "other definitions" in str(why_unfit(marker, {**digests, "account": "x"}, LogState("one", {})))
 

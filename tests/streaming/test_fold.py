@@ -63,6 +63,31 @@ def log_of_accounts(n: int = 40) -> list[Record]:
     return raw
 
 
+def test_an_event_of_the_next_version_is_folded_by_what_this_one_knows(store: MemoryStore) -> None:
+    """A router that was upgraded before us has accepted it; anything else that is wrong with a record is still refused."""
+    plan = EnginePlan(registry())
+    ours = routed([record(transaction())], "account")
+    assert ours[0].value
+    more = ours[0].value[:-1] + b',"loyalty_tier":{"level":"gold"}}'
+    theirs = [one._replace(value=raw, offset=n) for n, one in enumerate(ours) for raw in (more,)]
+    theirs.append(ours[0]._replace(value=more.replace(b'"EUR"', b'"euros"'), offset=1))
+
+    report = GroupFolder(plan, plan.group("account"), store).fold(theirs)
+
+    assert (report.applied, [letter.reason for letter in report.dead_letters]) == (1, ["invalid_value"])
+    found = store.read_many("account", ["a1"])[0]
+    elsewhere = MemoryStore(registry())
+    elsewhere.publish_epoch("one", log="log", resume={}, now_ms=0)
+    GroupFolder(plan, plan.group("account"), elsewhere).fold(ours)
+    wanted = elsewhere.read_many("account", ["a1"])[0]
+    engine = StateEngine(plan, plan.group("account"))
+    assert found and wanted
+    assert [unit.newest for unit in engine.at_rest(found.packed)] == [
+        unit.newest for unit in engine.at_rest(wanted.packed)
+    ]
+    assert engine.position(found.packed) == engine.position(wanted.packed)
+
+
 def expected(plan: EnginePlan, group: str, raw: Sequence[Record]) -> dict[str, bytes]:
     """Each entity's rows folded at once, in memory, without the worker."""
     chosen = plan.group(group)

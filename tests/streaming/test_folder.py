@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from quixstreams.sinks.base import SinkBackpressureError
 
+from fraud_assets.contracts.topics import entity_topic
 from fraud_assets.engine.plan import EnginePlan
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.stores.online_memory import MemoryStore
+from fraud_assets.stores.online_port import WentBack
 from streaming.core.fold import GroupFolder
 from streaming.core.records import Record, Send
 from streaming.folder import EpochChanged, FoldSink, wait_for_epoch
@@ -108,6 +110,44 @@ def test_an_epoch_published_after_a_loss_is_not_taken_for_the_old_one() -> None:
 
 def publish_elsewhere(store: MemoryStore, epoch: str) -> None:
     MemoryStore(registry(), store.server).publish_epoch(epoch, log="log", resume={}, now_ms=0)
+
+
+def test_a_store_that_went_back_is_behind_until_its_records_are_folded_again() -> None:
+    """Whether the loss shows in a fold or in a look."""
+    for look in (False, True):
+        store = MemoryStore(registry())
+        store.publish_epoch("one", log="log", resume={}, now_ms=0)
+        sink, topic = sink_of(store, "one"), entity_topic("account").name
+        store.hold("worker", {})
+        sink.take(one_record())
+        copy = dict(store.server)
+        sink.flush()
+        store.server.clear()
+        store.server.update(copy)
+
+        with pytest.raises(WentBack):
+            _look_or_fold(sink, look)
+        assert MemoryStore(registry(), store.server).current_epoch().behind
+
+        successor = MemoryStore(registry(), store.server)
+        again = sink_of(successor, "one")
+        successor.hold("worker", {f"{topic}/0": 0})
+        again.tick()
+        assert successor.current_epoch().behind
+        again.take(one_record())
+        again.flush()
+        again._looked_s = 0.0
+        again.tick()
+        assert not successor.current_epoch().behind
+        assert successor.read_many("account", ["a1"])[0] is not None
+
+
+def _look_or_fold(sink: FoldSink, look: bool) -> None:
+    if look:
+        sink.tick()
+    else:
+        sink.take(one_record())
+        sink.flush()
 
 
 def test_a_worker_waits_for_the_first_epoch() -> None:

@@ -333,6 +333,27 @@ def test_what_is_flushed_on_top_of_a_batch_repeats_none_of_its_rows(tmp_path: Pa
     assert world.rows_in_files() == EVERY_ROW_ONCE
 
 
+def test_a_flush_waits_for_no_file_that_it_writes_again(tmp_path: Path) -> None:
+    """A group waits for it while partitions move: the batch under way ends at its next file, and each row is in one."""
+    world, thread = World(tmp_path), Later()
+    process = Process(world, executor=thread)
+    process.live(LOG[:8], 8)
+    process.sink.take(LOG[8])
+    ends = threading.Thread(target=process.sink.flush)
+    ends.start()
+    run_until(lambda: None, lambda: len(thread.queue) == 2)
+
+    (under_way, first), (_, second) = thread.queue
+    thread.queue.clear()
+    written = first()
+    under_way.set_result(written)
+    thread.queue.append((_, second))
+    run_until(thread.run, lambda: not ends.is_alive())
+
+    assert written == 0
+    assert world.rows_in_files() == Counter({(one.partition, one.offset): 1 for one in LOG[:9]})
+
+
 def test_a_lake_that_falls_far_behind_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows wait in memory, and memory ends."""
     monkeypatch.setattr(writer_module, "MAX_ROWS", 10)

@@ -11,12 +11,18 @@ from pathlib import Path
 
 import pyarrow.dataset as ds
 import pytest
+from confluent_kafka import ConsumerGroupState
 
+from deploy.local.kafka import KAFKA
+from deploy.local.services import BROKER, Service
 from deploy.local.stack import running
 from deploy.local.topics import ensure_platform_topics
 from fraud_assets.contracts.codec import encode
 from fraud_assets.contracts.topics import DEAD_LETTERS, TRANSACTIONS
+from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.online import OnlineStore
+from streaming import router
 from streaming.core.dead_letters import letter_of
 from tests.streaming.events import transaction
 from tests.streaming.live import Log, Worker, wait_for
@@ -81,11 +87,17 @@ def payment(number: int, *, is_next: bool = False) -> tuple[bytes, bytes]:
     return made.account_id.encode(), raw[:-1] + b',"loyalty_tier":"gold"}' if is_next else raw
 
 
+BROKERS = pytest.mark.parametrize(
+    "log_server", [BROKER, pytest.param(KAFKA, marks=pytest.mark.kafka)], ids=lambda one: one.name
+)
+
+
 @pytest.mark.e2e
 @pytest.mark.timeout(420)
-def test_nothing_is_lost_between_versions(tmp_path: Path) -> None:
+@BROKERS
+def test_nothing_is_lost_between_versions(log_server: Service, tmp_path: Path) -> None:
     """A producer that is upgraded too early: its events wait as dead letters until the worker is upgraded too."""
-    with running(["valkey", "broker"], tmp_path, {"FRAUD_LAKE_FLUSH_S": "0.3"}) as stack:
+    with running(["valkey", log_server], tmp_path, {"FRAUD_LAKE_FLUSH_S": "0.3"}) as stack:
         env, log = stack.env, Log(stack.env["KAFKA_BOOTSTRAP_SERVERS"])
         ensure_platform_topics(stack.env["KAFKA_BOOTSTRAP_SERVERS"])
         lake, worker = Lake(env["FRAUD_LAKE_URI"]), Worker(env, tmp_path / "worker.log")
@@ -142,3 +154,47 @@ def test_nothing_is_lost_between_versions(tmp_path: Path) -> None:
         assert golden == {f"t{number}" for number in (*range(5, 10), 13, 15)}
         listed = [json.loads(line) for line in told("list", "--json", is_next=False).stdout.splitlines()]
         assert [one["replay"] for one in listed] == ["sent"] * 5
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(420)
+def test_workers_of_two_versions_side_by_side_leave_no_hole_in_the_states(tmp_path: Path) -> None:
+    """Half-way through an upgrade, with producers that are through it: an event is a dead letter, or in the lake and in the states, whichever
+    router had its partition. The states are today's, of which the next version's folder keeps its hands.
+    """
+    with running(["valkey", "broker"], tmp_path, {"FRAUD_LAKE_FLUSH_S": "0.3"}) as stack:
+        env, log = stack.env, Log(stack.env["KAFKA_BOOTSTRAP_SERVERS"])
+        ensure_platform_topics(stack.env["KAFKA_BOOTSTRAP_SERVERS"])
+        worker = Worker(env, tmp_path / "worker.log")
+        assert worker.init_epoch().returncode == 0
+        with worker, next_worker({**env, "FRAUD_WORKER_ID": "worker-1"}, tmp_path / "next.log"):
+            wait_for(lambda: routers(log) == 2, "both versions route")
+            both = [payment(number, is_next=number % 2 == 0) for number in range(80)]
+            for key, raw in both:
+                log.send(TRANSACTIONS.name, key, raw)
+            log.flush()
+            lake = Lake(env["FRAUD_LAKE_URI"])
+            wait_for(lambda: log.has_caught_up(router.GROUP, [TRANSACTIONS.name]), "all are judged")
+            kept = lake.scan("transactions")["account_id"].to_pylist()
+            wait_for(lambda: accounts_with_a_state(env) == sorted(kept), "what the lake has is in the states")
+
+        letters = [letter_of(one) for one in log.read(DEAD_LETTERS.name)]
+        assert {one.source_topic for one in letters} == {TRANSACTIONS.name}, "a folder refused what a router accepted"
+        assert sorted([*kept, *((one.key or b"").decode() for one in letters)]) == sorted(f"a{n}" for n in range(80))
+        assert 0 < len(letters) < 40, "one router had all partitions"
+
+
+def routers(log: Log) -> int:
+    """Members of a settled group."""
+    found = log.admin.describe_consumer_groups([router.GROUP], request_timeout=10)[router.GROUP].result(10)
+    return len(found.members) if found.state is ConsumerGroupState.STABLE else 0
+
+
+def accounts_with_a_state(env: Mapping[str, str]) -> list[str]:
+    store = OnlineStore.connect(env["REDIS_URL"], registry())
+    try:
+        asked = [f"a{number}" for number in range(80)]
+        found = store.read_many("account", asked)
+        return sorted(name for name, state in zip(asked, found, strict=True) if state is not None)
+    finally:
+        store.close()

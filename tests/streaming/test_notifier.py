@@ -18,7 +18,7 @@ from fraud_assets.contracts.codec import encode
 from fraud_assets.contracts.events import Decision
 from fraud_assets.contracts.topics import DEAD_LETTERS, DECISIONS
 from streaming.core.notices import BadRules, notices, read_rules
-from streaming.core.records import Record, Refusal, Send
+from streaming.core.records import Headers, Record, Refusal, Send
 from streaming.edges.targets import ID_HEADER, Targets
 from streaming.notifier import NotifySink
 from tests.contracts.test_chain import decision as any_decision
@@ -48,7 +48,7 @@ def rule(*urls: str, **fields: Any) -> str:
 
 
 class Hook(ThreadingHTTPServer):
-    """A webhook's receiver. refusals: how many posts it refuses first. gate: while it is closed, nobody is answered."""
+    """A webhook's receiver. refusals: how many posts it refuses first. gate: while it is closed, nobody is answered. answer: to those it takes."""
 
     daemon_threads = True
 
@@ -60,6 +60,8 @@ class Hook(ThreadingHTTPServer):
         self.headers: list[dict[str, str]] = []
         self.gate = threading.Event()
         self.gate.set()
+        self.paths: list[str] = []
+        self.answer = b""
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -81,8 +83,12 @@ class _Posts(BaseHTTPRequestHandler):
         if not is_refused:
             self.server.taken.append(body)
             self.server.headers.append(dict(self.headers))
-        self.send_response(503 if is_refused else 204)
+            self.server.paths.append(self.path)
+        said = b"" if is_refused else self.server.answer
+        self.send_response(503 if is_refused else 200 if said else 204)
+        self.send_header("Content-Length", str(len(said)))
         self.end_headers()
+        self.wfile.write(said)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's word
         """Not on the test's output."""
@@ -139,10 +145,14 @@ def sink(file: str, letters: Letters, attempts: int = 3, now_ms: int = T0) -> No
 
 def told(file: str, *decisions: Decision, **options: Any) -> Letters:
     """One checkpoint of these decisions."""
+    return told_of(file, *(record(one, offset) for offset, one in enumerate(decisions)), **options)
+
+
+def told_of(file: str, *records: Record, **options: Any) -> Letters:
     letters = Letters()
     made = sink(file, letters, **options)
-    for offset, one in enumerate(decisions):
-        made.take(record(one, offset))
+    for one in records:
+        made.take(one)
     made.flush()
     assert letters.is_flushed
     return letters
@@ -180,6 +190,33 @@ def test_a_mailbox_gets_the_same_as_a_text(mailbox: tuple[Mailbox, str]) -> None
     assert letters.sent == []
 
 
+def test_a_phone_gets_the_same_as_an_sms(hook: Hook) -> None:
+    """Through the HTTP interface of an SMS gateway, as Apprise calls it: to the number, with the gateway's token; one that refuses is
+    asked again. A webhook's secret fields and headers are not in it.
+    """
+    hook.answer, hook.refusals = b'{"result": [{"message_id": 1, "status": "ok"}]}', 1
+
+    letters = told(rule(f"smseagle://gateway-token@127.0.0.1:{hook.server_port}/+491701234567"), decision())
+
+    (posted,), (path,) = hook.taken, hook.paths
+    assert (path, posted["method"], hook.asked) == ("/jsonrpc/sms", "sms.send_sms", 2)
+    sms = posted["params"]
+    assert (sms["to"], sms["access_token"], sms["message_type"]) == ("+491701234567", "gateway-token", "sms")
+    said = [line for line in sms["message"].replace("\r", "").splitlines() if ": " in line]
+    assert {line.partition(": ")[0] for line in said} - ALLOWED == {"Payment t1"}
+    assert {"transaction_id: t1", "amount_minor: 24000", "reason_codes: CARD_TESTING MANY_CARDS"} <= set(said)
+    assert letters.sent == []
+
+
+def test_a_gateway_that_takes_no_sms_costs_its_notice(hook: Hook) -> None:
+    """It answers 200, and says in the body that it did not."""
+    hook.answer = b'{"result": [{"message_id": 1, "status": "error"}]}'
+
+    letters = told(rule(f"smseagle://gateway-token@127.0.0.1:{hook.server_port}/+491701234567"), decision())
+
+    assert (hook.asked, letters.said()) == (3, [(Refusal.NOT_NOTIFIED.encode(), b"ops/0")])
+
+
 @pytest.mark.parametrize(
     ("fields", "changes", "is_told"),
     [
@@ -199,6 +236,21 @@ def test_a_rule_says_who_is_told_of_what(fields: dict[str, Any], changes: dict[s
     rules = read_rules(rule(**fields).encode())
 
     assert bool(list(notices(rules, decision(**changes)))) is is_told
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_told"),
+    [([("client", b"shop")], True), ([("client", b"shop-2")], False), ([("client", None)], False), ([], False)],
+)
+def test_a_client_is_told_of_its_own_decisions_alone(hook: Hook, headers: Headers, is_told: bool) -> None:
+    """Who asked is in the record's headers; a decision without is nobody's. A rule without a client takes all."""
+    with Hook() as team:
+        letters = told_of(
+            rule(hook.url, client="shop") + rule(team.url, name="team"), record(decision(), headers=headers)
+        )
+        team.shutdown()
+
+    assert (len(hook.taken), len(team.taken), letters.sent) == (is_told, 1, [])
 
 
 def test_an_id_is_a_targets_and_a_decisions_and_the_same_again() -> None:

@@ -1,6 +1,7 @@
 """Where a group goes on: after what it has read, and nowhere if that is not there any more."""
 
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,14 +10,16 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from deploy.local.topics import ensure_topics
 from fraud_assets.contracts.topics import Topic, entity_topic
 from fraud_assets.features.catalogue.ticketing import registry
+from fraud_assets.stores.lake_topics import LakeTopicIds
 from fraud_assets.stores.online_memory import MemoryStore
-from fraud_assets.stores.online_port import EpochMarker
+from fraud_assets.stores.online_port import EpochMarker, Withdrawn
 from streaming.core.records import Send
 from streaming.edges.broker import Sender, WrongTopic, check_arrival_stamps
 from streaming.edges.claim import LostLog, claim, log_range
+from streaming.edges.incarnation import Incarnation, KeptIds, OtherLog, StoreTopicIds, nobody_decides_by
 from streaming.folder import held_by
 from streaming.settings import WorkerSettings
-from tests.streaming.live import Log
+from tests.streaming.live import Log, wait_for
 
 
 @pytest.fixture
@@ -132,6 +135,88 @@ def test_a_topic_made_anew_is_not_taken_for_the_old_one(settings: WorkerSettings
         claim(settings, group, [topic])
     with pytest.raises(LostLog, match="ends at 10"):
         claim(settings, f"new.{group}", [topic], seen=lambda: {at: 12})
+
+
+def made_anew(log: Log, topic: Topic, count: int) -> None:
+    """Deleted and created again, with `count` records."""
+    log.admin.delete_topics([topic.name])[topic.name].result(15)
+    wait_for(lambda: topic.name not in log.admin.list_topics(timeout=10).topics, "the topic is gone")
+    ensure_topics(log.address["bootstrap.servers"], [topic])
+    for _ in range(count):
+        log.send(topic.name, b"one key", b"new value")
+    log.flush()
+
+
+def kept_ids(where: str, tmp_path: Path) -> KeptIds:
+    return LakeTopicIds(str(tmp_path)) if where == "lake" else StoreTopicIds(store({}))
+
+
+@pytest.mark.parametrize("where", ["lake", "store"])
+def test_a_topic_made_anew_and_longer_than_the_old_one_is_not_taken_for_it(
+    where: str, settings: WorkerSettings, topic: Topic, tmp_path: Path
+) -> None:
+    """Offsets say nothing then. At a start, and under a worker that reads it."""
+    log, kept = Log(settings.kafka_bootstrap_servers), kept_ids(where, tmp_path)
+    running = Incarnation(settings, "group", [topic], kept, "Bring it back.")
+    running.check()
+    Incarnation(settings, "group", [topic], kept, "Bring it back.").check()  # a restart is no other log
+    assert_quiet(running)
+
+    made_anew(log, topic, 20)
+
+    with pytest.raises(OtherLog, match=rf"{topic.name}: made anew.* Bring it back\."):
+        Incarnation(settings, "group", [topic], kept, "Bring it back.").check()
+    with pytest.raises(OtherLog, match=topic.name):
+        assert_quiet(running)
+
+
+def assert_quiet(running: Incarnation) -> None:
+    """Looks once, at once."""
+    running._asked_s = 0.0
+    running.tick()
+    assert running._asked
+    wait_for(lambda: _has_looked(running), "the broker has said what it has")
+
+
+def _has_looked(running: Incarnation) -> bool:
+    running.tick()
+    return not running._asked
+
+
+def test_a_topic_that_is_away_is_not_another(settings: WorkerSettings, topic: Topic, tmp_path: Path) -> None:
+    """It may come back; and one that is made for the first time is whose it is."""
+    log, kept = Log(settings.kafka_bootstrap_servers), kept_ids("lake", tmp_path)
+    missing = entity_topic(f"missing_{uuid.uuid4().hex[:8]}")
+
+    running = Incarnation(settings, "group", [topic, missing], kept, "")
+    running.check()
+    log.admin.delete_topics([topic.name])[topic.name].result(15)
+    ensure_topics(settings.kafka_bootstrap_servers, [missing])
+
+    assert_quiet(running)
+    Incarnation(settings, "group", [topic, missing], kept, "").check()
+    assert set(kept.read([topic.name, missing.name])) == {topic.name, missing.name}
+
+
+def test_nobody_decides_by_states_whose_log_is_another() -> None:
+    states = store({})
+
+    with pytest.raises(OtherLog), nobody_decides_by(states):
+        raise OtherLog("entity.card.v1: made anew.")
+
+    with pytest.raises(Withdrawn, match=r"entity\.card\.v1: made anew"):
+        states.current_epoch()
+
+
+def test_a_group_tells_which_work_was_lost(settings: WorkerSettings, topic: Topic) -> None:
+    """Not at a restart, and not when the work goes further than the offsets."""
+    log, group = Log(settings.kafka_bootstrap_servers), f"fold.{topic.name}"
+    at, told = filled(log, topic), list[Any]()
+    for held, expected in ((5, []), (8, []), (3, [{at: 5}])):
+        commit(log, group, at, 5)
+        states = store({f"{at[0]}/{at[1]}": held})
+        claim(settings, group, [topic], held=lambda states=states: held_by(states, marker()), went_back=told.append)  # type: ignore[misc]
+        assert told == expected
 
 
 def test_records_of_one_key_lie_in_one_partition(settings: WorkerSettings, topic: Topic) -> None:

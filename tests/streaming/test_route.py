@@ -1,9 +1,10 @@
 """Every kind of record has one outcome: accepted, marked a duplicate, or a dead letter with its bytes."""
 
+import msgspec
 import pytest
 
 from fraud_assets.contracts.codec import encode
-from fraud_assets.contracts.events import Transaction
+from fraud_assets.contracts.events import Event, Transaction
 from fraud_assets.contracts.tokens import tokenise
 from fraud_assets.contracts.topics import DEAD_LETTERS
 from fraud_assets.features.catalogue.ticketing import registry
@@ -87,7 +88,7 @@ def test_a_copy_with_tokens_is_a_duplicate_of_a_raw_one(router: Router) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("card_token", "4111"), ("card_token", "k1:411x"), ("email_token", "nobody"), ("ip_token", "dev:"), ("ip_token", "1.2.3")],
+    [("card_token", "4111"), ("card_token", "k1:411x"), ("card_token", "k1:4111111111111111"), ("email_token", "nobody"), ("ip_token", "dev:"), ("ip_token", "1.2.3")],
 )  # fmt: skip
 def test_neither_a_token_nor_what_one_is_made_of_is_poison(router: Router, name: str, value: str) -> None:
     """The reason names the field and the fix, and not the value."""
@@ -96,6 +97,34 @@ def test_neither_a_token_nor_what_one_is_made_of_is_poison(router: Router, name:
     (letter,) = routed.dead_letters
     assert (letter.reason, letter.field, routed.accepted) == ("invalid_value", name, [])
     assert "<key id>:<hex>" in letter.detail and value not in letter.detail
+
+
+@pytest.mark.parametrize("spelled", ["4111111111111111", "4111 1111 1111 1111", "a4111-1111-1111-1111"])
+@pytest.mark.parametrize(
+    "event", [transaction(), activity(device_id="d1"), profile(), label()], ids=lambda event: type(event).__name__
+)
+def test_an_id_that_holds_a_card_number_is_refused(router: Router, event: Event, spelled: str) -> None:
+    """Every id of every raw event, the one that is the key too; the reason names the field and the fix, and not the value."""
+    names = [name for name in event.__struct_fields__ if name.endswith("_id")]
+    for offset, name in enumerate(names):
+        routed = router.route([record(msgspec.structs.replace(event, **{name: spelled}), offset)])
+
+        (letter,) = routed.dead_letters
+        assert (letter.reason, letter.field, routed.accepted) == ("card_number", name, [])
+        assert spelled not in letter.detail
+
+
+def test_a_user_agent_loses_a_card_number_and_its_event_goes_on(router: Router) -> None:
+    """A buyer's browser may say anything, and shall cost nobody an event; behind the router the number is nowhere."""
+    agent = "Mozilla/5.0 (4111 1111 1111 1111) Safari/4111111111111111"
+
+    routed = router.route([record(transaction(user_agent=agent))])
+
+    (accepted,) = routed.accepted
+    assert accepted.was_raw
+    assert accepted.event.user_agent == "Mozilla/5.0 ([card number]) Safari/[card number]"  # type: ignore[attr-defined]
+    assert len(routed.sends) > 5
+    assert not [sent for sent in routed.sends if b"4111" in (sent.value or b"")]
 
 
 def test_a_tombstone_is_poison_of_no_bytes(router: Router) -> None:

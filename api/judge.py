@@ -1,0 +1,100 @@
+"""Scores and verdicts: by the champion alone, or beside a challenger that decides its own share of accounts."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from fraud_assets.models.served import ServedModel
+from fraud_assets.policy.policy import Decider, Policy, Verdict
+from fraud_assets.rollout.machine import Arm, Rollout, arm
+
+Floats = npt.NDArray[np.float32]
+
+
+class Payment(NamedTuple):
+    """What a verdict needs of a payment beside its vector. degraded: it was read without its history."""
+
+    account_id: str
+    amount_minor: int
+    degraded: bool
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A model with the policy compiled for its vector and thresholds: swapped as one."""
+
+    model: ServedModel
+    decider: Decider
+
+    @classmethod
+    def of(cls, model: ServedModel, policy: Policy) -> Self:
+        thresholds = model.thresholds
+        return cls(model, Decider(policy, model.manifest.feature_names, thresholds.review, thresholds.deny))
+
+    def verdicts(self, scores: Sequence[float], features: Floats, payments: Sequence[Payment]) -> list[Verdict]:
+        """What its policy makes of its scores of features (n, n_features)."""
+        amounts, degraded = [one.amount_minor for one in payments], [one.degraded for one in payments]
+        return self.decider.verdicts(scores, features, amounts, degraded, lambda rows: self.model.explain(rows)[1])
+
+
+class Judged(NamedTuple):
+    """serving: who decides. shadow: the score of the other one, by its version, where two are at work."""
+
+    score: float
+    verdict: Verdict
+    serving: Serving
+    shadow: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Lineup:
+    """Who scores, swapped as one. challenger: scores every payment beside the champion, and decides those that are its own."""
+
+    rollout: Rollout
+    champion: Serving
+    challenger: Serving | None = None
+
+    def judged(
+        self, payments: Sequence[Payment], features: Floats, failed: Callable[[int], Any] = lambda _: None
+    ) -> list[Judged]:
+        """Of features (n, n_features), in order. failed: hears how many the challenger gave no score; the champion decides those."""
+        champion = self.champion
+        scores = champion.model.score_many(features)
+        verdicts = champion.verdicts(scores, features, payments)
+        if self.challenger is None:
+            return [Judged(score, verdict, champion, {}) for score, verdict in zip(scores, verdicts, strict=True)]
+        theirs = _scores(self.challenger, features, failed)
+        judged = [
+            Judged(score, verdict, champion, _shadow(self.challenger, its))
+            for score, verdict, its in zip(scores, verdicts, theirs, strict=True)
+        ]
+        mine = [place for place, one in enumerate(payments) if self._is_challengers(one, theirs[place])]
+        if mine:
+            own = [theirs[place] for place in mine]
+            found = self.challenger.verdicts(own, features.take(mine, axis=0), [payments[place] for place in mine])
+            for place, score, verdict in zip(mine, own, found, strict=True):
+                judged[place] = Judged(score, verdict, self.challenger, _shadow(champion, scores[place]))
+        return judged
+
+    def _is_challengers(self, payment: Payment, score: float) -> bool:
+        return math.isfinite(score) and arm(self.rollout, payment.account_id) is Arm.CHALLENGER
+
+
+def _scores(challenger: Serving, features: Floats, failed: Callable[[int], Any]) -> list[float]:
+    """NaN where it has none: whatever a challenger does, the payment is decided."""
+    try:
+        scores = challenger.model.score_many(features)
+    except Exception:  # noqa: BLE001  # it is on trial, and the payment is not
+        scores = [math.nan] * len(features)
+    if missing := sum(not math.isfinite(score) for score in scores):
+        failed(missing)
+    return scores
+
+
+def _shadow(serving: Serving, score: float) -> dict[str, float]:
+    """What the other one would have said; nothing where it said nothing."""
+    return {serving.model.version: score} if math.isfinite(score) else {}

@@ -134,11 +134,20 @@ class Settings(BaseSettings):
     row_budget_us: float = Field(15.0, gt=0, validation_alias="FRAUD_ROW_BUDGET_US")
     """Microseconds that a model may take for one row, by the code that serves it."""
 
+    retrain_cooldown_days: int = Field(7, ge=0, validation_alias="FRAUD_RETRAIN_COOLDOWN_DAYS")
+    """Days for which a training that knew of a drifted day is the answer to its drift, and `retrain_on_drift` asks for no other. Labels of
+    the days that drifted mature meanwhile (FRAUD_LABEL_DELAY_DAYS): a training before that learns little of them."""
+
     history_start: date = Field(date(2025, 1, 1), validation_alias="FRAUD_HISTORY_START")
     """First day that has partitions in Dagster; older rows of the lake are history that features still read."""
 
     chain_reread_nights: int = Field(90, ge=1, validation_alias="FRAUD_CHAIN_REREAD_NIGHTS")
     """Runs of `decision_chain_report` within which each day of decisions is read again, though its files look as they were."""
+
+    rollout: Literal["direct", "shadow"] = Field("direct", validation_alias="FRAUD_ROLLOUT")
+    """What `champion_model` does with a model that passed the gates: `direct` makes it champion at once, `shadow` lets it score beside
+    the champion first. `direct` by default, for a rollout only ends where decisions are logged and `rollout_guard` is switched on: who has
+    neither, such as a demo or a first history, would wait for a champion for ever."""
 
     rollout_shadow_hours: float = Field(168.0, ge=0, validation_alias="FRAUD_ROLLOUT_SHADOW_HOURS")
     """Hours for which a challenger at least scores everything and decides nothing; a demo takes 0.05."""

@@ -21,6 +21,10 @@ DRIFTED = 0.2
 # Share of drifted features that a day may have. Windows of one aggregate move together: a single cause,
 # say a sale at noon, moves a handful of four hundred, not forty.
 MAX_DRIFTED_SHARE = 0.1
+# Siddiqi's "act" for the score, and a quarter of the features: two causes at once, or one that moves nearly everything of an entity.
+# Past these a model is trained again by itself (`retrain_on_drift`); below, a person looks.
+SEVERE = 0.25
+SEVERE_SHARE = 0.25
 # With fewer, chance alone moves the index by 0.05 and more (`by_chance`).
 MIN_ROWS = 200
 # More rows make the reference no steadier that anybody would see, and the quantiles of a large one slow.
@@ -105,6 +109,11 @@ class Drift:
         """Neither too many features nor the score has drifted; also where it cannot be told."""
         score = self.score_psi or 0.0
         return not self.judged or (self.share <= MAX_DRIFTED_SHARE and score <= DRIFTED)
+
+    @property
+    def severe(self) -> bool:
+        """So far out of bounds that nobody should wait for a person to look."""
+        return self.judged and (self.share > SEVERE_SHARE or (self.score_psi or 0.0) > SEVERE)
 
 
 def of_the_clock(service: FeatureService) -> frozenset[str]:

@@ -103,15 +103,20 @@ class ModelRegistry:
             )
         return _registered(found)
 
-    def set_champion(self, model_version: str) -> Registered:
-        """Move the alias. Raises NoChampion if the version is not registered."""
+    def registered(self, model_version: str) -> Registered:
+        """Raises NoChampion if the version is not registered: it can become none."""
         found = self._find(model_version)
         if found is None:
             raise NoChampion(
                 f"NoChampion: {model_version} is not registered as {self.name}. Materialize fraud_model first."
             )
-        self._client.set_registered_model_alias(self.name, CHAMPION, str(found.version))
         return _registered(found)
+
+    def set_champion(self, model_version: str) -> Registered:
+        """Move the alias. Raises NoChampion if the version is not registered."""
+        found = self.registered(model_version)
+        self._client.set_registered_model_alias(self.name, CHAMPION, str(found.number))
+        return found
 
     def champion(self) -> Registered:
         """Raises NoChampion."""

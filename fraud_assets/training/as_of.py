@@ -28,6 +28,13 @@ def latest_model(model_dir: Path, as_of: str) -> str:
     return version
 
 
+def models_by_day(model_dir: Path) -> dict[str, str]:
+    """The model that the newest training as of each day gave, ascending."""
+    folder = model_dir / AS_OF_FOLDER
+    found = sorted(path.name for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
+    return {day: (folder / day).read_text() for day in found}
+
+
 def reference_as_of(training_root: str, model_dir: Path, until: str, served: str | None) -> str:
     """The as-of day whose training set a day is compared with, itself not later than `until`.
 

@@ -1,7 +1,7 @@
 """The drift report and its check in a Dagster instance: a day like the training set, and one that is not."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 
 from fraud_assets.contracts.events import Decision
-from fraud_assets.defs.monitoring.drift import drift_report
+from fraud_assets.defs.monitoring.drift import CHECK, drift_report
 from fraud_assets.defs.partitions import end_ms, start_ms
 from fraud_assets.defs.resources import resources_of
+from fraud_assets.defs.training import sensors
 from fraud_assets.monitoring.day import vectors_of_day
 from fraud_assets.settings import Settings
 from fraud_assets.stores.history import HistoryReader
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.schemas import LogPosition, from_events
 from fraud_assets.training import store
-from fraud_assets.training.as_of import AS_OF_FOLDER
+from fraud_assets.training.as_of import AS_OF_FOLDER, note_model
 from fraud_assets.training.dataset import TrainingSet, training_set, window_as_of
 from tests.history import LABEL_DELAY_DAYS, LAST_DAY, Past
 from tests.streaming.decided import before
@@ -106,7 +107,7 @@ def place(past: Past, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, T
 @pytest.fixture
 def report(place: tuple[Path, TrainingSet], tmp_path: Path) -> Report:
     """Materialize the last day over a copy of the place, after `decisions` were written to it."""
-    shutil.copytree(place[0], tmp_path / "var")
+    shutil.copytree(place[0], tmp_path / "var", dirs_exist_ok=True)
     settings = Settings(var_dir=tmp_path / "var", label_delay_days=LABEL_DELAY_DAYS)
 
     def make(
@@ -162,7 +163,7 @@ def test_served_vectors_like_those_of_training_pass(
     assert check.metadata["judged"].value is True
 
 
-def test_vectors_and_scores_unlike_those_of_training_warn_and_stop_nothing(
+def test_vectors_and_scores_unlike_those_of_training_are_an_error_that_stops_nothing(
     decision: Decide, place: tuple[Path, TrainingSet], report: Report
 ) -> None:
     found = place[1]
@@ -174,6 +175,21 @@ def test_vectors_and_scores_unlike_those_of_training_warn_and_stop_nothing(
     assert metadata["share_drifted"].value > 0.5
     assert metadata["features_drifted"].value > 100
     assert metadata["psi_of_score"].value > 1
+    assert not check.passed
+    assert check.severity is dg.AssetCheckSeverity.ERROR
+
+
+def test_a_few_drifted_features_warn(decision: Decide, place: tuple[Path, TrainingSet], report: Report) -> None:
+    """Between the two bounds a person looks."""
+    found = place[1]
+    rng = np.random.default_rng(5)
+    moved = rng.choice(len(found.names), round(len(found.names) * 0.22), replace=False)
+    rows = found.features[rng.choice(len(found), 400, replace=False)].copy()
+    rows[:, moved] = rows[:, moved] * 3 + 1
+
+    _, metadata, check = report([decision(n, row, float(rng.beta(1, 50))) for n, row in enumerate(rows)])
+
+    assert 0.1 < metadata["share_drifted"].value < 0.25
     assert not check.passed
     assert check.severity is dg.AssetCheckSeverity.WARN
 
@@ -229,3 +245,113 @@ def test_the_vectors_of_a_day_are_those_of_its_transactions(past: Past) -> None:
 
     assert day.sample.names == past.service.names
     assert not np.isnan(day.sample.features).all(axis=1).any()
+
+
+# ------------------------------------------------------------------------------- what drift then asks for
+
+
+class Tick(Protocol):
+    """A look of the sensor on a day, after the look before."""
+
+    def __call__(self, today: str) -> dg.SensorResult: ...
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as found:
+        yield found
+
+
+@pytest.fixture
+def tick(
+    instance: dg.DagsterInstance, place: tuple[Path, TrainingSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Tick:
+    """Over the instance that reports are made in, and a platform whose model is of the day before."""
+    shutil.copytree(place[0] / "models", tmp_path / "var" / "models", dirs_exist_ok=True)
+    settings = Settings(var_dir=tmp_path / "var")
+    cursor: list[str | None] = [None]
+
+    def look(today: str) -> dg.SensorResult:
+        monkeypatch.setattr(sensors, "_today", lambda: today)
+        context = dg.build_sensor_context(instance=instance, cursor=cursor[0], resources={"settings": settings})
+        found = sensors.retrain_on_drift(context)
+        assert isinstance(found, dg.SensorResult)
+        cursor[0] = found.cursor
+        return found
+
+    return look
+
+
+def judged(instance: dg.DagsterInstance, day: str, severity: dg.AssetCheckSeverity, *, passed: bool = False) -> None:
+    """What the check of a further day said."""
+    instance.report_runless_asset_event(
+        dg.AssetCheckEvaluation(
+            dg.AssetKey("drift_report"), CHECK, passed, metadata={}, severity=severity, partition=day
+        )
+    )
+
+
+def test_a_day_that_drifted_far_asks_once_for_a_training_as_of_today(
+    decision: Decide, place: tuple[Path, TrainingSet], report: Report, tick: Tick
+) -> None:
+    found = place[1]
+    rows = np.random.default_rng(6).choice(len(found), 300, replace=False)
+    result, _, check = report([decision(n, found.features[row] * 3 + 1, 0.5) for n, row in enumerate(rows)])
+
+    first, second = tick("2026-10-15"), tick("2026-10-15")
+
+    (request,) = first.run_requests or []
+    assert not check.passed
+    assert result.success
+    assert request.partition_key == "2026-10-15"
+    assert request.tags["fraud/drifted_day"] == LAST_DAY
+    assert request.run_key == f"drift:{request.tags['fraud/check_event']}"
+    assert not second.run_requests
+
+
+ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+
+
+def test_a_warning_or_a_day_that_passes_asks_for_nothing(instance: dg.DagsterInstance, tick: Tick) -> None:
+    judged(instance, LAST_DAY, WARN)
+    judged(instance, OTHER_DAY, ERROR, passed=True)
+
+    assert not tick("2026-10-15").run_requests
+
+
+def test_the_same_drift_asks_again_only_after_the_cool_down(instance: dg.DagsterInstance, tick: Tick) -> None:
+    asked = []
+    for day, today in [("2026-10-14", "2026-10-15"), ("2026-10-15", "2026-10-16"), ("2026-10-21", "2026-10-22")]:
+        judged(instance, day, ERROR)
+        asked.append([request.partition_key for request in tick(today).run_requests or []])
+
+    assert asked == [["2026-10-15"], [], ["2026-10-22"]]
+
+
+def test_a_drift_that_the_nights_training_knew_of_asks_for_nothing(
+    instance: dg.DagsterInstance, tick: Tick, tmp_path: Path
+) -> None:
+    judged(instance, LAST_DAY, ERROR)
+    note_model(tmp_path / "var" / "models", "2026-10-15", MODEL)
+
+    found = tick("2026-10-15")
+
+    assert not found.run_requests
+    assert "as of 2026-10-15 was trained when 2026-10-14 was known" in str(found.skip_reason)
+
+
+def test_a_tick_that_died_before_its_cursor_was_kept_asks_for_the_same_run(
+    instance: dg.DagsterInstance, tick: Tick, tmp_path: Path
+) -> None:
+    judged(instance, LAST_DAY, ERROR)
+    lost = dg.build_sensor_context(
+        instance=instance, cursor=None, resources={"settings": Settings(var_dir=tmp_path / "var")}
+    )
+
+    first = tick("2026-10-15")
+    again = sensors.retrain_on_drift(lost)
+
+    assert isinstance(again, dg.SensorResult)
+    assert [request.run_key for request in first.run_requests or []] == [
+        request.run_key for request in again.run_requests or []
+    ]

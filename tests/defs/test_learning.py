@@ -28,8 +28,11 @@ from fraud_assets.defs.resources import resources_of
 from fraud_assets.defs.serving.assets import hourly_online_views, online_store_snapshot
 from fraud_assets.defs.training import checks as training_checks
 from fraud_assets.defs.training.assets import champion_model, fraud_model, training_set
-from fraud_assets.models.artifact import read_champion
+from fraud_assets.models.artifact import open_artifact, read_champion
 from fraud_assets.models.manifest import MANIFEST_FILE, MODEL_FILE, Thresholds
+from fraud_assets.models.served import ServedModel
+from fraud_assets.rollout.log import PromotionLog
+from fraud_assets.rollout.machine import Appoint, Halt
 from fraud_assets.settings import Settings
 from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.registry import MODEL_NAME, ModelRegistry
@@ -331,6 +334,18 @@ def candidate(learnt: Learnt, as_of: str, **changed: object) -> str:
     return version
 
 
+def as_good_as_the_champion(learnt: Learnt, as_of: str) -> str:
+    """A candidate that scored its unseen rows as the champion does, which has learnt from them."""
+    version, champion = candidate(learnt, as_of), read_champion(learnt.settings.model_dir)
+    assert champion is not None
+    artifact = open_artifact(learnt.settings.model_dir, champion)
+    root = learnt.resources["lake"].training_uri
+    found = load_holdout(root, version)
+    scores = ServedModel.build(artifact.manifest, artifact.model_json).score_many(found.features)
+    save_holdout(root, version, replace(found, score=np.array(scores, found.score.dtype)))
+    return version
+
+
 def repeated(found: Holdout, times: int = 6) -> Holdout:
     """As payments of after the champion's window: two days of this world hold too few frauds to compare models by."""
     return replace(
@@ -343,6 +358,12 @@ def repeated(found: Holdout, times: int = 6) -> Holdout:
         slices={name: np.tile(member, times) for name, member in found.slices.items()},
         features=np.tile(found.features, (times, 1)),
     )
+
+
+def read_champion_version(learnt: Learnt) -> str:
+    champion = read_champion(learnt.settings.model_dir)
+    assert champion is not None
+    return champion.version
 
 
 def failing(learnt: Learnt) -> dict[str, dict[str, object]]:
@@ -422,6 +443,44 @@ def test_a_candidate_that_fails_is_registered_and_tagged_with_what_it_failed_by(
     assert "at_most" in registered.tags["gate.within_latency_budget"]
     assert str(checks["recall_not_worse"].metadata["not_compared"].value).startswith(champion.version)
     assert read_champion(learnt.settings.model_dir) == champion
+
+
+def test_the_promotion_log_says_how_the_champion_became_one(learnt: Learnt) -> None:
+    found = metadata_of(learnt.result, "champion_model")
+    first = PromotionLog(learnt.settings.model_dir).entries()[0]
+
+    assert (found["step"].value, found["phase"].value, found["sequence"].value) == ("appointed", "none", 1)
+    assert found["champion"].value == found["model_version"].value == read_champion_version(learnt)
+    assert isinstance(first.step, Appoint) and first.step.who == "champion_model"
+    assert first.step.evidence["dagster_run_id"] == learnt.result.run_id
+    assert set(first.step.evidence["gates"]) == set(GATES_OF_TRAINING)
+    registered = client_of(learnt).get_model_version_by_alias(MODEL_NAME, "champion")
+    assert registered.tags["stage"] == "Production"
+
+
+def test_a_candidate_begins_a_shadow_where_rollouts_are_on_and_the_next_one_waits(learnt: Learnt) -> None:
+    """The champion stays who it was; MLflow says who challenges."""
+    champion = read_champion_version(learnt)
+    log = PromotionLog(learnt.settings.model_dir)
+    shadowing = {**learnt.resources, **resources_of(learnt.settings.model_copy(update={"rollout": "shadow"}))}
+    versions = [as_good_as_the_champion(learnt, as_of) for as_of in ("2026-10-21", "2026-10-22")]
+
+    first, second = [
+        metadata_of(
+            dg.materialize([champion_model], resources=shadowing, instance=learnt.instance, partition_key=as_of),
+            "champion_model",
+        )
+        for as_of in ("2026-10-21", "2026-10-22")
+    ]
+
+    registered = client_of(learnt).get_model_version_by_alias(MODEL_NAME, "challenger")
+    log.move(log.settle(2), Halt(at_ms=2, who="a test", why="leaves things as they were"))
+    assert (first["step"].value, first["phase"].value) == ("begins a shadow", "shadow")
+    assert (first["champion"].value, first["challenger"].value) == (champion, versions[0])
+    assert second["step"].value == f"stays registered: {versions[0]} is in shadow"
+    assert (second["sequence"].value, second["challenger"].value) == (first["sequence"].value, versions[0])
+    assert registered.tags["model_version"] == versions[0] and registered.tags["stage"] == "Staging"
+    assert read_champion_version(learnt) == champion
 
 
 def test_lineage_names_the_run_that_mlflow_and_dagster_know(learnt: Learnt) -> None:

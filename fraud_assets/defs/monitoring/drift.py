@@ -1,4 +1,4 @@
-"""Does the day look like what the model was trained on? A report, a page, and a check that warns."""
+"""Does the day look like what the model was trained on? A report, a page, and a check that warns, or asks for a training."""
 
 import math
 from pathlib import Path
@@ -12,7 +12,17 @@ from fraud_assets.defs.partitions import daily, end_ms, fresh_within, start_ms
 from fraud_assets.defs.resources import LakeResource
 from fraud_assets.defs.results import Result
 from fraud_assets.monitoring.day import vectors_of_day
-from fraud_assets.monitoring.drift import DRIFTED, MAX_DRIFTED_SHARE, Drift, Moved, Sample, drift_between, of_the_clock
+from fraud_assets.monitoring.drift import (
+    DRIFTED,
+    MAX_DRIFTED_SHARE,
+    SEVERE,
+    SEVERE_SHARE,
+    Drift,
+    Moved,
+    Sample,
+    drift_between,
+    of_the_clock,
+)
 from fraud_assets.settings import Settings
 from fraud_assets.training import store
 from fraud_assets.training.as_of import reference_as_of
@@ -57,7 +67,10 @@ COLUMNS = dg.MetadataValue.table([_record(Moved("", 0.0, (0.0, 0.0), (0.0, 0.0))
         dg.AssetCheckSpec(
             CHECK,
             asset="drift_report",
-            description=f"At most {MAX_DRIFTED_SHARE:.0%} of the features, and not the score, have a PSI over {DRIFTED}.",
+            description=(
+                f"At most {MAX_DRIFTED_SHARE:.0%} of the features, and not the score, have a PSI over {DRIFTED}."
+                f" An error over {SEVERE_SHARE:.0%} of them, or a PSI of the score over {SEVERE}."
+            ),
         )
     ],
 )
@@ -118,7 +131,7 @@ def _page(path: Path, columns: int) -> dict[str, Any]:
 
 
 def _judged(found: Drift) -> dg.AssetCheckResult:
-    """A warning: the weather may have changed, and the model may cope."""
+    """A warning, for the weather may have changed, and the model may cope; far out of bounds an error, which trains again."""
     measured: dict[str, Any] = {
         "share_drifted": round(found.share, 4),
         "at_most": MAX_DRIFTED_SHARE,
@@ -127,5 +140,8 @@ def _judged(found: Drift) -> dg.AssetCheckResult:
     if found.score_psi is not None:
         measured |= {"psi_of_score": round(found.score_psi, 4), "score_at_most": DRIFTED}
     return dg.AssetCheckResult(
-        check_name=CHECK, passed=found.within_bounds, severity=dg.AssetCheckSeverity.WARN, metadata=measured
+        check_name=CHECK,
+        passed=found.within_bounds,
+        severity=dg.AssetCheckSeverity.ERROR if found.severe else dg.AssetCheckSeverity.WARN,
+        metadata=measured,
     )

@@ -1,5 +1,7 @@
 """From labelled history to the champion: training set, model, promotion."""
 
+import time
+
 import dagster as dg
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +13,15 @@ from fraud_assets.defs.metadata import bars, column_schema, lines
 from fraud_assets.defs.partitions import before_as_of, daily, fresh_within, start_ms
 from fraud_assets.defs.resources import LakeResource, end_mlflow_on_run_finished
 from fraud_assets.defs.results import Result
+from fraud_assets.defs.rollout.shown import rollout_metadata
 from fraud_assets.defs.training.checks import candidate_of
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
-from fraud_assets.models.artifact import publish_champion
+from fraud_assets.models.artifact import champion_of
 from fraud_assets.monitoring.quality import refuse_bad_days
+from fraud_assets.rollout.admission import admit
+from fraud_assets.rollout.log import PromotionLog
+from fraud_assets.rollout.machine import Plan
+from fraud_assets.rollout.standing import standing
 from fraud_assets.settings import Settings
 from fraud_assets.stores.registry import ModelRegistry
 from fraud_assets.stores.schemas import arrow_schema
@@ -173,25 +180,38 @@ def champion_model(
     settings: dg.ResourceParam[Settings],
     model_registry: dg.ResourceParam[ModelRegistry],
 ) -> Result:
-    """The model that scorers serve: alias `champion` in MLflow, and the pointer in the model folder.
+    """The model of the day, champion at once or, with FRAUD_ROLLOUT=shadow, beside it first: a step of the promotion log.
 
-    The candidate passes the gates here too: the run whose checks it failed may have been another. The
-    pointer moves last: a scorer that follows it finds a version that the registry knows.
+    The candidate passes the gates here too: the run whose checks it failed may have been another. The registry is asked before
+    the step, so that scorers follow a version that it knows, and told after it.
     """
     version = latest_model(settings.model_dir, context.partition_key)
     gates = require_gates(candidate_of(lake, settings, version))
-    registered = model_registry.set_champion(version)
-    champion = publish_champion(settings.model_dir, version)
+    measured = {name: dict(verdict.measured) for name, verdict in gates.items()}
+    registered, named = model_registry.registered(version), champion_of(settings.model_dir, version)
+    log = PromotionLog(settings.model_dir)
+    rollout, done = admit(
+        log,
+        named,
+        None if settings.rollout == "direct" else Plan.of(settings),
+        time.time_ns() // 1_000_000,
+        who="champion_model",
+        why=f"passes every gate as of {context.partition_key}",
+        evidence={"dagster_run_id": context.run.run_id, "gates": measured},
+    )
+    model_registry.reconcile(standing(entry.rollout for entry in log.entries()))
     return dg.MaterializeResult(
         metadata={
             **_rows(lake.training_uri, context.partition_key),
             "model_version": version,
             "mlflow_version": registered.number,
-            "manifest_sha256": champion.manifest_sha256,
+            "manifest_sha256": named.manifest_sha256,
+            "step": done,
+            **rollout_metadata(rollout),
             "dagster/column_schema": column_schema(
                 vector_schema(manifest_of(settings.model_dir, version).feature_names)
             ),
             **_scores(store.load_scores(lake.training_uri, context.partition_key)),
-            "gates": dg.MetadataValue.json({name: dict(verdict.measured) for name, verdict in gates.items()}),
+            "gates": dg.MetadataValue.json(measured),
         }
     )

@@ -1,0 +1,74 @@
+"""One look of the guard at a rollout: what is new, what it says, and the step that follows."""
+
+from dataclasses import dataclass
+
+from fraud_assets.contracts.topics import DAY_MS
+from fraud_assets.models.artifact import open_artifact
+from fraud_assets.rollout.bounds import Limits, levels_of
+from fraud_assets.rollout.guard import Guard, Judgement, next_step
+from fraud_assets.rollout.log import Overtaken, PromotionLog
+from fraud_assets.rollout.machine import WATCHED, Halt, Phase, Rollout
+from fraud_assets.settings import Settings
+from fraud_assets.stores.lake import Lake
+from fraud_assets.training import store
+from fraud_assets.training.as_of import models_by_day
+from fraud_assets.training.trial import Place, Trial, begun_ms, first_place, fold_new
+
+WHO = "rollout_guard"
+
+
+@dataclass(frozen=True)
+class Looked:
+    """rollout: after the step, if one was taken. place, judgement: None where nothing is watched. folded: whether something was new."""
+
+    rollout: Rollout
+    place: Place | None = None
+    judgement: Judgement | None = None
+    folded: bool = False
+
+
+def look(
+    log: PromotionLog, place: Place | None, lake: Lake, training_root: str, settings: Settings, now_ms: int
+) -> Looked:
+    """Gather, judge, and take the step that follows. Where somebody else took one meanwhile, nothing: the next look sees it.
+
+    place: of the look before. Raises what `PromotionLog.move` does but Overtaken, and RefusedModel for a version that is gone.
+    """
+    rollout = log.settle(now_ms)
+    if rollout.phase not in WATCHED:
+        return Looked(rollout)
+    trial = _trial(log, rollout, settings)
+    guard = _guard(trial, training_root, settings)
+    delay_ms = settings.label_delay_days * DAY_MS
+    if place is None or (place.gathered.sequence, place.gathered.guard) != (rollout.sequence, guard.digest):
+        place = first_place(guard, rollout, delay_ms)
+    after, is_all = fold_new(guard, trial, place, lake, delay_ms, now_ms)
+    judgement = guard.judge(after.gathered)
+    step = next_step(rollout, judgement, now_ms, WHO)
+    if step is not None and (is_all or isinstance(step, Halt)):  # nobody goes on while evidence waits to be read
+        try:
+            rollout = log.move(rollout, step)
+        except Overtaken:
+            rollout = log.settle(now_ms)
+    return Looked(rollout, after, judgement, after != place)
+
+
+def _trial(log: PromotionLog, rollout: Rollout, settings: Settings) -> Trial:
+    """Of a running rollout the challenger beside the champion; after it the new champion beside the one before."""
+    is_over = rollout.phase is Phase.FULL
+    tried = rollout.champion if is_over else rollout.challenger
+    other = rollout.previous if is_over else rollout.champion
+    assert tried is not None  # WATCHED
+    return Trial(
+        rollout,
+        open_artifact(settings.model_dir, tried).manifest,
+        open_artifact(settings.model_dir, other).manifest if other else None,
+        begun_ms(log.entries()),
+    )
+
+
+def _guard(trial: Trial, training_root: str, settings: Settings) -> Guard:
+    """Drift is measured from the validation scores of the day whose training gave the version; else not at all."""
+    days = [day for day, version in models_by_day(settings.model_dir).items() if version == trial.tried.model_version]
+    levels = levels_of(store.load_scores(training_root, days[-1])) if days else ()
+    return Guard(Limits.of(settings), levels)

@@ -1,0 +1,178 @@
+"""What of the lake becomes evidence of a rollout, and what follows from it: on a real lake, log and models."""
+
+from pathlib import Path
+
+import pytest
+
+from fraud_assets.contracts.topics import DAY_MS
+from fraud_assets.models.artifact import champion_of, read_champion
+from fraud_assets.rollout.guard import Verdict
+from fraud_assets.rollout.machine import HOUR_MS, Halt, Phase, Rollback, ToCanary, ToFull
+from fraud_assets.training.trial import FOLLOWED_MS, SETTLED_MS
+from tests.models.made import Trained
+from tests.training.trials import LABEL_DELAY_DAYS, T0, Trial, calm, decision, fact
+
+LIVE = T0 + FOLLOWED_MS
+SAID = {"who": "a test", "why": "a test", "evidence": {"n": 1}}
+
+
+@pytest.fixture
+def trial(tmp_path: Path, trained: Trained) -> Trial:
+    return Trial.made(tmp_path / "var", trained)
+
+
+def test_a_challenger_that_would_deny_many_more_is_halted_and_the_champion_stays(trial: Trial) -> None:
+    trial.decided([decision(n, LIVE + n, 0.01, {"v2": 0.9 if n % 3 == 0 else 0.1}) for n in range(400)])
+
+    found = trial.look(LIVE + 1_000)
+
+    step = trial.log.entries()[-1].step
+    assert found.rollout.phase is Phase.HALTED
+    assert isinstance(step, Halt) and step.who == "rollout_guard" and "more of all payments" in step.why
+    assert read_champion(trial.settings.model_dir) == champion_of(trial.settings.model_dir, "v1")
+
+
+def test_a_sound_challenger_goes_on_to_a_canary_when_its_time_is_over_and_begins_anew(trial: Trial) -> None:
+    trial.decided(calm(200))
+
+    early, due, after = (trial.look(at) for at in (LIVE + 1_000, T0 + DAY_MS, T0 + DAY_MS + 1))
+
+    assert (early.rollout.phase, due.rollout.phase) == (Phase.SHADOW, Phase.CANARY)
+    assert isinstance(trial.log.entries()[-1].step, ToCanary)
+    assert trial.log.entries()[-1].step.evidence["verdict"] == Verdict.GO_ON
+    assert after.rollout == due.rollout
+    assert trial.seen("errors") == 0  # evidence is a phase's own
+
+
+def test_time_alone_promotes_nobody(trial: Trial) -> None:
+    trial.decided(calm(99))
+
+    assert trial.look(T0 + DAY_MS).rollout.phase is Phase.SHADOW
+
+
+def test_a_decision_is_counted_once_however_often_anybody_looks_and_after_compaction(trial: Trial) -> None:
+    trial.decided(calm(150))
+    first = trial.look(LIVE + 1_000)
+    again = trial.look(LIVE + 2_000)
+    trial.decided(calm(30, first=150, at_ms=LIVE + 3_000))
+    for day in trial.lake.days("decisions"):
+        files = [info for of, info in trial.lake.files("decisions") if of == day]
+        trial.lake.merge("decisions", day, files, "merged")
+
+    trial.look(LIVE + 5_000)
+
+    assert (first.folded, again.folded) == (True, False)
+    assert trial.seen("errors") == trial.seen("excess_denials") == 180
+
+
+def test_a_guard_that_was_off_catches_up_look_by_look_and_promotes_nobody_before(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two partitions, so that a part of one would be skipped if the other were read first."""
+    monkeypatch.setattr("fraud_assets.training.trial.AT_ONCE", 120)
+    trial.decided(calm(150))
+    trial.decided(calm(100, first=150), partition=1)
+    at_ms = T0 + DAY_MS
+
+    phases, seen = [], []
+    for _ in range(3):
+        phases.append(trial.look(at_ms).rollout.phase)
+        seen.append(trial.seen("errors"))
+
+    assert seen == [120, 240, 250]
+    assert phases == [Phase.SHADOW, Phase.SHADOW, Phase.CANARY]
+
+
+def test_no_score_is_an_error_but_not_while_scorers_come_to_follow(trial: Trial) -> None:
+    trial.decided([decision(n, T0 + n, 0.01, {}) for n in range(200)])
+    before = trial.look(T0 + 1_000)
+    trial.decided([decision(200 + n, LIVE + n, 0.01, {}) for n in range(200)])
+
+    after = trial.look(LIVE + 1_000)
+
+    assert before.judgement is not None and before.judgement.verdict is Verdict.GO_ON
+    assert after.rollout.phase is Phase.HALTED
+    assert "gives 100.00% of payments no score" in trial.log.entries()[-1].step.why
+
+
+def test_a_rules_denial_is_both_models_and_a_degraded_decision_is_nobodys(trial: Trial) -> None:
+    trial.decided([decision(n, LIVE + n, 0.01, {"v2": 0.02}, action="deny") for n in range(50)])
+    trial.decided([decision(50 + n, LIVE + n, 0.01, {}, degraded_reasons=["online_store_timeout"]) for n in range(300)])
+
+    found = trial.look(LIVE + 1_000)
+
+    assert found.judgement is not None
+    estimates = {one.name: one.estimate for one in found.judgement.findings}
+    assert (estimates["excess_denials"], estimates["fewer_denials"]) == (0.0, 0.0)
+    assert estimates["deny_rate"] == 1.0
+    assert trial.seen("errors") == 50
+
+
+def test_in_a_canary_both_models_decide_and_each_is_the_others_shadow(trial: Trial) -> None:
+    """Of two thirds the champion decides, of one the challenger, which denies them."""
+    trial.move(ToCanary(at_ms=T0, **SAID))  # type: ignore[arg-type]
+    mine = [decision(n, LIVE + n, 0.85, {"v1": 0.1}, model_version="v2", action="deny") for n in range(20)]
+    theirs = [decision(20 + n, LIVE + n, 0.1, {"v2": 0.1}) for n in range(40)]
+    trial.decided([*mine, *theirs])
+
+    found = trial.look(LIVE + 1_000)
+
+    assert found.judgement is not None
+    estimates = {one.name: one.estimate for one in found.judgement.findings}
+    assert estimates["excess_denials"] == estimates["deny_rate"] == pytest.approx(1 / 3)
+
+
+def test_a_new_champion_is_watched_alone_and_reverted_when_it_does_badly(trial: Trial) -> None:
+    trial.move(ToCanary(at_ms=T0, **SAID))  # type: ignore[arg-type]
+    trial.move(ToFull(at_ms=T0, **SAID))  # type: ignore[arg-type]
+    trial.decided([decision(n, LIVE + n, 0.9, {}, model_version="v2") for n in range(100)])
+
+    found = trial.look(LIVE + 1_000)
+
+    assert found.rollout.phase is Phase.REVERTED
+    assert read_champion(trial.settings.model_dir) == champion_of(trial.settings.model_dir, "v1")
+
+
+def test_labels_count_when_all_of_their_hour_are_due_not_as_fraud_is_reported(trial: Trial) -> None:
+    """Of a hundred payments two are fraud, reported at once; two days later nobody has said anything of the others."""
+    trial.decided(calm(100))
+    trial.labelled([fact(n, LIVE + 1_000, is_fraud=True) for n in (0, 1)])
+    due_ms = LIVE + LABEL_DELAY_DAYS * DAY_MS
+
+    reported = trial.look(LIVE + 2 * HOUR_MS)
+    early = trial.seen("missed_value_share")
+    trial.labelled([fact(n, due_ms + n, is_fraud=False) for n in range(2, 100)])
+    trial.move(ToCanary(at_ms=LIVE + 3 * HOUR_MS, **SAID))  # type: ignore[arg-type]
+    matured = trial.look(due_ms + HOUR_MS + SETTLED_MS)
+    trial.look(due_ms + 2 * HOUR_MS + SETTLED_MS)
+
+    assert reported.judgement is not None and reported.judgement.verdict is Verdict.GO_ON
+    assert early == 0
+    assert matured.judgement is not None
+    missed = next(one for one in matured.judgement.findings if one.name == "missed_value_share")
+    assert missed.estimate == pytest.approx(0.02)
+    assert trial.seen("missed_value_share") == 100  # each once, and of the phase before: their labels are news
+    assert trial.seen("false_positive_rate") == 98
+
+
+def test_of_a_payment_that_was_denied_no_label_is_taken_and_a_retracted_one_is_the_last_word(trial: Trial) -> None:
+    trial.decided([*calm(10), *[decision(10 + n, LIVE + n, 0.9, {"v2": 0.9}) for n in range(3)]])
+    due_ms = LIVE + LABEL_DELAY_DAYS * DAY_MS
+    trial.labelled([fact(n, due_ms, is_fraud=False) for n in range(13)])
+    trial.labelled([fact(0, due_ms, is_fraud=False, sign=-1), fact(0, due_ms, is_fraud=True)])
+
+    found = trial.look(due_ms + HOUR_MS + SETTLED_MS)
+
+    assert found.judgement is not None
+    missed = next(one for one in found.judgement.findings if one.name == "missed_value_share")
+    assert missed.n == 10
+    assert missed.estimate == pytest.approx(0.1)
+
+
+def test_where_nothing_is_tried_nothing_is_watched(trial: Trial) -> None:
+    trial.move(Rollback(at_ms=T0, **SAID))  # type: ignore[arg-type]
+    trial.decided(calm(10))
+
+    found = trial.look(LIVE)
+
+    assert (found.place, found.judgement, found.rollout.phase) == (None, None, Phase.HALTED)

@@ -1,19 +1,22 @@
 """MLflow's alias `champion`, followed: whoever moves it there, on its page too, moves the scorers.
 
-What the alias names is brought to the model folder, verified, and only then made its champion, which `api/lineup.py` watches.
-Only a move counts: a folder whose champion was put back while MLflow was away is not taken back to what MLflow still
-thinks. MLflow that is slow, gone or wrong costs nothing but news of it: the folder holds what was verified last.
+What the alias names is brought to the model folder, verified, and only then made its champion, by a step of the promotion log, which
+`api/lineup.py` follows. Only a move counts, and none back to what was halted or rolled back last: MLflow is told of a rollback
+after everybody else, and until then still names what had to go. MLflow that is slow, gone or wrong costs nothing
+but news of it: the folder holds what was verified last.
 """
 
 import asyncio
 import contextlib
 import os
+import time
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 import httpx
 import structlog
 
+from api.lineup import PASSING
 from api.metrics import Metrics
 from api.settings import ApiSettings
 from api.tasks import ended
@@ -21,10 +24,11 @@ from fraud_assets.models.artifact import (
     MAX_FILE_BYTES,
     install_artifact,
     load_champion,
-    publish_champion,
     read_champion,
 )
 from fraud_assets.models.manifest import MANIFEST_FILE, Definitions, RefusedModel, parse_manifest
+from fraud_assets.rollout.log import BrokenLog, Busy, Overtaken, PromotionLog
+from fraud_assets.rollout.machine import Appoint, Halt, Rollback
 
 MODEL, ALIAS = "fraud", "champion"
 SEEN_FILE = "registry_alias"
@@ -141,21 +145,33 @@ class AliasFollower:
                 return Look.NONE
             if named.number == self._seen() or named == self._refused:
                 return Look.UNCHANGED
-            self._bring(named)
-        except RefusedModel as refused:
-            self._refused = named
-            log.error("registry_alias_refused", reason=refused.reason, detail=str(refused))
+            if not self._bring(named):
+                return Look.UNCHANGED
+        except (Overtaken, Busy):
+            return Look.UNCHANGED  # somebody takes a step at this moment: the next look sees what came of it
+        except (RefusedModel, BrokenLog) as refused:
+            if isinstance(refused, BrokenLog) or refused.reason not in PASSING:
+                self._refused = named
+            log.error("registry_alias_refused", detail=str(refused))
             return Look.REFUSED
-        except (httpx.HTTPError, KeyError, ValueError, OSError) as error:
+        except (httpx.HTTPError, KeyError, TypeError, AttributeError, ValueError, OSError) as error:
             if self._last is not Look.UNREACHABLE:  # said once, not at each look
                 log.warning("registry_unreachable", detail=f"{type(error).__name__}: {error}"[:200])
             return Look.UNREACHABLE
         log.info("registry_alias_followed", model_version=named.version, mlflow_version=named.number)
         return Look.BROUGHT
 
-    def _bring(self, named: Named) -> None:
-        """To the folder, verified as a scorer does, and then champion. Raises RefusedModel, httpx.HTTPError."""
+    def _bring(self, named: Named) -> bool:
+        """To the folder, verified as a scorer does, and then champion; False if it is what was just thrown out.
+
+        Raises RefusedModel, httpx.HTTPError, and what `PromotionLog.move` does.
+        """
         if self._champion() != named.version:
+            promotions = PromotionLog(self._model_dir)
+            seen = promotions.settle(_now_ms())
+            if _thrown_out_last(promotions) == named.version:
+                self._note(named.number)
+                return False
             manifest, files = self._models.artifact(named.number)
             brought = install_artifact(self._model_dir, manifest, files)
             if brought.version != named.version:
@@ -164,8 +180,10 @@ class AliasFollower:
                     f"MLflow's version {named.number} holds {brought.version}, and is tagged {named.version!r}",
                 )
             load_champion(self._model_dir, brought, self._definitions)
-            publish_champion(self._model_dir, brought.version)
+            why = f"the alias {ALIAS} was moved to version {named.number}"
+            promotions.move(seen, Appoint(at_ms=_now_ms(), who="mlflow", why=why, champion=brought))
         self._note(named.number)
+        return True
 
     def _champion(self) -> str:
         """The folder's, or nothing where there is none or its file is no pointer."""
@@ -196,6 +214,19 @@ def _code(answer: httpx.Response) -> str:
     """MLflow's word for what is wrong; nothing where somebody else answered."""
     is_json = answer.headers.get("content-type", "").startswith("application/json")
     return str(answer.json().get("error_code", "")) if is_json else ""
+
+
+def _thrown_out_last(promotions: PromotionLog) -> str:
+    """The version that the newest step threw out, if it did so."""
+    steps = promotions.entries()[-2:]
+    if len(steps) < 2 or not isinstance(steps[-1].step, Halt | Rollback):
+        return ""
+    gone = steps[0].rollout.challenger or steps[0].rollout.champion
+    return gone.version if gone else ""
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _json(answer: httpx.Response) -> Any:

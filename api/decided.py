@@ -74,7 +74,7 @@ class _Named(msgspec.Struct, array_like=True):
 def _layout_1() -> type[msgspec.Struct]:
     """Whose request was an object, from which three fields are taken."""
     hints = get_type_hints(Decided)
-    later = {"event_time_ms", "transaction_id", "account_id"}
+    later = {"event_time_ms", "transaction_id", "account_id", "shadow"}
     fields = [
         (name, Any if name == "request" else hints[name]) for name in Decided.__struct_fields__ if name not in later
     ]

@@ -75,8 +75,10 @@ class Lineup:
         mine = [place for place, one in enumerate(payments) if self._is_challengers(one, theirs[place])]
         if mine:
             own = [theirs[place] for place in mine]
-            found = self.challenger.verdicts(own, features.take(mine, axis=0), [payments[place] for place in mine])
-            for place, score, verdict in zip(mine, own, found, strict=True):
+            found = _verdicts(
+                self.challenger, own, features.take(mine, axis=0), [payments[place] for place in mine], failed
+            )
+            for place, score, verdict in zip(mine, own, found, strict=False):
                 judged[place] = Judged(score, verdict, self.challenger, _shadow(champion, scores[place]))
         return judged
 
@@ -93,6 +95,21 @@ def _scores(challenger: Serving, features: Floats, failed: Callable[[int], Any])
     if missing := sum(not math.isfinite(score) for score in scores):
         failed(missing)
     return scores
+
+
+def _verdicts(
+    challenger: Serving,
+    scores: Sequence[float],
+    features: Floats,
+    payments: Sequence[Payment],
+    failed: Callable[[int], Any],
+) -> list[Verdict]:
+    """One for each, or none at all: the champion's stand then."""
+    try:
+        return challenger.verdicts(scores, features, payments)
+    except Exception:  # noqa: BLE001  # as above
+        failed(len(scores))
+        return []
 
 
 def _shadow(serving: Serving, score: float) -> dict[str, float]:

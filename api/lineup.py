@@ -1,6 +1,7 @@
 """The models in service, and the watcher that replaces them while requests go on."""
 
 import asyncio
+import dataclasses
 from pathlib import Path
 
 import structlog
@@ -17,6 +18,7 @@ from fraud_assets.rollout.machine import Rollout
 from fraud_assets.rollout.pointer import follow
 
 WATCH_S = 1.0
+JOIN_AGAIN_S = 10.0
 # Said of the moment, not of the model: files still being copied, a machine out of memory.
 PASSING = frozenset({"unreadable", "parser_hung", "parser_died"})
 
@@ -41,6 +43,7 @@ class LineupSlot:
         self._verifier = Verifier()
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._joining: asyncio.Task[None] | None = None
 
     @property
     def champion(self) -> Serving | None:
@@ -53,43 +56,57 @@ class LineupSlot:
         self._task = asyncio.get_running_loop().create_task(self._watch())
 
     async def close(self) -> None:
-        await ended(self._task)
+        await ended(self._task, self._joining)
         await asyncio.to_thread(self._verifier.close)
 
     async def refresh(self, *, again: bool = False) -> None:
         """Load what the pointer names if it is another than the last one judged; with `again` also if it is not."""
         async with self._lock:
+            rollout = None
             try:
                 rollout = await asyncio.to_thread(follow, self._model_dir)
                 if rollout.champion is None or (rollout == self._judged and not again):
                     return
                 self._judged = rollout
-                if again:
-                    self._loaded.clear()
-                champion = await self._load(rollout.champion)
-            except RefusedModel as refused:
-                self._refuse(refused)
+                champion = await self._load(rollout.champion, again=again)
+            except (RefusedModel, OSError) as error:
+                self._refuse(error if isinstance(error, RefusedModel) else RefusedModel("unreadable", str(error)))
+                self._end_trial_of_before(rollout)
                 return
-            self._swap(Lineup(rollout, champion, await self._challenger(rollout)))
+            # At once, with a challenger that is here already; one that is not joins when it is verified, however long that takes.
+            self._swap(Lineup(rollout, champion, self._loaded.get(rollout.challenger) if rollout.challenger else None))
+            await ended(self._joining)
+            self._joining = None
+            if rollout.challenger is not None and self.lineup is not None and self.lineup.challenger is None:
+                self._joining = asyncio.get_running_loop().create_task(self._join(rollout, rollout.challenger))
 
-    async def _challenger(self, rollout: Rollout) -> Serving | None:
-        """None also where it is unsound: nobody waits for a challenger, and its guard sees that it scores nothing."""
-        refusal, found = "", None
-        if rollout.challenger is not None:
+    async def _join(self, rollout: Rollout, named: Champion) -> None:
+        """Verify a challenger, in a child of its own, and let it join what serves. What is said of the moment is tried again."""
+        while True:
             try:
-                found = await self._load(rollout.challenger)
+                model = await asyncio.to_thread(load_champion, self._model_dir, named, self._definitions)
+                break
             except RefusedModel as refused:
-                refusal = str(refused)
-                self._again_if_passing(refused)
-        if refusal and refusal != self._challenger_refusal:
-            self._metrics.reloads.labels("challenger_refused").inc()
-            log.error("challenger_refused", detail=refusal)
-        self._challenger_refusal = refusal
-        return found
+                if str(refused) != self._challenger_refusal:
+                    self._metrics.reloads.labels("challenger_refused").inc()
+                    log.error("challenger_refused", detail=str(refused))
+                self._challenger_refusal = str(refused)
+                if refused.reason not in PASSING:
+                    return
+                await asyncio.sleep(JOIN_AGAIN_S)
+        self._loaded[named] = joined = Serving.of(model, self._policy)
+        if self.lineup is not None and self.lineup.rollout == rollout:
+            self._swap(dataclasses.replace(self.lineup, challenger=joined))
 
-    async def _load(self, named: Champion) -> Serving:
+    def _end_trial_of_before(self, rollout: Rollout | None) -> None:
+        """A challenger that the pointer no longer names decides nothing more, though the new champion is refused."""
+        old = self.lineup
+        if rollout is not None and old is not None and old.challenger and rollout.challenger != old.rollout.challenger:
+            self.lineup = dataclasses.replace(old, challenger=None)
+
+    async def _load(self, named: Champion, *, again: bool) -> Serving:
         """Raises RefusedModel. Who was challenger a moment ago, or champion, is here already."""
-        if named not in self._loaded:
+        if again or named not in self._loaded:
             model = await asyncio.to_thread(load_champion, self._model_dir, named, self._definitions, self._verifier)
             self._loaded[named] = Serving.of(model, self._policy)
         return self._loaded[named]
@@ -126,7 +143,7 @@ class LineupSlot:
     def _swap(self, lineup: Lineup) -> None:
         """One assignment: a request sees the old lineup or the new one."""
         self.lineup = lineup
-        self._refusal = ""
+        self._refusal = self._challenger_refusal = ""
         named = (lineup.rollout.champion, lineup.rollout.challenger, lineup.rollout.previous)
         self._loaded = {one: serving for one, serving in self._loaded.items() if one in named}
         self._tell(lineup)
@@ -147,14 +164,11 @@ class LineupSlot:
 
     def _refuse(self, refused: RefusedModel) -> None:
         """Said once, not each second."""
-        self._again_if_passing(refused)
+        if refused.reason in PASSING:
+            self._judged = None
         if str(refused) == self._refusal:
             return
         self._refusal = str(refused)
         self._metrics.reloads.labels(refused.reason).inc()
         kept = self.lineup.champion.model.version if self.lineup else None
         log.error("model_refused", reason=refused.reason, detail=str(refused), still_serving=kept)
-
-    def _again_if_passing(self, refused: RefusedModel) -> None:
-        if refused.reason in PASSING:
-            self._judged = None

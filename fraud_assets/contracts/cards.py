@@ -8,6 +8,7 @@ An id that holds one is refused: without it, it would be another id. Free text i
 words, loses the number, and costs neither the payment nor the event.
 """
 
+import heapq
 import re
 from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
@@ -145,18 +146,25 @@ def _cards(text: str) -> Iterator[tuple[int, int]]:
     """Where card numbers begin and end, from left to right; none within another."""
     if _UUID.fullmatch(text):  # of ids whose digits are enough, most
         return
+    opaque: list[tuple[int, int]] | None = None
     for run in _RUN.finditer(text):
         groups = [(run.start() + one.start(), run.start() + one.end()) for one in _GROUP.finditer(run[0])]
         for first, end in _cards_of(text, groups):
-            if not any(begun < end and first < ended for begun, ended in _opaque(text)):
+            opaque = list(_opaque(text)) if opaque is None else opaque  # once: a text of cards would be walked for each
+            while opaque and opaque[0][1] <= first:
+                opaque.pop(0)
+            if not (opaque and opaque[0][0] < end):
                 yield first, end
 
 
 def _cards_of(text: str, groups: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """A card begins and ends where a group of digits does."""
+    """A card begins and ends where a group of digits does, and has no more groups than digits: whoever sends a thousand gets no more tries."""
     at = 0
     while at < len(groups):
-        wholes = ((last, "".join(text[a:b] for a, b in groups[at:last])) for last in range(len(groups), at, -1))
+        wholes = (
+            (last, "".join(text[a:b] for a, b in groups[at:last]))
+            for last in range(min(len(groups), at + LONGEST), at, -1)
+        )
         found = next((last for last, digits in wholes if _is_card(digits)), None)
         if found is not None:
             yield groups[at][0], groups[found - 1][1]
@@ -164,9 +172,9 @@ def _cards_of(text: str, groups: list[tuple[int, int]]) -> Iterator[tuple[int, i
 
 
 def _opaque(text: str) -> Iterator[tuple[int, int]]:
-    """Where UUIDs, hashes and object ids begin and end: their digits are nobody's."""
-    yield from (one.span() for one in _UUID.finditer(text))
-    yield from (one.span() for one in _WORD.finditer(text) if _HEX.fullmatch(one[0]))
+    """Where UUIDs, hashes and object ids begin and end, from left to right: their digits are nobody's."""
+    words = (one.span() for one in _WORD.finditer(text) if _HEX.fullmatch(one[0]))
+    yield from heapq.merge((one.span() for one in _UUID.finditer(text)), words)
 
 
 def _is_card(digits: str) -> bool:

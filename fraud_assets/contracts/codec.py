@@ -160,4 +160,5 @@ def _is_other_version(raw: bytes) -> bool:
 
 
 def _printable(field: str) -> str:
-    return redacted("".join(character if character.isprintable() else "?" for character in field))[:MAX_FIELD_CHARS]
+    seen = field[: 4 * MAX_FIELD_CHARS]  # a sender may name a field at any length
+    return redacted("".join(character if character.isprintable() else "?" for character in seen))[:MAX_FIELD_CHARS]

@@ -130,8 +130,8 @@ def _told(log: PromotionLog, settings: Settings) -> bool:
     from fraud_assets.stores.registry import RegistryDown, open_for_a_person
 
     try:
-        registry = open_for_a_person(settings.mlflow_tracking_uri)
-        found = registry.reconcile(standing(entry.rollout for entry in log.entries()))
+        with open_for_a_person(settings.mlflow_tracking_uri) as registry:
+            found = registry.reconcile(standing(entry.rollout for entry in log.entries()))
     except RegistryDown as error:
         print(f"{error}. Scorers follow all the same; run `reconcile` once it is back.", file=sys.stderr)
         return False

@@ -5,7 +5,7 @@ from typing import Any
 
 from fraud_assets.models.artifact import Champion
 from fraud_assets.rollout.log import Entry, PromotionLog
-from fraud_assets.rollout.machine import RUNNING, Appoint, BeginShadow, Halt, Plan, Rollback, Rollout
+from fraud_assets.rollout.machine import WATCHED, Appoint, BeginShadow, Halt, Plan, Rollback, Rollout
 
 
 def admit(
@@ -30,11 +30,12 @@ def admit(
 
 def _stays(seen: Rollout, named: Champion, entries: Sequence[Entry]) -> str:
     """Why a version does not challenge now; empty where it may."""
-    if seen.phase in RUNNING:
-        assert seen.challenger is not None  # something is tried
+    if seen.phase in WATCHED:
         if seen.challenger == named:
             return f"it challenges already ({seen.phase})"
-        return f"stays registered: {seen.challenger.version} is in {seen.phase}"
+        tried = seen.challenger or seen.champion
+        assert tried is not None  # something is tried, or has just become champion and is still watched
+        return f"stays registered: {tried.version} is in {seen.phase}"
     if named in thrown_out(entries):
         return "stays registered: it was halted or rolled back, and only a person tries it again"
     return ""

@@ -20,6 +20,8 @@ def positions_of(states: Iterable[Mapping[str, Any]], read: Mapping[str, Any] | 
         return found
     if found:
         raise BadStates("one of states and states_read must be given, and not both")
+    if len({len(read[name]) for name in ("groups", "keys", "positions")}) > 1:
+        raise BadStates("of other groups than keys or positions")
     return {
         group: {
             (topic, partition): offset

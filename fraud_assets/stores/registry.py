@@ -9,6 +9,7 @@ MLflow is imported when a client is made: an asset that is given a registry name
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -199,14 +200,27 @@ def _answering() -> Iterator[None]:
         raise RegistryDown(f"RegistryDown: {str(error).splitlines()[0]}") from error
 
 
-def open_for_a_person(tracking_uri: str) -> ModelRegistry:
-    """A registry that gives up after seconds, where MLflow's own patience with a server is minutes. Raises RegistryDown."""
-    from mlflow import environment_variables as patience
+IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
-    for variable, value in ((patience.MLFLOW_HTTP_REQUEST_MAX_RETRIES, 1), (patience.MLFLOW_HTTP_REQUEST_TIMEOUT, 10)):
-        variable.set(value)  # type: ignore[no-untyped-call]  # MLflow's own
-    with _answering():
-        return ModelRegistry(tracking_uri)
+
+@contextlib.contextmanager
+def open_for_a_person(tracking_uri: str) -> Iterator[ModelRegistry]:
+    """A registry that gives up after seconds, where MLflow's own patience with a server is minutes. Raises RegistryDown.
+
+    MLflow reads its patience from the environment at each question, and processes that are started meanwhile would inherit it.
+    """
+    before = {name: os.environ.get(name) for name in IMPATIENT}
+    os.environ.update(IMPATIENT)
+    try:
+        with _answering():
+            registry = ModelRegistry(tracking_uri)
+        yield registry
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _registered(version: "ModelVersion") -> Registered:

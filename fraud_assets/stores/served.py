@@ -14,6 +14,7 @@ FLOAT32 = np.dtype("<f4")
 
 
 _POSITION = Struct("<qq")
+CODE_BITS = 63
 _STATUSES = tuple(ViewStatus)
 
 
@@ -80,8 +81,10 @@ def served_states(decision: Decision) -> list[StateRead]:
 def offsets_in(position: bytes, topics: Sequence[str], partition_bits: int) -> Iterator[tuple[str, int, int]]:
     """(topic, partition, last applied offset) of a `StatesRead`; a topic that has no name there is called by its number.
 
-    Raises BadStates if the bytes are no pairs.
+    Raises BadStates if the bytes are no pairs, or so many bits are no part of a code.
     """
+    if not 0 <= partition_bits < CODE_BITS:
+        raise BadStates(f"{partition_bits} bits of a partition")
     if len(position) % _POSITION.size:
         raise BadStates(f"{len(position)} bytes are no pairs of a code and an offset")
     for code, offset in _POSITION.iter_unpack(position):

@@ -1,9 +1,11 @@
 """One look of the guard at a rollout: what is new, what it says, and the step that follows."""
 
+import contextlib
 from dataclasses import dataclass
 
 from fraud_assets.contracts.topics import DAY_MS
-from fraud_assets.models.artifact import open_artifact
+from fraud_assets.models.artifact import Champion, open_artifact
+from fraud_assets.models.manifest import Manifest, RefusedModel
 from fraud_assets.rollout.bounds import Limits, levels_of
 from fraud_assets.rollout.guard import Guard, Judgement, next_step
 from fraud_assets.rollout.log import Overtaken, PromotionLog
@@ -62,9 +64,17 @@ def _trial(log: PromotionLog, rollout: Rollout, settings: Settings) -> Trial:
     return Trial(
         rollout,
         open_artifact(settings.model_dir, tried).manifest,
-        open_artifact(settings.model_dir, other).manifest if other else None,
+        _manifest_if_there(settings, other),
         begun_ms(log.entries()),
     )
+
+
+def _manifest_if_there(settings: Settings, other: Champion | None) -> Manifest | None:
+    """None also for one whose files are gone or damaged: who is on trial is then judged alone."""
+    if other is not None:
+        with contextlib.suppress(RefusedModel):
+            return open_artifact(settings.model_dir, other).manifest
+    return None
 
 
 def _guard(trial: Trial, training_root: str, settings: Settings) -> Guard:

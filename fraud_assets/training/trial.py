@@ -71,12 +71,14 @@ def begun_ms(entries: Sequence[Entry]) -> int:
 def first_place(guard: Guard, rollout: Rollout, delay_ms: int) -> Place:
     """Of a phase of which nothing was seen yet."""
     since = rollout.since_ms
-    return Place(guard.begin(rollout), {}, since, (since - delay_ms) // HOUR_MS * HOUR_MS)
+    return Place(guard.begin(rollout), {}, since, (since - delay_ms - SETTLED_MS) // HOUR_MS * HOUR_MS)
 
 
 def fold_new(guard: Guard, trial: Trial, place: Place, lake: Lake, delay_ms: int, now_ms: int) -> tuple[Place, bool]:
     """The place after what the lake has got since, AT_ONCE decisions at most; and whether that was all."""
     rows = where_new(lake.scan("decisions", place.decided_ms - LATEST_MS, columns=COLUMNS), place.offsets)
+    # What came before the phase is of no use to it, and would fill its first looks.
+    rows = rows.filter(pc.greater_equal(rows["decided_at_ms"], trial.rollout.since_ms))
     new = rows.slice(0, AT_ONCE)  # in log order, so of each partition the first ones
     gathered = place.gathered
     counted = new.filter(pa.array(_counts(trial, new, trial.rollout.since_ms + FOLLOWED_MS)))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from litestar import Litestar
@@ -12,8 +13,10 @@ from api.metrics import Metrics
 from api.runtime import Runtime
 from api.settings import ApiSettings
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
-from fraud_assets.models.artifact import publish_champion, read_champion
+from fraud_assets.models.artifact import champion_of, publish_champion, read_champion, write_artifact
 from fraud_assets.models.manifest import Definitions
+from fraud_assets.rollout.log import PromotionLog
+from fraud_assets.rollout.machine import Appoint, Rollback
 from fraud_assets.stores.registry import ModelRegistry
 from tests.api.mlflow_server import MlflowServer, mlflow_server
 from tests.api.world import Producer, runtime, served, until, with_champion
@@ -102,6 +105,26 @@ def test_a_champion_put_back_while_mlflow_was_away_stays(
     mlflow.set_champion("v2")
     assert made.look() is Look.BROUGHT
     publish_champion(models, "v1")
+
+    assert (made.look(), champion(models)) == (Look.UNCHANGED, "v1")
+    assert (follower(server.url, models).look(), champion(models)) == (Look.UNCHANGED, "v1")
+
+
+def test_what_was_rolled_back_last_is_not_followed(server: MlflowServer, mlflow: ModelRegistry, models: Path) -> None:
+    """A scorer that had not yet seen the promotion sees its alias after the rollback, of which MLflow has not heard."""
+    mlflow.set_champion("v1")
+    made = follower(server.url, models)
+    made.look()
+    log = PromotionLog(models)
+    said: dict[str, Any] = {"at_ms": 1, "who": "anna", "why": "denies Oslo", "evidence": {"seen": 1}}
+    write_artifact(
+        models / "v2",
+        (other := train(registry().feature_names(FRAUD_SCORING), seed=1)).booster_json,
+        other.manifest("v2"),
+    )
+    log.move(log.settle(1), Appoint(**said, champion=champion_of(models, "v2")))
+    log.move(log.settle(1), Rollback(**said))
+    mlflow.set_champion("v2")
 
     assert (made.look(), champion(models)) == (Look.UNCHANGED, "v1")
     assert (follower(server.url, models).look(), champion(models)) == (Look.UNCHANGED, "v1")

@@ -54,6 +54,8 @@ class Rig:
         seen = self.log.settle(now_ms())
         moved = self.log.move(seen, step(at_ms=now_ms(), **SAID, **given))
         until(lambda: self.info()["rollout_sequence"] == moved.sequence)
+        if moved.challenger is not None:  # it joins when it is verified
+            until(lambda: self.info()["challenger_version"] or self.info()["challenger_refused"])
         return moved
 
     def info(self) -> dict[str, Any]:
@@ -194,3 +196,59 @@ def test_a_challenger_that_cannot_score_costs_no_decision(
     assert sum(failed) == missing
     assert Counter(one.serving.model.version for one in judged) == Counter({"v1": missing, "v2": 40 - missing})
     assert all(math.isfinite(one.score) for one in judged)
+
+
+def test_a_challenger_whose_verdict_fails_leaves_it_to_the_champion(tmp_path: Path, trained: Trained) -> None:
+    write_artifact(tmp_path / "v1", trained.booster_json, trained.manifest("v1"))
+    named = champion_of(tmp_path, "v1")
+    champion = Serving.of(load_champion(tmp_path, named, Definitions.of(registry(), FRAUD_SCORING)), DEFAULT_POLICY)
+    challenger: Any = Speechless()
+    rollout = Rollout(phase=Phase.AB, champion=named, challenger=named, share=0.999999, salt="s")
+    failed: list[int] = []
+
+    judged = Lineup(rollout, champion, challenger).judged(
+        [Payment(f"a{i}", 100, degraded=False) for i in range(4)], trained.rows[:4].astype(np.float32), failed.append
+    )
+
+    assert ({one.serving for one in judged}, sum(failed)) == ({champion}, 4)
+
+
+class Speechless:
+    """A challenger that scores and has no verdict."""
+
+    class model:  # noqa: N801  # the attribute of a Serving
+        version = "v2"
+
+        @staticmethod
+        def score_many(rows: np.ndarray) -> list[float]:
+            return [0.5] * len(rows)
+
+    def verdicts(self, *_: object) -> list[Any]:
+        raise RuntimeError("a bug")
+
+
+def test_files_that_cannot_be_read_are_waited_for(rig: Rig) -> None:
+    """A disk that answers with an error must not end the watching: the next step is followed all the same."""
+    pointer = rig.models / "champion"
+    raw = pointer.read_bytes()
+    pointer.unlink()
+    pointer.mkdir()
+    until(lambda: "unreadable" in rig.info()["refused"])
+    assert {one.model_version for one in rig.decide(5)} == {"v1"}
+
+    pointer.rmdir()
+    pointer.write_bytes(raw)
+    rig.move(BeginAB, challenger=champion_of(rig.models, "v2"), share=0.5)
+
+    assert {one.model_version for one in rig.decide()} == {"v1", "v2"}
+
+
+def test_a_trial_that_is_over_decides_nothing_though_the_new_champion_is_refused(rig: Rig, trained: Trained) -> None:
+    """Published beside the log, of definitions that this process does not compute."""
+    rig.move(BeginAB, challenger=champion_of(rig.models, "v2"), share=0.5)
+    write_artifact(rig.models / "v3", trained.booster_json, trained.manifest("v3", service_digest="e" * 64))
+
+    publish_champion(rig.models, "v3")
+
+    until(lambda: "other_definitions" in rig.info()["refused"])
+    assert {(one.model_version, len(one.shadow_scores)) for one in rig.decide()} == {("v1", 0)}

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from fraud_assets.contracts.cards import HoldsCard, holds_card, redacted, without_cards
+from fraud_assets.contracts.codec import MAX_FIELD_CHARS, BadEvent, decode
 from fraud_assets.contracts.events import Decision, Explanation, Transaction
 from tests.streaming.events import transaction
 
@@ -128,3 +129,24 @@ def test_what_is_made_of_checked_events_is_left_as_it_is(contract: type[Decision
 
 def _any(contract: type[Decision | Explanation]) -> Decision | Explanation:
     return contract(**{name: None for name in contract.__struct_fields__ if name != "schema_version"})  # type: ignore[arg-type]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "text", ["1 " * 100_000, "4111111111111111 " * 20_000, "9-" * 100_000], ids=["groups", "cards", "dashes"]
+)
+def test_a_text_made_to_be_slow_is_not(text: str) -> None:
+    """Every group of digits might begin a card; whoever sends a hundred thousand of them must not stop the process."""
+    cleaned = redacted(text)
+
+    assert ("4111" in text) == ("[card number]" in cleaned) == (cleaned != text)
+    assert not holds_card(cleaned)
+
+
+@pytest.mark.timeout(60)
+def test_the_name_of_an_unknown_field_is_cut_before_it_is_looked_into() -> None:
+    with pytest.raises(BadEvent) as refused:
+        decode(Transaction, b'{"' + b"4111 1111 1111 1111 " * 500 + b'": 1}')
+
+    assert len(refused.value.field) <= MAX_FIELD_CHARS
+    assert not holds_card(refused.value.field)

@@ -88,3 +88,14 @@ def test_what_was_thrown_out_is_not_tried_again_by_itself_but_by_a_person(
 
     moved(tmp_path, halt(), shadow(v2, at_ms=10))
     assert v2 not in thrown_out(log.entries())
+
+
+def test_a_new_champion_that_is_still_watched_is_challenged_by_nobody(tmp_path: Path) -> None:
+    """A shadow begun now would end its watch, and with it the way back to the champion before."""
+    _, v2, v3 = make_folder(tmp_path)
+    moved(tmp_path, shadow(v2), canary(), full())
+
+    rollout, done = admitted(tmp_path, v3, PLAN)
+
+    assert (rollout.champion, rollout.phase) == (v2, Phase.FULL)
+    assert done == "stays registered: v2 is in full"

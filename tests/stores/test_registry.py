@@ -1,6 +1,7 @@
 """MLflow's store: several runs may be the first that need it, and it says of versions what the promotion log says."""
 
 import multiprocessing
+import os
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from fraud_assets.rollout.standing import Stage, Standing
 from fraud_assets.stores.registry import (
+    IMPATIENT,
     ModelRegistry,
     Reconciled,
     RegistryDown,
@@ -166,9 +168,14 @@ def test_a_registry_without_any_model_has_nothing_to_say(tmp_path: Path) -> None
 
 def test_a_server_that_is_not_there_is_said_within_seconds(free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow itself would try for minutes, with a rollback waiting."""
-    for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
-        monkeypatch.setenv(name, "7")  # so that what is set here is forgotten afterwards
-    registry = open_for_a_person(f"http://127.0.0.1:{free_port}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "7")
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
 
-    with pytest.raises(RegistryDown, match=str(free_port)):
+    with (
+        pytest.raises(RegistryDown, match=str(free_port)),
+        open_for_a_person(f"http://127.0.0.1:{free_port}") as registry,
+    ):
         registry.reconcile(SHADOW)
+
+    said = {name: os.environ.get(name) for name in IMPATIENT}
+    assert said == {"MLFLOW_HTTP_REQUEST_TIMEOUT": "7", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": None}, "it is nobody else's"

@@ -122,8 +122,8 @@ def _record(finding: Finding) -> dg.TableRecord:
 def _told(log: Any, promotions: PromotionLog, settings: Settings) -> bool:
     """Whether MLflow says what the log says now; if it is down, the next look tells it."""
     try:
-        registry = open_for_a_person(settings.mlflow_tracking_uri)
-        found = registry.reconcile(standing(entry.rollout for entry in promotions.entries()))
+        with open_for_a_person(settings.mlflow_tracking_uri) as registry:
+            found = registry.reconcile(standing(entry.rollout for entry in promotions.entries()))
     except RegistryDown as error:
         log.warning("%s. Scorers follow all the same.", error)
         return False

@@ -61,7 +61,9 @@ def test_the_page_shows_the_commands_that_these_tests_run_and_no_other(root: Pat
     assert len(page.commands(root, "asset materialize")) == 6
     assert len(page.commands(root, "job backfill")) == 3
     assert len(shown) == 9, shown
-    assert page.inline(root) == {"dagster-daemon run -w workspace.yaml", "dagster schedule start NAME"}
+    assert page.inline(root) == {
+        "dagster-daemon run -w workspace.yaml", "dagster schedule start NAME", "dagster sensor start NAME",
+    }  # fmt: skip
 
 
 def test_the_pages_materializations_work_one_after_the_other(tmp_path: Path, root: Path, valkey_server: str) -> None:
@@ -107,16 +109,20 @@ def test_the_pages_backfills_materialize_every_day_through_a_daemon(tmp_path: Pa
     assert place.past.lake.scan("label_facts", BEFORE_THEM_MS).num_rows > 0
 
 
-def test_a_schedule_of_the_page_is_switched_on_by_its_name(tmp_path: Path, root: Path) -> None:
+def test_a_schedule_and_a_sensor_of_the_page_are_switched_on_by_their_names(tmp_path: Path, root: Path) -> None:
     place = make_place(tmp_path, root)
-    (name, _), *_ = page.schedules(root).items()
+    sensors = {sensor.name for sensor in defs().get_repository_def().sensor_defs}
+    text = (root / "docs" / "operations.md").read_text()
+    assert all(f"| `{name}` |" in text for name in sensors)
+    named = {"schedule": next(iter(page.schedules(root))), "sensor": min(sensors)}
 
-    done = place.dagster(["schedule", "start", name])
+    for kind, name in named.items():
+        done = place.dagster([kind, "start", name])
+        assert done.returncode == 0, done.stderr[-3000:]
 
-    assert done.returncode == 0, done.stderr[-3000:]
     with dg.DagsterInstance.from_config(str(place.home)) as instance:
         running = {state.name for state in instance.all_instigator_state() if state.status is InstigatorStatus.RUNNING}
-    assert running == {name}
+    assert running == set(named.values())
 
 
 def test_the_page_lists_the_schedules_that_exist_with_their_times(root: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.screenshots import OPEN_GROUPS, browser, lineage
+from deploy.local.screenshots import LINEAGE_SIZE, OPEN_GROUPS, browser, lineage
 from deploy.local.stack import running
 from fraud_assets.definitions import defs as definitions
 
@@ -43,4 +43,4 @@ def test_a_browser_shows_the_asset_graph_by_its_groups(tmp_path: Path) -> None:
     assert sorted(name for name in opened if any(box.startswith(name) for box in boxes)) == opened
     png = picture.read_bytes()
     assert png.startswith(b"\x89PNG\r\n")
-    assert struct.unpack(">II", png[16:24]) == (2400, 1350)
+    assert struct.unpack(">II", png[16:24]) == LINEAGE_SIZE

@@ -126,7 +126,9 @@ def _first_tab(port: int) -> str:
 def lineage(page: Page, dagster_url: str, path: Path) -> None:
     """The asset graph by groups, some of them open, with what Dagster knows of each."""
     opened = ",".join(f"global@global:{group}" for group in OPEN_GROUPS)
-    page.open(f"{dagster_url}/asset-groups?expanded={opened}", *LINEAGE_SIZE)  # smaller, and Dagster leaves the edges out
+    page.open(
+        f"{dagster_url}/asset-groups?expanded={opened}", *LINEAGE_SIZE
+    )  # smaller, and Dagster leaves the edges out
     page.wait_for("document.querySelectorAll('foreignObject').length > 3", within_s=120)
     page.wait_for("!document.body.innerText.includes('fetching statuses')", within_s=60)
     page.save(path)

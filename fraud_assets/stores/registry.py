@@ -9,10 +9,9 @@ MLflow is imported when a client is made: an asset that is given a registry name
 
 import contextlib
 import fcntl
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fraud_assets.rollout.standing import Standing
 
@@ -209,18 +208,19 @@ def open_for_a_person(tracking_uri: str) -> Iterator[ModelRegistry]:
 
     MLflow reads its patience from the environment at each question, and processes that are started meanwhile would inherit it.
     """
-    before = {name: os.environ.get(name) for name in IMPATIENT}
-    os.environ.update(IMPATIENT)
+    from mlflow import environment_variables
+
+    patience: list[Any] = [getattr(environment_variables, name) for name in IMPATIENT]
+    before = [variable.get_raw() for variable in patience]
+    for variable, value in zip(patience, IMPATIENT.values(), strict=True):
+        variable.set(value)
     try:
         with _answering():
             registry = ModelRegistry(tracking_uri)
         yield registry
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for variable, value in zip(patience, before, strict=True):
+            variable.unset() if value is None else variable.set(value)
 
 
 def _registered(version: "ModelVersion") -> Registered:

@@ -8,7 +8,6 @@ but news of it: the folder holds what was verified last.
 
 import asyncio
 import contextlib
-import os
 import time
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -25,12 +24,13 @@ from fraud_assets.models.artifact import (
     install_artifact,
     load_champion,
     read_champion,
+    replace_file,
 )
 from fraud_assets.models.manifest import MANIFEST_FILE, Definitions, RefusedModel, parse_manifest
 from fraud_assets.rollout.log import BrokenLog, Busy, Overtaken, PromotionLog
-from fraud_assets.rollout.machine import Appoint, Halt, Rollback
+from fraud_assets.rollout.machine import Appoint, ended_by
+from fraud_assets.rollout.standing import CHAMPION, MODEL_NAME
 
-MODEL, ALIAS = "fraud", "champion"
 SEEN_FILE = "registry_alias"
 # Of each part of an answer. A scorer that is told to stop waits for it.
 ANSWER_WITHIN_S = 3.0
@@ -76,7 +76,7 @@ class MlflowModels:
 
     def named(self) -> Named | None:
         """None while nothing has the alias."""
-        asked = {"name": MODEL, "alias": ALIAS}
+        asked = {"name": MODEL_NAME, "alias": CHAMPION}
         answer = self._client.get("/api/2.0/mlflow/registered-models/alias", params=asked)
         if answer.is_client_error and _code(answer) in NOBODY:
             return None
@@ -86,7 +86,7 @@ class MlflowModels:
 
     def artifact(self, number: str) -> tuple[bytes, dict[str, bytes]]:
         """(manifest, the files it names)."""
-        asked = {"name": MODEL, "version": number}
+        asked = {"name": MODEL_NAME, "version": number}
         place = _json(self._client.get("/api/2.0/mlflow/model-versions/get-download-uri", params=asked))["artifact_uri"]
         if not place.startswith(SERVED):
             scheme = place.partition(":")[0]
@@ -180,7 +180,7 @@ class AliasFollower:
                     f"MLflow's version {named.number} holds {brought.version}, and is tagged {named.version!r}",
                 )
             load_champion(self._model_dir, brought, self._definitions)
-            why = f"the alias {ALIAS} was moved to version {named.number}"
+            why = f"the alias {CHAMPION} was moved to version {named.number}"
             promotions.move(seen, Appoint(at_ms=_now_ms(), who="mlflow", why=why, champion=brought))
         self._note(named.number)
         return True
@@ -199,9 +199,7 @@ class AliasFollower:
             return ""
 
     def _note(self, number: str) -> None:
-        draft = self._model_dir / f".{SEEN_FILE}.{os.getpid()}.tmp"
-        draft.write_text(number)
-        draft.replace(self._model_dir / SEEN_FILE)
+        replace_file(self._model_dir / SEEN_FILE, number.encode())
 
 
 def follower(settings: ApiSettings, definitions: Definitions, metrics: Metrics) -> AliasFollower | None:
@@ -219,9 +217,7 @@ def _code(answer: httpx.Response) -> str:
 def _thrown_out_last(promotions: PromotionLog) -> str:
     """The version that the newest step threw out, if it did so."""
     steps = promotions.entries()[-2:]
-    if len(steps) < 2 or not isinstance(steps[-1].step, Halt | Rollback):
-        return ""
-    gone = steps[0].rollout.challenger or steps[0].rollout.champion
+    gone = ended_by(steps[1].step, steps[0].rollout) if len(steps) == 2 else None
     return gone.version if gone else ""
 
 

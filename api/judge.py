@@ -15,12 +15,16 @@ from fraud_assets.rollout.machine import Arm, Rollout, arm
 Floats = npt.NDArray[np.float32]
 
 
-class Payment(NamedTuple):
-    """What a verdict needs of a payment beside its vector. degraded: it was read without its history."""
+class Payments(NamedTuple):
+    """What verdicts need of payments beside their vectors, as columns. degraded: which were read without their history."""
 
-    account_id: str
-    amount_minor: int
-    degraded: bool
+    account_ids: Sequence[str]
+    amounts_minor: Sequence[int]
+    degraded: Sequence[bool]
+
+    def take(self, places: Sequence[int]) -> "Payments":
+        accounts, amounts, degraded = ([column[place] for place in places] for column in self)
+        return Payments(accounts, amounts, degraded)  # type: ignore[arg-type]  # each column's own
 
 
 @dataclass(frozen=True)
@@ -35,9 +39,9 @@ class Serving:
         thresholds = model.thresholds
         return cls(model, Decider(policy, model.manifest.feature_names, thresholds.review, thresholds.deny))
 
-    def verdicts(self, scores: Sequence[float], features: Floats, payments: Sequence[Payment]) -> list[Verdict]:
+    def verdicts(self, scores: Sequence[float], features: Floats, payments: Payments) -> list[Verdict]:
         """What its policy makes of its scores of features (n, n_features)."""
-        amounts, degraded = [one.amount_minor for one in payments], [one.degraded for one in payments]
+        _, amounts, degraded = payments
         return self.decider.verdicts(scores, features, amounts, degraded, lambda rows: self.model.explain(rows)[1])
 
 
@@ -59,7 +63,7 @@ class Lineup:
     challenger: Serving | None = None
 
     def judged(
-        self, payments: Sequence[Payment], features: Floats, failed: Callable[[int], Any] = lambda _: None
+        self, payments: Payments, features: Floats, failed: Callable[[int], Any] = lambda _: None
     ) -> list[Judged]:
         """Of features (n, n_features), in order. failed: hears how many the challenger gave no score; the champion decides those."""
         champion = self.champion
@@ -72,18 +76,17 @@ class Lineup:
             Judged(score, verdict, champion, _shadow(self.challenger, its))
             for score, verdict, its in zip(scores, verdicts, theirs, strict=True)
         ]
-        mine = [place for place, one in enumerate(payments) if self._is_challengers(one, theirs[place])]
+        mine = [
+            place
+            for place, (account_id, score) in enumerate(zip(payments.account_ids, theirs, strict=True))
+            if math.isfinite(score) and arm(self.rollout, account_id) is Arm.CHALLENGER
+        ]
         if mine:
             own = [theirs[place] for place in mine]
-            found = _verdicts(
-                self.challenger, own, features.take(mine, axis=0), [payments[place] for place in mine], failed
-            )
+            found = _verdicts(self.challenger, own, features.take(mine, axis=0), payments.take(mine), failed)
             for place, score, verdict in zip(mine, own, found, strict=False):
                 judged[place] = Judged(score, verdict, self.challenger, _shadow(champion, scores[place]))
         return judged
-
-    def _is_challengers(self, payment: Payment, score: float) -> bool:
-        return math.isfinite(score) and arm(self.rollout, payment.account_id) is Arm.CHALLENGER
 
 
 def _scores(challenger: Serving, features: Floats, failed: Callable[[int], Any]) -> list[float]:
@@ -101,7 +104,7 @@ def _verdicts(
     challenger: Serving,
     scores: Sequence[float],
     features: Floats,
-    payments: Sequence[Payment],
+    payments: Payments,
     failed: Callable[[int], Any],
 ) -> list[Verdict]:
     """One for each, or none at all: the champion's stand then."""

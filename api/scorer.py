@@ -12,7 +12,7 @@ import numpy.typing as npt
 from api.contract import Answer, Scored
 from api.errors import NotReady
 from api.histories import Histories, HistoryReader, Known
-from api.judge import Judged, Lineup, Payment, Serving
+from api.judge import Judged, Lineup, Payments, Serving
 from api.lineup import LineupSlot
 from api.metrics import Metrics
 from api.together import Together
@@ -178,10 +178,9 @@ class Scorer:
         seen = Seen.of_all(histories, read.positions)
         for place in read.torn:
             seen[place] = self._without(histories.keys[place], events[place], place, read)
-        payments = [
-            Payment(event.account_id, event.amount_minor, bool(one.degraded))
-            for event, one in zip(events, seen, strict=True)
-        ]
+        payments = Payments(
+            [event.account_id for event in events], [event.amount_minor for event in events], [bool(one.degraded) for one in seen]
+        )  # fmt: skip
         judged = lineup.judged(payments, read.features, self._metrics.challenger_failures.inc)
         made = self._decided(asked, seen, read, judged)
         self._count([one.verdict.action for one in made])

@@ -7,7 +7,6 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from fraud_assets.labels import as_of_tables
 from fraud_assets.labels.graph import transactions_as_known
 from fraud_assets.labels.propagation import Propagated, propagate
 from fraud_assets.labels.shapes import CONFIDENCE, Caps
@@ -19,6 +18,7 @@ from fraud_assets.labels.statements import (
     standing_frauds,
     statements_as_known,
 )
+from fraud_assets.stores.keyed_tables import get_table, of_day
 from fraud_assets.stores.lake import Lake
 
 Floats = npt.NDArray[np.float64]
@@ -45,7 +45,7 @@ def confidences_as_of(root: str, day: str, account_ids: Sequence[str], transacti
 
     Raises FileNotFoundError if `label_confidence` of that day was not made: then nothing is known, which is not 0.
     """
-    rows = frame(as_of_tables.load(root, CONFIDENCE.table, day, [*IDENTITY, "confidence"]))
+    rows = frame(get_table(root, CONFIDENCE.table, of_day(day), [*IDENTITY, "confidence"]))
     # An identity that comes again after the dedupe horizon is two payments, which a join would make four of.
     kept = rows.group_by(IDENTITY).agg(pl.col("confidence").max())
     asked = pl.DataFrame(

@@ -133,8 +133,7 @@ def replace_file(path: Path, raw: bytes) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     _write_flushed(draft, raw)
     draft.replace(path)
-    with contextlib.suppress(OSError):  # see _write_flushed
-        _flush_folder(path.parent)
+    flush_folder(path.parent)
 
 
 def read_champion(model_dir: Path) -> Champion | None:
@@ -225,13 +224,14 @@ def _write_flushed(path: Path, raw: bytes) -> None:
         sink.write(raw)
         sink.flush()
         os.fsync(sink.fileno())
-    with contextlib.suppress(OSError):  # folders cannot be flushed on every system
-        _flush_folder(path.parent)
+    flush_folder(path.parent)
 
 
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def flush_folder(folder: Path) -> None:
+    """So that a file which is new in it is there after a power cut; folders cannot be flushed on every system."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

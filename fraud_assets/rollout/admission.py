@@ -5,7 +5,7 @@ from typing import Any
 
 from fraud_assets.models.artifact import Champion
 from fraud_assets.rollout.log import Entry, PromotionLog
-from fraud_assets.rollout.machine import WATCHED, Appoint, BeginShadow, Halt, Plan, Rollback, Rollout
+from fraud_assets.rollout.machine import WATCHED, Appoint, BeginShadow, Plan, Rollout, ended_by
 
 
 def admit(
@@ -46,8 +46,7 @@ def thrown_out(entries: Sequence[Entry]) -> set[Champion]:
     found: set[Champion] = set()
     before = Rollout()
     for entry in entries:
-        gone = before.challenger or before.champion
-        if isinstance(entry.step, Halt | Rollback) and gone is not None:
+        if (gone := ended_by(entry.step, before)) is not None:
             found.add(gone)
         found.difference_update({entry.rollout.champion, entry.rollout.challenger})
         before = entry.rollout

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from fraud_assets.models.artifact import Champion, champion_of, point_to, read_champion
+from fraud_assets.models.artifact import Champion, champion_of, flush_folder, point_to, read_champion
 from fraud_assets.models.manifest import RefusedModel, Sha256, sha256
 from fraud_assets.rollout.machine import Appoint, IllegalTransition, Rollout, Step, apply
 from fraud_assets.rollout.pointer import Pointer, beside, read_pointer, write_pointer
@@ -252,10 +252,7 @@ def append(path: Path, line: bytes) -> None:
             os.ftruncate(file.fileno(), start)
             raise
     if is_new:
-        folder = os.open(path.parent, os.O_RDONLY)
-        with contextlib.suppress(OSError):  # folders cannot be flushed on every system
-            os.fsync(folder)
-        os.close(folder)
+        flush_folder(path.parent)
 
 
 def _entry(line: bytes) -> tuple[Entry, str] | None:

@@ -247,6 +247,11 @@ def arm(rollout: Rollout, account_id: str) -> Arm:
     return Arm.CHALLENGER if int.from_bytes(digest, "big") < rollout.share * 2**64 else Arm.CHAMPION
 
 
+def ended_by(step: Step, before: Rollout) -> Champion | None:
+    """The version whose trial, or time as champion, a halt or a rollback ends; None of any other step."""
+    return (before.challenger or before.champion) if isinstance(step, Halt | Rollback) else None
+
+
 def due(rollout: Rollout, now_ms: int) -> type[Due] | None:
     """The step for which time alone is ripe, if any; a guard's evidence must speak for it too. An A/B never is."""
     waits: dict[Phase, tuple[int, type[Due]]] = {

@@ -6,6 +6,10 @@ from typing import NamedTuple
 
 from fraud_assets.rollout.machine import Rollout
 
+# What MLflow calls the model that has all these versions, and two of them.
+MODEL_NAME = "fraud"
+CHAMPION, CHALLENGER = "champion", "challenger"
+
 
 class Stage(StrEnum):
     """The words of MLflow's stages, which it keeps as plain tags now."""

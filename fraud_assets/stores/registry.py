@@ -13,14 +13,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fraud_assets.rollout.standing import Standing
+from fraud_assets.rollout.standing import CHALLENGER, CHAMPION, MODEL_NAME, Standing
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.tracking import MlflowClient
 
-MODEL_NAME = "fraud"
-CHAMPION, CHALLENGER = "champion", "challenger"
 STAGE_TAG = "stage"
 ARTIFACT_PATH = "model"
 SQLITE = "sqlite:///"
@@ -111,12 +109,6 @@ class ModelRegistry:
                 f"NoChampion: {model_version} is not registered as {self.name}. Materialize fraud_model first."
             )
         return _registered(found)
-
-    def set_champion(self, model_version: str) -> Registered:
-        """Move the alias. Raises NoChampion if the version is not registered."""
-        found = self.registered(model_version)
-        self._client.set_registered_model_alias(self.name, CHAMPION, str(found.number))
-        return found
 
     def champion(self) -> Registered:
         """Raises NoChampion."""

@@ -53,7 +53,7 @@ def _reproduce(settings: Settings, options: argparse.Namespace) -> int:
 def _lineage(settings: Settings, options: argparse.Namespace) -> int:
     from mlflow.tracking import MlflowClient
 
-    from fraud_assets.stores.registry import MODEL_NAME
+    from fraud_assets.rollout.standing import MODEL_NAME
     from fraud_assets.training.lineage import lineage, text_of
 
     found = lineage(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from fraud_assets.stores.frames import to_arrow
-from fraud_assets.training import store
+from fraud_assets.stores.keyed_tables import get_table, put_table
 from fraud_assets.training.dataset import ROW_PREFIX
 
 HOLDOUTS = "holdout"
@@ -50,12 +50,12 @@ def save_holdout(root: str, version: str, found: Holdout) -> str:
     rows |= {f"{SLICE_PREFIX}{name}": pa.array(member) for name, member in found.slices.items()}
     features = to_arrow(found.names, found.features)
     rows |= dict(zip(features.column_names, features.columns, strict=True))
-    return store.put_table(root, HOLDOUTS, _key(version), pa.table(rows))
+    return put_table(root, HOLDOUTS, _key(version), pa.table(rows))
 
 
 def load_holdout(root: str, version: str) -> Holdout:
     """What `save_holdout` wrote. Raises FileNotFoundError, naming the path."""
-    rows = store.get_table(root, HOLDOUTS, _key(version))
+    rows = get_table(root, HOLDOUTS, _key(version))
     names = tuple(name for name in rows.column_names if not name.startswith(ROW_PREFIX))
     features = np.empty((rows.num_rows, len(names)), np.float32)
     for place, name in enumerate(names):
@@ -73,7 +73,7 @@ def load_holdout(root: str, version: str) -> Holdout:
 def unseen_scores(root: str, version: str) -> dict[str, float]:
     """Score by identity of a version's own holdout; none where it is no longer kept."""
     try:
-        rows = store.get_table(root, HOLDOUTS, _key(version), [f"{ROW_PREFIX}id", f"{ROW_PREFIX}score"])
+        rows = get_table(root, HOLDOUTS, _key(version), [f"{ROW_PREFIX}id", f"{ROW_PREFIX}score"])
     except FileNotFoundError:
         return {}
     return dict(zip(*(rows[column].to_pylist() for column in rows.column_names), strict=True))

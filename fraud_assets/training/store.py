@@ -1,7 +1,5 @@
 """Training sets at rest, and the scores to expect of their models: a file for each as-of day."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -9,20 +7,20 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from fraud_assets.stores.files import open_files
+from fraud_assets.stores.keyed_tables import FILE, get_table, of_day, put_table
 from fraud_assets.training.dataset import ROW_COLUMNS, ROW_PREFIX, TrainingSet, Window
 
-FILE = "data.parquet"
 SETS, SCORES = "training_set", "validation_scores"
 
 
 def save(root: str, as_of: str, found: TrainingSet) -> str:
     """Write `<root>/training_set/as_of=<day>/`, at once; its path."""
-    return put_table(root, SETS, _day(as_of), found.table())
+    return put_table(root, SETS, of_day(as_of), found.table())
 
 
 def load(root: str, as_of: str) -> TrainingSet:
     """What `save` wrote. Raises FileNotFoundError, naming the path."""
-    table = get_table(root, SETS, _day(as_of))
+    table = get_table(root, SETS, of_day(as_of))
     kept = table.schema.metadata or {}
     window = Window(*(int(kept[key]) for key in (b"as_of_ms", b"from_ms", b"to_ms")))
     names = tuple(name for name in table.column_names if not name.startswith(ROW_PREFIX))
@@ -61,38 +59,17 @@ def save_scores(root: str, as_of: str, scores: npt.NDArray[np.float32]) -> str:
 
     Not the final model's scores of its own training rows: those it has seen, and rates them too surely.
     """
-    return put_table(root, SCORES, _day(as_of), pa.table({"score": scores}))
+    return put_table(root, SCORES, of_day(as_of), pa.table({"score": scores}))
 
 
 def load_scores(root: str, as_of: str) -> npt.NDArray[np.float64]:
     """(m,) what `save_scores` wrote; none where no model was fitted to that day's set."""
     if as_of not in days(root, SCORES):
         return np.empty(0, np.float64)
-    found: npt.NDArray[np.float64] = get_table(root, SCORES, _day(as_of))["score"].to_numpy().astype(np.float64)
+    found: npt.NDArray[np.float64] = get_table(root, SCORES, of_day(as_of))["score"].to_numpy().astype(np.float64)
     return found
-
-
-def put_table(root: str, table: str, key: str, rows: pa.Table) -> str:
-    """Write `<root>/<table>/<key>/`, at once; its path. key: such as `as_of=2026-10-15`."""
-    files = open_files(root)
-    folder = f"{files.root}/{table}/{key}"
-    files.replace_folder(folder, FILE, rows)
-    return f"{files.scheme}{folder}/{FILE}"
-
-
-def _day(as_of: str) -> str:
-    return f"as_of={as_of}"
 
 
 def _footer(root: str, as_of: str) -> pq.FileMetaData:
     files = open_files(root)
-    return pq.read_metadata(f"{files.root}/{SETS}/as_of={as_of}/{FILE}", filesystem=files.filesystem)
-
-
-def get_table(root: str, table: str, key: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """What `put_table` wrote. Raises FileNotFoundError, naming the path."""
-    files = open_files(root)
-    path = f"{files.root}/{table}/{key}/{FILE}"
-    return pq.read_table(
-        path, columns=None if columns is None else list(columns), filesystem=files.filesystem, partitioning=None
-    )
+    return pq.read_metadata(f"{files.root}/{SETS}/{of_day(as_of)}/{FILE}", filesystem=files.filesystem)

@@ -12,6 +12,7 @@ import httpx
 
 from deploy.local.ports import held_ports
 from fraud_assets.models.artifact import write_artifact
+from fraud_assets.rollout.standing import CHAMPION
 from fraud_assets.stores.registry import ARTIFACT_PATH, ModelRegistry, prepare_store
 from tests.api.world import until
 from tests.models.made import Trained
@@ -71,6 +72,12 @@ class MlflowServer:
         client.log_artifacts(run, str(kept), ARTIFACT_PATH)
         registry.register(run, version, {})
         return registry
+
+    def name_champion(self, version: str) -> None:
+        """Move the alias, as a person does on MLflow's page."""
+        registry = ModelRegistry(self.url)
+        number = str(registry.registered(version).number)
+        registry._client.set_registered_model_alias(registry.name, CHAMPION, number)
 
     def _answers(self) -> bool:
         try:

@@ -69,15 +69,15 @@ def test_a_scorer_serves_what_the_alias_names_soon_after_it_is_moved(
     server: MlflowServer, mlflow: ModelRegistry, models: Path, valkey_server: str
 ) -> None:
     """It starts with an empty folder, and nobody touches it but through MLflow; a version that is unsound changes nothing."""
-    mlflow.set_champion("v1")
+    server.name_champion("v1")
     with served(following(server, models, valkey_server)) as client:
         until(lambda: version(client) == "v1")
-        mlflow.set_champion("v2")
+        server.name_champion("v2")
         until(lambda: version(client) == "v2")
-        mlflow.set_champion("broken")
+        server.name_champion("broken")
         until(lambda: b'fraud_model_registry_reads_total{result="refused"} 1.0' in client.get("/metrics").content)
         assert (version(client), champion(models)) == ("v2", "v2")
-        mlflow.set_champion("v1")
+        server.name_champion("v1")
         until(lambda: version(client) == "v1")
 
 
@@ -85,13 +85,13 @@ def test_mlflow_that_hangs_costs_no_decision_and_no_start(
     mlflow: ModelRegistry, server: MlflowServer, models: Path, valkey_server: str
 ) -> None:
     """The folder serves; when MLflow answers again it is followed again."""
-    mlflow.set_champion("v1")
+    server.name_champion("v1")
     assert follower(server.url, models).look() is Look.BROUGHT
     with server.stopped(), served(following(server, models, valkey_server)) as client:
         until(lambda: b'reads_total{result="unreachable"}' in client.get("/metrics").content)
         assert version(client) == "v1"
     with served(following(server, models, valkey_server)) as client:
-        mlflow.set_champion("v2")
+        server.name_champion("v2")
         until(lambda: version(client) == "v2")
 
 
@@ -99,10 +99,10 @@ def test_a_champion_put_back_while_mlflow_was_away_stays(
     server: MlflowServer, mlflow: ModelRegistry, models: Path
 ) -> None:
     """MLflow still names the newer one, as it did before: only a move counts."""
-    mlflow.set_champion("v1")
+    server.name_champion("v1")
     made = follower(server.url, models)
     made.look()
-    mlflow.set_champion("v2")
+    server.name_champion("v2")
     assert made.look() is Look.BROUGHT
     publish_champion(models, "v1")
 
@@ -112,7 +112,7 @@ def test_a_champion_put_back_while_mlflow_was_away_stays(
 
 def test_what_was_rolled_back_last_is_not_followed(server: MlflowServer, mlflow: ModelRegistry, models: Path) -> None:
     """A scorer that had not yet seen the promotion sees its alias after the rollback, of which MLflow has not heard."""
-    mlflow.set_champion("v1")
+    server.name_champion("v1")
     made = follower(server.url, models)
     made.look()
     log = PromotionLog(models)
@@ -124,7 +124,7 @@ def test_what_was_rolled_back_last_is_not_followed(server: MlflowServer, mlflow:
     )
     log.move(log.settle(1), Appoint(**said, champion=champion_of(models, "v2")))
     log.move(log.settle(1), Rollback(**said))
-    mlflow.set_champion("v2")
+    server.name_champion("v2")
 
     assert (made.look(), champion(models)) == (Look.UNCHANGED, "v1")
     assert (follower(server.url, models).look(), champion(models)) == (Look.UNCHANGED, "v1")
@@ -135,7 +135,7 @@ def test_what_training_has_put_there_itself_is_not_brought_again(
 ) -> None:
     with_champion(models, trained, "v1")
     before = (models / "v1" / "model.json").stat()
-    mlflow.set_champion("v1")
+    server.name_champion("v1")
 
     assert follower(server.url, models).look() is Look.BROUGHT
     after = (models / "v1" / "model.json").stat()
@@ -148,7 +148,7 @@ def test_an_unsound_version_never_becomes_the_folders_champion(
 ) -> None:
     """So a cold start after it still finds the last one that was verified; and it is refused once, not at each look."""
     with_champion(models, trained, "v1")
-    mlflow.set_champion("broken")
+    server.name_champion("broken")
     made = follower(server.url, models)
 
     assert [made.look(), made.look(), champion(models)] == [Look.REFUSED, Look.UNCHANGED, "v1"]
@@ -160,8 +160,8 @@ def test_a_model_of_other_definitions_is_not_made_champion(
 ) -> None:
     """Its bytes are what they should be; this process computes other features."""
     with_champion(models, trained, "v1")
-    registered = server.register(trained, "v3")
-    registered.set_champion("v3")
+    server.register(trained, "v3")
+    server.name_champion("v3")
     made = follower(server.url, models)
     made._definitions = Definitions("fraud_scoring", "e" * 64, {}, trained.names)
 

@@ -13,7 +13,7 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from api.judge import Lineup, Payment, Serving
+from api.judge import Lineup, Payments, Serving
 from fraud_assets.contracts.events import Decision
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
 from fraud_assets.models.artifact import champion_of, load_champion, publish_champion, write_artifact
@@ -72,6 +72,11 @@ class Rig:
             (one.model_version, one.fraud_score) for one in made
         ]
         return made
+
+
+def payments(n: int) -> Payments:
+    """Of so many accounts."""
+    return Payments([f"a{i}" for i in range(n)], [100] * n, [False] * n)
 
 
 def now_ms() -> int:
@@ -190,7 +195,7 @@ def test_a_challenger_that_cannot_score_costs_no_decision(
     failed: list[int] = []
 
     judged = Lineup(rollout, champion, Serving(trial, champion.decider)).judged(
-        [Payment(f"a{i}", 100, degraded=False) for i in range(40)], trained.rows[:40].astype(np.float32), failed.append
+        payments(40), trained.rows[:40].astype(np.float32), failed.append
     )
 
     assert sum(failed) == missing
@@ -207,7 +212,7 @@ def test_a_challenger_whose_verdict_fails_leaves_it_to_the_champion(tmp_path: Pa
     failed: list[int] = []
 
     judged = Lineup(rollout, champion, challenger).judged(
-        [Payment(f"a{i}", 100, degraded=False) for i in range(4)], trained.rows[:4].astype(np.float32), failed.append
+        payments(4), trained.rows[:4].astype(np.float32), failed.append
     )
 
     assert ({one.serving for one in judged}, sum(failed)) == ({champion}, 4)

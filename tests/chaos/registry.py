@@ -28,8 +28,8 @@ def gone(_: Scale) -> Outcome:
         rig(MLFLOW_TRACKING_URI=mlflow.url, FRAUD_REGISTRY_WATCH_S=str(WATCH_S)) as made,
     ):
         for seed, version in enumerate(VERSIONS):
-            known = mlflow.register(train(names, seed=seed), version)
-        known.set_champion("v2")
+            mlflow.register(train(names, seed=seed), version)
+        mlflow.name_champion("v2")
         followed = _when(made, "v2")
         with mlflow.stopped():
             stopped = _version(made)
@@ -39,7 +39,7 @@ def gone(_: Scale) -> Outcome:
             (made.model_dir / CHAMPION_FILE).write_bytes(msgspec.json.encode(pointer))
             answer = made.reload_answer()
             still = _version(made)
-        known.set_champion("v1")
+        mlflow.name_champion("v1")
         again = _when(made, "v1")
     figure = {
         "followed": followed, "stopped": stopped, "after_cold_start": after_cold_start, "still": still, "again": again,

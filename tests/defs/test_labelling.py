@@ -13,10 +13,10 @@ from fraud_assets.defs.labels.maturity import label_maturity
 from fraud_assets.defs.labels.noise import label_noise
 from fraud_assets.defs.partitions import DAY_MS, start_ms
 from fraud_assets.defs.resources import LakeResource, resources_of
-from fraud_assets.labels import as_of_tables
 from fraud_assets.labels.confidence import confidences_as_of
 from fraud_assets.labels.shapes import CONFIDENCE, EDGES
 from fraud_assets.settings import Settings
+from fraud_assets.stores.keyed_tables import get_table, of_day
 from fraud_assets.stores.lake import Lake
 from tests.history import LABEL_DELAY_DAYS, LAST_DAY, Past
 
@@ -93,7 +93,7 @@ def test_the_graph_holds_every_payment_that_was_known_and_names_who_is_most_shar
 ) -> None:
     settings, result = labelled
     root = LakeResource(uri=settings.lake_uri).labels_uri
-    edges = as_of_tables.load(root, EDGES.table, LAST_DAY)
+    edges = get_table(root, EDGES.table, of_day(LAST_DAY))
     known = Lake(settings.lake_uri).scan("transactions", as_known_at_ms=start_ms(LAST_DAY), columns=["event_time_ms"])
     metadata = metadata_of(result, "identity_graph")
 
@@ -120,7 +120,7 @@ def test_confidences_are_read_for_the_payments_of_a_training_set_of_the_same_day
     assert (confidence == 1).sum() == metadata["confirmed"].value > 50
     assert ((confidence > 0) & (confidence < 1)).sum() == metadata["linked"].value > 50
     assert sum(metadata["by_what"].value.values()) == metadata["linked"].value
-    assert as_of_tables.load(root, CONFIDENCE.table, LAST_DAY).schema.names == CONFIDENCE.schema.names
+    assert get_table(root, CONFIDENCE.table, of_day(LAST_DAY)).schema.names == CONFIDENCE.schema.names
 
 
 def test_a_day_before_anything_happened_has_empty_tables_and_warns_of_nothing(past: Past, tmp_path: Path) -> None:

@@ -33,9 +33,10 @@ from fraud_assets.models.manifest import MANIFEST_FILE, MODEL_FILE, Thresholds
 from fraud_assets.models.served import ServedModel
 from fraud_assets.rollout.log import PromotionLog
 from fraud_assets.rollout.machine import Appoint, Halt
+from fraud_assets.rollout.standing import MODEL_NAME
 from fraud_assets.settings import Settings
 from fraud_assets.stores.online import OnlineStore
-from fraud_assets.stores.registry import MODEL_NAME, ModelRegistry
+from fraud_assets.stores.registry import ModelRegistry
 from fraud_assets.training import store
 from fraud_assets.training.as_of import manifest_of, note_model
 from fraud_assets.training.gates import GATES as GATES_OF_TRAINING

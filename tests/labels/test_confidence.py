@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 import pytest
 
 from fraud_assets.contracts.topics import DAY_MS
-from fraud_assets.labels import as_of_tables
 from fraud_assets.labels.confidence import BadConfidence, confidence_as_of, confidences_as_of, sample_weight
 from fraud_assets.labels.graph import identity_edges, transactions_as_known
 from fraud_assets.labels.maturity import maturity_as_of
@@ -19,6 +18,7 @@ from fraud_assets.labels.noise import noise_as_of
 from fraud_assets.labels.propagation import Propagated
 from fraud_assets.labels.shapes import CONFIDENCE
 from fraud_assets.labels.statements import frame
+from fraud_assets.stores.keyed_tables import get_table, of_day, put_table
 from fraud_assets.stores.lake import Lake
 from tests.history import LABEL_DELAY_DAYS, START_MS, Past
 from tests.labels.payments import CAPS
@@ -98,7 +98,7 @@ def replaced(rows: pa.Table, column: str, values: pa.Array) -> pa.Table:
 
 def test_confidences_are_read_back_by_payment(past: Past, tmp_path: Path) -> None:
     _, found = made(past.lake)
-    as_of_tables.save(str(tmp_path), CONFIDENCE.table, "2026-10-11", found.rows)
+    put_table(str(tmp_path), CONFIDENCE.table, of_day("2026-10-11"), found.rows)
     rows = frame(found.rows).sample(50, seed=1, shuffle=True)
 
     read = confidences_as_of(
@@ -116,7 +116,7 @@ def test_an_identity_that_came_twice_has_one_confidence(past: Past, tmp_path: Pa
     """Behind the dedupe horizon an id may come again."""
     _, found = made(past.lake)
     one = found.rows.slice(0, 1)
-    as_of_tables.save(str(tmp_path), CONFIDENCE.table, "2026-10-11", pa.concat_tables([one, one]))
+    put_table(str(tmp_path), CONFIDENCE.table, of_day("2026-10-11"), pa.concat_tables([one, one]))
     identity = one["account_id"].to_pylist(), one["transaction_id"].to_pylist()
 
     assert confidences_as_of(str(tmp_path), "2026-10-11", *identity).tolist() == one["confidence"].to_pylist()
@@ -130,9 +130,9 @@ def test_a_day_that_was_not_made_is_not_a_day_without_confidence(tmp_path: Path)
 def test_a_day_made_again_replaces_the_one_before(past: Past, tmp_path: Path) -> None:
     _, found = made(past.lake)
     for rows in (found.rows, found.rows.slice(0, 3)):
-        as_of_tables.save(str(tmp_path), CONFIDENCE.table, "2026-10-11", rows)
+        put_table(str(tmp_path), CONFIDENCE.table, of_day("2026-10-11"), rows)
 
-    assert as_of_tables.load(str(tmp_path), CONFIDENCE.table, "2026-10-11").num_rows == 3
+    assert get_table(str(tmp_path), CONFIDENCE.table, of_day("2026-10-11")).num_rows == 3
     assert len(list((tmp_path / CONFIDENCE.table).rglob("*.parquet"))) == 1
     shutil.rmtree(tmp_path / CONFIDENCE.table)
 

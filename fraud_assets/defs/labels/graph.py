@@ -13,10 +13,10 @@ from fraud_assets.defs.metadata import bars, column_schema, lines
 from fraud_assets.defs.partitions import daily, fresh_within, start_ms
 from fraud_assets.defs.resources import LakeResource
 from fraud_assets.defs.results import Result
-from fraud_assets.labels import as_of_tables
 from fraud_assets.labels.shapes import CONFIDENCE, EDGES, Caps
 from fraud_assets.monitoring.quality import refuse_bad_days
 from fraud_assets.settings import Settings
+from fraud_assets.stores.keyed_tables import get_table, of_day, put_table
 
 if TYPE_CHECKING:
     from fraud_assets.labels.propagation import Propagated
@@ -55,7 +55,7 @@ def identity_graph(
             connection, lake.lake, settings.dedupe_horizon_ms, ("transactions",), as_known_at_ms=start_ms(day)
         )
     edges = identity_edges(transactions_as_known(lake.lake, start_ms(day), settings.graph_lookback_days))
-    path = as_of_tables.save(lake.labels_uri, EDGES.table, day, edges)
+    path = put_table(lake.labels_uri, EDGES.table, of_day(day), edges)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": edges.num_rows,
@@ -120,9 +120,9 @@ def label_confidence(
     day, lookback_days = context.partition_key, settings.graph_lookback_days
     with duckdb.get_connection() as connection:
         refuse_bad_days(connection, lake.lake, settings.dedupe_horizon_ms, VERDICTS, as_known_at_ms=start_ms(day))
-    edges = as_of_tables.load(lake.labels_uri, EDGES.table, day)
+    edges = get_table(lake.labels_uri, EDGES.table, of_day(day))
     found = confidence_as_of(lake.lake, edges, start_ms(day), lookback_days, caps_of(settings))
-    path = as_of_tables.save(lake.labels_uri, CONFIDENCE.table, day, found.rows)
+    path = put_table(lake.labels_uri, CONFIDENCE.table, of_day(day), found.rows)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": found.rows.num_rows,

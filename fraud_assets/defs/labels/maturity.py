@@ -9,9 +9,9 @@ from fraud_assets.defs.metadata import column_schema, lines
 from fraud_assets.defs.partitions import daily, fresh_within, start_ms
 from fraud_assets.defs.resources import LakeResource
 from fraud_assets.defs.results import Result
-from fraud_assets.labels import as_of_tables
 from fraud_assets.labels.maturity import ANY, MIN_COVERED, SCHEMA, SHARES, TABLE, Curve, Maturity, maturity_as_of
 from fraud_assets.settings import Settings
+from fraud_assets.stores.keyed_tables import of_day, put_table
 
 CHECK = "label_delay_covers_frauds"
 
@@ -54,7 +54,7 @@ def label_maturity(
     day = context.partition_key
     found = maturity_as_of(lake.lake, start_ms(day), settings.label_delay_days)
     rows = found.table()
-    path = as_of_tables.save(lake.labels_uri, TABLE, day, rows)
+    path = put_table(lake.labels_uri, TABLE, of_day(day), rows)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": rows.num_rows,

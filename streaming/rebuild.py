@@ -8,8 +8,7 @@ from fraud_assets.engine.plan import EnginePlan
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.online import OnlineStore
-from fraud_assets.stores.online_port import NoEpoch, Withdrawn
-from fraud_assets.stores.publish import snapshot
+from fraud_assets.stores.publish import held, snapshot
 from fraud_assets.stores.restore import NoSnapshot, log_state, restore
 from fraud_assets.stores.state_files import StateFiles
 from streaming.core.accept import MAX_AHEAD_MS
@@ -29,7 +28,7 @@ def rebuild(settings: WorkerSettings, *, is_forced: bool = False) -> str:
     """Restore the newest kept snapshot, or compute one from the lake; a line that says which. Raises NotLost."""
     features = registry()
     store = OnlineStore.connect(settings.redis_url, features, timeout_s=TIMEOUT_S)
-    former, is_served = _held(store)
+    former, is_served = held(store)
     if is_served and not is_forced:
         raise NotLost(
             f"the online store holds epoch {former}. To renew it, materialize online_store_snapshot; if its states"
@@ -53,13 +52,3 @@ def rebuild(settings: WorkerSettings, *, is_forced: bool = False) -> str:
         f"epoch {done.marker.epoch}: {done.entities} states of snapshot {done.source} in {done.seconds:.2f} s"
         f" ({rate:,.0f} entities/s); the worker folds the log after it"
     )
-
-
-def _held(store: OnlineStore) -> tuple[str, bool]:
-    """The epoch whose states the store holds, if any, and whether it is served."""
-    try:
-        return store.current_epoch().epoch, True
-    except Withdrawn as found:
-        return found.epoch, False
-    except NoEpoch:
-        return "", False

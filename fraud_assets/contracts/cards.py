@@ -11,6 +11,7 @@ words, loses the number, and costs neither the payment nor the event.
 import heapq
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
@@ -78,7 +79,7 @@ def without_cards(event: E) -> E:
     What is made of events that were looked at (decisions, their explanations) is not looked at again: a chain of decisions
     is over their bytes.
     """
-    texts = _TEXTS.get(type(event)) or _texts_of(type(event))
+    texts = _texts_of(type(event))
     # This much costs every payment: as long as one card's token takes, or less.
     if _ENOUGH not in "\n".join(texts.all_of(event)).encode().translate(_KINDS, _SEPARATORS):
         return event
@@ -99,13 +100,9 @@ class _Texts(NamedTuple):
     free: dict[str, int | None]
 
 
-_TEXTS: dict[type[msgspec.Struct], _Texts] = {}
-
-
+@cache
 def _texts_of(contract: type[msgspec.Struct]) -> _Texts:
-    found = _Texts(lambda _: (), (), {}) if issubclass(contract, (Decision, OfDecision)) else _declared(contract)
-    _TEXTS[contract] = found
-    return found
+    return _Texts(lambda _: (), (), {}) if issubclass(contract, (Decision, OfDecision)) else _declared(contract)
 
 
 def _declared(contract: type[msgspec.Struct]) -> _Texts:

@@ -115,18 +115,13 @@ class Spine:
 @dataclass(frozen=True)
 class Vectors:
     """features: (n, n_features) float32, NaN for null. status: (n, n_units) int8 and age_s: (n, n_units)
-    float32 by `unit_names`, None unless asked for. first: place of the first row in the spine.
+    float32 by `ServicePlan.unit_names`, None unless asked for. first: place of the first row in the spine.
     """
 
     features: Floats32
     status: npt.NDArray[np.int8] | None
     age_s: Floats32 | None
     first: int = 0
-
-
-def unit_names(service: ServicePlan) -> tuple[str, ...]:
-    """Columns of status and age: `<view>@<entity>`."""
-    return tuple(f"{unit.view.name}@{group.name}" for group, _, unit in service.units)
 
 
 def vectors(

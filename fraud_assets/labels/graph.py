@@ -15,6 +15,7 @@ from scipy.sparse import csgraph
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.labels.shapes import EDGES, KINDS, Caps
 from fraud_assets.labels.statements import frame
+from fraud_assets.labels.walk import entity_places, places
 from fraud_assets.stores.lake import Lake
 
 COLUMNS = ("account_id", "transaction_id", "event_time_ms", *KINDS.values())
@@ -103,8 +104,8 @@ def _entities(edges: pl.DataFrame) -> pl.DataFrame:
 
 def components(edges: pl.DataFrame, caps: Caps) -> Components:
     """What the caps leave connected. A largest one of half of all accounts says that a cap is too high."""
-    names = edges.select(pl.col("account_id").unique().sort()).with_row_index("account")
-    placed = edges.with_columns(pl.struct("kind", "entity_id").rle_id().alias("entity")).join(names, on="account_id")
+    names = places(edges)
+    placed = edges.with_columns(entity_places(edges).alias("entity")).join(names, on="account_id")
     within = placed.filter(pl.col("accounts") <= caps.column())
     place = within["account"].to_numpy(), within["entity"].to_numpy()
     total, entities = len(names), placed["entity"].n_unique()

@@ -52,20 +52,21 @@ class Walked:
 
 
 def graph_of(edges: pl.DataFrame, judged: pl.DataFrame, caps: Caps) -> Graph:
+    accounts, entity = places(edges), entity_places(edges)
     spoken = judged.filter(pl.col("verdict") >= 0)
     counted = pl.concat([_counted(spoken, kind, column) for kind, column in KINDS.items()])
     found = edges.join(counted, on=("kind", "entity_id", "account_id"), how="left", maintain_order="left").with_columns(
         pl.col("f", "l").fill_null(0)
     )
-    found = found.join(places(edges), on="account_id", maintain_order="left").with_columns(
+    found = found.join(accounts, on="account_id", maintain_order="left").with_columns(
         (pl.col("transactions") - pl.col("f") - pl.col("l")).alias("u"),
-        pl.when(pl.col("accounts") <= caps.column()).then(_entity_places(edges)).otherwise(-1).alias("entity"),
+        pl.when(pl.col("accounts") <= caps.column()).then(entity).otherwise(-1).alias("entity"),
     )
     _require_same(found, judged)
-    size = len(places(edges))
+    size = len(accounts)
     own = found.filter(pl.col("kind") == "device")  # a payment has one device, and only one
     sums = [_total(own["account"].to_numpy(), own[name].to_numpy(), size) for name in ("transactions", "f", "u")]
-    return Graph(found, size, _entity_places(edges).n_unique(), *sums)
+    return Graph(found, size, entity.n_unique(), *sums)
 
 
 def places(edges: pl.DataFrame) -> pl.DataFrame:
@@ -73,7 +74,7 @@ def places(edges: pl.DataFrame) -> pl.DataFrame:
     return edges.select(pl.col("account_id").unique().sort()).with_row_index("account").cast({"account": pl.Int64})
 
 
-def _entity_places(edges: pl.DataFrame) -> pl.Series:
+def entity_places(edges: pl.DataFrame) -> pl.Series:
     """(n_edges,) the place of each edge's entity: one's edges lie together."""
     return edges.select(pl.struct("kind", "entity_id").rle_id().cast(pl.Int64))["kind"]
 

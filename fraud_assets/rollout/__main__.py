@@ -135,7 +135,7 @@ def _told(log: PromotionLog, settings: Settings) -> bool:
     except RegistryDown as error:
         print(f"{error}. Scorers follow all the same; run `reconcile` once it is back.", file=sys.stderr)
         return False
-    print("; ".join(["MLflow: " + (", ".join(found.changed) or "says so already")]))
+    print("MLflow: " + (", ".join(found.changed) or "says so already"))
     if found.missing:
         print(f"MLflow does not have {', '.join(found.missing)}; register them and run `reconcile`.", file=sys.stderr)
     return not found.missing

@@ -143,8 +143,8 @@ class PromotionLog:
             yield
 
     def _settled(self, at_ms: int) -> Read:
-        read = self._repaired()
         pointer = self._pointer()
+        read = self._repaired(pointer)
         if pointer is not None and pointer.rollout.sequence == read.rollout.sequence:
             published = self._published()
             if published is not None and beside(read.rollout, published) != read.rollout:
@@ -158,9 +158,9 @@ class PromotionLog:
         self._effect(read)
         return read
 
-    def _repaired(self) -> Read:
+    def _repaired(self, pointer: Pointer | None) -> Read:
         """What the file holds, and half a line at its end put aside. Raises BrokenLog if more than that is wrong."""
-        read, pointer = self._read(), self._pointer()
+        read = self._read()
         if pointer is not None:
             sequence = pointer.rollout.sequence
             if sequence > len(read.entries):

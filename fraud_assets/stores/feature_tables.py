@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from fraud_assets.engine.batch import Spine, Vectors, unit_names, vectors
+from fraud_assets.engine.batch import Spine, Vectors, vectors
 from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.features.language import FeatureView
 from fraud_assets.features.sources import Source
@@ -93,7 +93,7 @@ def _row_columns(scored: Source) -> list[str]:
 
 
 def _entities(service: ServicePlan) -> list[str]:
-    return [name.partition("@")[2] for name in unit_names(service)]
+    return [name.partition("@")[2] for name in service.unit_names]
 
 
 def _table(rows: pa.Table, service: ServicePlan, found: Vectors) -> pa.Table:

@@ -35,7 +35,7 @@ def snapshot(
     from are chosen for it. Repeating it publishes the same states under another name. The states are kept
     beside the lake, so that a store that is emptied later needs no folding (`restore`).
     """
-    former = _former(store)
+    former, _ = held(store)
     ends = lake_ends(lake, plan, as_known_at_ms)
     resume = _resume(plan, bootstrap_servers, ends, min(now_ms, as_known_at_ms))
     events = events_until(lake, plan, as_known_at_ms)
@@ -82,10 +82,11 @@ def _resume(plan: EnginePlan, bootstrap_servers: str, ends: Mapping[tuple[str, i
     return resume_after(bootstrap_servers, [topic.name for topic in RAW_TOPICS], entity_topics, ends, now_ms)
 
 
-def _former(store: OnlineStates) -> str | None:
+def held(store: OnlineStates) -> tuple[str, bool]:
+    """The epoch whose states the store holds, if any, and whether it is served."""
     try:
-        return store.current_epoch().epoch
+        return store.current_epoch().epoch, True
     except Withdrawn as found:
-        return found.epoch
+        return found.epoch, False
     except NoEpoch:
-        return None
+        return "", False

@@ -125,22 +125,18 @@ class ModelRegistry:
         Versions that the log does not name keep their tags. An alias whose version MLflow does not have stays where it is.
         """
         with _answering():
-            numbers = self._numbers([*standing.stages])
-            changed = [self._restage(name, number, standing.stages[name]) for name, number in numbers.items()]
+            found = {name: version for name in standing.stages if (version := self._find(name)) is not None}
+            changed = [self._restage(name, version, standing.stages[name]) for name, version in found.items()]
+            numbers = {name: str(version.version) for name, version in found.items()}
             changed += [self._realias(CHAMPION, standing.champion, numbers)]
             changed += [self._realias(CHALLENGER, standing.challenger, numbers)]
         missing = [name for name in standing.stages if name not in numbers]
         return Reconciled([words for words in changed if words], missing)
 
-    def _numbers(self, versions: list[str]) -> dict[str, str]:
-        found = {name: self._find(name) for name in versions}
-        return {name: str(version.version) for name, version in found.items() if version is not None}
-
-    def _restage(self, name: str, number: str, stage: str) -> str:
-        tags = self._client.get_model_version(self.name, number).tags
-        if tags.get(STAGE_TAG) == stage:
+    def _restage(self, name: str, version: "ModelVersion", stage: str) -> str:
+        if version.tags.get(STAGE_TAG) == stage:
             return ""
-        self._client.set_model_version_tag(self.name, number, STAGE_TAG, str(stage))
+        self._client.set_model_version_tag(self.name, str(version.version), STAGE_TAG, str(stage))
         return f"{name} is {stage}"
 
     def _realias(self, alias: str, wanted: str | None, numbers: Mapping[str, str]) -> str:
@@ -154,14 +150,6 @@ class ModelRegistry:
             return ""
         self._client.set_registered_model_alias(self.name, alias, numbers[wanted])
         return f"{wanted} is {alias}"
-
-    def download(self, number: int, folder: Path) -> Path:
-        """The artifact's folder, copied into `folder`; verify it before use (`models/artifact.py`)."""
-        from mlflow.artifacts import download_artifacts
-
-        folder.mkdir(parents=True, exist_ok=True)
-        uri = self._client.get_model_version_download_uri(self.name, str(number))
-        return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder)))
 
     def _find(self, model_version: str) -> "ModelVersion | None":
         found = self._client.search_model_versions(f"name='{self.name}' and tags.model_version='{model_version}'")

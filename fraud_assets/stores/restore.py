@@ -14,7 +14,7 @@ from fraud_assets.features.registry import Registry
 from fraud_assets.stores.log_ends import ANSWER_WITHIN_S
 from fraud_assets.stores.online_port import EpochMarker, KeySpace, OnlineStates
 from fraud_assets.stores.state_files import StateFiles
-from fraud_assets.stores.topic_ids import topic_ids
+from fraud_assets.stores.topic_ids import made_anew, topic_ids
 
 KEYS_PER_WRITE = 2_000
 
@@ -68,8 +68,7 @@ def why_unfit(marker: EpochMarker, digests: dict[str, str], log: LogState) -> st
         return "its states are of other definitions"
     if marker.log != log.cluster:
         return f"its positions are of another log ({marker.log})"
-    anew = [name for name, topic_id in marker.topics.items() if log.topics.get(name, topic_id) != topic_id]
-    if anew:
+    if anew := made_anew(marker.topics, log.topics):
         return f"its positions are of another topic of this name ({anew[0]} was made anew)"
     gone = [at for at, first in log.firsts.items() if first > marker.resume.get(at, 0)]
     if gone:

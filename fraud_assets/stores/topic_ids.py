@@ -18,6 +18,11 @@ def topic_ids(admin: AdminClient, names: Sequence[str]) -> dict[str, str]:
     return answered(admin.describe_topics(TopicCollection(list(names)), request_timeout=ANSWER_WITHIN_S))
 
 
+def made_anew(ids: Mapping[str, str], others: Mapping[str, str]) -> list[str]:
+    """Topics that both know and by other ids."""
+    return [name for name, topic_id in ids.items() if others.get(name, topic_id) != topic_id]
+
+
 def answered(asked: Mapping[str, object]) -> dict[str, str]:
     """What the futures of `describe_topics` say; waits for them. Nothing of a topic that is not there, or not just now."""
     found = {}

@@ -120,6 +120,15 @@ class TrainingSet:
         return whole.replace_schema_metadata({"digest": self.digest, "served": str(self.served), **window})
 
 
+def features_of(table: pa.Table) -> tuple[tuple[str, ...], npt.NDArray[np.float32]]:
+    """The names of the feature columns of such a table, and the features (n, n_features)."""
+    names = tuple(name for name in table.column_names if not name.startswith(ROW_PREFIX))
+    features = np.empty((table.num_rows, len(names)), np.float32)
+    for place, name in enumerate(names):
+        features[:, place] = table[name].to_numpy()
+    return names, features
+
+
 def table_schema(names: Sequence[str], scored: pa.Schema) -> pa.Schema:
     """Of `TrainingSet.table`, before there is one. scored: of the raw table that its rows are of."""
     rows = [*(scored.field(name) for name in ROW_COLUMNS), pa.field("is_fraud", pa.bool_())]

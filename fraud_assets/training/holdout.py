@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from fraud_assets.stores.frames import to_arrow
 from fraud_assets.stores.keyed_tables import get_table, put_table
-from fraud_assets.training.dataset import ROW_PREFIX
+from fraud_assets.training.dataset import ROW_PREFIX, features_of
 
 HOLDOUTS = "holdout"
 SLICE_PREFIX = f"{ROW_PREFIX}slice_"
@@ -56,10 +56,7 @@ def save_holdout(root: str, version: str, found: Holdout) -> str:
 def load_holdout(root: str, version: str) -> Holdout:
     """What `save_holdout` wrote. Raises FileNotFoundError, naming the path."""
     rows = get_table(root, HOLDOUTS, _key(version))
-    names = tuple(name for name in rows.column_names if not name.startswith(ROW_PREFIX))
-    features = np.empty((rows.num_rows, len(names)), np.float32)
-    for place, name in enumerate(names):
-        features[:, place] = rows[name].to_numpy()
+    names, features = features_of(rows)
     slices = {
         name.removeprefix(SLICE_PREFIX): rows[name].to_numpy()
         for name in rows.column_names

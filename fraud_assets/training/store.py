@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from fraud_assets.stores.files import open_files
 from fraud_assets.stores.keyed_tables import FILE, get_table, of_day, put_table
-from fraud_assets.training.dataset import ROW_COLUMNS, ROW_PREFIX, TrainingSet, Window
+from fraud_assets.training.dataset import ROW_COLUMNS, ROW_PREFIX, TrainingSet, Window, features_of
 
 SETS, SCORES = "training_set", "validation_scores"
 
@@ -23,10 +23,7 @@ def load(root: str, as_of: str) -> TrainingSet:
     table = get_table(root, SETS, of_day(as_of))
     kept = table.schema.metadata or {}
     window = Window(*(int(kept[key]) for key in (b"as_of_ms", b"from_ms", b"to_ms")))
-    names = tuple(name for name in table.column_names if not name.startswith(ROW_PREFIX))
-    features = np.empty((table.num_rows, len(names)), np.float32)
-    for place, name in enumerate(names):
-        features[:, place] = table[name].to_numpy()
+    names, features = features_of(table)
     is_fraud = table[f"{ROW_PREFIX}is_fraud"].to_numpy()
     rows = table.select([f"{ROW_PREFIX}{name}" for name in ROW_COLUMNS]).rename_columns(list(ROW_COLUMNS))
     return TrainingSet(window, names, rows, features, is_fraud, int(kept[b"served"]))

@@ -107,13 +107,13 @@ def where_new(rows: pa.Table, offsets: dict[str, int]) -> pa.Table:
 
 def scored_of(trial: Trial, rows: pa.Table) -> list[Scored]:
     """Payments that both answered, and then those of which only the one on trial was asked. A rule's denial counts for both."""
-    by_rule = _denied_by_rule(trial, rows)
-    scores = scores_of(trial.tried, rows)
+    by_rule, shadows = _denied_by_rule(trial, rows), shadows_of(rows)
+    scores = scores_of(trial.tried, rows, shadows)
     denied = (scores >= trial.tried.thresholds.deny) | by_rule
     latency = rows["latency_ms"].to_numpy()
     paired, others = np.zeros(len(rows), bool), np.zeros(len(rows), bool)
     if trial.other is not None:
-        theirs = scores_of(trial.other, rows)
+        theirs = scores_of(trial.other, rows, shadows)
         paired, others = np.isfinite(theirs), (theirs >= trial.other.thresholds.deny) | by_rule
     found = []
     for chosen, champion in ((paired, others[paired]), (~paired, None)):
@@ -137,7 +137,7 @@ def matured_of(trial: Trial, lake: Lake, from_ms: int, to_ms: int) -> Matured:
     facts = lake.scan("label_facts", from_ms, columns=[*FACT_COLUMNS, "amount_minor"])
     known = verdicts(facts)
     amounts = dict(zip(identities(facts).to_pylist(), facts["amount_minor"].to_pylist(), strict=True))
-    scores, let = scores_of(trial.tried, rows), rows["action"].to_numpy() != Action.DENY
+    scores, let = scores_of(trial.tried, rows, shadows_of(rows)), rows["action"].to_numpy() != Action.DENY
     names, once = identities(rows).to_pylist(), set()
     places = []
     for place, name in enumerate(names):
@@ -151,10 +151,15 @@ def matured_of(trial: Trial, lake: Lake, from_ms: int, to_ms: int) -> Matured:
     )
 
 
-def scores_of(manifest: Manifest, rows: pa.Table) -> Floats:
+def shadows_of(rows: pa.Table) -> list[dict[str, float]]:
+    """What the version that did not decide said of each row, by version."""
+    return [dict(said or ()) for said in rows["shadow_scores"].to_pylist()]
+
+
+def scores_of(manifest: Manifest, rows: pa.Table, shadows: list[dict[str, float]]) -> Floats:
     """(n,) what a version said, be it the one that decided or the other; NaN where it said nothing."""
     version = manifest.model_version
-    shadow = [dict(said or ()).get(version, np.nan) for said in rows["shadow_scores"].to_pylist()]
+    shadow = [said.get(version, np.nan) for said in shadows]
     decides = rows["model_version"].to_numpy() == version
     return np.where(decides, rows["fraud_score"].to_numpy(), np.array(shadow, np.float64))
 

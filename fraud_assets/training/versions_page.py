@@ -8,7 +8,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from fraud_assets.models.artifact import read_champion
+from fraud_assets.models.artifact import read_champion, replace_file
 from fraud_assets.models.manifest import MANIFEST_FILE, Manifest, RefusedModel, parse_manifest
 from fraud_assets.training.evaluation import Curve, Evaluation, SliceMetrics, read_evaluation
 
@@ -68,9 +68,7 @@ def _manifest(path: Path) -> Manifest | None:
 def write_page(versions: Sequence[Version], path: Path) -> Path:
     """Write it, at once; its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.tmp")
-    draft.write_text(render(versions), encoding="utf-8")
-    draft.replace(path)
+    replace_file(path, render(versions).encode())
     return path
 
 

@@ -92,6 +92,6 @@ def _judged(contract: type[Event], raw: bytes) -> Event:
     except BadEvent as bad:
         if bad.reason != Reason.UNKNOWN_FIELD or "." in bad.field:
             raise
-    known = {field.encode_name for field in msgspec.structs.fields(contract)}
+    known = contract.__struct_encode_fields__
     said = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
     return decode(contract, msgspec.json.encode({name: value for name, value in said.items() if name in known}))

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 
 from fraud_assets.contracts.topics import Topic
 from fraud_assets.stores.online_port import OnlineStates, StoreUnavailable
-from fraud_assets.stores.topic_ids import answered, topic_ids
+from fraud_assets.stores.topic_ids import answered, made_anew, topic_ids
 from streaming.edges.claim import LostLog
 from streaming.settings import WorkerSettings
 
@@ -79,8 +79,7 @@ class Incarnation:
             self._asked = self._admin.describe_topics(TopicCollection(self._names))
 
     def _compare(self, found: Mapping[str, str]) -> None:
-        others = [name for name, topic_id in found.items() if self._ids.get(name, topic_id) != topic_id]
-        if others:
+        if others := made_anew(found, self._ids):
             lost = OtherLog(f"{', '.join(others)}: made anew, not the topic that was read. {self._way_out}")
             log.error("log_lost", group=self._group, detail=str(lost))
             raise lost

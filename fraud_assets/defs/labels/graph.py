@@ -14,6 +14,7 @@ from fraud_assets.defs.partitions import daily, fresh_within, start_ms
 from fraud_assets.defs.resources import LakeResource
 from fraud_assets.defs.results import Result
 from fraud_assets.labels.shapes import CONFIDENCE, EDGES, Caps
+from fraud_assets.labels.statements import frame
 from fraud_assets.monitoring.quality import refuse_bad_days
 from fraud_assets.settings import Settings
 from fraud_assets.stores.keyed_tables import get_table, of_day, put_table
@@ -61,7 +62,7 @@ def identity_graph(
             "dagster/row_count": edges.num_rows,
             "path": dg.MetadataValue.path(path),
             "dagster/column_schema": column_schema(EDGES.schema, EDGES.described),
-            **_shape(pl.DataFrame(pl.from_arrow(edges)), caps_of(settings)),
+            **_shape(frame(edges), caps_of(settings)),
         }
     )
 
@@ -135,7 +136,7 @@ def label_confidence(
 
 
 def _reach(found: "Propagated") -> dict[str, Any]:
-    linked = pl.DataFrame(pl.from_arrow(found.rows)).filter(~pl.col("is_confirmed"))
+    linked = frame(found.rows).filter(~pl.col("is_confirmed"))
     by_what = linked.group_by("through_kind").len().sort("through_kind")
     at = np.linspace(0, 1, 101)
     above = [int((linked["confidence"] >= value).sum()) for value in at]

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.models.manifest import Manifest, Thresholds
 from fraud_assets.stores.identity import identities
@@ -122,6 +123,7 @@ def _judged(
         slices,
         Thresholds(review=review, deny=deny),
         cost_minor=cost_minor(score, found.is_fraud, amount, (review, deny), costs),
+        day=found.rows["event_time_ms"].to_numpy() // DAY_MS,
         days=found.days,
         importances=dict(fitted.importances),
     )

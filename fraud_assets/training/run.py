@@ -76,6 +76,7 @@ def train(
             split,
             found.names,
             folds=parts,
+            weight=found.weight,
             costs=costs,
             budget=budget,
             journal=journal,
@@ -142,6 +143,7 @@ def _recipe(
         rounds=fitted.best.rounds,
         seed=fitted.seed,
         per_fraud=MAX_LEGITIMATE_PER_FRAUD,
+        propagation_weights=found.weight is not None,
         costs=costs,
         libraries=libraries(),
     )

@@ -52,6 +52,7 @@ class Runtime:
         definitions = Definitions.of(registry, service)
         self.metrics = Metrics()
         self.token_key = TokenKey.of_settings(settings)
+        self.cards_in_ids = settings.cards_in_ids
         self.keys = KeyRing(settings.api_keys_file, self.metrics)
         self.knowing: list[Identifies] = [self.keys, *([JwtBearer(settings.jwt)] if settings.jwt else [])]
         self.store = OnlineReader(settings.redis_url, registry, settings.store_timeout_ms / 1_000)

@@ -12,6 +12,7 @@ import redis
 import structlog
 from quixstreams.sinks.base import SinkBackpressureError
 
+from fraud_assets.contracts.cards import CardsInIds
 from fraud_assets.contracts.codec import encode
 from fraud_assets.contracts.events import Label, LabelFact, Transaction
 from fraud_assets.contracts.tokens import TokenKey
@@ -142,8 +143,14 @@ def _with_event(case: Case, one: Accepted) -> Case:
 class LabelSink(EventSink):
     """Applies what each checkpoint brings of both topics."""
 
-    def __init__(self, stage: LabelStage, owned: Callable[[], set[tuple[str, int]]], key: TokenKey) -> None:
-        super().__init__(key)
+    def __init__(
+        self,
+        stage: LabelStage,
+        owned: Callable[[], set[tuple[str, int]]],
+        key: TokenKey,
+        cards_in_ids: CardsInIds = "refuse",
+    ) -> None:
+        super().__init__(key, cards_in_ids)
         self._stage = stage
         self._owned = owned
         self._swept_s = 0.0
@@ -210,9 +217,8 @@ def run(settings: WorkerSettings) -> None:
 
     fill(cases, archive, delay_ms, now_ms())
     app = application(settings, "labels", GROUP, settings.label_flush_s)
-    sink = LabelSink(
-        LabelStage(cases, archive, emitter(sender), delay_ms, now_ms), app.assigned, TokenKey.of_settings(settings)
-    )
+    stage = LabelStage(cases, archive, emitter(sender), delay_ms, now_ms)
+    sink = LabelSink(stage, app.assigned, TokenKey.of_settings(settings), settings.cards_in_ids)
     consume(app, sink, [TRANSACTIONS, LABELS], settings.replication_factor)
     declare(app, [LABEL_FACTS], settings.replication_factor)
     incarnation = Incarnation(settings, GROUP, [TRANSACTIONS, LABELS], LakeTopicIds(settings.lake_uri), WAY_OUT)

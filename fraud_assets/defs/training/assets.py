@@ -39,6 +39,7 @@ OWNER = "team:fraud-ml"
 # and Dagster draws no graph with a cycle.
 RAW = ("transactions", "activity", "profiles", "label_facts")
 FEATURES = registry().feature_names(FRAUD_SCORING)
+STATES_READABLE = "Every decision of the window logged positions that can be read; a payment whose did not is left out."
 
 
 def _scores(scores: npt.NDArray[np.float64]) -> dict[str, dg.MarkdownMetadataValue]:
@@ -63,6 +64,7 @@ def _rows(root: str, as_of: str) -> dict[str, int]:
     partitions_def=daily,
     freshness_policy=fresh_within(8 * 24),
     metadata={"dagster/column_schema": column_schema(table_schema(FEATURES, arrow_schema(Transaction)))},
+    check_specs=[dg.AssetCheckSpec("states_readable", asset="training_set", description=STATES_READABLE)],
 )
 def training_set(
     context: dg.AssetExecutionContext,
@@ -91,6 +93,7 @@ def training_set(
             "dagster/row_count": len(found),
             "frauds": int(found.is_fraud.sum()),
             "read_as_served": found.served,
+            "unreadable": found.unreadable,
             "features": len(found.names),
             "digest": found.digest,
             "path": dg.MetadataValue.path(path),
@@ -101,6 +104,14 @@ def training_set(
             ),
         },
         data_version=dg.DataVersion(found.digest),
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="states_readable",
+                passed=found.unreadable == 0,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={"unreadable": found.unreadable},
+            )
+        ],
     )
 
 

@@ -179,7 +179,7 @@ def training_set(
     positions = [decided.positions.get(ids[place]) for place in kept.tolist()]
     features = _vectors(service, log, places[kept], positions, progress)
     served = sum(position is not None for position in positions)
-    unreadable = sum(label[place] >= 0 and name in decided.unreadable for place, name in enumerate(ids))
+    unreadable = sum(bool(label[place] >= 0) for place, name in enumerate(ids) if name in decided.unreadable)
     return TrainingSet(window, service.names, chosen.combine_chunks(), features, label[kept] == 1, served, unreadable)
 
 

@@ -80,7 +80,10 @@ class Runtime:
         if self.models.champion is None:
             found.append("no model is loaded; train one and publish it as champion")
         if self.store.marker is None:
-            found.append("the online store is unreachable or holds no valid epoch; run online_store_snapshot")
+            found.append(
+                "the online store is unreachable, or is behind and folds what it lost, or holds no valid epoch; run"
+                " online_store_snapshot if it is the last"
+            )
         return found
 
     def _recording(self, facts: Facts, settings: ApiSettings, producer: Producer | None) -> Recording:

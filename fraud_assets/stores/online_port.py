@@ -57,6 +57,10 @@ class Withdrawn(NoEpoch):
         super().__init__(f"epoch {epoch} was withdrawn: {why} Then run `python -m streaming rebuild-online`.", epoch)
 
 
+class StoreBehind(NoEpoch):
+    """The store has lost states that it had, and they are not folded again yet; see `fall_behind`. It passes by itself."""
+
+
 class WentBack(RuntimeError):
     """The store no longer holds what this process wrote: a replica without the last writes was promoted, or an older copy restored.
 

@@ -21,6 +21,7 @@ from fraud_assets.labels.facts import Case, owing, paid, settle, subject_of, wit
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.lake_topics import LakeTopicIds
 from streaming import metrics
+from streaming.core.judged import decode_judged
 from streaming.core.records import Accepted, Send
 from streaming.edges.broker import Sender, application, consume, declare
 from streaming.edges.cases import Identity, LakeCases, RedisCases
@@ -150,7 +151,8 @@ class LabelSink(EventSink):
         key: TokenKey,
         cards_in_ids: CardsInIds = "refuse",
     ) -> None:
-        super().__init__(key, cards_in_ids)
+        # A router of the next version accepts fields that we do not know: the payment would get no verdict by silence.
+        super().__init__(key, cards_in_ids, decode_judged)
         self._stage = stage
         self._owned = owned
         self._swept_s = 0.0

@@ -2,11 +2,12 @@
 
 from bisect import insort
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from fraud_assets.contracts.cards import CardsInIds, HoldsCard, on_card, without_cards
 from fraud_assets.contracts.codec import BadEvent, Reason, decode
+from fraud_assets.contracts.events import Event
 from fraud_assets.contracts.tokens import BadTokenField, TokenKey, tokenised
 from streaming.core.changes import change_of, version_of
 from streaming.core.records import Accepted, DeadLetter, Dropped, Record, Refusal
@@ -16,6 +17,8 @@ from streaming.core.sources import RawSource
 MAX_AHEAD_MS = 5 * 60_000
 
 TopicPartition = tuple[str, int]
+Decode = Callable[..., Event]
+"""As `codec.decode` is called."""
 
 
 class Peak(NamedTuple):
@@ -87,11 +90,16 @@ class ArrivalClock:
 
 
 def accept(
-    source: RawSource, record: Record, arrival_ms: int, key: TokenKey, cards_in_ids: CardsInIds = "refuse"
+    source: RawSource,
+    record: Record,
+    arrival_ms: int,
+    key: TokenKey,
+    cards_in_ids: CardsInIds = "refuse",
+    read: Decode = decode,
 ) -> Accepted | DeadLetter | Dropped:
     """The event in a record, every bound of its contract checked and nothing raw in it, or its dead letter.
 
-    Dropped: of a row that is gone, for what was so at its time stays so.
+    Dropped: of a row that is gone, for what was so at its time stays so. read: `decode_judged` for who follows a router.
     """
     if record.value is None and source.takes_changes:
         return Dropped(record, "tombstone")
@@ -101,7 +109,7 @@ def accept(
     try:
         change = change_of(record.value) if source.takes_changes else None
         if change is None:
-            sent = decode(source.contract, record.value, max_bytes=source.max_bytes)
+            sent = read(source.contract, record.value, max_bytes=source.max_bytes)
         elif change.after is None:
             return Dropped(record, "deleted_row")
         else:
@@ -129,6 +137,9 @@ def accept_all(
     clock: ArrivalClock,
     key: TokenKey,
     cards_in_ids: CardsInIds = "refuse",
+    read: Decode = decode,
 ) -> list[Accepted | DeadLetter | Dropped]:
     """One outcome per record, in order."""
-    return [accept(sources[record.topic], record, clock.arrival_ms(record), key, cards_in_ids) for record in records]
+    return [
+        accept(sources[record.topic], record, clock.arrival_ms(record), key, cards_in_ids, read) for record in records
+    ]

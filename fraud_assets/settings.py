@@ -79,6 +79,11 @@ class Settings(BaseSettings):
     token_key_id: str = Field("dev", pattern="^[A-Za-z0-9_-]{1,16}$", validation_alias="FRAUD_TOKEN_KEY_ID")
     """Names the key inside each token, so that keys can be rotated and old tokens still told apart."""
 
+    cards_in_ids: Literal["refuse", "count", "off"] = Field("refuse", validation_alias="FRAUD_CARDS_IN_IDS")
+    """What becomes of an event with an id that looks like a card number: it is refused; or it passes, and is counted; or nobody looks. For
+    ids that are numbers and begin as cards do, such as telephone numbers: one in ten of them looks like one. Free text loses
+    card numbers all the same."""
+
     training_window_days: int = Field(90, ge=1, validation_alias="FRAUD_TRAINING_WINDOW_DAYS")
     """Days of history in a training set."""
 

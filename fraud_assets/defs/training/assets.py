@@ -39,6 +39,7 @@ OWNER = "team:fraud-ml"
 # and Dagster draws no graph with a cycle.
 RAW = ("transactions", "activity", "profiles", "label_facts")
 FEATURES = registry().feature_names(FRAUD_SCORING)
+STATES_READABLE = "Every decision of the window logged positions that can be read; a payment whose did not is left out."
 
 
 def _scores(scores: npt.NDArray[np.float64]) -> dict[str, dg.MarkdownMetadataValue]:
@@ -84,6 +85,7 @@ def _rows(root: str, as_of: str) -> dict[str, int]:
             table_schema(FEATURES, arrow_schema(Transaction), weighted=SETTINGS.propagation_weights)
         )
     },
+    check_specs=[dg.AssetCheckSpec("states_readable", asset="training_set", description=STATES_READABLE)],
 )
 def training_set(
     context: dg.AssetExecutionContext,
@@ -112,6 +114,7 @@ def training_set(
             "dagster/row_count": len(found),
             "frauds": int(found.is_fraud.sum()),
             "read_as_served": found.served,
+            "unreadable": found.unreadable,
             "features": len(found.names),
             **_weighed(found),
             "digest": found.digest,
@@ -123,6 +126,14 @@ def training_set(
             ),
         },
         data_version=dg.DataVersion(found.digest),
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="states_readable",
+                passed=found.unreadable == 0,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={"unreadable": found.unreadable},
+            )
+        ],
     )
 
 

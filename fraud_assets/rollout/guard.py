@@ -47,12 +47,13 @@ class OtherEvidence(ValueError):
 class Scored:
     """Payments that were decided while the challenger was on trial, in their order.
 
-    All (n,). at_ms: when. asked: whether the challenger was: a scorer that has yet to load it asks nobody. scores: its
+    All (n,). at_ms: when. own: whether the challenger's verdict was the answer. asked: whether the challenger was: a scorer that has yet to load it asks nobody. scores: its
     own, NaN where it gave none. denied: whether it denies, or would; champion_denied: the same of the champion, NaN where nobody asked
     it. took_ms, champion_took_ms: how long each took to score, NaN where that was not measured.
     """
 
     at_ms: npt.ArrayLike
+    own: npt.ArrayLike
     asked: npt.ArrayLike
     scores: npt.ArrayLike
     denied: npt.ArrayLike
@@ -74,12 +75,15 @@ class Matured:
 
 
 class Gathered(msgspec.Struct, frozen=True):
-    """What a guard knows of one phase: JSON-able. sequence: of the rollout. guard: digest of the bounds. windows: not over yet."""
+    """What a guard knows of one phase: JSON-able. sequence: of the rollout. guard: digest of the bounds. windows: not over yet. own: payments
+    that the challenger decided.
+    """
 
     sequence: int
     guard: str
     tests: dict[str, Wealth]
     windows: dict[str, Window]
+    own: int = 0
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,11 +103,12 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
-    """enough: as many payments as a phase must have seen before it may end well. findings: alarms first."""
+    """enough: as many payments as a phase must have seen before it may end well. own: those that the challenger decided. findings: alarms first."""
 
     verdict: Verdict
     enough: bool
     sequence: int
+    own: int
     findings: list[Finding]
 
     @property
@@ -149,7 +154,8 @@ class Guard:
             name: fold(self._watches[name].test, wealth, *seen[name]) if name in seen else wealth
             for name, wealth in gathered.tests.items()
         }
-        return msgspec.structs.replace(gathered, tests=tests, windows=windows)
+        own = gathered.own + (int(np.count_nonzero(scored.own)) if scored else 0)
+        return msgspec.structs.replace(gathered, tests=tests, windows=windows, own=own)
 
     def judge(self, gathered: Gathered) -> Judgement:
         """Raises OtherEvidence."""
@@ -160,6 +166,7 @@ class Guard:
             verdict=Verdict.HALT if findings[0].alarmed else Verdict.GO_ON,
             enough=gathered.tests["deny_rate"].n >= self.limits.min_payments,
             sequence=gathered.sequence,
+            own=gathered.own,
             findings=findings,
         )
 

@@ -115,6 +115,7 @@ def scored_of(trial: Trial, rows: pa.Table) -> Scored:
         others = np.where(np.isfinite(theirs), (theirs >= trial.other.thresholds.deny) | by_rule, np.nan)
     return Scored(
         at_ms=rows["decided_at_ms"].to_numpy(),
+        own=pc.equal(rows["model_version"], trial.tried.model_version).to_numpy(),
         asked=np.isfinite(scores) | np.isfinite(took_ms),
         scores=scores,
         denied=(scores >= trial.tried.thresholds.deny) | by_rule,

@@ -41,6 +41,7 @@ def payments(
     scores[(rng.random(n) < failing) | ~asked] = np.nan
     return Scored(
         at_ms=at_ms + 100 * np.arange(n),
+        own=np.ones(n, bool),
         asked=asked,
         scores=scores,
         denied=u > 1 - denies,
@@ -71,6 +72,7 @@ def findings(judgement: Judgement) -> dict[str, tuple[int, float | None]]:
 
 FOUR = Scored(
     at_ms=[1, 2, 3, 4],
+    own=[False, True, False, True],
     asked=[True, True, True, True],
     scores=[0.05, 0.2, np.nan, 0.7],
     denied=[False, False, True, True],
@@ -101,6 +103,7 @@ def test_each_question_counts_the_payments_it_is_about() -> None:
         # 25,000 of the cap 50,000 is fraud; 100,000 counts as the cap.
         "missed_value_share": (2, pytest.approx(0.5 / 1.5)),
     }
+    assert judged(FOUR).own == 2
 
 
 def test_of_what_comes_in_bursts_the_share_of_a_window_is_one_observation() -> None:

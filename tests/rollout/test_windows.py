@@ -74,6 +74,7 @@ def scored(late: Flags, failed: Flags | None = None, asked: Flags | None = None,
     failed, asked = np.zeros(n, bool) if failed is None else failed, np.ones(n, bool) if asked is None else asked
     return Scored(
         at_ms=(1_000 / per_second * np.arange(n)).astype(np.int64),
+        own=np.zeros(n, bool),
         asked=asked,
         scores=np.where(failed | ~asked, np.nan, 0.1),
         denied=np.zeros(n, bool),

@@ -1,5 +1,6 @@
 """What of the lake becomes evidence of a rollout, and what follows from it: on a real lake, log and models."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.models.artifact import champion_of, read_champion
 from fraud_assets.rollout.guard import Verdict
 from fraud_assets.rollout.machine import HOUR_MS, Halt, Phase, Rollback, ToCanary, ToFull
+from fraud_assets.training.__main__ import main
+from fraud_assets.training.guarded import Watcher
 from fraud_assets.training.trial import FOLLOWED_MS, SETTLED_MS
 from tests.models.made import Trained
 from tests.training.trials import LABEL_DELAY_DAYS, T0, Trial, calm, decision, fact
@@ -236,3 +239,37 @@ def test_where_nothing_is_tried_nothing_is_watched(trial: Trial) -> None:
     found = trial.look(LIVE)
 
     assert (found.place, found.judgement, found.rollout.phase) == (None, None, Phase.HALTED)
+
+
+def test_a_watcher_takes_up_where_the_process_before_left_off(trial: Trial) -> None:
+    """And begins anew where it finds something else there: nothing is counted twice, for nothing of before is kept."""
+    kept = trial.settings.model_dir / "guard.json"
+    trial.decided(calm(100))
+    first = Watcher(trial.settings, kept).look(LIVE + 1_000)
+    trial.decided(calm(20, first=100, at_ms=LIVE + 2_000))
+
+    again = Watcher(trial.settings, kept).look(LIVE + 3_000)
+    kept.write_text("of another version")
+    anew = Watcher(trial.settings, kept).look(LIVE + 4_000)
+
+    counted = [found.place.gathered.tests["deny_rate"].n for found in (first, again, anew) if found.place]
+    assert counted == [100, 120, 120]
+
+
+def test_a_look_by_hand_halts_a_bad_challenger_and_says_what_it_did(
+    trial: Trial, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the clock, so the lake has decisions of now; in a canary, of which the challenger decided 40."""
+    trial.move(ToCanary(at_ms=trial.now_ms() - 2 * FOLLOWED_MS, **SAID))  # type: ignore[arg-type]
+    at_ms = trial.now_ms() - 20_000
+    own = [decision(n, at_ms + n, 0.9, {"v1": 0.1}, model_version="v2") for n in range(40)]
+    trial.decided([*own, *(decision(40 + n, at_ms + n, 0.1, {"v2": 0.9}) for n in range(400))])
+    monkeypatch.setenv("FRAUD_VAR_DIR", str(trial.settings.var_dir))
+    monkeypatch.setenv("FRAUD_LABEL_DELAY_DAYS", str(LABEL_DELAY_DAYS))
+
+    status = main(["look"])
+
+    said = json.loads(capsys.readouterr().out)
+    assert status == 0
+    assert (said["phase"], said["verdict"], said["own"]) == ("halted", "halt", 40)
+    assert "more of all payments" in said["words"]

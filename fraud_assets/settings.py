@@ -144,6 +144,10 @@ class Settings(BaseSettings):
     chain_reread_nights: int = Field(90, ge=1, validation_alias="FRAUD_CHAIN_REREAD_NIGHTS")
     """Runs of `decision_chain_report` within which each day of decisions is read again, though its files look as they were."""
 
+    holdouts_kept: int = Field(10, ge=0, validation_alias="FRAUD_HOLDOUTS_KEPT")
+    """Versions trained last whose holdouts are kept, besides those of the newest, the champion, the challenger and the champion before. The
+    gates of a version whose holdout is gone fail: whoever trains many days at once, and promotes afterwards, keeps as many."""
+
     rollout: Literal["direct", "shadow"] = Field("direct", validation_alias="FRAUD_ROLLOUT")
     """What `champion_model` does with a model that passed the gates: `direct` makes it champion at once, `shadow` lets it score beside
     the champion first. `direct` by default, for a rollout only ends where decisions are logged and `rollout_guard` is switched on: who has

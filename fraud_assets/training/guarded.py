@@ -17,8 +17,7 @@ from fraud_assets.rollout.machine import WATCHED, Halt, Phase, Rollout
 from fraud_assets.settings import Settings
 from fraud_assets.stores.files import beside
 from fraud_assets.stores.lake import Lake
-from fraud_assets.training import store
-from fraud_assets.training.as_of import models_by_day
+from fraud_assets.training.holdout import holdout_scores
 from fraud_assets.training.trial import Place, Trial, begun_ms, first_place, fold_new
 
 WHO = "rollout_guard"
@@ -116,7 +115,5 @@ def _manifest_if_there(settings: Settings, other: Champion | None) -> Manifest |
 
 
 def _guard(trial: Trial, training_root: str, settings: Settings) -> Guard:
-    """Drift is measured from the validation scores of the day whose training gave the version; else not at all."""
-    days = [day for day, version in models_by_day(settings.model_dir).items() if version == trial.tried.model_version]
-    levels = levels_of(store.load_scores(training_root, days[-1])) if days else ()
-    return Guard(Limits.of(settings), levels)
+    """Drift is measured from the scores of the version's own holdout, whatever was trained since; without one not at all."""
+    return Guard(Limits.of(settings), levels_of(holdout_scores(training_root, trial.tried.model_version)))

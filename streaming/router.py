@@ -89,6 +89,7 @@ class RouterSink(RecordSink):
             dead_letters=len(routed.dead_letters),
             dropped=len(routed.dropped),
             sent=len(routed.sends),
+            card_like_ids=sum(len(one.card_like) for one in routed.accepted),
             latency_ms=round(1000 * (self._now_s() - started), 2),
         )
 
@@ -143,6 +144,8 @@ def _count(records: list[Record], routed: Routed) -> None:
     for one in routed.accepted:
         if one.was_raw:
             metrics.RAW.labels(one.record.topic).inc()
+        for name in one.card_like:
+            metrics.CARD_LIKE.labels(one.record.topic, name).inc()
         if one.is_duplicate:
             metrics.DUPLICATES.labels(one.record.topic).inc()
         if one.event.event_time_ms < one.arrival_ms - metrics.EXPECTED_LATENESS_MS:
@@ -166,6 +169,7 @@ def run(settings: WorkerSettings) -> None:
         LakeHistory(lake, writer.recent),
         settings.dedupe_horizon_ms,
         TokenKey.of_settings(settings),
+        settings.cards_in_ids,
     )
     sink = RouterSink(router, sender, writer)
     raw = [source.topic for source in SOURCES.values()]

@@ -109,6 +109,10 @@ class Settings(BaseSettings):
     warm_up_days: int = Field(7, ge=0, validation_alias="FRAUD_WARM_UP_DAYS")
     """First days of the log that train nothing: nobody has a past there, and every device is a new one."""
 
+    propagation_weights: bool = Field(False, validation_alias="FRAUD_PROPAGATION_WEIGHTS")
+    """Whether a payment that hangs together with confirmed frauds counts less as legitimate in training (docs/model.md says what that
+    was measured to bring). Needs `label_confidence` of the same day."""
+
     exchange_rates: dict[str, float] = Field(default_factory=dict, validation_alias="FRAUD_EXCHANGE_RATES")
     """JSON, minor units of a currency per euro cent, for those that training/money.py lacks or has wrong."""
 

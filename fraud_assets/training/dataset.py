@@ -28,10 +28,13 @@ from fraud_assets.training.verdicts import verdicts_as_known
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
+# Rows (ROW_COLUMNS) and their verdicts, (n,) 1 fraud or 0, to how much each counts.
+Weigh = Callable[[pa.Table, npt.NDArray[np.int8]], npt.NDArray[np.floating]]
 
 # What a training row carries beside its features; enough to split, to cost a mistake, and to trace.
 ROW_COLUMNS = ("transaction_id", "account_id", "event_time_ms", "amount_minor", "currency")
 ROW_PREFIX = "row_"
+WEIGHT = f"{ROW_PREFIX}weight"
 DECISION_COLUMNS = ("account_id", "transaction_id", "service_digest", *STATE_COLUMNS, "self_included")
 
 
@@ -73,7 +76,8 @@ def after_warm_up(window: Window, first_day: str, warm_up_days: int) -> Window:
 class TrainingSet:
     """rows: ROW_COLUMNS in log order. features: (n, n_features) float32 by `names`. is_fraud: (n,).
 
-    served: how many rows were read at the position that their decision logged. unreadable: how many were left out, for their decision
+    served: how many rows were read at the position that their decision logged. weight: (n,) how much each counts in training;
+    None where all count 1, as in every set of before there were weights. unreadable: how many were left out, for their decision
     logs none that can be read.
     """
 
@@ -83,6 +87,7 @@ class TrainingSet:
     features: Floats
     is_fraud: npt.NDArray[np.bool_]
     served: int
+    weight: Floats | None = None
     unreadable: int = 0
 
     def __len__(self) -> int:
@@ -90,11 +95,13 @@ class TrainingSet:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of ids, labels and feature bits in log order, and of the names."""
+        """SHA-256 of ids, labels, feature bits and weights in log order, and of the names."""
         found = hashlib.sha256(msgspec.json.encode([self.window.as_of_ms, list(self.names)]))
         found.update(msgspec.json.encode(self.rows["transaction_id"].to_pylist()))
         found.update(np.packbits(self.is_fraud).tobytes())
         found.update(np.ascontiguousarray(self.features).tobytes())
+        if self.weight is not None:
+            found.update(self.weight.tobytes())
         return found.hexdigest()
 
     @property
@@ -117,6 +124,8 @@ class TrainingSet:
         """
         whole = self.rows.append_column("is_fraud", pa.array(self.is_fraud))
         whole = whole.rename_columns([f"{ROW_PREFIX}{name}" for name in whole.column_names])
+        if self.weight is not None:
+            whole = whole.append_column(WEIGHT, pa.array(self.weight))
         for name, column in zip(self.names, to_arrow(self.names, self.features).columns, strict=True):
             whole = whole.append_column(name, column)
         window = {name: str(value) for name, value in vars(self.window).items()}
@@ -134,9 +143,11 @@ def features_of(table: pa.Table) -> tuple[tuple[str, ...], npt.NDArray[np.float3
     return names, features
 
 
-def table_schema(names: Sequence[str], scored: pa.Schema) -> pa.Schema:
+def table_schema(names: Sequence[str], scored: pa.Schema, *, weighted: bool = False) -> pa.Schema:
     """Of `TrainingSet.table`, before there is one. scored: of the raw table that its rows are of."""
     rows = [*(scored.field(name) for name in ROW_COLUMNS), pa.field("is_fraud", pa.bool_())]
+    if weighted:
+        rows.append(pa.field(WEIGHT.removeprefix(ROW_PREFIX), pa.float32()))
     return pa.schema([*(field.with_name(f"{ROW_PREFIX}{field.name}") for field in rows), *vector_schema(names)])
 
 
@@ -151,13 +162,14 @@ def training_set(
     window: Window,
     *,
     reader: HistoryReader | None = None,
+    weigh: Weigh | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> TrainingSet:
     """Vectors and verdicts of a window. Raises NoLabels.
 
     A transaction that we decided is read at the position its decision logged; one whose decision
     had already seen it is left out, and so is one whose decision logged what is no position; any other knows what came before it
-    in log order.
+    in log order. weigh: as known at the window's as-of time (weights.py); None where every row counts 1.
     """
     reader = reader or HistoryReader(lake, service.engine)
     scored = service.service.scored
@@ -180,7 +192,11 @@ def training_set(
     features = _vectors(service, log, places[kept], positions, progress)
     served = sum(position is not None for position in positions)
     unreadable = sum(bool(label[place] >= 0) for place, name in enumerate(ids) if name in decided.unreadable)
-    return TrainingSet(window, service.names, chosen.combine_chunks(), features, label[kept] == 1, served, unreadable)
+    weight = None if weigh is None else weigh(chosen, label[kept]).astype(np.float32)
+    is_fraud = label[kept] == 1
+    return TrainingSet(
+        window, service.names, chosen.combine_chunks(), features, is_fraud, served, weight, unreadable=unreadable
+    )
 
 
 class _Decided(NamedTuple):

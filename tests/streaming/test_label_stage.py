@@ -290,6 +290,37 @@ def test_an_emptied_store_is_filled_from_the_lake(store: RedisCases, clock: Cloc
     assert store.is_filled()
 
 
+def test_a_purchase_matures_though_nobody_swept_for_longer_than_its_case_is_kept(
+    store: RedisCases, clock: Clock, tmp_path: Path
+) -> None:
+    emitted: list[LabelFact] = []
+    under_test = stage(store, clock, emitted, LakeCases(lake_of(tmp_path, [transaction()], [])))
+    under_test.apply(arrived(transaction()))
+    store._client.delete(*store._client.keys("lf:*"))  # as Redis does when their time is up
+    clock.now = T0 + 3 * DELAY
+
+    under_test.sweep([0])
+    under_test.sweep([0])
+
+    assert shape(emitted) == [(1, False)]
+    assert store.due(0, clock.now, 10) == []
+
+
+def test_a_label_that_waits_for_its_purchase_waits_on_in_a_store_that_was_emptied(
+    store: RedisCases, clock: Clock, tmp_path: Path
+) -> None:
+    """The bank was faster than the shop's own events; then Redis was lost. One too old to wait for is not asked for."""
+    emitted: list[LabelFact] = []
+    said = [label(event_time_ms=T0 - 1), label(label_id="l2", transaction_id="t9", event_time_ms=T0 - 15 * DAY)]
+    lake = lake_of(tmp_path, [transaction(transaction_id="t2")], said)
+
+    fill(store, LakeCases(lake), DELAY, clock.now)
+    assert store.read([("a1", "t9")]) == [None]
+    stage(store, clock, emitted, LakeCases(lake)).apply(arrived(transaction()))
+
+    assert [(fact.transaction_id, fact.is_fraud) for fact in emitted] == [("t1", True)]
+
+
 def test_the_stream_ends_where_the_batch_twin_ends(store: RedisCases, clock: Clock, tmp_path: Path) -> None:
     """Micro-batches, sweeps between them, and everything twice: the same facts stand."""
     emitted: list[LabelFact] = []

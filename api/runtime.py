@@ -145,12 +145,12 @@ def _facts(plan: ServicePlan, unit_names: tuple[str, ...], service_digest: str) 
 
 
 def _decided(made: Made) -> Decided:
-    event, context, seen, vector, status, included, score, verdict, serving, shadow, decision_id, at_ms, latency_ms = (
-        made
-    )
+    (
+        event, context, seen, vector, status, included, score, verdict, serving, shadow, scored_ms, decision_id, at_ms, latency_ms,
+    ) = made  # fmt: skip
     model, (keys, positions, versions, epoch, degraded) = serving.model, seen
     return Decided(
         decision_id, event.event_time_ms, event.transaction_id, event.account_id, decided.as_request(event), at_ms, latency_ms,
         epoch, serving.decider.digest, model.version, model.sha256, vector, status, keys, versions, positions, score,
-        verdict.action, verdict.reasons, degraded, included, context.headers, shadow,
+        verdict.action, verdict.reasons, degraded, included, context.headers, shadow, scored_ms, verdict.ruled,
     )  # fmt: skip

@@ -194,9 +194,7 @@ def training_set(
     unreadable = sum(bool(label[place] >= 0) for place, name in enumerate(ids) if name in decided.unreadable)
     weight = None if weigh is None else weigh(chosen, label[kept]).astype(np.float32)
     is_fraud = label[kept] == 1
-    return TrainingSet(
-        window, service.names, chosen.combine_chunks(), features, is_fraud, served, weight, unreadable=unreadable
-    )
+    return TrainingSet(window, service.names, chosen.combine_chunks(), features, is_fraud, served, weight, unreadable)
 
 
 class _Decided(NamedTuple):

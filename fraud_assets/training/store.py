@@ -26,8 +26,8 @@ def load(root: str, as_of: str) -> TrainingSet:
     names, features = features_of(table)
     is_fraud = table[f"{ROW_PREFIX}is_fraud"].to_numpy()
     rows = table.select([f"{ROW_PREFIX}{name}" for name in ROW_COLUMNS]).rename_columns(list(ROW_COLUMNS))
-    unreadable = int(kept.get(b"unreadable", b"0"))  # sets of before it was counted have none
     weight = table[WEIGHT].to_numpy() if WEIGHT in table.column_names else None
+    unreadable = int(kept.get(b"unreadable", b"0"))  # sets of before it was counted have none
     return TrainingSet(window, names, rows, features, is_fraud, int(kept[b"served"]), weight, unreadable)
 
 

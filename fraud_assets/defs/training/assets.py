@@ -21,6 +21,7 @@ from fraud_assets.monitoring.quality import refuse_bad_days
 from fraud_assets.rollout.admission import admit
 from fraud_assets.rollout.log import PromotionLog
 from fraud_assets.rollout.machine import Plan
+from fraud_assets.rollout.pointer import follow
 from fraud_assets.rollout.standing import standing
 from fraud_assets.settings import Settings
 from fraud_assets.stores.registry import ModelRegistry
@@ -30,7 +31,7 @@ from fraud_assets.training.as_of import latest_model, manifest_of
 from fraud_assets.training.dataset import TrainingSet, Weigh, after_warm_up, table_schema, vector_schema, window_as_of
 from fraud_assets.training.dataset import training_set as training_set_as_of
 from fraud_assets.training.gates import failures, judge, require_gates
-from fraud_assets.training.holdout import save_holdout
+from fraud_assets.training.holdout import forget_holdouts, save_holdout
 from fraud_assets.training.split import SplitKind
 
 GROUP = "training"
@@ -181,6 +182,7 @@ def fraud_model(context: dg.AssetExecutionContext) -> Result:
     save_holdout(lake.training_uri, trained.manifest.model_version, trained.holdout)
     failed = failures(judge(candidate_of(lake, settings, trained.manifest.model_version)))
     number = log_model(context.resources.mlflow, context.resources.model_registry, trained, settings.model_dir, failed)
+    _forget_old_holdouts(lake.training_uri, settings, trained.manifest.model_version)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(found),
@@ -196,6 +198,13 @@ def fraud_model(context: dg.AssetExecutionContext) -> Result:
         },
         data_version=dg.DataVersion(trained.manifest.model_version),
     )
+
+
+def _forget_old_holdouts(root: str, settings: Settings, version: str) -> None:
+    """Not of who serves, challenges or may come back, whose unseen scores are asked for."""
+    rollout = follow(settings.model_dir)
+    named = {one.version for one in (rollout.champion, rollout.challenger, rollout.previous) if one}
+    forget_holdouts(root, settings.model_dir, {version, *named}, settings.holdouts_kept)
 
 
 @dg.asset(

@@ -52,6 +52,7 @@ class Runtime:
         definitions = Definitions.of(registry, service)
         self.metrics = Metrics()
         self.token_key = TokenKey.of_settings(settings)
+        self.cards_in_ids = settings.cards_in_ids
         self.keys = KeyRing(settings.api_keys_file, self.metrics)
         self.knowing: list[Identifies] = [self.keys, *([JwtBearer(settings.jwt)] if settings.jwt else [])]
         self.store = OnlineReader(settings.redis_url, registry, settings.store_timeout_ms / 1_000)
@@ -79,7 +80,10 @@ class Runtime:
         if self.models.champion is None:
             found.append("no model is loaded; train one and publish it as champion")
         if self.store.marker is None:
-            found.append("the online store is unreachable or holds no valid epoch; run online_store_snapshot")
+            found.append(
+                "the online store is unreachable, or is behind and folds what it lost, or holds no valid epoch; run"
+                " online_store_snapshot if it is the last"
+            )
         return found
 
     def _recording(self, facts: Facts, settings: ApiSettings, producer: Producer | None) -> Recording:

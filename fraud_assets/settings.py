@@ -79,6 +79,11 @@ class Settings(BaseSettings):
     token_key_id: str = Field("dev", pattern="^[A-Za-z0-9_-]{1,16}$", validation_alias="FRAUD_TOKEN_KEY_ID")
     """Names the key inside each token, so that keys can be rotated and old tokens still told apart."""
 
+    cards_in_ids: Literal["refuse", "count", "off"] = Field("refuse", validation_alias="FRAUD_CARDS_IN_IDS")
+    """What becomes of an event with an id that looks like a card number: it is refused; or it passes, and is counted; or nobody looks. For
+    ids that are numbers and begin as cards do, such as telephone numbers: one in ten of them looks like one. Free text loses
+    card numbers all the same."""
+
     training_window_days: int = Field(90, ge=1, validation_alias="FRAUD_TRAINING_WINDOW_DAYS")
     """Days of history in a training set."""
 
@@ -103,6 +108,10 @@ class Settings(BaseSettings):
 
     warm_up_days: int = Field(7, ge=0, validation_alias="FRAUD_WARM_UP_DAYS")
     """First days of the log that train nothing: nobody has a past there, and every device is a new one."""
+
+    propagation_weights: bool = Field(False, validation_alias="FRAUD_PROPAGATION_WEIGHTS")
+    """Whether a payment that hangs together with confirmed frauds counts less as legitimate in training (docs/model.md says what that
+    was measured to bring). Needs `label_confidence` of the same day."""
 
     exchange_rates: dict[str, float] = Field(default_factory=dict, validation_alias="FRAUD_EXCHANGE_RATES")
     """JSON, minor units of a currency per euro cent, for those that training/money.py lacks or has wrong."""

@@ -12,14 +12,16 @@ import redis
 import structlog
 from quixstreams.sinks.base import SinkBackpressureError
 
+from fraud_assets.contracts.cards import CardsInIds
 from fraud_assets.contracts.codec import encode
 from fraud_assets.contracts.events import Label, LabelFact, Transaction
 from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.contracts.topics import LABEL_FACTS, LABELS, TRANSACTIONS
-from fraud_assets.labels.facts import Case, owing, paid, settle, subject_of, with_label, with_subject
+from fraud_assets.labels.facts import Case, due_ms, owing, paid, settle, subject_of, with_label, with_subject
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.lake_topics import LakeTopicIds
 from streaming import metrics
+from streaming.core.judged import decode_judged
 from streaming.core.records import Accepted, Send
 from streaming.edges.broker import Sender, application, consume, declare
 from streaming.edges.cases import Identity, LakeCases, RedisCases
@@ -86,13 +88,22 @@ class LabelStage:
         known = dict(zip(partitions, read, strict=True))
         for one in events:
             cases[_identity(one)] = _with_event(cases[_identity(one)], one)
-        self._consult_archive(cases)
+        self._consult_archive(cases, {identity for identity, case in known.items() if case is None})
         changed = {identity: case for identity, case in cases.items() if case != known[identity] or case.outbox}
         return self._settle(changed, partitions)
 
-    def _consult_archive(self, cases: dict[Identity, Case]) -> None:
-        """A label of a transaction that nobody remembers: it is old, imported, or not there yet."""
-        unknown = [identity for identity, case in cases.items() if case.subject is None]
+    def _consult_archive(self, cases: dict[Identity, Case], new: set[Identity]) -> None:
+        """A label of a transaction that nobody remembers: it is old, imported, or not there yet.
+
+        Or a transaction that is due when it comes: perhaps the copy of one whose case is long closed.
+        """
+        now_ms = self._now_ms()
+        unknown = [
+            identity
+            for identity, case in cases.items()
+            if case.subject is None
+            or (identity in new and due_ms(case.subject.event_time_ms, self._delay_ms) <= now_ms)
+        ]
         if not unknown:
             return
         for identity, (archived, _) in self._archive.find(unknown).items():
@@ -110,6 +121,9 @@ class LabelStage:
             due = self._cases.due(partition, self._now_ms(), SWEEP_ROWS)
             read = self._cases.read(due)
             cases = {identity: case for identity, case in zip(due, read, strict=True) if case is not None}
+            # Nobody swept for longer than a case is kept: the lake has it still.
+            expired = [identity for identity in due if identity not in cases]
+            cases |= {identity: case for identity, (case, _) in self._archive.find(expired).items()} if expired else {}
             facts += self._settle(cases, dict.fromkeys(cases, partition))
             self._cases.forget_due(partition, set(due) - set(cases))
         return facts
@@ -142,8 +156,15 @@ def _with_event(case: Case, one: Accepted) -> Case:
 class LabelSink(EventSink):
     """Applies what each checkpoint brings of both topics."""
 
-    def __init__(self, stage: LabelStage, owned: Callable[[], set[tuple[str, int]]], key: TokenKey) -> None:
-        super().__init__(key)
+    def __init__(
+        self,
+        stage: LabelStage,
+        owned: Callable[[], set[tuple[str, int]]],
+        key: TokenKey,
+        cards_in_ids: CardsInIds = "refuse",
+    ) -> None:
+        # A router of the next version accepts fields that we do not know: the payment would get no verdict by silence.
+        super().__init__(key, cards_in_ids, decode_judged)
         self._stage = stage
         self._owned = owned
         self._swept_s = 0.0
@@ -184,11 +205,16 @@ def emitter(sender: Sender) -> Callable[[list[LabelFact]], None]:
     return emit
 
 
+def keep_ms(delay_ms: int) -> int:
+    """How long a case is kept, and a label waits for its purchase."""
+    return 2 * max(delay_ms, DAY_MS)
+
+
 def fill(cases: RedisCases, archive: LakeCases, delay_ms: int, now_ms: int) -> None:
-    """An empty store forgets nobody: young transactions, imported ones too, are taken from the lake."""
+    """An empty store forgets nobody: young transactions, imported ones too, are taken from the lake, and labels that wait for one."""
     if cases.is_filled():
         return
-    found = archive.young(now_ms - delay_ms - DAY_MS)
+    found = archive.young(now_ms - delay_ms - DAY_MS) | archive.unmet(now_ms - keep_ms(delay_ms))
     kept = cases.read(list(found))
     new = {identity: case for (identity, (case, _)), held in zip(found.items(), kept, strict=True) if held is None}
     cases.write(new, {identity: found[identity][1] for identity in new}, delay_ms)
@@ -201,7 +227,7 @@ def run(settings: WorkerSettings) -> None:
     without_pandas()
     metrics.serve(settings.worker_metrics_port and settings.worker_metrics_port + 2)
     delay_ms = settings.label_delay_ms
-    cases = RedisCases(connect(settings.redis_url), 2 * max(delay_ms, DAY_MS))
+    cases = RedisCases(connect(settings.redis_url), keep_ms(delay_ms))
     archive = LakeCases(Lake(settings.lake_uri))
     sender = Sender(settings.kafka_bootstrap_servers)
 
@@ -210,9 +236,8 @@ def run(settings: WorkerSettings) -> None:
 
     fill(cases, archive, delay_ms, now_ms())
     app = application(settings, "labels", GROUP, settings.label_flush_s)
-    sink = LabelSink(
-        LabelStage(cases, archive, emitter(sender), delay_ms, now_ms), app.assigned, TokenKey.of_settings(settings)
-    )
+    stage = LabelStage(cases, archive, emitter(sender), delay_ms, now_ms)
+    sink = LabelSink(stage, app.assigned, TokenKey.of_settings(settings), settings.cards_in_ids)
     consume(app, sink, [TRANSACTIONS, LABELS], settings.replication_factor)
     declare(app, [LABEL_FACTS], settings.replication_factor)
     incarnation = Incarnation(settings, GROUP, [TRANSACTIONS, LABELS], LakeTopicIds(settings.lake_uri), WAY_OUT)

@@ -15,7 +15,7 @@ from fraud_assets.models.artifact import read_beside
 from fraud_assets.models.manifest import Manifest, Thresholds
 
 EVALUATION_FILE = "evaluation.json"
-FORMAT = 1
+FORMAT = 2
 
 Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -78,7 +78,10 @@ class Curve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Are scores probabilities? gap: |mean score − share of fraud|. rows, predicted, observed: of each quantile bin."""
+    """Are scores probabilities? gap: |mean score − share of fraud|. rows, predicted, observed: of each quantile bin.
+
+    gap_error: standard error of the gap, days as clusters; null of one day, and before format 2.
+    """
 
     ece: float
     brier: float
@@ -88,6 +91,7 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rows: list[int]
     predicted: list[float]
     observed: list[float]
+    gap_error: float | None = None
 
     @property
     def gap(self) -> float:

@@ -80,6 +80,7 @@ def fit(
     names: Sequence[str],
     *,
     folds: Sequence[Split],
+    weight: Floats | None = None,
     costs: CostTable | None = None,
     budget: Budget | None = None,
     space: SearchSpace = SPACE,
@@ -90,11 +91,12 @@ def fit(
     Average precision and not the cost of the threshold: a few dozen frauds make that jump with every
     one. The costs choose the threshold of the winner, on its scores of all folds: the validation days alone
     hold too few frauds, and their candidate, fitted to half as much, scores otherwise than the final model.
-    amount_minor: (n,) in the cost table's currency. journal: of a study that may have begun. Raises NoTrialCompleted.
+    amount_minor: (n,) in the cost table's currency. weight: (n,) how much a row counts where something is learnt from it; every
+    measure, early stopping's too, counts rows and hard labels. journal: of a study that may have begun. Raises NoTrialCompleted.
     """
     budget = budget or Budget()
     seed = budget.seed
-    train = _matrix(features, is_fraud, thinned(split.train, is_fraud, seed), names)
+    train = _matrix(features, is_fraud, thinned(split.train, is_fraud, seed, weight=weight), names)
     # Not a quantile matrix: predicting from one costs ten times the boosting round it evaluates.
     held = xgb.DMatrix(
         features[split.validate], is_fraud[split.validate].astype(np.float32), feature_names=list(names), nthread=1
@@ -102,7 +104,7 @@ def fit(
     candidates = Candidates(train, held, seed)
     study = tune(candidates.measure, budget, space, journal=journal)
     best, score = study.best, candidates.scores_of(study.best)
-    refit = Refit(features, is_fraud, names, best, seed)
+    refit = Refit(features, is_fraud, names, best, seed, weight)
     everything = np.arange(len(is_fraud), dtype=np.int64)
     unseen = refit.scores_of(folds)
     threshold = cheapest_threshold(unseen.astype(np.float64), is_fraud, amount_minor, costs or CostTable())
@@ -119,7 +121,7 @@ def fit(
             **_at_threshold(unseen, is_fraud, threshold),
         },
         _importances(booster),
-        refit.params(thinned(everything, is_fraud, seed)),
+        refit.params(refit.sample(everything)),
         seed,
     )
 
@@ -133,9 +135,13 @@ class Refit:
     names: Sequence[str]
     best: Trial
     seed: int
+    weight: Floats | None
+
+    def sample(self, rows: npt.NDArray[np.int64]) -> "Sample":
+        return thinned(rows, self.is_fraud, self.seed, weight=self.weight)
 
     def on(self, rows: npt.NDArray[np.int64]) -> xgb.Booster:
-        sample = thinned(rows, self.is_fraud, self.seed)
+        sample = self.sample(rows)
         return boosted(self.features, self.is_fraud, sample, self.names, self.params(sample), self.best.rounds)
 
     def params(self, sample: "Sample") -> dict[str, object]:
@@ -155,7 +161,7 @@ class Refit:
 
 @dataclass(frozen=True)
 class Sample:
-    """rows: row numbers, ascending. weight: (n,) how many rows each stands for."""
+    """rows: row numbers, ascending. weight: (n,) how many rows each stands for, times how much it counts itself."""
 
     rows: npt.NDArray[np.int64]
     weight: Floats
@@ -165,15 +171,22 @@ class Sample:
 
 
 def thinned(
-    rows: npt.NDArray[np.int64], is_fraud: Flags, seed: int, per_fraud: int = MAX_LEGITIMATE_PER_FRAUD
+    rows: npt.NDArray[np.int64],
+    is_fraud: Flags,
+    seed: int,
+    per_fraud: int = MAX_LEGITIMATE_PER_FRAUD,
+    weight: Floats | None = None,
 ) -> Sample:
-    """Every fraud and at most `per_fraud` legitimate rows each, weighted so that the base rate stays."""
+    """Every fraud and at most `per_fraud` legitimate rows each, weighted so that the base rate stays.
+
+    weight: of every row of the set; the choice of rows does not depend on it.
+    """
     fraud, legitimate = rows[is_fraud[rows]], rows[~is_fraud[rows]]
     count = min(len(legitimate), max(per_fraud * len(fraud), 1))
     kept = np.random.default_rng(seed).choice(legitimate, count, replace=False)
     chosen = np.sort(np.concatenate([fraud, kept]))
-    weight = np.where(is_fraud[chosen], 1.0, len(legitimate) / count).astype(np.float32)
-    return Sample(chosen, weight)
+    stands_for = np.where(is_fraud[chosen], 1.0, len(legitimate) / count).astype(np.float32)
+    return Sample(chosen, stands_for if weight is None else stands_for * weight[chosen])
 
 
 def boosted(

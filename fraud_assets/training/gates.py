@@ -23,7 +23,7 @@ MIN_LIFT = 3.0
 MAX_FPR = 0.02
 MAX_SLICE_LOSS = 0.02
 MIN_SLICE_FRAUDS = 50  # among fewer, one fraud is more than two points of recall
-CHANCE = 2.0  # standard errors by which the share of fraud itself is uncertain
+CHANCE = 2.0  # standard errors of the gap
 ROUNDING = 1e-9  # two points of recall are two points, whatever a float makes of them
 
 
@@ -116,17 +116,19 @@ def within_latency_budget(candidate: Candidate) -> Verdict:
 
 
 def calibrated(found: Evaluation | None, limits: Limits) -> Verdict:
-    """The mean score is the share of fraud, but for a part of it and for chance: of a few frauds the share is uncertain."""
+    """The mean score is the share of fraud, but for a part of it and for chance: of a few attacks the share is uncertain."""
     if found is None:
         return Verdict(False, {"refused": "it was trained before models had evaluations; train it again"})
     said, share = found.calibration, found.calibration.share_of_fraud
-    chance = CHANCE * (share * (1 - share) / found.overall.rows) ** 0.5
-    allowed = limits.calibration_gap * share + chance
+    if said.gap_error is None:
+        return Verdict(False, {"refused": "how uncertain its gap is was not kept, or it saw one day; train it again"})
+    allowed = limits.calibration_gap * share + CHANCE * said.gap_error
     return Verdict(
         said.gap <= allowed,
         {
             "gap": said.gap,
             "at_most": allowed,
+            "gap_error": said.gap_error,
             "mean_score": said.mean_score,
             "share_of_fraud": share,
             "error": said.ece,

@@ -15,6 +15,7 @@ BINS = 20
 
 Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
+Days = npt.NDArray[np.int64]
 
 
 def evaluate(
@@ -23,17 +24,18 @@ def evaluate(
     slices: Mapping[str, Flags],
     thresholds: Thresholds,
     *,
+    day: Days,
     cost_minor: float,
     days: float,
     importances: Mapping[str, float],
 ) -> Evaluation:
-    """score, is_fraud: (n,) of rows unseen by what scored them, both kinds among them. days: that they span."""
+    """score, is_fraud: (n,) of rows unseen by what scored them, both kinds among them. day: (n,) that each is of. days: that they span."""
     looked_at = (score >= thresholds.review) & (score < thresholds.deny)
     return Evaluation(
         thresholds=thresholds,
         slices={name: _slice(score[of], is_fraud[of], thresholds.deny) for name, of in slices.items()},
         curve=pr_curve(is_fraud, score),
-        calibration=calibration_of(is_fraud, score),
+        calibration=calibration_of(is_fraud, score, day),
         cost_minor=cost_minor,
         reviews_per_day=float(looked_at.sum() / days),
         importances=dict(importances),
@@ -52,7 +54,7 @@ def pr_curve(is_fraud: Flags, score: Floats, points: int = CURVE_POINTS) -> Curv
     return Curve(recall[at].tolist(), precision[at].tolist(), threshold[at].tolist())
 
 
-def calibration_of(is_fraud: Flags, score: Floats) -> Calibration:
+def calibration_of(is_fraud: Flags, score: Floats, day: Days) -> Calibration:
     """Both kinds must occur."""
     found = metrics.reliability(is_fraud, score, BINS)
     return Calibration(
@@ -64,6 +66,7 @@ def calibration_of(is_fraud: Flags, score: Floats) -> Calibration:
         found.rows.tolist(),
         found.predicted.tolist(),
         found.observed.tolist(),
+        metrics.calibration_gap_error(is_fraud, score, day),
     )
 
 

@@ -65,6 +65,20 @@ def expected_calibration_error(found: Reliability) -> float:
     return float(np.average(np.abs(found.observed - found.predicted), weights=found.rows))
 
 
+def calibration_gap_error(is_fraud: Bools, score: Floats, day: Ints) -> float | None:
+    """Standard error of mean score less share of fraud, days as clusters: frauds come in attacks, not one by one.
+
+    is_fraud, score, day: (n,), n > 0. Of one day alone it is not known: None.
+    Source: Liang, Zeger, Longitudinal Data Analysis Using Generalized Linear Models (Biometrika 1986), for a mean.
+    """
+    missed = score - is_fraud
+    _, code = np.unique(day, return_inverse=True)
+    of_day = np.bincount(code, missed - missed.mean())
+    if len(of_day) < 2:
+        return None
+    return float(np.sqrt(len(of_day) / (len(of_day) - 1) * np.square(of_day).sum()) / len(score))
+
+
 def calibration_slope(is_fraud: Bools, score: Floats) -> float:
     """By how much log odds should be stretched to fit the labels: 1 is right, below 1 the scores are too sure.
 

@@ -19,7 +19,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """as_of: whose training set. from_ms, to_ms: its window; what is newer the model has not learnt from.
 
     params, rounds: what XGBoost was given for all rows, seed and threads among them. seed: of the choice of rows,
-    `per_fraud` legitimate ones for each fraud. libraries: versions it was made with.
+    `per_fraud` legitimate ones for each fraud. propagation_weights: whether rows counted by the weights of the training set. libraries: versions it was made with.
     """
 
     format: int = FORMAT
@@ -32,6 +32,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     rounds: int
     seed: int
     per_fraud: int
+    propagation_weights: bool = False
     costs: CostTable
     libraries: dict[str, str]
 

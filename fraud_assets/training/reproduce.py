@@ -46,7 +46,8 @@ def reproduce(model_dir: Path, training_root: str, version: str) -> Reproduction
     if recipe is None:
         raise NotKept(f"NotKept: {version} was made before recipes were written down. Train its as-of day again.")
     found = _set_of(training_root, recipe, manifest)
-    sample = thinned(np.arange(len(found), dtype=np.int64), found.is_fraud, recipe.seed, recipe.per_fraud)
+    everything = np.arange(len(found), dtype=np.int64)
+    sample = thinned(everything, found.is_fraud, recipe.seed, recipe.per_fraud, found.weight)
     booster = boosted(found.features, found.is_fraud, sample, found.names, recipe.params, recipe.rounds)
     made = bytes(booster.save_raw("json"))
     differences = () if made == recorded else _differences(booster, recorded, manifest)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.models.manifest import Manifest, Thresholds
 from fraud_assets.stores.identity import identities
@@ -75,6 +76,7 @@ def train(
             split,
             found.names,
             folds=parts,
+            weight=found.weight,
             costs=costs,
             budget=budget,
             journal=journal,
@@ -122,6 +124,7 @@ def _judged(
         slices,
         Thresholds(review=review, deny=deny),
         cost_minor=cost_minor(score, found.is_fraud, amount, (review, deny), costs),
+        day=found.rows["event_time_ms"].to_numpy() // DAY_MS,
         days=found.days,
         importances=dict(fitted.importances),
     )
@@ -140,6 +143,7 @@ def _recipe(
         rounds=fitted.best.rounds,
         seed=fitted.seed,
         per_fraud=MAX_LEGITIMATE_PER_FRAUD,
+        propagation_weights=found.weight is not None,
         costs=costs,
         libraries=libraries(),
     )

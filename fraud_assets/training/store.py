@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from fraud_assets.stores.files import open_files
 from fraud_assets.stores.keyed_tables import FILE, get_table, of_day, put_table
-from fraud_assets.training.dataset import ROW_COLUMNS, ROW_PREFIX, TrainingSet, Window, features_of
+from fraud_assets.training.dataset import ROW_COLUMNS, ROW_PREFIX, WEIGHT, TrainingSet, Window, features_of
 
 SETS, SCORES = "training_set", "validation_scores"
 
@@ -26,7 +26,9 @@ def load(root: str, as_of: str) -> TrainingSet:
     names, features = features_of(table)
     is_fraud = table[f"{ROW_PREFIX}is_fraud"].to_numpy()
     rows = table.select([f"{ROW_PREFIX}{name}" for name in ROW_COLUMNS]).rename_columns(list(ROW_COLUMNS))
-    return TrainingSet(window, names, rows, features, is_fraud, int(kept[b"served"]))
+    weight = table[WEIGHT].to_numpy() if WEIGHT in table.column_names else None
+    unreadable = int(kept.get(b"unreadable", b"0"))  # sets of before it was counted have none
+    return TrainingSet(window, names, rows, features, is_fraud, int(kept[b"served"]), weight, unreadable)
 
 
 def schema(root: str, as_of: str) -> pa.Schema:

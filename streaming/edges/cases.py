@@ -7,7 +7,7 @@ import msgspec
 import pyarrow as pa
 
 from fraud_assets.contracts.events import Label, LabelFact
-from fraud_assets.labels.facts import SUBJECT_FIELDS, Case, Statement, Subject, Verdict, due_ms
+from fraud_assets.labels.facts import SUBJECT_FIELDS, Case, Statement, Subject, Verdict, due_ms, with_label
 from fraud_assets.stores.lake import Lake
 
 Identity = tuple[str, str]
@@ -91,6 +91,19 @@ class LakeCases:
         columns = [*SUBJECT_FIELDS, "source_partition"]
         rows = self._lake.scan("transactions", since_ms, columns=columns)
         return self._cases(rows, rows["transaction_id"].combine_chunks())
+
+    def unmet(self, since_ms: int) -> dict[Identity, tuple[Case, int]]:
+        """What was said since `since_ms` of purchases that are not there: cases without a subject, and the partition of the label."""
+        rows = self._lake.scan("labels", since_ms, columns=[*Label.__struct_fields__, "source_partition"])
+        found: dict[Identity, tuple[Case, int]] = {}
+        for row in rows.to_pylist():
+            partition = row.pop("source_partition")
+            label = msgspec.convert(row, Label)
+            identity = label.account_id, label.transaction_id
+            case, _ = found.get(identity, (Case(), partition))
+            found[identity] = with_label(case, label), partition
+        met = self.find(found)
+        return {identity: one for identity, one in found.items() if identity not in met}
 
     def _rows(self, table: str, columns: list[str], names: pa.Array) -> pa.Table:
         if not len(names):

@@ -13,12 +13,14 @@ from fraud_assets.defs.labels.maturity import label_maturity
 from fraud_assets.defs.labels.noise import label_noise
 from fraud_assets.defs.partitions import DAY_MS, start_ms
 from fraud_assets.defs.resources import LakeResource, resources_of
+from fraud_assets.defs.training.assets import training_set
 from fraud_assets.labels.confidence import confidences_as_of
 from fraud_assets.labels.shapes import CONFIDENCE, EDGES
 from fraud_assets.settings import Settings
 from fraud_assets.stores.keyed_tables import get_table, of_day
 from fraud_assets.stores.lake import Lake
-from tests.history import LABEL_DELAY_DAYS, LAST_DAY, Past
+from fraud_assets.training import store
+from tests.history import LABEL_DELAY_DAYS, LAST_DAY, WARM_UP_DAYS, Past
 
 ASSETS = (label_maturity, label_noise, identity_graph, label_confidence)
 EARLY = "2026-09-20"  # before the history begins
@@ -121,6 +123,25 @@ def test_confidences_are_read_for_the_payments_of_a_training_set_of_the_same_day
     assert ((confidence > 0) & (confidence < 1)).sum() == metadata["linked"].value > 50
     assert sum(metadata["by_what"].value.values()) == metadata["linked"].value
     assert get_table(root, CONFIDENCE.table, of_day(LAST_DAY)).schema.names == CONFIDENCE.schema.names
+
+
+def test_a_training_set_of_the_same_day_weighs_its_rows_where_that_is_switched_on(
+    labelled: tuple[Settings, dg.ExecuteInProcessResult], tmp_path: Path
+) -> None:
+    settings, result = labelled
+    settings = settings.model_copy(update={"propagation_weights": True, "warm_up_days": WARM_UP_DAYS})
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        made = dg.materialize(
+            [training_set], resources=resources_of(settings), instance=instance, partition_key=LAST_DAY
+        )
+
+    metadata = metadata_of(made, "training_set")
+    found = store.load(LakeResource(uri=settings.lake_uri).training_uri, LAST_DAY)
+    assert found.weight is not None
+    assert 0 < metadata["weighted_down"].value <= metadata_of(result, "label_confidence")["linked"].value
+    assert metadata["weight_taken"].value == pytest.approx(float((1 - found.weight).sum()), abs=0.01)
+    assert metadata["digest"].value == found.digest
+    assert "row_weight" in {column.name for column in metadata["dagster/column_schema"].schema.columns}
 
 
 def test_a_day_before_anything_happened_has_empty_tables_and_warns_of_nothing(past: Past, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import f1_score, precision_recall_curve
 
@@ -13,7 +14,12 @@ from fraud_assets.models.artifact import write_artifact
 from fraud_assets.models.manifest import RefusedModel, Thresholds
 from fraud_assets.training.evaluation import EVALUATION_FILE, Confusion, Evaluation, read_evaluation
 from fraud_assets.training.judging import calibration_of, evaluate, pr_curve
-from fraud_assets.training.metrics import calibration_slope, expected_calibration_error, reliability
+from fraud_assets.training.metrics import (
+    calibration_gap_error,
+    calibration_slope,
+    expected_calibration_error,
+    reliability,
+)
 from fraud_assets.training.slices import slices_of
 from tests.models.made import Trained
 
@@ -31,8 +37,9 @@ def noisy(n: int = 4_000, seed: int = 4) -> tuple[np.ndarray, np.ndarray]:
 def evaluated(score: np.ndarray = SCORE, fraud: np.ndarray = FRAUD) -> Evaluation:
     slices = {"all": np.ones(len(score), bool), "last three": np.arange(len(score)) >= len(score) - 3}
     return evaluate(
-        score, fraud, slices, Thresholds(review=0.25, deny=0.5), cost_minor=7.0, days=0.5, importances={"x": 2.0}
-    )
+        score, fraud, slices, Thresholds(review=0.25, deny=0.5),
+        day=np.zeros(len(score), int), cost_minor=7.0, days=0.5, importances={"x": 2.0},
+    )  # fmt: skip
 
 
 def test_confusion_is_counted_at_the_threshold_by_hand() -> None:
@@ -70,7 +77,7 @@ def test_slices_and_the_reviewers_day_are_counted_by_hand() -> None:
 def test_a_slice_of_one_kind_has_no_average_precision() -> None:
     found = evaluate(
         SCORE, FRAUD, {"all": np.ones(6, bool), "good": ~FRAUD, "nobody": np.zeros(6, bool)},
-        Thresholds(review=0.5, deny=0.5), cost_minor=7.0, days=1, importances={},
+        Thresholds(review=0.5, deny=0.5), day=np.zeros(6, int), cost_minor=7.0, days=1, importances={},
     )  # fmt: skip
 
     assert found.slices["good"].average_precision is None
@@ -135,10 +142,36 @@ def test_scores_that_are_chances_have_slope_one_and_too_sure_ones_less() -> None
 
 
 def test_brier_and_gap_by_hand() -> None:
-    found = calibration_of(np.array([True, False]), np.array([0.6, 0.2]))
+    found = calibration_of(np.array([True, False]), np.array([0.6, 0.2]), np.array([0, 1]))
 
     assert found.brier == pytest.approx((0.4**2 + 0.2**2) / 2)
     assert found.gap == pytest.approx(abs(0.4 - 0.5))
+
+
+def test_the_gaps_error_is_scipys_where_every_day_has_one_payment() -> None:
+    """A cluster of one is no cluster: the plain standard error of a mean, but for n − 1 in place of n."""
+    fraud, score = noisy(400)
+
+    found = calibration_gap_error(fraud, score, np.arange(400))
+
+    assert found == pytest.approx(stats.sem(score - fraud))
+
+
+def test_frauds_that_come_on_one_day_are_one_attack_and_not_many_draws() -> None:
+    """Ten frauds of a thousand on ten days, or all on one: the second says less about the share, three times by hand.
+
+    Residuals 0.01 − y: on the day of the attack they add up to 1 − 10, on the nine others to 1; √(81 + 9) against
+    √(10 · 0). Spread evenly every day adds up to nothing.
+    """
+    score, day = np.full(1_000, 0.01), np.arange(1_000) // 100
+    evenly, at_once = np.arange(1_000) % 100 == 0, (np.arange(1_000) < 10)
+
+    assert calibration_gap_error(evenly, score, day) == pytest.approx(0, abs=1e-12)
+    assert calibration_gap_error(at_once, score, day) == pytest.approx((10 / 9 * 90) ** 0.5 / 1_000)
+
+
+def test_of_one_day_the_gaps_error_is_not_known() -> None:
+    assert calibration_gap_error(FRAUD, SCORE, np.zeros(6, int)) is None
 
 
 def test_slices_are_by_what_the_service_knows() -> None:

@@ -83,23 +83,40 @@ def test_where_there_is_no_comparison_the_absolute_gates_remain_and_it_is_said()
         assert gate("there is no champion yet") == Verdict(True, {"not_compared": "there is no champion yet"})
 
 
-def evaluation(mean_score: float, rows: int = 10_000, frauds: int = 100) -> Evaluation:
-    fraud = np.arange(rows) < frauds
+def evaluation(mean_score: float, days_of_fraud: int = 10) -> Evaluation:
+    """Ten days of a thousand payments, a hundred of them frauds: as many on each of the days that have any."""
+    row = np.arange(10_000)
+    day, place = row // 1_000, row % 1_000
+    fraud = (day < days_of_fraud) & (place < 100 // days_of_fraud)
     return evaluate(
-        np.full(rows, mean_score), fraud, {"all": np.ones(rows, bool)}, Thresholds(review=1, deny=1), cost_minor=0,
-        days=1, importances={},
+        np.full(10_000, mean_score), fraud, {"all": np.ones(10_000, bool)}, Thresholds(review=1, deny=1), day=day,
+        cost_minor=0, days=10, importances={},
     )  # fmt: skip
 
 
-def test_the_mean_score_may_miss_the_share_of_fraud_by_a_quarter_of_it_and_by_chance_by_hand() -> None:
-    """A hundred of ten thousand: 0.01, with a standard error of √(0.01 · 0.99 / 10,000) = 0.000995."""
-    allowed = 0.25 * 0.01 + 2 * 0.000995
+def test_the_mean_score_may_miss_the_share_of_fraud_by_a_quarter_of_it_by_hand() -> None:
+    """Every day has its ten of a thousand: the share is 0.01, and chance has no part in it."""
+    for within, beyond in ((0.01249, 0.01251), (0.00751, 0.00749)):
+        assert calibrated(evaluation(within), Limits()).passed
+        assert not calibrated(evaluation(beyond), Limits()).passed
+    assert not calibrated(evaluation(0.0101), Limits(calibration_gap=0.0)).passed
 
-    assert calibrated(evaluation(0.01 + allowed - 1e-5), Limits()).passed
-    too_high = calibrated(evaluation(0.01 + allowed + 1e-5), Limits())
+
+def test_the_mean_score_may_also_miss_it_by_what_attacks_leave_uncertain_by_hand() -> None:
+    """Twenty frauds on each of five days, none on five: each day misses by 10, so the error is √(10/9 · 10 · 100) / 10,000."""
+    allowed = 0.25 * 0.01 + 2 * 0.003333
+
+    assert calibrated(evaluation(0.01 + allowed - 1e-5, 5), Limits()).passed
+    too_high = calibrated(evaluation(0.01 + allowed + 1e-5, 5), Limits())
     assert not too_high.passed and too_high.measured["at_most"] == pytest.approx(allowed, rel=1e-3)
-    assert not calibrated(evaluation(0.01 - allowed - 1e-5), Limits()).passed
-    assert not calibrated(evaluation(0.013), Limits(calibration_gap=0.0)).passed
+    assert not calibrated(evaluation(0.01 - allowed - 1e-5, 5), Limits()).passed
+
+
+def test_a_gap_whose_error_was_not_kept_does_not_pass() -> None:
+    found = evaluation(0.01)
+    before = msgspec.structs.replace(found, calibration=msgspec.structs.replace(found.calibration, gap_error=None))
+
+    assert not calibrated(before, Limits()).passed
 
 
 def test_a_model_without_an_evaluation_is_not_called_calibrated() -> None:

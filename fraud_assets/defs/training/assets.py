@@ -10,7 +10,7 @@ from dagster_duckdb import DuckDBResource
 from fraud_assets.contracts.events import Transaction
 from fraud_assets.defs.ingestion.assets import EVENTS
 from fraud_assets.defs.metadata import bars, column_schema, lines
-from fraud_assets.defs.partitions import before_as_of, daily, fresh_within, start_ms
+from fraud_assets.defs.partitions import SETTINGS, before_as_of, daily, fresh_within, start_ms
 from fraud_assets.defs.resources import LakeResource, end_mlflow_on_run_finished
 from fraud_assets.defs.results import Result
 from fraud_assets.defs.rollout.shown import rollout_metadata
@@ -28,7 +28,7 @@ from fraud_assets.stores.registry import ModelRegistry
 from fraud_assets.stores.schemas import arrow_schema
 from fraud_assets.training import store
 from fraud_assets.training.as_of import latest_model, manifest_of
-from fraud_assets.training.dataset import after_warm_up, table_schema, vector_schema, window_as_of
+from fraud_assets.training.dataset import TrainingSet, Weigh, after_warm_up, table_schema, vector_schema, window_as_of
 from fraud_assets.training.dataset import training_set as training_set_as_of
 from fraud_assets.training.gates import failures, judge, require_gates
 from fraud_assets.training.holdout import forget_holdouts, save_holdout
@@ -40,6 +40,7 @@ OWNER = "team:fraud-ml"
 # and Dagster draws no graph with a cycle.
 RAW = ("transactions", "activity", "profiles", "label_facts")
 FEATURES = registry().feature_names(FRAUD_SCORING)
+STATES_READABLE = "Every decision of the window logged positions that can be read; a payment whose did not is left out."
 
 
 def _scores(scores: npt.NDArray[np.float64]) -> dict[str, dg.MarkdownMetadataValue]:
@@ -51,6 +52,22 @@ def _scores(scores: npt.NDArray[np.float64]) -> dict[str, dg.MarkdownMetadataVal
     return {"scores": lines({"share": (at.tolist(), above.tolist())}, "share of payments scored at or above")}
 
 
+def _weigh(lake: LakeResource, settings: Settings, day: str) -> Weigh | None:
+    if not settings.propagation_weights:
+        return None
+    # Here, for SciPy takes half a second that no other command should wait for.
+    from fraud_assets.training.weights import propagation_weights
+
+    return propagation_weights(lake.labels_uri, day)
+
+
+def _weighed(found: TrainingSet) -> dict[str, int | float]:
+    """How many rows count less, and what that takes; nothing where all count the same."""
+    if found.weight is None:
+        return {}
+    return {"weighted_down": int((found.weight < 1).sum()), "weight_taken": float(round((1 - found.weight).sum(), 3))}
+
+
 def _rows(root: str, as_of: str) -> dict[str, int]:
     """Of the set that a model learnt from; nothing where it is no longer kept, for promoting needs the model alone."""
     return {"dagster/row_count": store.row_count(root, as_of)} if as_of in store.days(root) else {}
@@ -60,10 +77,16 @@ def _rows(root: str, as_of: str) -> dict[str, int]:
     group_name=GROUP,
     kinds={"parquet", "numba"},
     owners=[OWNER],
-    deps=[dg.AssetDep(name, partition_mapping=before_as_of) for name in RAW],
+    # Of the same day: as of the same midnight. Read where FRAUD_PROPAGATION_WEIGHTS is on.
+    deps=[*(dg.AssetDep(name, partition_mapping=before_as_of) for name in RAW), "label_confidence"],
     partitions_def=daily,
     freshness_policy=fresh_within(8 * 24),
-    metadata={"dagster/column_schema": column_schema(table_schema(FEATURES, arrow_schema(Transaction)))},
+    metadata={
+        "dagster/column_schema": column_schema(
+            table_schema(FEATURES, arrow_schema(Transaction), weighted=SETTINGS.propagation_weights)
+        )
+    },
+    check_specs=[dg.AssetCheckSpec("states_readable", asset="training_set", description=STATES_READABLE)],
 )
 def training_set(
     context: dg.AssetExecutionContext,
@@ -84,7 +107,7 @@ def training_set(
     days = lake.lake.days(lake.service.service.scored.table)
     if days:  # without any the set says so itself
         window = after_warm_up(window, days[0], settings.warm_up_days)
-    found = training_set_as_of(lake.lake, lake.service, window)
+    found = training_set_as_of(lake.lake, lake.service, window, weigh=_weigh(lake, settings, day))
     path = store.save(lake.training_uri, day, found)
     shares = found.fraud_share_by_day().tolist()
     return dg.MaterializeResult(
@@ -92,7 +115,9 @@ def training_set(
             "dagster/row_count": len(found),
             "frauds": int(found.is_fraud.sum()),
             "read_as_served": found.served,
+            "unreadable": found.unreadable,
             "features": len(found.names),
+            **_weighed(found),
             "digest": found.digest,
             "path": dg.MetadataValue.path(path),
             "dagster/column_schema": column_schema(store.schema(lake.training_uri, day)),
@@ -102,6 +127,14 @@ def training_set(
             ),
         },
         data_version=dg.DataVersion(found.digest),
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="states_readable",
+                passed=found.unreadable == 0,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={"unreadable": found.unreadable},
+            )
+        ],
     )
 
 

@@ -135,6 +135,9 @@ class Settings(BaseSettings):
     max_calibration_gap: float = Field(0.25, ge=0, validation_alias="FRAUD_MAX_CALIBRATION_GAP")
     """How far a model's mean score may lie from the share of fraud, as a part of that share, beside what chance allows."""
 
+    max_recall_loss: float = Field(0.1, ge=0, le=1, validation_alias="FRAUD_MAX_RECALL_LOSS")
+    """How much less of the fraud a champion may find on matured labels than its training measured, beside what chance allows."""
+
     row_budget_us: float = Field(15.0, gt=0, validation_alias="FRAUD_ROW_BUDGET_US")
     """Microseconds that a model may take for one row, by the code that serves it."""
 

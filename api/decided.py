@@ -8,7 +8,7 @@ import msgspec
 from fraud_assets.contracts.chain import canonical
 from fraud_assets.contracts.events import Decision, StatesRead, ViewStatus
 
-LAYOUT = 2
+LAYOUT = 3
 
 _CODES = list(ViewStatus)
 _NO_CODE = 255
@@ -65,6 +65,8 @@ class Decided(msgspec.Struct, array_like=True):
     self_included: bool
     headers: list[tuple[str, bytes]]
     shadow: dict[str, float] = {}
+    scored_ms: dict[str, float] = {}
+    ruled: str = ""
 
 
 class _Named(msgspec.Struct, array_like=True):
@@ -74,7 +76,7 @@ class _Named(msgspec.Struct, array_like=True):
 def _layout_1() -> type[msgspec.Struct]:
     """Whose request was an object, from which three fields are taken."""
     hints = get_type_hints(Decided)
-    later = {"event_time_ms", "transaction_id", "account_id", "shadow"}
+    later = {"event_time_ms", "transaction_id", "account_id", "shadow", "scored_ms", "ruled"}
     fields = [
         (name, Any if name == "request" else hints[name]) for name in Decided.__struct_fields__ if name not in later
     ]
@@ -100,8 +102,8 @@ def _from_layout_1(raw: bytes) -> Decided:
     return Decided(**said, **names, request=canonical(request))
 
 
-# A spool that a version of before has left is recorded, too.
-LAYOUTS: Mapping[int, Callable[[bytes], Decided]] = {1: _from_layout_1, LAYOUT: decode}
+# A spool that a version of before has left is recorded, too. Layout 2 is 3 without the last two fields, which have defaults.
+LAYOUTS: Mapping[int, Callable[[bytes], Decided]] = {1: _from_layout_1, 2: decode, LAYOUT: decode}
 
 
 class DecisionRecord:
@@ -150,7 +152,9 @@ class DecisionRecord:
             states_read=self._read(one),
             fraud_score=one.fraud_score,
             shadow_scores=one.shadow,
+            scored_ms=one.scored_ms,
             action=one.action,
+            ruled=one.ruled,
             reason_codes=list(one.reason_codes),
             degraded_reasons=one.degraded_reasons,
             self_included=one.self_included,

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 from fraud_assets.engine.plan import GroupPlan
 from fraud_assets.engine.prepare import EntityKeys, entity_key
 from fraud_assets.stores.online_async import EntityRead, OnlineReader
-from fraud_assets.stores.online_port import NoEpoch, StoreUnavailable
+from fraud_assets.stores.online_port import NoEpoch, StoreBehind, StoreUnavailable
 
 NO_EPOCH = "online_store_no_epoch"
+BEHIND = "online_store_behind"
 TIMEOUT = "online_store_timeout"
 
 # A state may lack what came in the second before a decision (`monitoring/stale.py`), and the worker needs most of it. Batches that
@@ -94,6 +95,8 @@ class HistoryReader:
             if known is not None:
                 known.hangs = error.reason == TIMEOUT
             return without(keys, error.reason)
+        except StoreBehind:
+            return without(keys, BEHIND)
         except NoEpoch:
             return without(keys, NO_EPOCH)
         return Histories(keys, places, [state or b"" for state in read.states], read.versions, read.epoch, [])

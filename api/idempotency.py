@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from api.errors import BadIdempotencyKey, StillDeciding
 from api.metrics import Metrics
-from api.shared import Shared, SharedGone
+from api.shared import NotAsked, Refused, Shared, SharedGone
 from fraud_assets.contracts.tokens import TokenKey
 
 PREFIX = b"fraud:idempotency:"
@@ -95,8 +95,13 @@ class Repeats:
         claim = _CLAIMED + body + secrets.token_bytes(16)
         try:
             answer = await self._claim(name, claim)
-        except SharedGone:
+        except (NotAsked, Refused):
             return Given(await decide(), "unguarded")
+        except SharedGone:
+            try:
+                return Given(await decide(), "unguarded")
+            finally:
+                await self._release(name, claim)  # it may have reached a Redis that answers too late
         if answer is not None:
             return Given(answer, "replayed")
         try:
@@ -129,6 +134,7 @@ class Repeats:
         try:
             held = await self._shared.ask(lambda: self._shared.client.eval(_KEEP, 1, name, claim, done, self._ttl_ms))
         except SharedGone:
+            self._give_back(name, claim)
             return Given(made, "unguarded")
         # Another took over a claim that had run out; what it answered is the answer.
         answered = held[:1] == _DONE and held != done and held[1 : 1 + _MAC_BYTES] == done[1 : 1 + _MAC_BYTES]
@@ -138,7 +144,11 @@ class Repeats:
         try:
             await self._shared.ask(lambda: self._shared.client.eval(_RELEASE, 1, name, claim))
         except SharedGone:
-            return  # it runs out by itself
+            self._give_back(name, claim)
+
+    def _give_back(self, name: bytes, claim: bytes) -> None:
+        """A claim that nobody will answer: else whoever asks again waits for it in vain, until it runs out by itself."""
+        self._shared.when_back(lambda: self._shared.client.eval(_RELEASE, 1, name, claim))
 
     def _mac(self, raw: bytes) -> bytes:
         return hmac.digest(self._key, raw, "sha256")

@@ -10,7 +10,7 @@ import msgspec
 
 from api.contract import Scored, ScoringBatch, ScoringRequest
 from fraud_assets.contracts import codec
-from fraud_assets.contracts.cards import HoldsCard, without_cards
+from fraud_assets.contracts.cards import HoldsCard, OnCard, refuse, without_cards
 from fraud_assets.contracts.tokens import TokenKey, country_of, tokenise
 
 MAX_TRANSACTION_BYTES = 16 * 1024
@@ -43,10 +43,10 @@ class Parsed(NamedTuple):
     events: list[Any]
 
 
-def parse(raw: bytes, key: TokenKey, now_ms: int) -> Parsed:
-    """Raises codec.BadEvent for bytes outside the contract, BadField for what tokens or clocks refuse."""
+def parse(raw: bytes, key: TokenKey, now_ms: int, in_id: OnCard = refuse) -> Parsed:
+    """Raises codec.BadEvent for bytes outside the contract, BadField for what tokens, clocks or `in_id` refuse."""
     if not _IS_BATCH.match(raw):
-        return Parsed(False, [scored(decode(ScoringRequest, raw, MAX_TRANSACTION_BYTES), key, now_ms)])
+        return Parsed(False, [scored(decode(ScoringRequest, raw, MAX_TRANSACTION_BYTES), key, now_ms, in_id)])
     batch = _batch(raw)
     if len(raw) > MAX_TRANSACTION_BYTES * len(batch.transactions):
         raise codec.BadEvent(
@@ -55,13 +55,13 @@ def parse(raw: bytes, key: TokenKey, now_ms: int) -> Parsed:
     events: list[Any] = []
     try:
         for one in batch.transactions:
-            events.append(scored(one, key, now_ms))
+            events.append(scored(one, key, now_ms, in_id))
     except BadField as error:
         raise BadField(f"transactions[{len(events)}].{error.field}", error.fix) from None
     return Parsed(True, events)
 
 
-def scored(request: ScoringRequest, key: TokenKey, now_ms: int) -> Any:
+def scored(request: ScoringRequest, key: TokenKey, now_ms: int, in_id: OnCard = refuse) -> Any:
     """The event features are made of."""
     if request.event_time_ms > now_ms + MAX_AHEAD_MS:
         raise BadField(
@@ -75,13 +75,13 @@ def scored(request: ScoringRequest, key: TokenKey, now_ms: int) -> Any:
     except ValueError as error:
         kind, _, fix = str(error).partition(": ")
         raise BadField(_FIELD_OF_KIND[kind], fix) from None
-    return no_card_in(Scored(*_before(request), address, country, card_token, email_token, *_after(request)))
+    return no_card_in(Scored(*_before(request), address, country, card_token, email_token, *_after(request)), in_id)
 
 
-def no_card_in(event: T, where: str = "") -> T:
+def no_card_in(event: T, in_id: OnCard, where: str = "") -> T:
     """See `without_cards`. Raises BadField; where: prefix of the field's name in it."""
     try:
-        return without_cards(event)
+        return without_cards(event, in_id)
     except HoldsCard as error:
         raise BadField(where + error.field, error.fix) from None
 

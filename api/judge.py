@@ -1,6 +1,7 @@
 """Scores and verdicts: by the champion alone, or beside a challenger that decides its own share of accounts."""
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from fraud_assets.models.served import ServedModel
 from fraud_assets.policy.policy import Decider, Policy, Verdict
-from fraud_assets.rollout.machine import Arm, Rollout, arm
+from fraud_assets.rollout.machine import WATCHED, Arm, Rollout, arm
 
 Floats = npt.NDArray[np.float32]
 
@@ -46,17 +47,21 @@ class Serving:
 
 
 class Judged(NamedTuple):
-    """serving: who decides. shadow: the score of the other one, by its version, where two are at work."""
+    """serving: who decides. shadow: the score of the other one, by its version, where two are at work. scored_ms: as a Decision has it."""
 
     score: float
     verdict: Verdict
     serving: Serving
     shadow: dict[str, float]
+    scored_ms: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Lineup:
-    """Who scores, swapped as one. challenger: scores every payment beside the champion, and decides those that are its own."""
+    """Who scores, swapped as one.
+
+    challenger: scores every payment beside the champion, and decides those that are its own: none, if it is the champion before.
+    """
 
     rollout: Rollout
     champion: Serving
@@ -66,14 +71,21 @@ class Lineup:
         self, payments: Payments, features: Floats, failed: Callable[[int], Any] = lambda _: None
     ) -> list[Judged]:
         """Of features (n, n_features), in order. failed: hears how many the challenger gave no score; the champion decides those."""
-        champion = self.champion
+        champion, took_ms = self.champion, dict[str, float]()
+        began_s = time.perf_counter()
         scores = champion.model.score_many(features)
+        if self.rollout.phase in WATCHED:
+            took_ms[champion.model.version] = _ms_since(began_s)
         verdicts = champion.verdicts(scores, features, payments)
         if self.challenger is None:
-            return [Judged(score, verdict, champion, {}) for score, verdict in zip(scores, verdicts, strict=True)]
+            return [
+                Judged(score, verdict, champion, {}, took_ms) for score, verdict in zip(scores, verdicts, strict=True)
+            ]
+        began_s = time.perf_counter()
         theirs = _scores(self.challenger, features, failed)
+        took_ms[self.challenger.model.version] = _ms_since(began_s)
         judged = [
-            Judged(score, verdict, champion, _shadow(self.challenger, its))
+            Judged(score, verdict, champion, _shadow(self.challenger, its), took_ms)
             for score, verdict, its in zip(scores, verdicts, theirs, strict=True)
         ]
         mine = [
@@ -85,7 +97,7 @@ class Lineup:
             own = [theirs[place] for place in mine]
             found = _verdicts(self.challenger, own, features.take(mine, axis=0), payments.take(mine), failed)
             for place, score, verdict in zip(mine, own, found, strict=False):
-                judged[place] = Judged(score, verdict, self.challenger, _shadow(champion, scores[place]))
+                judged[place] = Judged(score, verdict, self.challenger, _shadow(champion, scores[place]), took_ms)
         return judged
 
 
@@ -113,6 +125,10 @@ def _verdicts(
     except Exception:  # noqa: BLE001  # as above
         failed(len(scores))
         return []
+
+
+def _ms_since(began_s: float) -> float:
+    return round((time.perf_counter() - began_s) * 1_000, 3)
 
 
 def _shadow(serving: Serving, score: float) -> dict[str, float]:

@@ -12,6 +12,7 @@ from api.errors import BrokerSilent
 from api.intake import MAX_AHEAD_MS, BadField, decode, no_card_in
 from api.producer import Producer
 from fraud_assets.contracts import codec, topics
+from fraud_assets.contracts.cards import OnCard, refuse
 from fraud_assets.contracts.events import Label
 
 # A label has 250 bytes; a full batch of the longest ids has a megabyte.
@@ -32,7 +33,7 @@ class Accepted(msgspec.Struct, frozen=True):
     accepted: int
 
 
-def parse_labels(raw: bytes, now_ms: int) -> list[Label]:
+def parse_labels(raw: bytes, now_ms: int, in_id: OnCard = refuse) -> list[Label]:
     """Raises codec.BadEvent or BadField. A label has no field for a raw identifier, so there is nothing to tokenise."""
     labels = decode(LabelBatch, raw, MAX_BYTES).labels
     for place, label in enumerate(labels):
@@ -41,7 +42,7 @@ def parse_labels(raw: bytes, now_ms: int) -> list[Label]:
                 f"labels[{place}].event_time_ms",
                 "more than 5 minutes ahead of our clock; send milliseconds UTC of when it became known",
             )
-        no_card_in(label, f"labels[{place}].")
+        no_card_in(label, in_id, f"labels[{place}].")
     return labels
 
 

@@ -74,11 +74,12 @@ class LineupSlot:
                 self._end_trial_of_before(rollout)
                 return
             # At once, with a challenger that is here already; one that is not joins when it is verified, however long that takes.
-            self._swap(Lineup(rollout, champion, self._loaded.get(rollout.challenger) if rollout.challenger else None))
+            beside = rollout.beside
+            self._swap(Lineup(rollout, champion, self._loaded.get(beside) if beside else None))
             await ended(self._joining)
             self._joining = None
-            if rollout.challenger is not None and self.lineup is not None and self.lineup.challenger is None:
-                self._joining = asyncio.get_running_loop().create_task(self._join(rollout, rollout.challenger))
+            if beside is not None and self.lineup is not None and self.lineup.challenger is None:
+                self._joining = asyncio.get_running_loop().create_task(self._join(rollout, beside))
 
     async def _join(self, rollout: Rollout, named: Champion) -> None:
         """Verify a challenger, in a child of its own, and let it join what serves. What is said of the moment is tried again."""
@@ -101,7 +102,7 @@ class LineupSlot:
     def _end_trial_of_before(self, rollout: Rollout | None) -> None:
         """A challenger that the pointer no longer names decides nothing more, though the new champion is refused."""
         old = self.lineup
-        if rollout is not None and old is not None and old.challenger and rollout.challenger != old.rollout.challenger:
+        if rollout is not None and old is not None and old.challenger and rollout.beside != old.rollout.beside:
             self.lineup = dataclasses.replace(old, challenger=None)
 
     async def _load(self, named: Champion, *, again: bool) -> Serving:

@@ -49,6 +49,9 @@ class Metrics:
         self.decisions = self._counter("fraud_decisions", "Decisions made.", "decision")
         self.degraded = self._counter("fraud_degraded_decisions", "Decisions made without history.", "reason")
         self.self_included = self._counter("fraud_self_included_decisions", "Scored ids already in a state.")
+        self.card_like = self._counter(
+            "fraud_card_like_ids", "Ids that look like a card number and were let pass.", "field"
+        )
         self.refused = self._counter("fraud_refused_requests", "Requests answered with a problem.", "type")
         self.events = self._counter("fraud_decision_events", "Decision events by what became of them.", "result")
         self.reloads = self._counter("fraud_model_reloads", "Model loads by result.", "result")

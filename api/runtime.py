@@ -52,6 +52,7 @@ class Runtime:
         definitions = Definitions.of(registry, service)
         self.metrics = Metrics()
         self.token_key = TokenKey.of_settings(settings)
+        self.cards_in_ids = settings.cards_in_ids
         self.keys = KeyRing(settings.api_keys_file, self.metrics)
         self.knowing: list[Identifies] = [self.keys, *([JwtBearer(settings.jwt)] if settings.jwt else [])]
         self.store = OnlineReader(settings.redis_url, registry, settings.store_timeout_ms / 1_000)
@@ -79,7 +80,10 @@ class Runtime:
         if self.models.champion is None:
             found.append("no model is loaded; train one and publish it as champion")
         if self.store.marker is None:
-            found.append("the online store is unreachable or holds no valid epoch; run online_store_snapshot")
+            found.append(
+                "the online store is unreachable, or is behind and folds what it lost, or holds no valid epoch; run"
+                " online_store_snapshot if it is the last"
+            )
         return found
 
     def _recording(self, facts: Facts, settings: ApiSettings, producer: Producer | None) -> Recording:
@@ -141,12 +145,12 @@ def _facts(plan: ServicePlan, unit_names: tuple[str, ...], service_digest: str) 
 
 
 def _decided(made: Made) -> Decided:
-    event, context, seen, vector, status, included, score, verdict, serving, shadow, decision_id, at_ms, latency_ms = (
-        made
-    )
+    (
+        event, context, seen, vector, status, included, score, verdict, serving, shadow, scored_ms, decision_id, at_ms, latency_ms,
+    ) = made  # fmt: skip
     model, (keys, positions, versions, epoch, degraded) = serving.model, seen
     return Decided(
         decision_id, event.event_time_ms, event.transaction_id, event.account_id, decided.as_request(event), at_ms, latency_ms,
         epoch, serving.decider.digest, model.version, model.sha256, vector, status, keys, versions, positions, score,
-        verdict.action, verdict.reasons, degraded, included, context.headers, shadow,
+        verdict.action, verdict.reasons, degraded, included, context.headers, shadow, scored_ms, verdict.ruled,
     )  # fmt: skip

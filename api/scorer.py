@@ -84,7 +84,7 @@ Question = tuple[Any, Context]
 
 
 class Made(NamedTuple):
-    """A decision and all that its record needs. shadow: as Judged has it. vector: float32, NaN for null. status: int8 of each unit.
+    """A decision and all that its record needs. shadow, scored_ms: as Judged has them. vector: float32, NaN for null. status: int8 of each unit.
 
     latency_ms: since its request was read.
     """
@@ -99,6 +99,7 @@ class Made(NamedTuple):
     verdict: Verdict
     serving: Serving
     shadow: dict[str, float]
+    scored_ms: dict[str, float]
     decision_id: str
     decided_at_ms: int
     latency_ms: float
@@ -208,10 +209,10 @@ class Scorer:
         )
         return [
             Made(
-                event, context, its, vector, status, included, score, verdict, serving, shadow, decision_id, at_ms,
+                event, context, its, vector, status, included, score, verdict, serving, shadow, scored_ms, decision_id, at_ms,
                 round((at_s - context.began_s) * 1_000, 3),
             )
-            for (event, context), its, vector, status, included, (score, verdict, serving, shadow), decision_id in together
+            for (event, context), its, vector, status, included, (score, verdict, serving, shadow, scored_ms), decision_id in together
         ]  # fmt: skip
 
 

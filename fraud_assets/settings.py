@@ -79,6 +79,11 @@ class Settings(BaseSettings):
     token_key_id: str = Field("dev", pattern="^[A-Za-z0-9_-]{1,16}$", validation_alias="FRAUD_TOKEN_KEY_ID")
     """Names the key inside each token, so that keys can be rotated and old tokens still told apart."""
 
+    cards_in_ids: Literal["refuse", "count", "off"] = Field("refuse", validation_alias="FRAUD_CARDS_IN_IDS")
+    """What becomes of an event with an id that looks like a card number: it is refused; or it passes, and is counted; or nobody looks. For
+    ids that are numbers and begin as cards do, such as telephone numbers: one in ten of them looks like one. Free text loses
+    card numbers all the same."""
+
     training_window_days: int = Field(90, ge=1, validation_alias="FRAUD_TRAINING_WINDOW_DAYS")
     """Days of history in a training set."""
 
@@ -164,6 +169,10 @@ class Settings(BaseSettings):
     chain_reread_nights: int = Field(90, ge=1, validation_alias="FRAUD_CHAIN_REREAD_NIGHTS")
     """Runs of `decision_chain_report` within which each day of decisions is read again, though its files look as they were."""
 
+    holdouts_kept: int = Field(10, ge=0, validation_alias="FRAUD_HOLDOUTS_KEPT")
+    """Versions trained last whose holdouts are kept, besides those of the newest, the champion, the challenger and the champion before. The
+    gates of a version whose holdout is gone fail: whoever trains many days at once, and promotes afterwards, keeps as many."""
+
     rollout: Literal["direct", "shadow"] = Field("direct", validation_alias="FRAUD_ROLLOUT")
     """What `champion_model` does with a model that passed the gates: `direct` makes it champion at once, `shadow` lets it score beside
     the champion first. `direct` by default, for a rollout only ends where decisions are logged and `rollout_guard` is switched on: who has
@@ -205,14 +214,17 @@ class Settings(BaseSettings):
     rollout_drift_tolerance: float = Field(0.5, gt=0, lt=1, validation_alias="FRAUD_ROLLOUT_DRIFT_TOLERANCE")
     """How far a share of high scores may be from that of the challenger's validation scores, as a part of that share."""
 
-    rollout_latency_budget_ms: float = Field(50.0, gt=0, validation_alias="FRAUD_ROLLOUT_LATENCY_BUDGET_MS")
-    """Milliseconds after which a decision counts as slow."""
+    rollout_latency_budget_ms: float = Field(10.0, gt=0, validation_alias="FRAUD_ROLLOUT_LATENCY_BUDGET_MS")
+    """Milliseconds that the challenger's own scoring may take, of up to as many payments as a scorer decides in one go (32)."""
 
-    rollout_max_slow_share: float = Field(0.01, gt=0, lt=1, validation_alias="FRAUD_ROLLOUT_MAX_SLOW_SHARE")
-    """Share of decisions that may be slow."""
+    rollout_max_slow_share: float = Field(0.05, gt=0, lt=1, validation_alias="FRAUD_ROLLOUT_MAX_SLOW_SHARE")
+    """Share of payments for which it may take longer while the champion does not."""
 
-    rollout_max_error_share: float = Field(0.001, gt=0, lt=1, validation_alias="FRAUD_ROLLOUT_MAX_ERROR_SHARE")
-    """Share of payments for which it may give no score."""
+    rollout_max_error_share: float = Field(0.01, gt=0, lt=1, validation_alias="FRAUD_ROLLOUT_MAX_ERROR_SHARE")
+    """Share of payments for which it may be asked and give no score."""
+
+    rollout_max_absent_share: float = Field(0.25, gt=0, lt=1, validation_alias="FRAUD_ROLLOUT_MAX_ABSENT_SHARE")
+    """Share of payments that scorers may decide without asking it: while they restart, or load it."""
 
     @property
     def dedupe_horizon_ms(self) -> int:

@@ -136,11 +136,14 @@ def replay(
         found = [letters.one(*place) for place in places] if places else letters.find(wanted)[0]
         found = one_of_each(found)
         replays = letters.replays()
-        now_ms, horizon_ms = time.time_ns() // 1_000_000, read_settings(WorkerSettings).dedupe_horizon_ms
+        now_ms, settings = time.time_ns() // 1_000_000, read_settings(WorkerSettings)
         held = {
             letter.name: why
             for letter in found
-            if (why := why_not(letter, now_ms, horizon_ms) or (None if again else replays.why_not(letter)))
+            if (
+                why := why_not(letter, now_ms, settings.dedupe_horizon_ms, settings.cards_in_ids)
+                or (None if again else replays.why_not(letter))
+            )
         }
         good = [letter for letter in found if letter.name not in held]
         sent = {letter.name for letter in letters.replay(good)} if yes and good else set()

@@ -12,6 +12,7 @@ import redis
 import structlog
 from quixstreams.sinks.base import SinkBackpressureError
 
+from fraud_assets.contracts.cards import CardsInIds
 from fraud_assets.contracts.codec import encode
 from fraud_assets.contracts.events import Label, LabelFact, Transaction
 from fraud_assets.contracts.tokens import TokenKey
@@ -20,6 +21,7 @@ from fraud_assets.labels.facts import Case, due_ms, owing, paid, settle, subject
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.lake_topics import LakeTopicIds
 from streaming import metrics
+from streaming.core.judged import decode_judged
 from streaming.core.records import Accepted, Send
 from streaming.edges.broker import Sender, application, consume, declare
 from streaming.edges.cases import Identity, LakeCases, RedisCases
@@ -154,8 +156,15 @@ def _with_event(case: Case, one: Accepted) -> Case:
 class LabelSink(EventSink):
     """Applies what each checkpoint brings of both topics."""
 
-    def __init__(self, stage: LabelStage, owned: Callable[[], set[tuple[str, int]]], key: TokenKey) -> None:
-        super().__init__(key)
+    def __init__(
+        self,
+        stage: LabelStage,
+        owned: Callable[[], set[tuple[str, int]]],
+        key: TokenKey,
+        cards_in_ids: CardsInIds = "refuse",
+    ) -> None:
+        # A router of the next version accepts fields that we do not know: the payment would get no verdict by silence.
+        super().__init__(key, cards_in_ids, decode_judged)
         self._stage = stage
         self._owned = owned
         self._swept_s = 0.0
@@ -227,9 +236,8 @@ def run(settings: WorkerSettings) -> None:
 
     fill(cases, archive, delay_ms, now_ms())
     app = application(settings, "labels", GROUP, settings.label_flush_s)
-    sink = LabelSink(
-        LabelStage(cases, archive, emitter(sender), delay_ms, now_ms), app.assigned, TokenKey.of_settings(settings)
-    )
+    stage = LabelStage(cases, archive, emitter(sender), delay_ms, now_ms)
+    sink = LabelSink(stage, app.assigned, TokenKey.of_settings(settings), settings.cards_in_ids)
     consume(app, sink, [TRANSACTIONS, LABELS], settings.replication_factor)
     declare(app, [LABEL_FACTS], settings.replication_factor)
     incarnation = Incarnation(settings, GROUP, [TRANSACTIONS, LABELS], LakeTopicIds(settings.lake_uri), WAY_OUT)

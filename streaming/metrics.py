@@ -11,6 +11,9 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 PROCESSED = Counter("fraud_worker_processed_total", "Raw records routed.", ["topic"])
 RAW = Counter("fraud_worker_raw_events_total", "Events that came with personal data where tokens belong.", ["topic"])
+CARD_LIKE = Counter(
+    "fraud_worker_card_like_ids_total", "Ids that look like a card number and were let pass.", ["topic", "field"]
+)
 DUPLICATES = Counter("fraud_worker_duplicates_total", "Copies within the dedupe horizon.", ["topic"])
 LATE = Counter("fraud_worker_late_total", "Events more than the allowed lateness older than their arrival.", ["topic"])
 DEAD_LETTERS = Counter(

@@ -21,7 +21,7 @@ TIMEOUT_S = 30.0
 
 
 class NotLost(RuntimeError):
-    """The store holds a valid epoch; states that are older would replace those that are served."""
+    """The store holds an epoch that is valid for somebody; states that are older would replace those that are served."""
 
 
 def rebuild(settings: WorkerSettings, *, is_forced: bool = False) -> str:
@@ -31,8 +31,8 @@ def rebuild(settings: WorkerSettings, *, is_forced: bool = False) -> str:
     former, is_served = held(store)
     if is_served and not is_forced:
         raise NotLost(
-            f"the online store holds epoch {former}. To renew it, materialize online_store_snapshot; if its states"
-            " are wrong or gone, --force replaces them."
+            f"the online store holds epoch {former}, which is served, or is another version's. To renew it, materialize"
+            " online_store_snapshot; if its states are wrong or gone, or nobody of that version is left, --force replaces them."
         )
     now_ms = time.time_ns() // 1_000_000
     try:

@@ -45,7 +45,9 @@ WAY_OUT = (
 
 
 class RouterSink(RecordSink):
-    """Buffers records into mini-batches, routes them at once, and gives what was accepted to the lake's writer."""
+    """Buffers records into mini-batches, routes them at once, and gives what was accepted to the lake's writer, which commits."""
+
+    commits = True
 
     def __init__(
         self, router: Router, sender: Sender, writer: LakeWriter, now_s: Callable[[], float] = time.monotonic
@@ -87,6 +89,7 @@ class RouterSink(RecordSink):
             dead_letters=len(routed.dead_letters),
             dropped=len(routed.dropped),
             sent=len(routed.sends),
+            card_like_ids=sum(len(one.card_like) for one in routed.accepted),
             latency_ms=round(1000 * (self._now_s() - started), 2),
         )
 
@@ -98,13 +101,17 @@ class RouterSink(RecordSink):
         return routed
 
     def flush(self) -> None:
-        """Ordered steps: route what is buffered; everything sent is delivered; the lake has the rows.
+        """Ordered steps: route what is buffered; the lake has the rows; everything sent is delivered; the offsets are committed.
 
-        Quix calls this before it stops or gives up partitions, and commits all offsets after it.
+        At a stop with nobody to hand over to.
         """
         self.route_buffer()
-        self._sender.flush()
-        self._writer.finish()
+        self._writer.hand_over(math.inf)
+
+    def hand_over(self, within_s: float) -> None:
+        """Before partitions change hands: commit what is written within this time, drop the rest; it will be read again."""
+        self._buffer.clear()
+        self._writer.hand_over(within_s)
 
     def on_paused(self) -> None:
         """Drop what is not committed; it will be read again."""
@@ -137,6 +144,8 @@ def _count(records: list[Record], routed: Routed) -> None:
     for one in routed.accepted:
         if one.was_raw:
             metrics.RAW.labels(one.record.topic).inc()
+        for name in one.card_like:
+            metrics.CARD_LIKE.labels(one.record.topic, name).inc()
         if one.is_duplicate:
             metrics.DUPLICATES.labels(one.record.topic).inc()
         if one.event.event_time_ms < one.arrival_ms - metrics.EXPECTED_LATENESS_MS:
@@ -149,7 +158,7 @@ def run(settings: WorkerSettings) -> None:
     metrics.serve(settings.worker_metrics_port)
     features, lake = registry(), Lake(settings.lake_uri)
     seen = RedisSeen(connect(settings.redis_url), settings.dedupe_horizon_ms)
-    # The writer commits, so that no checkpoint stops the poll loop; but for the last one of an assignment.
+    # The writer commits, so that no checkpoint stops the poll loop.
     app = application(settings, "router", GROUP, commit_interval_s=math.inf)
     sender = Sender(settings.kafka_bootstrap_servers)
     append = functools.partial(append_accepted, lake, settings.worker_id)
@@ -160,6 +169,7 @@ def run(settings: WorkerSettings) -> None:
         LakeHistory(lake, writer.recent),
         settings.dedupe_horizon_ms,
         TokenKey.of_settings(settings),
+        settings.cards_in_ids,
     )
     sink = RouterSink(router, sender, writer)
     raw = [source.topic for source in SOURCES.values()]

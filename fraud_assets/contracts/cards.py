@@ -4,8 +4,9 @@ What is looked for are 12 to 19 digits, grouped by spaces or '-' if at all, that
 begin as some issuer's numbers of that length do. A number that is an id and all of that cannot be told from a card: of
 random ids of 16 digits that is one in thirty (`docs/bad-input.md`). Hashes, UUIDs and object ids are not looked into.
 
-An id that holds one is refused: without it, it would be another id. Free text is the buyer's browser's; it keeps its
-words, loses the number, and costs neither the payment nor the event.
+An id that holds one is refused: without it, it would be another id. Whose ids are numbers that begin as cards do lets them
+pass (`FRAUD_CARDS_IN_IDS`). Free text is the buyer's browser's; it keeps its words, loses the number, and costs neither the
+payment nor the event.
 """
 
 import heapq
@@ -13,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from operator import attrgetter
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -21,7 +22,14 @@ from fraud_assets.contracts.events import Decision, OfDecision
 
 SHORTEST, LONGEST = 12, 19
 REDACTED = "[card number]"
-FIX = "holds what looks like a card number; send cards as cards, and here an id that is none (a hash, or a letter among its digits)"
+FIX = (
+    "holds what looks like a card number; send cards as cards, and here an id that is none (a hash, or a letter among its digits);"
+    " or let it pass, FRAUD_CARDS_IN_IDS=count"
+)
+
+CardsInIds = Literal["refuse", "count", "off"]
+OnCard = Callable[[str], object] | None
+"""Told the name of a field whose id holds a card number. None: ids are not looked into."""
 
 E = TypeVar("E", bound=msgspec.Struct)
 
@@ -73,8 +81,19 @@ def redacted(text: str) -> str:
     return text
 
 
-def without_cards(event: E) -> E:
-    """The event, its free text without card numbers. Raises HoldsCard for an id that holds one.
+def refuse(field: str) -> None:
+    """The strictest `OnCard`. Raises HoldsCard."""
+    raise HoldsCard(field)
+
+
+def on_card(rule: CardsInIds, passed: list[str]) -> OnCard:
+    """What the setting asks for. passed: where `count` puts the names of fields."""
+    answers: dict[CardsInIds, OnCard] = {"refuse": refuse, "count": passed.append, "off": None}
+    return answers[rule]
+
+
+def without_cards(event: E, in_id: OnCard = refuse) -> E:
+    """The event, its free text without card numbers. Raises HoldsCard for an id that holds one, unless `in_id` lets it pass.
 
     What is made of events that were looked at (decisions, their explanations) is not looked at again: a chain of decisions
     is over their bytes.
@@ -84,8 +103,8 @@ def without_cards(event: E) -> E:
     if _ENOUGH not in "\n".join(texts.all_of(event)).encode().translate(_KINDS, _SEPARATORS):
         return event
     for name in texts.ids:
-        if holds_card(getattr(event, name) or ""):
-            raise HoldsCard(name)
+        if in_id and holds_card(getattr(event, name) or ""):
+            in_id(name)
     clean = {name: redacted(getattr(event, name))[:longest] for name, longest in texts.free.items()}
     if all(getattr(event, name) == text for name, text in clean.items()):
         return event

@@ -230,6 +230,8 @@ class Decision(Event, frozen=True, kw_only=True, omit_defaults=True):
     view_codes: a byte for the status of each of the service's units, in order: its place in ViewStatus. view_status: the same
     by name, and states: what `states_read` says, of decisions made before there were these two.
     `stores/served.py` reads either of each pair.
+    scored_ms: by version, how long it took to score the payments that were decided in one go with this one, of every version that was
+    asked, also in vain; only while a rollout is watched. ruled: the action that rules alone ask for, empty where that is none.
 
     Defaults are not written, so that a field which is added later changes no digest of `contracts/chain.py`. `states` must
     have none: a decision that read nothing has always said so.
@@ -255,7 +257,9 @@ class Decision(Event, frozen=True, kw_only=True, omit_defaults=True):
     states_read: StatesRead | None = None
     fraud_score: float
     shadow_scores: dict[str, float] = {}
+    scored_ms: dict[str, float] = {}
     action: str
+    ruled: str = ""
     reason_codes: list[str]
     degraded_reasons: list[str]
     self_included: bool = False

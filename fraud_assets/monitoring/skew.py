@@ -23,7 +23,7 @@ from fraud_assets.monitoring.stale import stale_reads
 from fraud_assets.stores.history import HistoryReader, sources_of
 from fraud_assets.stores.identity import identities
 from fraud_assets.stores.lake import Lake
-from fraud_assets.stores.positions import STATE_COLUMNS, positions_of
+from fraud_assets.stores.positions import STATE_COLUMNS, readable_positions
 from fraud_assets.stores.publish import lake_ends
 from fraud_assets.stores.served import Floats
 
@@ -43,7 +43,8 @@ class SkewReport:
     other_vectors: those of the mismatches that have no vector of the service's width, whose values are not compared.
     checked: recomputed and compared. pending: not covered by the lake yet. missing: transactions
     without a decision. extra: decisions without a transaction. degraded: made without the
-    store, so nothing was read. other_definitions: of a service digest that this code cannot compute.
+    store, so nothing was read. other_definitions: of a service digest that this code cannot compute. unreadable: what they logged of
+    their states is no position, so nothing can be recomputed.
     """
 
     decisions: int = 0
@@ -58,6 +59,7 @@ class SkewReport:
     degraded: int = 0
     self_included: int = 0
     other_definitions: int = 0
+    unreadable: int = 0
     by_feature: dict[str, int] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
 
@@ -74,7 +76,10 @@ def skew_report(lake: Lake, service: ServicePlan, from_ms: int, to_ms: int) -> S
     store_answered = pc.equal(pc.list_value_length(read["degraded_reasons"]), 0)
     report.degraded = read.num_rows - _count(store_answered)
     read = read.filter(store_answered)
-    positions = list(map(positions_of, *(read[name].to_pylist(maps_as_pydicts="strict") for name in STATE_COLUMNS)))
+    logged = readable_positions(read, service.engine.registry.topics)
+    positions = [one for one in logged if one is not None]
+    report.unreadable = read.num_rows - len(positions)
+    read = read.filter(pa.array([one is not None for one in logged], pa.bool_()))
     covered = _covered(lake, service, positions)
     report.pending = int((~covered).sum())
     kept = np.flatnonzero(covered).astype(np.int64)

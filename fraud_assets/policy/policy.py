@@ -68,8 +68,11 @@ class BadPolicy(ValueError):
 
 
 class Verdict(NamedTuple):
+    """ruled: the strictest action of the rules that fired, whatever the score; empty where none did."""
+
     action: Action
     reasons: list[ReasonCode]
+    ruled: str = ""
 
     @property
     def is_fraud(self) -> bool:
@@ -146,22 +149,23 @@ class Decider:
         places = [place for place, one in enumerate(verdicts) if one.action is not Action.APPROVE]
         if places:
             for place, shares in zip(places, explain(features.take(places, axis=0)), strict=True):
-                action, fired = verdicts[place]
-                verdicts[place] = Verdict(action, in_order(fired, self._attribution.top(shares)))
+                action, fired, ruled = verdicts[place]
+                verdicts[place] = Verdict(action, in_order(fired, self._attribution.top(shares)), ruled)
         return verdicts
 
     def _decide(self, score: float, values: Sequence[float], amount_minor: int, degraded: bool) -> Verdict:
         """The action and the reasons of the rules that fired, each of which makes it no approval. values: of what rules are about."""
-        severity = (score >= self._review) + (score >= self._deny)
+        severity, by_rule = (score >= self._review) + (score >= self._deny), 0
         reasons: list[ReasonCode] = []
         for conditions, at_least, reason in self._rules:
             for place, bound in conditions:  # a loop: `all` of a generator costs a payment 3 µs
                 if not values[place] >= bound:
                     break
             else:
-                severity = max(severity, at_least)
+                by_rule = max(by_rule, at_least)
                 reasons.append(reason)
+        severity = max(severity, by_rule)
         if degraded:
             severity = min(max(severity, amount_minor >= self.policy.degraded_review_minor), _Severity.REVIEW)
             reasons.append(ReasonCode.LIMITED_INFORMATION)
-        return Verdict(_ACTIONS[severity], reasons if severity else [])
+        return Verdict(_ACTIONS[severity], reasons if severity else [], _ACTIONS[by_rule] if by_rule else "")

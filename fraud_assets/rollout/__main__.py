@@ -1,7 +1,7 @@
 """`python -m fraud_assets.rollout`: who decides, and the steps of a rollout.
 
 What scorers serve changes first and within a second; MLflow's registry is told afterwards, and `reconcile` tells it again.
-Exit 0: done. 2: the command or the settings are wrong. 3: refused, and the step is not taken. 4: `reconcile` could not tell
+Exit 0: done. 1: a rehearsal in which the guard did not do as it should. 2: the command or the settings are wrong. 3: refused, and the step is not taken. 4: `reconcile` could not tell
 MLflow everything. The last line of standard error says why.
 """
 
@@ -14,6 +14,7 @@ import msgspec
 
 from fraud_assets.models.artifact import Champion, champion_of, open_artifact
 from fraud_assets.models.manifest import RefusedModel
+from fraud_assets.rollout.bounds import Limits
 from fraud_assets.rollout.log import Entry, Overtaken, PromotionLog
 from fraud_assets.rollout.machine import (
     HOUR_MS,
@@ -33,10 +34,12 @@ from fraud_assets.rollout.machine import (
     kind,
 )
 from fraud_assets.rollout.pointer import follow
+from fraud_assets.rollout.rehearsal import CANDIDATES, Traffic, rehearse
 from fraud_assets.rollout.standing import standing
 from fraud_assets.settings import BadSettings, Settings, read_settings
 
-USAGE, REFUSED, UNTOLD = 2, 3, 4
+MAX_RATE = 10_000  # a look of it is a third of a million payments
+AMISS, USAGE, REFUSED, UNTOLD = 1, 2, 3, 4
 
 
 class TooEarly(ValueError):
@@ -66,6 +69,8 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
             print(msgspec.json.encode(entry).decode() if options.json else _line(entry))
     elif options.command == "verify":
         print(f"{log.verify()} steps, each from the one before; the pointer follows the last")
+    elif options.command == "rehearse":
+        return 0 if _rehearsed(settings, options.per_second, options.seed) else AMISS
     elif options.command == "reconcile":
         _print_status(log.settle(_now_ms()), _now_ms())
         return 0 if _told(log, settings) else UNTOLD
@@ -75,6 +80,18 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
         _print_status(log.move(seen, _step(options, settings, seen, now_ms)), now_ms)
         _told(log, settings)
     return 0
+
+
+def _rehearsed(settings: Settings, per_second: float, seed: int) -> bool:
+    found = [rehearse(name, Limits.of(settings), Traffic(per_second), seed) for name in CANDIDATES]
+    for one in found:
+        amiss = "" if one.as_it_should else "   NOT AS IT SHOULD BE"
+        print(
+            f"{one.candidate:<7} {CANDIDATES[one.candidate].what}\n"
+            f"        {one.phase} after {one.canary_requests:,} canary requests"
+            f" ({one.payments:,} payments, {one.looks} looks): {one.words}{amiss}"
+        )
+    return all(one.as_it_should for one in found)
 
 
 def _step(options: argparse.Namespace, settings: Settings, seen: Rollout, now_ms: int) -> Step:
@@ -122,6 +139,13 @@ def _share(share: float) -> float:
     if not 0 < share < 1:
         raise ValueError(f"--share {share:g} is no share of accounts; write one between 0 and 1")
     return share
+
+
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0 < rate <= MAX_RATE:
+        raise argparse.ArgumentTypeError(f"{text} is no rate from 0 to {MAX_RATE:,} payments a second")
+    return rate
 
 
 def _told(log: PromotionLog, settings: Settings) -> bool:
@@ -178,6 +202,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     commands.add_parser("log", help="every step, by whom and why").add_argument("--json", action="store_true")
     commands.add_parser("verify", help="does each line of the log follow from the one before?")
     commands.add_parser("reconcile", help="finish what a crash left, and make MLflow say what the log says")
+    rehearsal = commands.add_parser(
+        "rehearse", help="are bad candidates halted in time, within the bounds of the settings?"
+    )
+    rehearsal.add_argument("--per-second", type=_rate, default=Traffic().per_second, help="payments (default 20)")
+    rehearsal.add_argument("--seed", type=int, default=0)
     for name, help_text in {
         "appoint": "make VERSION champion at once, without a rollout: the first one",
         "shadow": "begin: VERSION scores everything and decides nothing",

@@ -9,13 +9,19 @@ import numpy as np
 import numpy.typing as npt
 
 from fraud_assets.rollout.evidence import MeanTest
+from fraud_assets.rollout.windows import Span
 from fraud_assets.settings import Settings
 
 # Where validation scores are compared: the middle, the top tenth, and the tail that thresholds lie in.
 LEVELS = (0.5, 0.9, 0.99)
 # Fewer reference scores than this beyond a level, and its share is known too badly to be held against anybody.
 MIN_BEYOND = 100
-QUESTIONS = 8  # seven plain ones, and drift: each has its part of alpha
+QUESTIONS = 9  # eight plain ones, and drift: each has its part of alpha
+# Of what comes in bursts. As many payments as a burst has; and longer than a stall of the machine, for at a thousand payments a
+# second that is more than a burst.
+BURST = Span(payments=50, ms=2_000)
+# A scorer that restarts, or loads the challenger, is without it for seconds, a fleet that restarts one by one for minutes.
+ABSENCE = Span(payments=50, ms=60_000)
 
 
 class Basis(StrEnum):
@@ -38,9 +44,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_missed_share: float = 0.02
     value_cap_minor: int = 50_000
     drift_tolerance: float = 0.5
-    latency_budget_ms: float = 50.0
-    max_slow_share: float = 0.01
-    max_error_share: float = 0.001
+    latency_budget_ms: float = 10.0
+    max_slow_share: float = 0.05
+    max_error_share: float = 0.01
+    max_absent_share: float = 0.25
 
     @classmethod
     def of(cls, settings: Settings) -> "Limits":
@@ -72,19 +79,20 @@ def levels_of(validation_scores: npt.ArrayLike, levels: Sequence[float] = LEVELS
 
 @dataclass(frozen=True)
 class Watch:
-    """A test, and the words for it."""
+    """A test, and the words for it. span: of the windows whose shares are its observations; None where each payment is one."""
 
     test: MeanTest
     basis: Basis
     what: str  # completes "the challenger …"
+    span: Span | None = None
 
 
 def plain_watches(limits: Limits) -> list[Watch]:
     """All but drift."""
     alpha = limits.alpha / QUESTIONS
 
-    def watch(name: str, basis: Basis, at_most: float, what: str, low: float = 0.0) -> Watch:
-        return Watch(MeanTest(name, low, 1.0, at_most, alpha), basis, what)
+    def watch(name: str, basis: Basis, at_most: float, what: str, low: float = 0.0, span: Span | None = None) -> Watch:
+        return Watch(MeanTest(name, low, 1.0, at_most, alpha), basis, what, span)
 
     tolerance = limits.denial_tolerance
     return [
@@ -94,8 +102,9 @@ def plain_watches(limits: Limits) -> list[Watch]:
         watch("deny_rate", Basis.PROXY, limits.max_deny_rate, "denies {} of all payments"),
         watch("missed_value_share", Basis.LABELS, limits.max_missed_share, "lets through money of which {} is fraud"),
         watch("latency", Basis.SERVING, limits.max_slow_share,
-              f"answers {{}} of payments later than {limits.latency_budget_ms:g} ms"),
-        watch("errors", Basis.SERVING, limits.max_error_share, "gives {} of payments no score"),
+              f"takes more than {limits.latency_budget_ms:g} ms for {{}} of payments", span=BURST),
+        watch("errors", Basis.SERVING, limits.max_error_share, "is asked and gives {} of payments no score", span=BURST),
+        watch("absences", Basis.SERVING, limits.max_absent_share, "is not asked about {} of payments", span=ABSENCE),
     ]  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from fraud_assets.rollout.bounds import (
 )
 from fraud_assets.rollout.evidence import Wealth, fold
 from fraud_assets.rollout.machine import WATCHED, Halt, Rollout, Step, due
+from fraud_assets.rollout.windows import Window, shares
 
 Floats = npt.NDArray[np.float64]
 
@@ -44,16 +45,21 @@ class OtherEvidence(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """Payments that the challenger was asked about, in their order.
+    """Payments that were decided while the challenger was on trial, in their order.
 
-    scores: (n,) its scores, NaN where it gave none. denied: (n,) whether it denies, or would. champion_denied: (n,) the
-    same of the champion, None where nobody asked it. latency_ms: (n,) until the answer.
+    All (n,). at_ms: when. own: whether the challenger's verdict was the answer. asked: whether the challenger was: a scorer that has yet to load it asks nobody. scores: its
+    own, NaN where it gave none. denied: whether it denies, or would; champion_denied: the same of the champion, NaN where nobody asked
+    it. took_ms, champion_took_ms: how long each took to score, NaN where that was not measured.
     """
 
+    at_ms: npt.ArrayLike
+    own: npt.ArrayLike
+    asked: npt.ArrayLike
     scores: npt.ArrayLike
     denied: npt.ArrayLike
-    latency_ms: npt.ArrayLike
-    champion_denied: npt.ArrayLike | None = None
+    champion_denied: npt.ArrayLike
+    took_ms: npt.ArrayLike
+    champion_took_ms: npt.ArrayLike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +75,15 @@ class Matured:
 
 
 class Gathered(msgspec.Struct, frozen=True):
-    """What a guard knows of one phase: JSON-able. sequence: of the rollout. guard: digest of the bounds."""
+    """What a guard knows of one phase: JSON-able. sequence: of the rollout. guard: digest of the bounds. windows: not over yet. own: payments
+    that the challenger decided.
+    """
 
     sequence: int
     guard: str
     tests: dict[str, Wealth]
+    windows: dict[str, Window]
+    own: int = 0
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,11 +103,12 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
-    """enough: as many payments as a phase must have seen before it may end well. findings: alarms first."""
+    """enough: as many payments as a phase must have seen before it may end well. own: those that the challenger decided. findings: alarms first."""
 
     verdict: Verdict
     enough: bool
     sequence: int
+    own: int
     findings: list[Finding]
 
     @property
@@ -120,23 +131,31 @@ class Guard:
         self._watches = {
             watch.test.name: watch for watch in [*plain_watches(limits), *drift_watches(limits, self.levels)]
         }
-        tests = [watch.test for watch in self._watches.values()]
+        tests = [(watch.test, watch.span) for watch in self._watches.values()]
         self.digest = hashlib.sha256(msgspec.json.encode((limits, tests))).hexdigest()
 
     def begin(self, rollout: Rollout) -> Gathered:
         """Nothing yet. Evidence is a phase's own: what a shadow showed is said of another world than a canary's."""
-        return Gathered(rollout.sequence, self.digest, {name: Wealth() for name in self._watches})
+        windows = {name: Window() for name, watch in self._watches.items() if watch.span}
+        return Gathered(rollout.sequence, self.digest, {name: Wealth() for name in self._watches}, windows)
 
     def fold(self, gathered: Gathered, scored: Scored | None = None, matured: Matured | None = None) -> Gathered:
         """With more observations, each given once. Raises OtherEvidence; OutOfRange for what cannot be."""
         self._check(gathered)
         seen = self._of_scored(scored) if scored else {}
         seen |= self._of_matured(matured) if matured else {}
+        windows = dict(gathered.windows)
+        for name, (at_ms, bad) in (self._in_windows(scored) if scored else {}).items():
+            span = self._watches[name].span
+            assert span is not None
+            over, windows[name] = shares(span, windows[name], at_ms, bad)
+            seen[name] = (over,)
         tests = {
             name: fold(self._watches[name].test, wealth, *seen[name]) if name in seen else wealth
             for name, wealth in gathered.tests.items()
         }
-        return msgspec.structs.replace(gathered, tests=tests)
+        own = gathered.own + (int(np.count_nonzero(scored.own)) if scored else 0)
+        return msgspec.structs.replace(gathered, tests=tests, windows=windows, own=own)
 
     def judge(self, gathered: Gathered) -> Judgement:
         """Raises OtherEvidence."""
@@ -145,8 +164,9 @@ class Guard:
         findings.sort(key=lambda finding: not finding.alarmed)
         return Judgement(
             verdict=Verdict.HALT if findings[0].alarmed else Verdict.GO_ON,
-            enough=gathered.tests["errors"].n >= self.limits.min_payments,
+            enough=gathered.tests["deny_rate"].n >= self.limits.min_payments,
             sequence=gathered.sequence,
+            own=gathered.own,
             findings=findings,
         )
 
@@ -157,19 +177,30 @@ class Guard:
     def _of_scored(self, scored: Scored) -> dict[str, tuple[Floats, ...]]:
         scores, denied = np.asarray(scored.scores, np.float64), np.asarray(scored.denied, np.float64)
         answered = np.isfinite(scores)
-        late = np.asarray(scored.latency_ms, np.float64) > self.limits.latency_budget_ms
+        more = (denied - np.asarray(scored.champion_denied, np.float64))[answered]
+        more = more[np.isfinite(more)]
         seen: dict[str, tuple[Floats, ...]] = {
-            "errors": ((~answered).astype(np.float64),),
-            "latency": (late.astype(np.float64),),
             "deny_rate": (denied[answered],),
+            "excess_denials": (more,),
+            "fewer_denials": (-more,),
         }
-        if scored.champion_denied is not None:
-            more = (denied - np.asarray(scored.champion_denied, np.float64))[answered]
-            seen |= {"excess_denials": (more,), "fewer_denials": (-more,)}
         for level in self.levels:
             above = (scores[answered] > level.score).astype(np.float64)
             seen |= {above_name(level): (above,), below_name(level): (1 - above,)}
         return seen
+
+    def _in_windows(self, scored: Scored) -> dict[str, tuple[npt.NDArray[np.int64], Floats]]:
+        """When, and whether something was wrong: of what comes in bursts. Late is not who is late together with the champion."""
+        at_ms, asked = np.asarray(scored.at_ms, np.int64), np.asarray(scored.asked, np.bool_)
+        took, theirs = (np.asarray(ms, np.float64) for ms in (scored.took_ms, scored.champion_took_ms))
+        timed, budget_ms = np.isfinite(took), self.limits.latency_budget_ms
+        late = (took > budget_ms) & ~(theirs > budget_ms)
+        failed = ~np.isfinite(np.asarray(scored.scores, np.float64))
+        return {
+            "latency": (at_ms[timed], late[timed].astype(np.float64)),
+            "errors": (at_ms[asked], failed[asked].astype(np.float64)),
+            "absences": (at_ms, (~asked).astype(np.float64)),
+        }
 
     def _of_matured(self, matured: Matured) -> dict[str, tuple[Floats, ...]]:
         is_fraud, denied = np.asarray(matured.is_fraud, np.bool_), np.asarray(matured.denied, np.bool_)
@@ -183,8 +214,9 @@ class Guard:
 
 def _finding(watch: Watch, wealth: Wealth) -> Finding:
     test, alarmed = watch.test, wealth.crossed_at is not None
+    observed = "observations" if watch.span is None else "windows"
     measured = "?" if wealth.estimate is None else f"{wealth.estimate:.2%}"
-    said = f"the challenger {watch.what.format(measured)}; at most {test.at_most:.2%} is tolerated ({wealth.n:,} observations)"
+    said = f"the challenger {watch.what.format(measured)}; at most {test.at_most:.2%} is tolerated ({wealth.n:,} {observed})"
     return Finding(
         name=test.name,
         basis=watch.basis,

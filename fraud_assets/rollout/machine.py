@@ -86,6 +86,11 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     since_ms: int = 0
     plan: Plan = Plan()
 
+    @property
+    def beside(self) -> Champion | None:
+        """Who scores beside the champion: the challenger; of a new champion that is still watched, the one before."""
+        return self.previous if self.phase is Phase.FULL else self.challenger
+
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbid_unknown_fields=True):
     """A step, by whom and why. evidence: what it rests on, as JSON has it. Raises ValueError without a who or a why."""

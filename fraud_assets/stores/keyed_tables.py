@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from fraud_assets.stores.files import open_files
@@ -21,6 +22,21 @@ def put_table(root: str, table: str, key: str, rows: pa.Table) -> str:
     folder = f"{files.root}/{table}/{key}"
     files.replace_folder(folder, FILE, rows)
     return f"{files.scheme}{folder}/{FILE}"
+
+
+def keys(root: str, table: str) -> list[str]:
+    """Of what `put_table` wrote, ascending."""
+    files = open_files(root)
+    found = files.filesystem.get_file_info(pafs.FileSelector(f"{files.root}/{table}", allow_not_found=True))
+    return sorted(item.base_name for item in found if "=" in item.base_name and item.base_name[0] != ".")
+
+
+def drop_table(root: str, table: str, key: str) -> None:
+    """Forget what `put_table` wrote; what is gone already is no error."""
+    files = open_files(root)
+    folder = f"{files.root}/{table}/{key}"
+    if files.filesystem.get_file_info(folder).type is pafs.FileType.Directory:
+        files.filesystem.delete_dir(folder)
 
 
 def get_table(root: str, table: str, key: str, columns: Sequence[str] | None = None) -> pa.Table:

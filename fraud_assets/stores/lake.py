@@ -128,12 +128,18 @@ class Lake:
                 f"BadRows: file name {name!r} must start with a letter or digit (readers skip '_' and '.') and hold no '/'."
             )
         parts = dict(_by_day(self._conform(table, rows)))
-        with ThreadPoolExecutor(THREADS) as pool:
-            replaced = list(pool.map(self._files.put, (self._path(table, day, name) for day in parts), parts.values()))
+        replaced = self._put([(self._path(table, day, name), part) for day, part in parts.items()])
         if rewrite or any(replaced):
             stale = [day for day in self.days(table) if day not in parts]
             self._files.delete([self._path(table, day, name) for day in stale])
         return list(parts)
+
+    def _put(self, parts: Sequence[tuple[str, pa.Table]]) -> list[bool]:
+        """Which of them replaced a file. One alone needs no thread: on a busy machine each waits for its turn."""
+        if len(parts) == 1:
+            return [self._files.put(*parts[0])]
+        with ThreadPoolExecutor(THREADS) as pool:
+            return list(pool.map(lambda part: self._files.put(*part), parts))
 
     def files(self, table: str) -> list[tuple[str, pafs.FileInfo]]:
         """(event date, file) of every file a reader may open, ascending."""

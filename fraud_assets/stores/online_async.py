@@ -17,6 +17,7 @@ from fraud_assets.stores.online_port import (
     EpochMarker,
     KeySpace,
     NoEpoch,
+    StoreBehind,
     StoreUnavailable,
     reader_prefix,
 )
@@ -107,7 +108,7 @@ class OnlineReader:
         self._marker = None
         marker = self._keys.parse_marker(raw if isinstance(raw, bytes) else None)
         if marker.behind:
-            raise NoEpoch("the store has lost states that it had, and they are not folded again yet")
+            raise StoreBehind("the store has lost states that it had, and they are not folded again yet", marker.epoch)
         self._prefixes = {group: self._keys.prefix(group, marker.epoch) for group in self._keys.digests}
         self._expected = reader_prefix(marker.epoch)
         self._ask_marker = packed(("GETRANGE", MARKER_KEY, 0, len(self._expected) - 1))

@@ -41,16 +41,24 @@ class StoreUnavailable(RuntimeError):
 class NoEpoch(RuntimeError):
     """The store holds no valid epoch, or another than the one this process was bound to.
 
-    Stop folding, and call `current_epoch()` again: it gives the offsets to resume from.
+    Stop folding, and call `current_epoch()` again: it gives the offsets to resume from. epoch: whose states it holds all the
+    same, which another version of us may be serving; '' for none that is known.
     """
+
+    def __init__(self, message: str, epoch: str = "") -> None:
+        super().__init__(message)
+        self.epoch = epoch
 
 
 class Withdrawn(NoEpoch):
     """The states of `epoch` are there, and the log that they follow is not; see `withdraw`."""
 
     def __init__(self, epoch: str, why: str) -> None:
-        super().__init__(f"epoch {epoch} was withdrawn: {why} Then run `python -m streaming rebuild-online`.")
-        self.epoch = epoch
+        super().__init__(f"epoch {epoch} was withdrawn: {why} Then run `python -m streaming rebuild-online`.", epoch)
+
+
+class StoreBehind(NoEpoch):
+    """The store has lost states that it had, and they are not folded again yet; see `fall_behind`. It passes by itself."""
 
 
 class WentBack(RuntimeError):
@@ -201,7 +209,8 @@ class KeySpace:
                 f"{name}@{self.digests[name]} (store: {marker.groups.get(name, 'none')})" for name in other[:3]
             )
             raise NoEpoch(
-                f"the store holds states of other definitions than this process: {shown}. Run online_store_snapshot."
+                f"the store holds states of other definitions than this process: {shown}. Run online_store_snapshot.",
+                marker.epoch,
             )
         return marker
 

@@ -83,10 +83,10 @@ def _resume(plan: EnginePlan, bootstrap_servers: str, ends: Mapping[tuple[str, i
 
 
 def held(store: OnlineStates) -> tuple[str, bool]:
-    """The epoch whose states the store holds, if any, and whether it is served."""
+    """The epoch whose states the store holds, if any, and whether somebody may be serving it: another version, if not this one."""
     try:
         return store.current_epoch().epoch, True
     except Withdrawn as found:
         return found.epoch, False
-    except NoEpoch:
-        return "", False
+    except NoEpoch as found:
+        return found.epoch, bool(found.epoch)

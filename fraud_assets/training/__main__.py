@@ -3,6 +3,7 @@
 `python -m fraud_assets.training reproduce VERSION`: does the kept training set give the same bytes? Exit 0: yes. 1: no, and what differs.
 `python -m fraud_assets.training lineage VERSION [--json]`: raw days, feature digests, training set, run, who serves it.
 `python -m fraud_assets.training compare [-n N] [--to FILE]`: the last versions side by side, as a page.
+`python -m fraud_assets.training look [--kept FILE]`: one look of the rollout's guard, without Dagster; what it found, as a line of JSON.
 
 VERSION may be `champion`. Exit 3: it cannot be told, and the last line of standard error says why.
 """
@@ -76,6 +77,25 @@ def _compare(settings: Settings, options: argparse.Namespace) -> int:
     return SAME
 
 
+def _look(settings: Settings, options: argparse.Namespace) -> int:
+    from fraud_assets.training.guarded import Watcher
+
+    found = Watcher(settings, options.kept or settings.model_dir / "guard.json").look()
+    rollout, judgement = found.rollout, found.judgement
+    print(
+        json.dumps(
+            {
+                "sequence": rollout.sequence,
+                "phase": rollout.phase.value,
+                "verdict": judgement.verdict.value if judgement else None,
+                "own": judgement.own if judgement else 0,
+                "words": judgement.words if judgement else "nothing is watched",
+            }
+        )
+    )
+    return SAME
+
+
 def _version(settings: Settings, asked: str) -> str:
     if asked != CHAMPION:
         return asked
@@ -100,6 +120,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     page.add_argument("-n", type=_count, default=5, metavar="N", help="how many versions, the newest first (default 5)")
     page.add_argument("--to", type=Path, metavar="FILE", help="default: reports/models.html in FRAUD_VAR_DIR")
     page.set_defaults(answer=_compare)
+    look = commands.add_parser("look")
+    look.add_argument(
+        "--kept", type=Path, metavar="FILE", help="what was gathered (default: guard.json beside the models)"
+    )
+    look.set_defaults(answer=_look)
     return parser.parse_args(arguments)
 
 

@@ -8,6 +8,7 @@ the same digest.
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -22,7 +23,7 @@ from fraud_assets.stores.frames import to_arrow
 from fraud_assets.stores.history import HistoryReader, rows_between, sources_of
 from fraud_assets.stores.identity import identities
 from fraud_assets.stores.lake import Lake
-from fraud_assets.stores.positions import STATE_COLUMNS, positions_of
+from fraud_assets.stores.positions import STATE_COLUMNS, readable_positions
 from fraud_assets.training.verdicts import verdicts_as_known
 
 Floats = npt.NDArray[np.float32]
@@ -76,7 +77,8 @@ class TrainingSet:
     """rows: ROW_COLUMNS in log order. features: (n, n_features) float32 by `names`. is_fraud: (n,).
 
     served: how many rows were read at the position that their decision logged. weight: (n,) how much each counts in training;
-    None where all count 1, as in every set of before there were weights.
+    None where all count 1, as in every set of before there were weights. unreadable: how many were left out, for their decision
+    logs none that can be read.
     """
 
     window: Window
@@ -86,6 +88,7 @@ class TrainingSet:
     is_fraud: npt.NDArray[np.bool_]
     served: int
     weight: Floats | None = None
+    unreadable: int = 0
 
     def __len__(self) -> int:
         return len(self.is_fraud)
@@ -126,7 +129,9 @@ class TrainingSet:
         for name, column in zip(self.names, to_arrow(self.names, self.features).columns, strict=True):
             whole = whole.append_column(name, column)
         window = {name: str(value) for name, value in vars(self.window).items()}
-        return whole.replace_schema_metadata({"digest": self.digest, "served": str(self.served), **window})
+        return whole.replace_schema_metadata(
+            {"digest": self.digest, "served": str(self.served), "unreadable": str(self.unreadable), **window}
+        )
 
 
 def features_of(table: pa.Table) -> tuple[tuple[str, ...], npt.NDArray[np.float32]]:
@@ -163,8 +168,8 @@ def training_set(
     """Vectors and verdicts of a window. Raises NoLabels.
 
     A transaction that we decided is read at the position its decision logged; one whose decision
-    had already seen it is left out; any other knows what came before it in log order. weigh: as known at the window's as-of
-    time (weights.py); None where every row counts 1.
+    had already seen it is left out, and so is one whose decision logged what is no position; any other knows what came before it
+    in log order. weigh: as known at the window's as-of time (weights.py); None where every row counts 1.
     """
     reader = reader or HistoryReader(lake, service.engine)
     scored = service.service.scored
@@ -177,24 +182,31 @@ def training_set(
     decided = _decided(lake, service, window)
     ids = identities(rows).to_pylist()
     label = np.array([verdicts.get(name, -1) for name in ids], np.int8)
-    unusable = np.array([name in decided and decided[name] is None for name in ids], bool)
+    unusable = np.array([name in decided.left_out for name in ids], bool)
     kept = np.flatnonzero((label >= 0) & ~unusable)
     if not len(kept):
         raise NoLabels(_explained(window, len(rows)))
     log = reader.log(sources_of(service), window.as_of_ms)
     chosen = rows.take(pa.array(kept))
-    positions = [decided.get(ids[place]) for place in kept.tolist()]
+    positions = [decided.positions.get(ids[place]) for place in kept.tolist()]
     features = _vectors(service, log, places[kept], positions, progress)
     served = sum(position is not None for position in positions)
+    unreadable = sum(bool(label[place] >= 0) for place, name in enumerate(ids) if name in decided.unreadable)
     weight = None if weigh is None else weigh(chosen, label[kept]).astype(np.float32)
-    return TrainingSet(window, service.names, chosen.combine_chunks(), features, label[kept] == 1, served, weight)
+    is_fraud = label[kept] == 1
+    return TrainingSet(window, service.names, chosen.combine_chunks(), features, is_fraud, served, weight, unreadable)
 
 
-def _decided(lake: Lake, service: ServicePlan, window: Window) -> dict[str, dict[str, Position] | None]:
-    """Positions by identity of the decisions of this service; None where it had seen itself.
+class _Decided(NamedTuple):
+    """By identity: what the decision of a transaction had read. left_out: had seen itself, or are among the unreadable."""
 
-    A degraded decision read nothing, so its positions are empty and its row trains on nulls.
-    """
+    positions: dict[str, dict[str, Position]]
+    left_out: set[str]
+    unreadable: set[str]
+
+
+def _decided(lake: Lake, service: ServicePlan, window: Window) -> _Decided:
+    """Decisions of this service. A degraded one read nothing, so its positions are empty and its row trains on nulls."""
     digest = service.engine.registry.service_digest(service.service)
     rows = lake.scan(
         "decisions",
@@ -203,11 +215,21 @@ def _decided(lake: Lake, service: ServicePlan, window: Window) -> dict[str, dict
         to_ms=window.to_ms,
         columns=DECISION_COLUMNS,
     )
-    found: dict[str, dict[str, Position] | None] = {}
+    found, seen = _Decided({}, set(), set()), set[str]()
     ours = rows.filter(pc.equal(rows["service_digest"], digest))
-    for name, row in zip(identities(ours).to_pylist(), ours.to_pylist(maps_as_pydicts="strict"), strict=True):
-        # The first decision is the one that was acted on; a repeated request changes nothing.
-        found.setdefault(name, None if row["self_included"] else positions_of(*(row[name] for name in STATE_COLUMNS)))
+    read = readable_positions(ours, service.engine.registry.topics)
+    for name, is_included, positions in zip(
+        identities(ours).to_pylist(), ours["self_included"].to_pylist(), read, strict=True
+    ):
+        if name in seen:  # the first decision is the one that was acted on; a repeated request changes nothing
+            continue
+        seen.add(name)
+        if is_included or positions is None:
+            found.left_out.add(name)
+        else:
+            found.positions[name] = positions
+        if positions is None and not is_included:
+            found.unreadable.add(name)
     return found
 
 

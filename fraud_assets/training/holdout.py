@@ -4,15 +4,18 @@ Kept beside the training sets, one for each version: gates judge in runs of thei
 this one gave to rows that it has learnt from meanwhile.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from fraud_assets.models.manifest import RefusedModel
 from fraud_assets.stores.frames import to_arrow
-from fraud_assets.stores.keyed_tables import get_table, put_table
+from fraud_assets.stores.keyed_tables import drop_table, get_table, keys, put_table
+from fraud_assets.training.as_of import manifest_of
 from fraud_assets.training.dataset import ROW_PREFIX, features_of
 
 HOLDOUTS = "holdout"
@@ -74,6 +77,29 @@ def unseen_scores(root: str, version: str) -> dict[str, float]:
     except FileNotFoundError:
         return {}
     return dict(zip(*(rows[column].to_pylist() for column in rows.column_names), strict=True))
+
+
+def holdout_scores(root: str, version: str) -> npt.NDArray[np.float64]:
+    """(m,) what a version gave to payments of days that it had not learnt from: so its live scores should look. Or none."""
+    return np.fromiter(unseen_scores(root, version).values(), np.float64)
+
+
+def forget_holdouts(root: str, model_dir: Path, kept: Collection[str], last: int) -> list[str]:
+    """Delete the holdouts of all versions but those `kept` and the `last` ones that were trained; whose those were."""
+    held = [key.removeprefix(_key("")) for key in keys(root, HOLDOUTS)]
+    by_age = sorted((version for version in held if version not in kept), key=lambda one: _trained_ms(model_dir, one))
+    gone = by_age[: max(len(by_age) - last, 0)]
+    for version in gone:
+        drop_table(root, HOLDOUTS, _key(version))
+    return gone
+
+
+def _trained_ms(model_dir: Path, version: str) -> int:
+    """Before all others where the model's own files are gone."""
+    try:
+        return manifest_of(model_dir, version).created_at_ms
+    except (FileNotFoundError, RefusedModel):
+        return 0
 
 
 def _key(version: str) -> str:

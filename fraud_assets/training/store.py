@@ -27,7 +27,8 @@ def load(root: str, as_of: str) -> TrainingSet:
     is_fraud = table[f"{ROW_PREFIX}is_fraud"].to_numpy()
     rows = table.select([f"{ROW_PREFIX}{name}" for name in ROW_COLUMNS]).rename_columns(list(ROW_COLUMNS))
     weight = table[WEIGHT].to_numpy() if WEIGHT in table.column_names else None
-    return TrainingSet(window, names, rows, features, is_fraud, int(kept[b"served"]), weight)
+    unreadable = int(kept.get(b"unreadable", b"0"))  # sets of before it was counted have none
+    return TrainingSet(window, names, rows, features, is_fraud, int(kept[b"served"]), weight, unreadable)
 
 
 def schema(root: str, as_of: str) -> pa.Schema:

@@ -34,8 +34,8 @@ SETTLED_MS = HOUR_MS
 AT_ONCE = 200_000
 POSITION = ("source_topic", "source_partition", "source_offset")
 COLUMNS = (
-    "event_time_ms", "account_id", "transaction_id", "decided_at_ms", "model_version", "fraud_score", "shadow_scores", "action",
-    "degraded_reasons", "self_included", "latency_ms", *POSITION,
+    "event_time_ms", "account_id", "transaction_id", "decided_at_ms", "model_version", "fraud_score", "shadow_scores", "scored_ms",
+    "action", "ruled", "degraded_reasons", "self_included", *POSITION,
 )  # fmt: skip
 
 
@@ -82,8 +82,7 @@ def fold_new(guard: Guard, trial: Trial, place: Place, lake: Lake, delay_ms: int
     new = rows.slice(0, AT_ONCE)  # in log order, so of each partition the first ones
     gathered = place.gathered
     counted = new.filter(pa.array(_counts(trial, new, trial.rollout.since_ms + FOLLOWED_MS)))
-    for scored in scored_of(trial, counted):
-        gathered = guard.fold(gathered, scored=scored)
+    gathered = guard.fold(gathered, scored=scored_of(trial, counted))
     until_ms = (now_ms - delay_ms - SETTLED_MS) // HOUR_MS * HOUR_MS
     if until_ms > place.matured_ms:
         gathered = guard.fold(gathered, matured=matured_of(trial, lake, place.matured_ms, until_ms))
@@ -105,25 +104,25 @@ def where_new(rows: pa.Table, offsets: dict[str, int]) -> pa.Table:
     return rows.filter(pa.array(rows["source_offset"].to_numpy() > read))
 
 
-def scored_of(trial: Trial, rows: pa.Table) -> list[Scored]:
-    """Payments that both answered, and then those of which only the one on trial was asked. A rule's denial counts for both."""
+def scored_of(trial: Trial, rows: pa.Table) -> Scored:
+    """What each decision says of the one on trial, and of the other. A rule's denial counts for both."""
     by_rule, shadows = _denied_by_rule(trial, rows), shadows_of(rows)
-    scores = scores_of(trial.tried, rows, shadows)
-    denied = (scores >= trial.tried.thresholds.deny) | by_rule
-    latency = rows["latency_ms"].to_numpy()
-    paired, others = np.zeros(len(rows), bool), np.zeros(len(rows), bool)
+    scores, took_ms = scores_of(trial.tried, rows, shadows), _took_ms(trial.tried, rows)
+    theirs = theirs_ms = np.full(len(rows), np.nan)
+    others = theirs
     if trial.other is not None:
-        theirs = scores_of(trial.other, rows, shadows)
-        paired, others = np.isfinite(theirs), (theirs >= trial.other.thresholds.deny) | by_rule
-    found = []
-    for chosen, champion in ((paired, others[paired]), (~paired, None)):
-        if chosen.any():
-            found.append(
-                Scored(
-                    scores=scores[chosen], denied=denied[chosen], latency_ms=latency[chosen], champion_denied=champion
-                )
-            )
-    return found
+        theirs, theirs_ms = scores_of(trial.other, rows, shadows), _took_ms(trial.other, rows)
+        others = np.where(np.isfinite(theirs), (theirs >= trial.other.thresholds.deny) | by_rule, np.nan)
+    return Scored(
+        at_ms=rows["decided_at_ms"].to_numpy(),
+        own=pc.equal(rows["model_version"], trial.tried.model_version).to_numpy(),
+        asked=np.isfinite(scores) | np.isfinite(took_ms),
+        scores=scores,
+        denied=(scores >= trial.tried.thresholds.deny) | by_rule,
+        champion_denied=others,
+        took_ms=took_ms,
+        champion_took_ms=theirs_ms,
+    )
 
 
 def matured_of(trial: Trial, lake: Lake, from_ms: int, to_ms: int) -> Matured:
@@ -164,6 +163,12 @@ def scores_of(manifest: Manifest, rows: pa.Table, shadows: list[dict[str, float]
     return np.where(decides, rows["fraud_score"].to_numpy(), np.array(shadow, np.float64))
 
 
+def _took_ms(manifest: Manifest, rows: pa.Table) -> Floats:
+    """(n,) how long a version took to score; NaN where it was not asked, or the scorer is one that does not say."""
+    said = [dict(one or ()) for one in rows["scored_ms"].to_pylist()]
+    return np.array([one.get(manifest.model_version, np.nan) for one in said], np.float64)
+
+
 def _counts(trial: Trial, rows: pa.Table, from_ms: int) -> Flags:
     """Decisions by either of the two, when both served, that read their states: a score without history is nobody's fault."""
     versions = {trial.tried.model_version} | ({trial.other.model_version} if trial.other else set())
@@ -175,11 +180,13 @@ def _counts(trial: Trial, rows: pa.Table, from_ms: int) -> Flags:
 
 
 def _denied_by_rule(trial: Trial, rows: pa.Table) -> Flags:
-    """Where a denial was not the deciding score's."""
+    """Where rules alone deny. Scorers of before do not say so: there, where a denial was not the deciding score's."""
     denied = rows["action"].to_numpy() == Action.DENY
     deny = {one.model_version: one.thresholds.deny for one in (trial.tried, trial.other) if one is not None}
     bounds = np.array([deny[version] for version in rows["model_version"].to_pylist()], np.float64)
-    found: Flags = denied & (rows["fraud_score"].to_numpy() < bounds)
+    found: Flags = denied & (
+        pc.equal(rows["ruled"], Action.DENY).fill_null(False).to_numpy() | (rows["fraud_score"].to_numpy() < bounds)
+    )
     return found
 
 

@@ -2,11 +2,12 @@
 
 from bisect import insort
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from fraud_assets.contracts.cards import HoldsCard, without_cards
+from fraud_assets.contracts.cards import CardsInIds, HoldsCard, on_card, without_cards
 from fraud_assets.contracts.codec import BadEvent, Reason, decode
+from fraud_assets.contracts.events import Event
 from fraud_assets.contracts.tokens import BadTokenField, TokenKey, tokenised
 from streaming.core.changes import change_of, version_of
 from streaming.core.records import Accepted, DeadLetter, Dropped, Record, Refusal
@@ -16,6 +17,8 @@ from streaming.core.sources import RawSource
 MAX_AHEAD_MS = 5 * 60_000
 
 TopicPartition = tuple[str, int]
+Decode = Callable[..., Event]
+"""As `codec.decode` is called."""
 
 
 class Peak(NamedTuple):
@@ -86,24 +89,32 @@ class ArrivalClock:
                 self._complete_from[at] = max(self.complete_from(at), self._peaks[at][0].offset + 1)
 
 
-def accept(source: RawSource, record: Record, arrival_ms: int, key: TokenKey) -> Accepted | DeadLetter | Dropped:
+def accept(
+    source: RawSource,
+    record: Record,
+    arrival_ms: int,
+    key: TokenKey,
+    cards_in_ids: CardsInIds = "refuse",
+    read: Decode = decode,
+) -> Accepted | DeadLetter | Dropped:
     """The event in a record, every bound of its contract checked and nothing raw in it, or its dead letter.
 
-    Dropped: of a row that is gone, for what was so at its time stays so.
+    Dropped: of a row that is gone, for what was so at its time stays so. read: `decode_judged` for who follows a router.
     """
     if record.value is None and source.takes_changes:
         return Dropped(record, "tombstone")
     if record.value is None:
         return DeadLetter(record, Reason.MALFORMED_JSON, detail="no value; topics of events take no tombstones")
+    card_like = list[str]()
     try:
         change = change_of(record.value) if source.takes_changes else None
         if change is None:
-            sent = decode(source.contract, record.value, max_bytes=source.max_bytes)
+            sent = read(source.contract, record.value, max_bytes=source.max_bytes)
         elif change.after is None:
             return Dropped(record, "deleted_row")
         else:
             sent = version_of(change, source.contract, source.id_field, source.max_bytes)
-        event = without_cards(tokenised(sent, key))
+        event = without_cards(tokenised(sent, key), on_card(cards_in_ids, card_like))
     except BadEvent as bad:
         return DeadLetter(record, bad.reason, bad.field, bad.detail)
     except BadTokenField as bad:
@@ -116,11 +127,19 @@ def accept(source: RawSource, record: Record, arrival_ms: int, key: TokenKey) ->
     if not source.may_be_ahead and event.event_time_ms > arrival_ms + MAX_AHEAD_MS:
         ahead_s = (event.event_time_ms - arrival_ms) // 1000
         return DeadLetter(record, Refusal.FUTURE_DATED, "event_time_ms", f"{ahead_s} s after its arrival")
-    return Accepted(record, event, arrival_ms, was_raw=event is not sent, was_change=change is not None)
+    was_raw, was_change = event is not sent, change is not None
+    return Accepted(record, event, arrival_ms, was_raw=was_raw, was_change=was_change, card_like=tuple(card_like))
 
 
 def accept_all(
-    sources: Mapping[str, RawSource], records: Iterable[Record], clock: ArrivalClock, key: TokenKey
+    sources: Mapping[str, RawSource],
+    records: Iterable[Record],
+    clock: ArrivalClock,
+    key: TokenKey,
+    cards_in_ids: CardsInIds = "refuse",
+    read: Decode = decode,
 ) -> list[Accepted | DeadLetter | Dropped]:
     """One outcome per record, in order."""
-    return [accept(sources[record.topic], record, clock.arrival_ms(record), key) for record in records]
+    return [
+        accept(sources[record.topic], record, clock.arrival_ms(record), key, cards_in_ids, read) for record in records
+    ]

@@ -6,14 +6,14 @@ and hashing it each time cost ten times what folding does.
 
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 
-from fraud_assets.contracts.codec import BadEvent, Reason, decode
+from fraud_assets.contracts.codec import BadEvent
 from fraud_assets.contracts.events import Event
 from fraud_assets.engine.plan import EnginePlan
 from fraud_assets.engine.prepare import Columns, columns_from_events
 from fraud_assets.features.sources import Source
+from streaming.core.judged import decode_judged
 from streaming.core.records import DeadLetter, Headers, Record, Refusal
 from streaming.core.rekey import Origin, origin_of
 
@@ -66,7 +66,7 @@ class EventBatch:
             raise ValueError(f"no source has the topic {origin.topic[:64]!r}")
         assert issubclass(source.contract, Event)
         events = self._events[source.name]
-        events.append((_judged(source.contract, value), origin))
+        events.append((decode_judged(source.contract, value), origin))
         return _Known(source, len(events) - 1, origin.arrival_ms)
 
     def columns(self, source: Source, places: list[int]) -> Columns:
@@ -81,17 +81,3 @@ class EventBatch:
                 [origin.arrival_ms for _, origin in events],
             )
         return self._columns[source.name].take(np.array(places, np.int64))
-
-
-def _judged(contract: type[Event], raw: bytes) -> Event:
-    """An event that a router accepted. One of the next version may know fields that we do not, and no state of ours is made of them:
-    refusing it would leave a hole in states that decisions are made by. Raises BadEvent.
-    """
-    try:
-        return decode(contract, raw)
-    except BadEvent as bad:
-        if bad.reason != Reason.UNKNOWN_FIELD or "." in bad.field:
-            raise
-    known = contract.__struct_encode_fields__
-    said = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-    return decode(contract, msgspec.json.encode({name: value for name, value in said.items() if name in known}))

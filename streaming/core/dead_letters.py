@@ -6,6 +6,7 @@ from typing import NamedTuple, Self
 
 import msgspec
 
+from fraud_assets.contracts.cards import CardsInIds
 from fraud_assets.contracts.tokens import MIN_SECRET_BYTES, TokenKey
 from fraud_assets.contracts.topics import DEAD_LETTERS
 from streaming.core.accept import accept
@@ -87,8 +88,8 @@ class Wanted(NamedTuple):
 _ANY_KEY = TokenKey("any", bytes(MIN_SECRET_BYTES))
 
 
-def why_not(letter: Letter, now_ms: int, horizon_ms: int) -> str | None:
-    """Why a replay would do nothing good, judged by this version of the contracts; None if it may go.
+def why_not(letter: Letter, now_ms: int, horizon_ms: int, cards_in_ids: CardsInIds = "refuse") -> str | None:
+    """Why a replay would do nothing good, judged by this version of the contracts and these settings; None if it may go.
 
     horizon_ms: the dedupe stage's.
     """
@@ -110,7 +111,7 @@ def why_not(letter: Letter, now_ms: int, horizon_ms: int) -> str | None:
     if letter.reason == Refusal.DATABASE:
         return "its event is in the lake; a value of it fits no column, the second time neither."
     again = Record(letter.source_topic, 0, 0, now_ms, letter.key, letter.value)
-    judged = accept(source, again, now_ms, _ANY_KEY)
+    judged = accept(source, again, now_ms, _ANY_KEY, cards_in_ids)
     if isinstance(judged, DeadLetter):
         said = ": ".join(part for part in (judged.reason, judged.field, judged.detail) if part)
         return f"it would be refused again: {said}"

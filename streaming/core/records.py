@@ -57,6 +57,7 @@ class Accepted(NamedTuple):
 
     was_raw: the record holds something that the event has a token for, or that its text has lost, and must not go further.
     was_change: it is a row's change, of which the event is what the row then was.
+    card_like: fields whose ids look like a card number, and were let pass.
     """
 
     record: Record
@@ -65,6 +66,7 @@ class Accepted(NamedTuple):
     is_duplicate: bool = False
     was_raw: bool = False
     was_change: bool = False
+    card_like: tuple[str, ...] = ()
 
 
 class Send(NamedTuple):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from fraud_assets.contracts.cards import CardsInIds
 from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.contracts.topics import DEAD_LETTERS
 from streaming.core.accept import ArrivalClock, Peak, TopicPartition, accept_all
@@ -41,12 +42,21 @@ class Router:
     routed again give the same verdicts and the same records.
     """
 
-    def __init__(self, rekeyer: ReKeyer, seen: SeenStore, history: History, horizon_ms: int, key: TokenKey) -> None:
+    def __init__(
+        self,
+        rekeyer: ReKeyer,
+        seen: SeenStore,
+        history: History,
+        horizon_ms: int,
+        key: TokenKey,
+        cards_in_ids: CardsInIds = "refuse",
+    ) -> None:
         self._rekeyer = rekeyer
         self._seen = seen
         self._history = history
         self._horizon_ms = horizon_ms
         self._key = key
+        self._cards_in_ids: CardsInIds = cards_in_ids
         self._clock = ArrivalClock()
 
     def route(self, records: Sequence[Record]) -> Routed:
@@ -61,7 +71,7 @@ class Router:
         marks, _ = self._seen.read(list(starts), [])
         for (at, first_offset), mark in zip(starts.items(), marks, strict=True):
             self._recall(at, first_offset, mark)
-        outcomes = accept_all(SOURCES, records, self._clock, self._key)
+        outcomes = accept_all(SOURCES, records, self._clock, self._key, self._cards_in_ids)
         judged = self._judge(outcomes, records)
         return self._routed(judged)
 

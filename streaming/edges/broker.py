@@ -34,6 +34,9 @@ SESSION_TIMEOUT_MS = 6_000
 # A member learns of a rebalance from the answer to its next heartbeat, and the slowest holds up all others.
 HEARTBEAT_MS = 400
 LEAVE_WITHIN_S = 3.0
+# What partitions wait at most, before they change hands, for that their records need not be read again. Half of it is enough on a quiet
+# machine; on a busy one all members wait for the slowest.
+HAND_OVER_S = 0.3
 # Bounds how long a record waits in the router's mini-batch; each idle poll returns after it.
 POLL_S = 0.02
 ANSWER_WITHIN_S = 15.0
@@ -49,7 +52,9 @@ class WrongTopic(RuntimeError):
 
 
 class RecordSink(BaseSink):
-    """A sink that is given whole records."""
+    """A sink that is given whole records. commits: whether it does so by itself, and Quix never."""
+
+    commits = False
 
     def __init__(self) -> None:
         super().__init__(on_client_connect_success=lambda: None)  # the default logs "CONNECTED!" of nothing
@@ -64,6 +69,10 @@ class RecordSink(BaseSink):
         """Drop what is buffered; it will be delivered again, to us or to its new owner."""
         raise NotImplementedError
 
+    def hand_over(self, within_s: float) -> None:
+        """Of a sink that commits: commit what is safe within this time, and drop the rest as above."""
+        raise NotImplementedError
+
 
 class WorkerApp(Application):
     """An Application that tells its sink of lost partitions, has a heartbeat for mini-batches, and hands its partitions over at a stop."""
@@ -72,7 +81,12 @@ class WorkerApp(Application):
 
     def _run_dataframe(self, sink: Any = None) -> None:
         super()._run_dataframe(sink)  # returns once a stop has committed the last checkpoint
-        if others(self.config.broker_address, self.config.consumer_group):
+        has_successor = others(self.config.broker_address, self.config.consumer_group)
+        if self.sink.commits and has_successor:
+            self.sink.hand_over(HAND_OVER_S)
+        elif self.sink.commits:
+            self.sink.flush()  # type: ignore[no-untyped-call]
+        if has_successor:
             self._leave()
 
     def _leave(self) -> None:
@@ -91,6 +105,8 @@ class WorkerApp(Application):
     def _on_revoke(self, consumer: Any, topic_partitions: Any) -> None:
         """Every member does this before anybody goes on: what it takes, all partitions of the group wait."""
         started = time.perf_counter()
+        if self.sink.commits and not self._failed:
+            self.sink.hand_over(HAND_OVER_S)
         super()._on_revoke(consumer, topic_partitions)
         log.info(
             "partitions_revoked", n=len(topic_partitions), latency_ms=round(1000 * (time.perf_counter() - started), 2)
@@ -102,6 +118,10 @@ class WorkerApp(Application):
         super()._on_lost(consumer, topic_partitions)
         # Quix would commit the offsets of what was just dropped, should the partitions come back at once.
         self._processing_context.init_checkpoint()  # type: ignore[no-untyped-call]
+
+    def keep_no_offsets(self) -> None:
+        """For a sink that commits: Quix's checkpoint stays empty, so neither a stop nor a rebalance flushes and commits all of it."""
+        self._processing_context.store_offset = lambda **_: None  # type: ignore[method-assign]
 
     def assigned(self) -> set[TopicPartition]:
         return {(at.topic, at.partition) for at in self._consumer.assignment()}
@@ -165,6 +185,8 @@ def application(
 def consume(app: WorkerApp, sink: RecordSink, topics: Iterable[Topic], replication_factor: int) -> None:
     """Feed every record of `topics` to the sink; topics that are missing are created as the contract says."""
     app.sink = sink
+    if sink.commits:
+        app.keep_no_offsets()
     for topic in declare(app, topics, replication_factor):
         app.dataframe(topic).sink(sink)
 

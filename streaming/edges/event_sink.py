@@ -6,9 +6,11 @@ from typing import Protocol
 
 from prometheus_client import Histogram
 
+from fraud_assets.contracts.cards import CardsInIds
+from fraud_assets.contracts.codec import decode
 from fraud_assets.contracts.tokens import TokenKey
 from streaming import metrics
-from streaming.core.accept import ArrivalClock, accept_all
+from streaming.core.accept import ArrivalClock, Decode, accept_all
 from streaming.core.records import Accepted, DeadLetter, Record, Send
 from streaming.core.sources import SOURCES
 from streaming.edges.broker import RecordSink
@@ -22,11 +24,22 @@ class Deliveries(Protocol):
 
 
 class EventSink(RecordSink):
-    """Buffers records until the checkpoint, which takes the events among them."""
+    """Buffers records until the checkpoint, which takes the events among them.
 
-    def __init__(self, key: TokenKey, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+    read: how; see `accept`.
+    """
+
+    def __init__(
+        self,
+        key: TokenKey,
+        cards_in_ids: CardsInIds = "refuse",
+        read: Decode = decode,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
         super().__init__()
         self._key = key
+        self._cards_in_ids: CardsInIds = cards_in_ids
+        self._read = read
         self._now_ms = now_ms
         self._clock = ArrivalClock()
         self._buffer: list[Record] = []
@@ -37,7 +50,7 @@ class EventSink(RecordSink):
     def events(self) -> list[Accepted]:
         """What is buffered, and forget it: if it cannot be dealt with now, Quix seeks back and brings it again."""
         records, self._buffer = self._buffer, []
-        outcomes = accept_all(SOURCES, records, self._clock, self._key)
+        outcomes = accept_all(SOURCES, records, self._clock, self._key, self._cards_in_ids, self._read)
         return [one for one in outcomes if isinstance(one, Accepted)]
 
     def count(self, events: Sequence[Accepted], letters: Sequence[DeadLetter], lag: Histogram) -> None:

@@ -13,6 +13,7 @@ from fraud_assets.contracts.topics import Topic
 from fraud_assets.stores.online_port import OnlineStates, StoreUnavailable
 from fraud_assets.stores.topic_ids import answered, made_anew, topic_ids
 from streaming.edges.claim import LostLog
+from streaming.logs import LIBRDKAFKA
 from streaming.settings import WorkerSettings
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -51,7 +52,9 @@ class Incarnation:
     def __init__(
         self, settings: WorkerSettings, group: str, topics: Iterable[Topic], kept: KeptIds, way_out: str
     ) -> None:
-        self._admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers, "log_level": 2})
+        self._admin = AdminClient(
+            {"bootstrap.servers": settings.kafka_bootstrap_servers, "log_level": 2, "logger": LIBRDKAFKA}
+        )
         self._group = group
         self._names = [topic.name for topic in topics]
         self._kept = kept
@@ -61,10 +64,12 @@ class Incarnation:
         self._asked_s = 0.0
 
     def check(self) -> None:
-        """Before the group goes on. Topics that nobody has read yet are adopted. Raises OtherLog."""
+        """Before the group goes on. Topics that nobody has read yet are adopted. Raises OtherLog, and KafkaException if the broker
+        does not say it of each that is there: what it says later may be of another, made meanwhile, which the group then reads.
+        """
         found, self._ids = topic_ids(self._admin, self._names), self._kept.read(self._names)
         self._compare(found)
-        new = {name: topic_id for name, topic_id in found.items() if name not in self._ids}
+        new = self._new(found)
         if new:
             self._kept.adopt(new)
             self._ids |= new
@@ -72,11 +77,16 @@ class Incarnation:
     def tick(self) -> None:
         """Called after every poll: a consumer goes on reading a namesake where it was, without a word. Raises OtherLog."""
         if self._asked and all(answer.done() for answer in self._asked.values()):
-            found, self._asked = answered(self._asked), {}
+            found, self._asked = answered(self._asked).ids, {}
             self._compare(found)
+            self._ids |= self._new(found)  # the next start keeps it: what keeps it may be away just now
         elif not self._asked and time.monotonic() - self._asked_s >= LOOK_S:
             self._asked_s = time.monotonic()
             self._asked = self._admin.describe_topics(TopicCollection(self._names))
+
+    def _new(self, found: Mapping[str, str]) -> dict[str, str]:
+        """Of topics that were not there before."""
+        return {name: topic_id for name, topic_id in found.items() if name not in self._ids}
 
     def _compare(self, found: Mapping[str, str]) -> None:
         if others := made_anew(found, self._ids):

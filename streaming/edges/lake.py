@@ -1,7 +1,6 @@
 """The worker's two uses of the lake: it appends what it accepted, and reads it back after a loss."""
 
 import sys
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from importlib.abc import MetaPathFinder
 
@@ -13,6 +12,7 @@ from streaming.core.accept import TopicPartition
 from streaming.core.dedupe import First, identity_hash, payload_hash
 from streaming.core.records import Accepted
 from streaming.core.sources import SOURCES, RawSource
+from streaming.core.uncommitted import by_partition
 
 
 def append_accepted(
@@ -31,11 +31,8 @@ def append_accepted(
     successor would put its shorter one in place of the longer. So a failover may leave rows in two files; a reader takes a log
     position once, and compaction usually leaves each in one.
     """
-    by_partition: dict[TopicPartition, list[Accepted]] = defaultdict(list)
-    for one in accepted:
-        by_partition[one.record.topic, one.record.partition].append(one)
     appended = 0
-    for (topic, partition), rows in by_partition.items():
+    for (topic, partition), rows in by_partition(accepted):
         if not is_wanted():
             break
         source = SOURCES[topic]

@@ -27,7 +27,7 @@ def decided(
     request = {"event_time_ms": 1, "transaction_id": "t1", "account_id": "a1", "tier": "vip"}
     return Decided(
         "d1", 1, "t1", "a1", as_request(request), 1, 1.5, "e", "pd", "v1", "m", array("f", features).tobytes(), status, ["a1", "c1"], [1, 2], list(positions),
-        0.25, "approve", ["R"], [], True, [],
+        0.25, "approve", ["R"], [], True, [], {"v2": 0.5}, {"v1": 0.011, "v2": 0.25}, "deny",
     )  # fmt: skip
 
 
@@ -59,6 +59,7 @@ def test_a_record_says_every_feature_and_status_exactly(features: list[float], c
 
     assert (made.vector, made.features) == (struct.pack(f"<{len(features)}f", *features), [])
     assert (made.view_codes, made.view_status) == (bytes(codes), {})
+    assert (made.shadow_scores, made.scored_ms, made.ruled) == ({"v2": 0.5}, {"v1": 0.011, "v2": 0.25}, "deny")
     assert served_statuses(made, "sd", UNITS) == {unit: STATUSES[code] for unit, code in zip(UNITS, codes, strict=True)}
 
 

@@ -193,6 +193,51 @@ def test_a_redis_that_takes_no_writes_is_none(store: OnlineStore, valkey_server:
     asked(away, ask)
 
 
+def test_a_claim_that_a_hanging_redis_took_late_is_given_back(away: FaultProxy) -> None:
+    """Nobody will answer it: whoever asks again would wait for it and hear 409, until it runs out by itself."""
+
+    async def ask(repeats: Repeats) -> None:
+        async def then_hung() -> bytes:
+            away.set(Fault.HUNG)
+            return b"decision"
+
+        await until_kept(repeats)
+        later = await repeats.once("shop", "hung-in-the-answer", b"{}", then_hung)
+        away.set(Fault.NONE)
+        await until_kept(repeats)
+        away.set(Fault.HUNG)
+        first = await repeats.once("shop", "hung-in-the-claim", b"{}", made)
+        away.set(Fault.NONE)
+        await until_kept(repeats)
+
+        assert (later.status, first.status) == ("unguarded", "unguarded")
+        for key in ("hung-in-the-claim", "hung-in-the-answer"):
+            assert (await repeats.once("shop", key, b"{}", made)).status in ("kept", "replayed")
+
+    asked(away, ask)
+
+
+def test_a_command_that_redis_refuses_costs_its_own_payment_the_guard_and_no_other(
+    store: OnlineStore, valkey_server: str, away: FaultProxy
+) -> None:
+    """A key that holds something else is no Redis that is gone."""
+
+    async def ask(repeats: Repeats) -> None:
+        with redis.Redis.from_url(valkey_server) as raw:
+            await until_kept(repeats)
+            raw.flushdb()
+            assert (await repeats.once("shop", "k", b"{}", made)).status == "kept"
+            (name,) = raw.keys("fraud:idempotency:*")
+            raw.delete(name)
+            raw.rpush(name, b"no claim")
+
+        statuses = [(await repeats.once("shop", key, b"{}", made)).status for key in ("k", "a", "k", "b")]
+
+        assert statuses == ["unguarded", "kept", "unguarded", "kept"]
+
+    asked(away, ask)
+
+
 @pytest.mark.e2e
 def test_a_hundred_at_once_over_two_processes_are_one_decision(
     store: OnlineStore, valkey_server: str, broker: str, tmp_path: Path, trained: Trained

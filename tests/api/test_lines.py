@@ -4,6 +4,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from structlog.testing import capture_logs
 
 from api.access import Scope
 from tests.api.test_labels import label
-from tests.api.world import CARDS, MADE, bearer, request, until
+from tests.api.world import CARDS, MADE, Producer, bearer, request, runtime, served, until
 
 PLANTED = (*CARDS, "somebody@example.com", "203.0.113.77")
 
@@ -64,6 +65,27 @@ def test_what_changes_or_shows_the_platform_is_audited(
 
     assert (line["audit"], line["client"], line["key_id"]) == (audit, "shop", MADE["all"].key.id)
     assert line["status"] in (200, 202)
+
+
+def test_ids_that_look_like_cards_pass_and_are_counted_by_field_where_the_setting_says_so(
+    shared_models: Path, valkey_server: str, producer: Producer
+) -> None:
+    """Of payments and of labels, and no line has the id."""
+    number = "4915200000003"
+    payments = {"transactions": [request(account_id=number), request(device_id=number, account_id=number), request()]}
+    with served(runtime(shared_models, valkey_server, producer, cards_in_ids="count")) as client:
+        lines = [
+            line_of(client, "POST", "/predict", json=payments),
+            line_of(client, "POST", "/labels", json={"labels": [label(account_id=number)]}),
+            line_of(client, "POST", "/predict", json=request()),
+        ]
+        text = client.get("/metrics").text
+
+    assert [line["status"] for line in lines] == [200, 202, 200]
+    assert [line.get("card_like_ids") for line in lines] == [3, 1, None]
+    assert lines[0]["card_like_fields"] == ["account_id", "device_id"]
+    assert 'fraud_card_like_ids_total{field="account_id"} 3.0' in text
+    assert number not in repr(lines) + text
 
 
 def test_a_refused_attempt_is_on_record_too(client: TestClient[Litestar]) -> None:

@@ -22,6 +22,7 @@ from fraud_assets.models.trees import Trees
 from fraud_assets.policy.policy import DEFAULT_POLICY
 from fraud_assets.rollout.log import PromotionLog
 from fraud_assets.rollout.machine import (
+    Archive,
     Arm,
     BeginAB,
     BeginShadow,
@@ -116,6 +117,7 @@ def test_in_shadow_every_payment_is_scored_by_both_and_decided_by_the_champion(
     assert [one.fraud_score for one in made] == [score_of(trained, one) for one in made]
     assert [one.shadow_scores for one in made] == [{"v2": score_of(other, one)} for one in made]
     assert rig.info()["challenger_version"] == "v2"
+    assert all(set(one.scored_ms) == {"v1", "v2"} and min(one.scored_ms.values()) > 0 for one in made)
 
 
 @pytest.mark.parametrize(("steps", "share"), [((BeginShadow, ToCanary), 0.25), ((BeginAB,), 0.5)])
@@ -141,7 +143,7 @@ def test_full_and_rollback_take_effect_without_a_failed_request_or_a_restart(rig
     rig.move(BeginShadow, challenger=champion_of(rig.models, "v2"))
     rig.move(ToCanary)
     rig.move(ToFull)
-    assert {one.model_version for one in rig.decide(20)} == {"v2"}
+    assert {(one.model_version, *one.shadow_scores) for one in rig.decide(20)} == {("v2", "v1")}
 
     asked = time.monotonic()
     rig.move(Rollback)
@@ -149,6 +151,41 @@ def test_full_and_rollback_take_effect_without_a_failed_request_or_a_restart(rig
     assert time.monotonic() - asked < 10
     assert {(one.model_version, len(one.shadow_scores)) for one in rig.decide(20)} == {("v1", 0)}
     assert rig.info()["rollout_phase"] == Phase.REVERTED
+    assert not any(one.scored_ms for one in rig.decide(5))
+
+
+def test_the_champion_before_scores_beside_a_new_one_until_its_books_are_closed(
+    rig: Rig, trained: Trained, other: Trained
+) -> None:
+    """Also after a restart, when it was not loaded as a champion."""
+    rig.move(BeginShadow, challenger=champion_of(rig.models, "v2"))
+    rig.move(ToCanary)
+    rig.move(ToFull)
+
+    watched = rig.decide(20)
+    rig.move(Archive)
+    closed = rig.decide(20)
+
+    for one in watched:
+        assert (one.model_version, one.fraud_score) == ("v2", score_of(other, one))
+        assert one.shadow_scores == {"v1": score_of(trained, one)}
+    assert {(one.model_version, len(one.shadow_scores)) for one in closed} == {("v2", 0)}
+
+
+def test_a_scorer_that_starts_while_a_new_champion_is_watched_loads_the_one_before_too(
+    tmp_path: Path, trained: Trained, other: Trained, valkey_server: str, store: OnlineStore
+) -> None:
+    for version, one in (("v1", trained), ("v2", other)):
+        write_artifact(tmp_path / version, one.booster_json, one.manifest(version))
+    publish_champion(tmp_path, "v1")
+    log = PromotionLog(tmp_path)
+    for step, given in ((BeginShadow, {"challenger": champion_of(tmp_path, "v2")}), (ToCanary, {}), (ToFull, {})):
+        log.move(log.settle(now_ms()), step(at_ms=now_ms(), **SAID, **given))  # type: ignore[arg-type]
+
+    with served(runtime(tmp_path, valkey_server, Producer())) as client:
+        until(lambda: client.get("/admin/model").json()["challenger_version"] == "v1")
+
+        assert client.get("/admin/model").json()["model_version"] == "v2"
 
 
 def test_an_unsound_challenger_leaves_the_champion_alone_and_is_named(rig: Rig) -> None:
@@ -199,6 +236,7 @@ def test_a_challenger_that_cannot_score_costs_no_decision(
     )
 
     assert sum(failed) == missing
+    assert {frozenset(one.scored_ms) for one in judged} == {frozenset(("v1", "v2"))}  # also of one that failed
     assert Counter(one.serving.model.version for one in judged) == Counter({"v1": missing, "v2": 40 - missing})
     assert all(math.isfinite(one.score) for one in judged)
 

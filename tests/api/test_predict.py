@@ -182,6 +182,22 @@ def test_a_payment_already_in_a_state_is_marked(
     assert until(producer.decisions)[0].self_included
 
 
+def test_a_store_that_is_behind_says_so_and_passes_by_itself(
+    client: TestClient[Litestar], store: OnlineStore, producer: Producer
+) -> None:
+    """Nobody has to rebuild it: whoever reads the reason shall not be told that it has no epoch."""
+    store.hold("one", {"entity.account.v1/0": 0})
+    store.fall_behind("one", {"entity.account.v1/0": 5})
+
+    behind = client.post("/predict", json=request()).json()
+    store.advance({"entity.account.v1/0": 5})
+    assert store.catch_up()
+
+    assert behind["degraded_reasons"] == ["online_store_behind"]
+    assert behind["missing_views"] == list(UNITS)
+    until(lambda: client.post("/predict", json=request()).json()["degraded_reasons"] == [])
+
+
 def test_a_flushed_store_degrades_the_decision_and_denies_nobody(
     client: TestClient[Litestar], store: OnlineStore, producer: Producer, valkey_server: str
 ) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from fraud_assets.contracts.cards import HoldsCard, holds_card, redacted, without_cards
+from fraud_assets.contracts.cards import HoldsCard, holds_card, on_card, redacted, without_cards
 from fraud_assets.contracts.codec import MAX_FIELD_CHARS, BadEvent, decode
 from fraud_assets.contracts.events import Decision, Explanation, Transaction
 from tests.streaming.events import transaction
@@ -100,6 +100,22 @@ def test_an_id_is_refused_by_its_name_and_not_by_its_value() -> None:
         without_cards(transaction(device_id="4111 1111 1111 1111"))
 
     assert "4111" not in str(refused.value)
+
+
+def test_telephone_numbers_that_begin_as_cards_do_pass_once_the_setting_says_so() -> None:
+    """One in ten of them passes Luhn's check, each time: nobody could ever pay under it."""
+    numbers = [str(number) for number in range(4_915_200_000_000, 4_915_200_001_000)]
+    taken = [number for number in numbers if holds_card(number)]
+    event = transaction(account_id=taken[0], user_agent=f"({taken[0]})")
+    counted, unseen = list[str](), list[str]()
+
+    passed = without_cards(event, on_card("count", counted)), without_cards(event, on_card("off", unseen))
+
+    assert len(taken) == 100
+    assert [(one.account_id, one.user_agent) for one in passed] == [(taken[0], "([card number])")] * 2
+    assert (counted, unseen) == (["account_id"], [])
+    with pytest.raises(HoldsCard, match="FRAUD_CARDS_IN_IDS=count"):
+        without_cards(event, on_card("refuse", []))
 
 
 def test_an_event_without_cards_is_the_same_event() -> None:

@@ -19,9 +19,11 @@ VECTOR = struct.pack("<2f", 1.0, float("nan"))
 
 
 # What each version of before had not, and what it had to be given.
+OF_ROLLOUTS = {"scored_ms", "ruled"}
 LATER = [
-    ({"vector", "view_codes", "states_read"}, {"features", "view_status"}),
-    ({"view_codes", "states_read"}, {"view_status"}),
+    ({"vector", "view_codes", "states_read"} | OF_ROLLOUTS, {"features", "view_status"}),
+    ({"view_codes", "states_read"} | OF_ROLLOUTS, {"view_status"}),
+    (OF_ROLLOUTS, set[str]()),
 ]
 
 
@@ -47,7 +49,8 @@ NAMES: dict[str, object] = {
     "view_codes": None, "view_status": {"v": ViewStatus.STALE}, "states_read": None,
     "states": [StateRead(group="account", entity_key="a1", version=1, position={"t/0": 1})],
 }  # fmt: skip
-WRITTEN = [decision(1, **NUMBERS, **NAMES), decision(1, **NAMES)]
+TRIED: dict[str, object] = {"scored_ms": {"m": 0.5}, "ruled": "deny"}
+WRITTEN = [decision(1, **NUMBERS, **NAMES), decision(1, **NAMES), decision(1, vector=VECTOR)]
 
 
 def test_the_versions_before_are_the_recorded_ones() -> None:
@@ -55,7 +58,7 @@ def test_the_versions_before_are_the_recorded_ones() -> None:
     assert [*map(shape_of, BEFORE), shape_of(Decision)] == recorded("decisions.v1")[1:]
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, 1, 2])
 def test_what_a_scorer_of_a_version_before_wrote_is_read(number: int) -> None:
     written = msgspec.structs.asdict(WRITTEN[number])
     kept = {name: value for name, value in written.items() if name not in LATER[number][0]}
@@ -67,11 +70,11 @@ def test_what_a_scorer_of_a_version_before_wrote_is_read(number: int) -> None:
     assert codec.encode(read) == raw
 
 
-@pytest.mark.parametrize(("number", "field"), [(0, "vector"), (1, "view_codes")])
+@pytest.mark.parametrize(("number", "field"), [(0, "vector"), (1, "view_codes"), (2, "scored_ms")])
 def test_a_worker_of_a_version_before_refuses_by_name_what_a_scorer_of_today_writes(number: int, field: str) -> None:
     """It makes a dead letter of it, to be replayed when it is upgraded; so workers are upgraded first."""
     with pytest.raises(BadEvent) as refused:
-        codec.decode(BEFORE[number], codec.encode(decision(1, vector=VECTOR)))
+        codec.decode(BEFORE[number], codec.encode(decision(1, vector=VECTOR, **TRIED)))
 
     assert (refused.value.reason, refused.value.field) == (Reason.UNKNOWN_FIELD, field)
 

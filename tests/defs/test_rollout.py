@@ -79,7 +79,7 @@ def test_a_bad_challenger_is_halted_the_check_fails_and_the_evidence_is_shown(
     shown: Mapping[str, Any] = event.asset_materialization.metadata
     assert trial.log.entries()[-1].rollout.phase is Phase.HALTED
     assert (shown["phase"].value, shown["verdict"].value, shown["champion"].value) == ("halted", "halt", "v1")
-    assert shown["wealth_excess_denials"].value > 800  # its alarm, at 0.01 split among eight
+    assert shown["wealth_excess_denials"].value > 800  # its alarm is at 900, for 0.01 is split among nine
     assert len(shown["findings"].records) == shown["dagster/row_count"].value
     assert "data:image/png" in shown["nearest_to_an_alarm"].md_str
     assert not guard.check().passed
@@ -103,7 +103,7 @@ def test_a_sound_rollout_passes_its_check_is_shown_now_and_then_and_gathers_at_e
     assert isinstance(shown, dg.AssetMaterialization)
     findings = shown.metadata["findings"]
     assert isinstance(findings, dg.TableMetadataValue)
-    assert {record.data["n"] for record in findings.records if record.data["name"] == "errors"} == {160}
+    assert {record.data["n"] for record in findings.records if record.data["name"] == "deny_rate"} == {160}
     assert guard.check().passed
 
 
@@ -122,7 +122,7 @@ def test_a_persons_step_is_shown_at_the_next_look_and_is_no_failure(trial: Trial
 
 def test_mlflow_is_told_when_it_is_back(trial: Trial, guard: Guard, tmp_path: Path) -> None:
     """The step was taken while it was down."""
-    trial.decided([decision(n, LIVE + n, 0.01, {}) for n in range(200)])
+    trial.decided([decision(n, LIVE + n, 0.01, {"v2": 0.9}) for n in range(200)])
     guard.tick(LIVE + 1_000)
     uri = f"sqlite:///{tmp_path / 'mlflow' / 'mlflow.db'}"
     prepare_store(uri, "fraud", tmp_path / "artifacts")

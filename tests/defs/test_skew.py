@@ -96,6 +96,22 @@ def test_a_decision_without_a_vector_of_the_service_is_an_error_that_names_it(
     assert metadata["other_vectors"].value == 1
 
 
+def test_a_decision_whose_states_are_none_warns_and_the_others_are_checked(
+    decisions: list[Decision], report: Report
+) -> None:
+    read = decisions[0].states_read
+    assert read is not None
+    torn = msgspec.structs.replace(decisions[0], states_read=msgspec.structs.replace(read, partition_bits=99))
+
+    metadata, checks = report([torn, *decisions[1:]])
+
+    check = checks["states_readable"]
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert check.metadata["unreadable"].value == metadata["unreadable"].value == 1
+    assert checks["no_mismatches"].passed
+    assert metadata["checked"].value == N - 1
+
+
 def test_a_report_made_again_says_the_same(past: Past, decisions: list[Decision], report: Report) -> None:
     doctored = [other_value(past, decisions[0], FEATURE), *decisions[1:]]
 

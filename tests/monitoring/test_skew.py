@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fraud_assets.contracts.events import Decision
+from fraud_assets.contracts.events import Decision, StateRead
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.monitoring.skew import SkewReport, skew_report
 from fraud_assets.stores.lake import Lake, append_name
@@ -22,6 +22,7 @@ from tests.streaming.decided import before
 
 CUT_MS = END_MS - DAY_MS // 2
 N = 60
+STATE = StateRead(group="account", entity_key="a1", version=1, position={"transactions.v1/0": 1})
 
 World = tuple[pa.Table, list[Decision]]
 Report = Callable[[Sequence[Decision]], SkewReport]
@@ -164,6 +165,43 @@ def test_a_decision_that_saw_more_than_the_lake_holds_is_pending(past: Past, wor
     found = report(decisions)
 
     assert (found.pending, found.checked, found.mismatches) == (1, N - 1, 0)
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [
+        {"positions": [b"\0" * 15]},
+        {"positions": [b"\xff" * 7 + b"\x7f" + bytes(8)]},  # of a topic that there is not
+        {"positions": [bytes(8) + b"\xff" * 7 + b"\x7f"]},  # further than any log goes
+        {"partition_bits": 99},
+        {"groups": []},
+        {"states": [STATE]},
+    ],
+)
+def test_a_decision_whose_states_are_none_is_counted_and_costs_no_other_its_check(
+    world: World, report: Report, torn: dict[str, Any]
+) -> None:
+    decisions = list(world[1])
+    read = decisions[0].states_read
+    assert read is not None
+    states = torn.get("states", [])
+    changed = {name: value for name, value in torn.items() if name != "states"}
+    changed["positions"] = changed.get("positions", []) + read.positions[len(changed.get("positions", [])) :]
+    decisions[0] = msgspec.structs.replace(
+        decisions[0], states=states, states_read=msgspec.structs.replace(read, **changed)
+    )
+
+    found = report(decisions)
+
+    assert (found.unreadable, found.checked, found.mismatches, found.pending) == (1, N - 1, 0, 0)
+
+
+def test_a_position_of_no_partition_is_none_in_decisions_of_before_too(world: World, report: Report) -> None:
+    decisions = list(world[1])
+    odd = msgspec.structs.replace(STATE, position={"transactions.v1/x": 1})
+    decisions[0] = msgspec.structs.replace(decisions[0], states=[odd], states_read=None)
+
+    assert (report(decisions).unreadable) == 1
 
 
 def test_degraded_and_foreign_decisions_are_counted_and_not_compared(world: World, report: Report) -> None:

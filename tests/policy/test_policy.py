@@ -57,6 +57,19 @@ def test_a_burst_of_declines_on_a_card_is_denied_whatever_the_model_says() -> No
     assert action(0.01, card_declined_count_1h=4) == "approve"
 
 
+def test_a_verdict_says_what_rules_alone_ask_for_whatever_the_score() -> None:
+    """Else nobody who compares two models can tell a rule's denial that the score agrees with from the score's."""
+
+    def ruled(score: float, *, degraded: bool = False, **values: float) -> str:
+        (verdict,) = DECIDER.verdicts([score], vector(**values)[None, :], [100], [degraded], unmoved)
+        return verdict.ruled
+
+    assert {ruled(score, card_declined_count_1h=5) for score in (0.01, 0.5, 0.99)} == {"deny"}
+    assert {ruled(score, card_txn_count_1h=10) for score in (0.01, 0.99)} == {"review"}
+    assert {ruled(score) for score in (0.01, 0.5, 0.99)} == {""}
+    assert ruled(0.01, card_declined_count_1h=5, degraded=True) == "deny"  # though the action is then a review
+
+
 def test_a_shared_address_alone_denies_nobody() -> None:
     """A hall full of fans on one address, some of them mistyping."""
     assert action(0.01, ip_declined_count_1h=50, ip_declined_ratio_1h=0.1, ip_distinct_cards_1h=400) == "approve"

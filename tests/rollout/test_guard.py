@@ -1,7 +1,9 @@
 """The guard: what it counts, what it says, and that it halts a bad challenger and leaves a sound one alone."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -29,16 +31,23 @@ def payments(
     champion: float = 0.01,
     late: float = 0.002,
     failing: float = 0.0,
+    absent: float = 0.0,
+    at_ms: int = 0,
 ) -> Scored:
-    """Scores whose shares above 0.1 and 0.4 are those of LEVELS; denials of the champion's are denied by both."""
+    """Scores whose shares above 0.1 and 0.4 are those of LEVELS; denials of the champion's are denied by both. Ten a second."""
     u = rng.random(n)
     scores = np.where(u < 0.5, 0.05, np.where(u < 0.9, 0.2, 0.7))
-    scores[rng.random(n) < failing] = np.nan
+    asked = rng.random(n) >= absent
+    scores[(rng.random(n) < failing) | ~asked] = np.nan
     return Scored(
+        at_ms=at_ms + 100 * np.arange(n),
+        own=np.ones(n, bool),
+        asked=asked,
         scores=scores,
         denied=u > 1 - denies,
-        champion_denied=u > 1 - champion,
-        latency_ms=np.where(rng.random(n) < late, 80.0, 5.0),
+        champion_denied=(u > 1 - champion).astype(float),
+        took_ms=np.where(asked, np.where(rng.random(n) < late, 80.0, 0.3), np.nan),
+        champion_took_ms=np.full(n, 0.3),
     )
 
 
@@ -61,21 +70,28 @@ def findings(judgement: Judgement) -> dict[str, tuple[int, float | None]]:
 # ------------------------------------------------------------------------------------- what it counts
 
 
+FOUR = Scored(
+    at_ms=[1, 2, 3, 4],
+    own=[False, True, False, True],
+    asked=[True, True, True, True],
+    scores=[0.05, 0.2, np.nan, 0.7],
+    denied=[False, False, True, True],
+    champion_denied=[1.0, 0.0, 0.0, 0.0],
+    took_ms=[1, 11, 10, 2],
+    champion_took_ms=[1.0, 1.0, 1.0, 1.0],
+)
+
+
 def test_each_question_counts_the_payments_it_is_about() -> None:
     """Four payments, of which the third got no score; three labels, of which one payment was let through by the challenger."""
-    scored = Scored(
-        scores=[0.05, 0.2, np.nan, 0.7],
-        denied=[False, False, True, True],
-        champion_denied=[True, False, False, False],
-        latency_ms=[1, 51, 50, 2],
-    )
     matured = Matured(is_fraud=[True, False, False], denied=[False, True, False], amount_minor=[25_000, 100, 100_000])
 
-    found = findings(judged(scored, matured))
+    found = findings(judged(FOUR, matured))
 
     assert found == {
-        "errors": (4, 0.25),
-        "latency": (4, 0.25),
+        "errors": (0, None),  # as yet: their windows are not over
+        "latency": (0, None),
+        "absences": (0, None),
         "deny_rate": (3, pytest.approx(1 / 3)),
         "excess_denials": (3, 0.0),
         "fewer_denials": (3, 0.0),
@@ -87,6 +103,35 @@ def test_each_question_counts_the_payments_it_is_about() -> None:
         # 25,000 of the cap 50,000 is fraud; 100,000 counts as the cap.
         "missed_value_share": (2, pytest.approx(0.5 / 1.5)),
     }
+    assert judged(FOUR).own == 2
+
+
+def test_of_what_comes_in_bursts_the_share_of_a_window_is_one_observation() -> None:
+    """Four such payments every two seconds; slow is not who is slow together with the champion."""
+    gathered = GUARD.begin(CANARY)
+    for second in range(0, 60_000, 2_000):
+        late: Any = {
+            "at_ms": np.array([1, 2, 3, 4]) + second,
+            "took_ms": [1, 11, 12, 2],
+            "champion_took_ms": [1, 1, 13, 1],
+        }
+        gathered = GUARD.fold(gathered, dataclasses.replace(FOUR, **late))
+
+    found = findings(GUARD.judge(gathered))
+
+    # A window ends with the 50th payment, 26 seconds on: the first counts, and the second lies between.
+    assert (found["errors"][0], found["latency"][0], found["absences"][0]) == (1, 1, 0)
+    assert (found["errors"][1], found["latency"][1]) == (12 / 50, 13 / 50)
+
+
+def test_what_nobody_asked_is_no_error_and_what_nobody_measured_not_in_time() -> None:
+    rng = np.random.default_rng(3)
+    away = payments(rng, 2_000, absent=1.0)
+
+    found = findings(judged(away))
+
+    assert (found["errors"], found["latency"], found["deny_rate"]) == ((0, None), (0, None), (0, None))
+    assert found["absences"] == (2, 1.0)  # of minutes; 1.0 is their mean
 
 
 def test_labels_and_what_stands_in_for_them_are_told_apart() -> None:
@@ -103,9 +148,10 @@ def test_all_alarms_together_have_alpha() -> None:
 
 def test_without_a_champion_beside_it_nothing_is_compared() -> None:
     """A new champion after full: the former one is not asked any more."""
-    scored = Scored(scores=[0.1], denied=[False], latency_ms=[1.0])
+    alone = dataclasses.replace(payments(np.random.default_rng(4), 10), champion_denied=np.full(10, np.nan))
 
-    assert findings(judged(scored))["excess_denials"] == (0, None)
+    assert findings(judged(alone))["excess_denials"] == (0, None)
+    assert findings(judged(alone))["deny_rate"] == (10, 0.0)
 
 
 def test_levels_are_left_out_that_too_few_validation_scores_lie_beyond() -> None:
@@ -147,7 +193,7 @@ def test_an_alarm_says_what_was_found_in_plain_words_and_numbers() -> None:
 
     assert judgement.verdict is Verdict.HALT
     assert (first.name, first.basis, first.alarmed, first.n) == ("excess_denials", Basis.PAIRED, True, 1_000)
-    assert first.wealth > first.threshold == 800
+    assert first.wealth > first.threshold == pytest.approx(900)
     assert first.alarmed_at is not None and first.alarmed_at < 200
     assert first.words == (
         "the challenger denies 30.40% more of all payments than the champion; at most 1.00% is tolerated (1,000 observations)"
@@ -161,7 +207,7 @@ def test_the_evidence_is_json_and_names_every_test() -> None:
     again = msgspec.json.decode(msgspec.json.encode(evidence))
 
     assert again == evidence
-    assert len(evidence["findings"]) == 11
+    assert len(evidence["findings"]) == 12
     assert evidence["verdict"] == "halt"
     assert all(np.isfinite(found["wealth"]) for found in evidence["findings"])
 
@@ -179,12 +225,12 @@ def test_what_was_gathered_survives_json_and_goes_on() -> None:
 
 # -------------------------------------------------------------------------------------- what it does
 
-REGRESSIONS = {
+REGRESSIONS: dict[str, Any] = {
     "excess_denials": {"denies": 0.1},
     "fewer_denials": {"denies": 0.0, "champion": 0.08},
     "deny_rate": {"denies": 0.15, "champion": 0.15},
-    "latency": {"late": 0.1},
-    "errors": {"failing": 0.03},
+    "latency": {"late": 0.3},
+    "errors": {"failing": 0.1},
 }
 
 
@@ -212,9 +258,7 @@ def test_scores_that_drift_either_way_are_found(towards: str) -> None:
     scored = payments(np.random.default_rng(6), 1_000)
     moved = np.where(np.random.default_rng(7).random(1_000) < 0.8, 0.7 if towards == "higher" else 0.05, scored.scores)
 
-    judgement = judged(
-        Scored(scores=moved, denied=scored.denied, champion_denied=scored.champion_denied, latency_ms=scored.latency_ms)
-    )
+    judgement = judged(dataclasses.replace(scored, scores=moved))
 
     alarmed = {finding.name for finding in judgement.findings if finding.alarmed}
     assert alarmed and alarmed <= {
@@ -227,8 +271,8 @@ def test_a_sound_challenger_is_left_alone() -> None:
     rng, halted = np.random.default_rng(8), 0
     for _ in range(25):
         gathered = GUARD.begin(CANARY)
-        for _ in range(4):
-            gathered = GUARD.fold(gathered, payments(rng, 3_000), labels(rng, 3_000))
+        for part in range(4):
+            gathered = GUARD.fold(gathered, payments(rng, 3_000, at_ms=300_000 * part), labels(rng, 3_000))
         halted += GUARD.judge(gathered).verdict is Verdict.HALT
 
     assert halted <= 2
@@ -250,7 +294,7 @@ def test_a_phase_ends_well_when_its_time_is_over_and_enough_was_seen(rollout: Ro
 
     assert type(taken) is step
     assert (taken.who, taken.evidence["enough"]) == ("guard", True)
-    assert taken.why == "its time is over, and none of 11 tests alarms"
+    assert taken.why == "its time is over, and none of 12 tests alarms"
 
 
 @pytest.mark.parametrize(

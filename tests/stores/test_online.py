@@ -240,8 +240,10 @@ def test_states_of_other_definitions_are_no_epoch_for_us(server: Server) -> None
     marker = EpochMarker(epoch="e1", log="log-1", groups={**digests, "card": "0" * 12})
     server.put(MARKER_KEY, msgspec.json.encode(marker))
 
-    with pytest.raises(NoEpoch, match=r"card@.*store: 000000000000"):
+    with pytest.raises(NoEpoch, match=r"card@.*store: 000000000000") as found:
         server.join().current_epoch()
+
+    assert found.value.epoch == "e1", "a rebuild must know what it replaces"
 
 
 def test_a_marker_that_is_no_marker_is_no_epoch(server: Server) -> None:

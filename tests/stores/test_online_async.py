@@ -13,7 +13,7 @@ import uvloop
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_async import EntityRead, OnlineReader
-from fraud_assets.stores.online_port import NoEpoch, StoreUnavailable, Write
+from fraud_assets.stores.online_port import NoEpoch, StoreBehind, StoreUnavailable, Write
 from fraud_assets.stores.online_wire import AWAKE_S, Address, Connection
 from tests.waiting import until
 
@@ -113,7 +113,7 @@ def test_nobody_decides_by_states_that_a_store_has_lost_a_part_of(
             assert (await reader.read([("account", "a")])).states == [b"state"]
             store.fall_behind("one", {"entity.account.v1/0": 5})
             for _ in range(2):
-                with pytest.raises(NoEpoch, match="lost"):
+                with pytest.raises(StoreBehind, match="lost"):
                     await reader.read([("account", "a")])
             assert reader.marker is None
             store.advance({"entity.account.v1/0": 5})

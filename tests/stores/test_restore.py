@@ -12,10 +12,12 @@ import redis
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_memory import MemoryStore
-from fraud_assets.stores.online_port import EpochMarker, KeySpace, NoEpoch, StoreUnavailable
+from fraud_assets.stores.online_port import EpochMarker, KeySpace, NoEpoch, StoreUnavailable, Versioned
 from fraud_assets.stores.publish import snapshot
 from fraud_assets.stores.restore import LogState, NoSnapshot, restore, why_unfit
 from fraud_assets.stores.state_files import KEPT, StateFiles, StateWriter
+from streaming.rebuild import NotLost, rebuild
+from streaming.settings import WorkerSettings
 from tests.history import END_MS, Past
 
 LOG = LogState("lake", {})
@@ -66,6 +68,56 @@ def test_what_was_flushed_comes_back_to_the_last_byte(
     some = next(client.scan_iter(match="fs:*:account:*"))
     assert (client.pttl(some) > 0) == (live.keys.expiry_ms("account") is not None)
     client.close()
+
+
+def an_older_versions_world(url: str, past: Past) -> OnlineStore:
+    """Of states in another format: the same groups by other digests, alive."""
+    older = OnlineStore.connect(url, past.plan.registry)
+    older.keys.digests = dict.fromkeys(older.keys.digests, "0" * 12)
+    for group in older.keys.digests:
+        older.load("older-1", group, [("a1", b"format 3"), ("a2", b"format 3")])
+    older.publish_epoch("older-1", log="lake", resume={}, now_ms=END_MS)
+    return older
+
+
+def keys_of(url: str, epoch: str) -> list[bytes]:
+    client: Any = redis.Redis.from_url(url)
+    found = [key for key in client.scan_iter(match="fs*", count=1000) if epoch.encode() in key]
+    client.close()
+    return found
+
+
+def test_a_snapshot_after_an_upgrade_leaves_nothing_of_the_former_versions_world(
+    past: Past, lake: Lake, live: OnlineStore, valkey_server: str, no_broker: str
+) -> None:
+    """Nobody would ever delete it: views with lifetime windows have no expiry, and a store that is full refuses writes."""
+    older = an_older_versions_world(valkey_server, past)
+
+    made = snapshot(lake, past.plan, live, no_broker, END_MS, END_MS)
+
+    assert keys_of(valkey_server, "older-1") == []
+    assert made.dropped == 2 * len(older.keys.digests)
+    assert live.current_epoch() == made.marker
+    older.close()
+
+
+def test_another_versions_living_store_is_rebuilt_only_by_force(
+    past: Past, lake: Lake, live: OnlineStore, valkey_server: str, no_broker: str
+) -> None:
+    """Its scorers may still decide by it; with force it is replaced, from a kept snapshot or from the lake, and deleted."""
+    snapshot(lake, past.plan, live, no_broker, END_MS, END_MS)
+    older = an_older_versions_world(valkey_server, past)
+    settings = WorkerSettings(redis_url=valkey_server, lake_uri=lake.uri, kafka_bootstrap_servers=no_broker)
+
+    with pytest.raises(NotLost, match="older-1"):
+        rebuild(settings)
+    assert older.read_many("account", ["a1"]) == [Versioned(1, b"format 3")]
+
+    assert "folded from the lake" in rebuild(settings, is_forced=True)
+    assert keys_of(valkey_server, "older-1") == []
+    with pytest.raises(NoEpoch):
+        older.current_epoch()
+    older.close()
 
 
 def test_only_the_newest_snapshots_are_kept(past: Past, lake: Lake, no_broker: str) -> None:

@@ -3,7 +3,9 @@
 import random
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +15,16 @@ from confluent_kafka import Consumer, TopicPartition
 from deploy.local.topics import ensure_topics
 from fraud_assets.contracts.topics import Topic, entity_topic
 from streaming.core.records import Record, Send
-from streaming.edges.broker import DeliveryFailed, Mark, RecordSink, Sender, application, consume
+from streaming.edges.broker import (
+    HAND_OVER_S,
+    DeliveryFailed,
+    Mark,
+    RecordSink,
+    Sender,
+    WorkerApp,
+    application,
+    consume,
+)
 from streaming.edges.claim import claim
 from streaming.settings import WorkerSettings
 from tests.streaming.live import Log, wait_for
@@ -124,11 +135,33 @@ def test_offsets_of_what_was_dropped_with_lost_partitions_are_not_committed() ->
     assert context.checkpoint.empty()
 
 
+class Committing(Buffer):
+    """Commits by itself, and has nothing to commit."""
+
+    commits = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked_s: list[float] = []
+        self.taken: list[Record] = []
+
+    def take(self, record: Record) -> None:
+        self.taken.append(record)
+
+    def hand_over(self, within_s: float) -> None:
+        self.asked_s.append(within_s)
+
+
 @contextmanager
 def another_member(bootstrap_servers: str, group: str, topic: str) -> Iterator[None]:
     """Somebody who could take partitions over."""
     member = Consumer(
-        {"bootstrap.servers": bootstrap_servers, "group.id": group, "partition.assignment.strategy": "range"}
+        {
+            "bootstrap.servers": bootstrap_servers,
+            "group.id": group,
+            "partition.assignment.strategy": "range",
+            "enable.auto.commit": False,
+        }
     )
     member.subscribe([topic])
     done, joined = threading.Event(), threading.Event()
@@ -159,11 +192,30 @@ def a_topic(bootstrap_servers: str, group: str, monkeypatch: pytest.MonkeyPatch)
     return topic
 
 
-def members_after_a_stop(bootstrap_servers: str, group: str, topic: Topic, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+@contextmanager
+def stopped_after(
+    bootstrap_servers: str, group: str, topic: Topic, sink: RecordSink, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[WorkerApp]:
+    """A worker that runs beside the block, and is told to stop at its end."""
+    app = application(WorkerSettings(), "router", group, commit_interval_s=5.0)
+    monkeypatch.setattr(app, "_setup_signal_handlers", lambda: None)  # signals are pytest's
+    consume(app, sink, [topic], 1)
+    with ThreadPoolExecutor(1) as thread:
+        ended = thread.submit(app.run)
+        try:
+            yield app
+        finally:
+            app.stop()
+            ended.result(60)
+
+
+def members_after_a_stop(
+    bootstrap_servers: str, group: str, topic: Topic, monkeypatch: pytest.MonkeyPatch, sink: RecordSink | None = None
+) -> set[str]:
     """Static names in the group after a worker of it has run and stopped."""
     app = application(WorkerSettings(), "router", group, commit_interval_s=5.0)
     monkeypatch.setattr(app, "_setup_signal_handlers", lambda: None)  # signals are pytest's
-    consume(app, Buffer(), [topic], 1)
+    consume(app, sink or Buffer(), [topic], 1)
     app.run(timeout=0.5)  # until nothing has come for so long, once it has partitions
     log = Log(bootstrap_servers)
     found = log.admin.describe_consumer_groups([group])[group].result(10)
@@ -187,3 +239,37 @@ def test_a_lone_worker_that_stops_keeps_its_place(bootstrap_servers: str, monkey
     topic = a_topic(bootstrap_servers, name, monkeypatch)
 
     assert members_after_a_stop(bootstrap_servers, name, topic, monkeypatch) == {"worker-0-router"}
+
+
+def test_of_a_sink_that_commits_quix_commits_nothing_at_a_revoke_or_a_stop(
+    bootstrap_servers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has not committed comes again, to it or to the new owner."""
+    name = uuid.uuid4().hex[:8]
+    topic, log, sink = a_topic(bootstrap_servers, name, monkeypatch), Log(bootstrap_servers), Committing()
+    for number in range(64):
+        log.send(topic.name, f"k{number}".encode(), b"{}")
+    log.flush()
+
+    with stopped_after(bootstrap_servers, name, topic, sink, monkeypatch) as app:
+        wait_for(lambda: len(sink.taken) == 64, "all is read")
+        with another_member(bootstrap_servers, name, topic.name):
+            wait_for(lambda: len(sink.taken) > 64, "what stays here is read again")
+            app.stop()
+            wait_for(lambda: len(sink.asked_s) > 1, "it hands over at its stop too")
+
+    seen = Counter(one[:3] for one in sink.taken)
+    assert set(seen.values()) == {1, 2}
+    assert set(sink.asked_s) == {HAND_OVER_S}
+    assert set(log.committed(name, list(log.ends([topic.name]))).values()) == {0}
+
+
+def test_a_lone_sink_that_commits_finishes_at_a_stop(bootstrap_servers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nobody to hurry for."""
+    name = uuid.uuid4().hex[:8]
+    topic, sink = a_topic(bootstrap_servers, name, monkeypatch), Committing()
+    sink.records.append(Record(topic.name, 0, 0, 0, b"a", b"{}"))
+
+    assert members_after_a_stop(bootstrap_servers, name, topic, monkeypatch, sink) == {"worker-0-router"}
+
+    assert sink.records == []

@@ -84,6 +84,14 @@ def test_what_would_be_refused_again_is_told_before_it_is_sent() -> None:
     assert "future_dated" in str(why_not(letter(record(transaction(event_time_ms=T0 + 10**7))), T0, DAY))
 
 
+def test_what_was_refused_for_its_id_is_replayed_once_such_ids_pass() -> None:
+    """Nothing is lost by finding out late that one's ids look like cards."""
+    refused = letter(record(transaction(account_id="4915200000003")), Refusal.CARD_NUMBER)
+
+    assert "card_number" in str(why_not(refused, T0, DAY))
+    assert why_not(refused, T0, DAY, "count") is None
+
+
 def test_a_conflicting_duplicate_is_never_replayed() -> None:
     """After the horizon it would be accepted, and its purchase counted a second time."""
     assert "id of its own" in str(why_not(letter(record(transaction()), Refusal.CONFLICTING_DUPLICATE), T0, DAY))

@@ -12,6 +12,7 @@ from fraud_assets.engine.prepare import columns_from_events, entity_key, rows_of
 from fraud_assets.engine.state import StateEngine
 from fraud_assets.features.catalogue.sources import ACTIVITY, PROFILES, TRANSACTIONS
 from fraud_assets.features.catalogue.ticketing import registry
+from fraud_assets.features.layout import PROFILE_VERSIONS
 from fraud_assets.stores.online_memory import MemoryStore
 from fraud_assets.stores.online_port import NoEpoch, StoreUnavailable, Versioned, Write
 from streaming.core.fold import Contended, GroupFolder
@@ -102,6 +103,43 @@ def expected(plan: EnginePlan, group: str, raw: Sequence[Record]) -> dict[str, b
             columns = columns_from_events(plan, source, [event], [one[:3]], [one.timestamp_ms])
             states[key] = engine.fold(states.get(key), rows_of(plan, chosen, columns)).packed[0]
     return states
+
+
+def read_in_snapshots(**row: object) -> list[Record]:
+    """A row that never changes, told by a connector that begins anew every other day, as Debezium tells it; past the dedupe horizon."""
+    fields = {name: value for name, value in msgspec.to_builtins(profile()).items() if name != "profile_id"}
+    del fields["event_time_ms"]
+    told = [T0 + number * 2 * DAY for number in range(2 * PROFILE_VERSIONS)]
+    return [
+        record(profile(), 1 + place, at)._replace(
+            value=msgspec.json.encode({"op": "r", "after": fields | row, "source": {"ts_ms": at - 1}})
+        )
+        for place, at in enumerate(told)
+    ]
+
+
+def folded_alone(plan: EnginePlan, raw: Sequence[Record]) -> tuple[object, ...]:
+    """What a store of its own holds of account a1 at rest, once it has folded what the router makes of some records."""
+    states = MemoryStore(registry())
+    states.publish_epoch("one", log="log", resume={}, now_ms=0)
+    group = plan.group("account")
+    GroupFolder(plan, group, states).fold(routed(raw, "account"))
+    (found,) = states.read_many("account", ["a1"])
+    assert found is not None
+    return StateEngine(plan, group).at_rest(found.packed)
+
+
+def test_a_row_that_says_when_it_changed_is_one_version_however_many_snapshots_read_it(plan: EnginePlan) -> None:
+    """Past the dedupe horizon each is an event of its own, but the same version; and the one before it is still known."""
+    before = record(profile(profile_id="before", event_time_ms=T0 - 10 * DAY, home_country="FR"), 0, T0 - 10 * DAY)
+    read = read_in_snapshots(event_time_ms=T0 - DAY)
+
+    once = folded_alone(plan, [before, read[0]])
+
+    assert len(routed([before, *read], "account")) == 1 + len(read)
+    assert folded_alone(plan, [before, *read]) == once
+    without_its_time = read_in_snapshots()
+    assert folded_alone(plan, [before, *without_its_time]) != folded_alone(plan, [before, without_its_time[0]])
 
 
 def states_of(store: MemoryStore, plan: EnginePlan, group: str, keys: Sequence[str]) -> dict[str, bytes]:

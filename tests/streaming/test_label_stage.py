@@ -9,14 +9,15 @@ import pytest
 import redis
 
 from fraud_assets.contracts.events import Event, Label, LabelFact, Transaction
+from fraud_assets.contracts.topics import TRANSACTIONS
 from fraud_assets.labels.facts import Case
 from fraud_assets.labels.history import facts_from_labels
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.schemas import LogPosition, from_events
 from streaming.core.records import Accepted
 from streaming.edges.cases import Identity, LakeCases, RedisCases
-from streaming.label_stage import LabelStage, fill
-from tests.streaming.events import DAY, T0, label, record, transaction
+from streaming.label_stage import LabelSink, LabelStage, fill
+from tests.streaming.events import DAY, KEY, T0, label, record, transaction
 
 DELAY = 7 * DAY
 
@@ -56,6 +57,26 @@ def arrived(*events: Event) -> list[Accepted]:
 
 def shape(facts: Sequence[LabelFact]) -> list[tuple[int, bool]]:
     return [(fact.sign, fact.is_fraud) for fact in facts]
+
+
+def test_a_payment_and_a_label_of_the_next_version_are_joined_by_what_this_one_knows(
+    store: RedisCases, clock: Clock
+) -> None:
+    """A router that was upgraded before us has accepted them; what is wrong otherwise stays refused."""
+    emitted = list[LabelFact]()
+    sink = LabelSink(stage(store, clock, emitted), lambda: {(TRANSACTIONS.name, 0)}, KEY)
+    more = b',"loyalty_tier":{"level":"gold"}}'
+    wrong = record(transaction(transaction_id="t3"), 3)
+    told = [record(transaction(), 0), record(transaction(transaction_id="t2"), 1), record(label(event_time_ms=T0), 2)]
+    told.append(wrong._replace(value=(wrong.value or b"").replace(b'"EUR"', b'"euros"')))
+    for one in told:
+        sink.take(one._replace(value=(one.value or b"")[:-1] + more))
+
+    sink.flush()
+    clock.now += DELAY
+    sink.tick()
+
+    assert [(fact.transaction_id, fact.is_fraud) for fact in emitted] == [("t1", True), ("t2", False)]
 
 
 def test_a_label_finds_the_transaction_that_arrived_before_it(store: RedisCases, clock: Clock) -> None:

@@ -2,181 +2,30 @@
 
 import contextlib
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.stores.compaction import compact
-from fraud_assets.stores.lake import Lake
-from streaming.core.accept import TopicPartition
-from streaming.core.records import Accepted, Record, Send
-from streaming.core.rekey import ReKeyer
-from streaming.core.route import Router
 from streaming.edges import writer as writer_module
-from streaming.edges.broker import Mark
-from streaming.edges.lake import LakeHistory, append_accepted
-from streaming.edges.writer import LakeWriter
-from streaming.router import RouterSink
-from tests.streaming.events import DAY, KEY, T0, FakeSeen, record, transaction
-
-TOPIC = "transactions.v1"
-
-
-class Crash(RuntimeError):
-    pass
-
-
-class Later(Executor):
-    """A thread that runs when the test says so."""
-
-    def __init__(self) -> None:
-        self.queue: list[tuple[Future[Any], Callable[[], Any]]] = []
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        self.queue.append((future, lambda: fn(*args, **kwargs)))
-        return future
-
-    def run(self) -> None:
-        while self.queue:
-            future, work = self.queue.pop(0)
-            try:
-                future.set_result(work())
-            except Crash as crash:
-                future.set_exception(crash)
-
-
-class AtOnce(Later):
-    """A thread so fast that it is done when it has begun."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future = super().submit(fn, *args, **kwargs)
-        self.run()
-        return future
-
-
-class World:
-    """What outlives a process: the lake, the dedupe store, the sent records and the committed offsets."""
-
-    def __init__(self, root: str | Path) -> None:
-        self.lake = Lake(root)
-        self.seen = FakeSeen()
-        self.sent: list[Send] = []
-        self.committed: dict[TopicPartition, int] = {}
-
-    def unread(self, log: Sequence[Record]) -> list[Record]:
-        return [one for one in log if one.offset >= self.committed.get((one.topic, one.partition), 0)]
-
-    def rows_in_files(self) -> Counter[tuple[int, int]]:
-        """How often a plain reader, who knows nothing of replays, sees each row."""
-        rows = self.lake.dataset("transactions").to_table(["source_partition", "source_offset"])
-        return Counter(zip(*(column.to_pylist() for column in rows.columns), strict=True))
-
-
-class Process:
-    """One life of a router that writes a batch at each tick.
-
-    dies: at which step of its lake or its commit. before_files: what the lake's thread does first. worker: whose life it is.
-    """
-
-    def __init__(
-        self,
-        world: World,
-        dies: str = "",
-        executor: Executor | None = None,
-        every_s: float = 0.0,
-        before_files: Callable[[], object] = lambda: None,
-        worker: str = "worker-0",
-    ) -> None:
-        self.world, self.dies, self.before_files, self.worker = world, dies, before_files, worker
-        self.in_flight = Mark()
-        self.writer = LakeWriter(self.append, self, self.commit, every_s, executor or AtOnce())
-        history = LakeHistory(world.lake, self.writer.recent)
-        sender: Any = self
-        self.sink = RouterSink(Router(ReKeyer(registry()), world.seen, history, DAY, KEY), sender, self.writer)
-
-    def live(self, records: Sequence[Record], each: int) -> None:
-        """Route `each` records at a time, and give the writer its turn after them."""
-        for start in range(0, len(records), each):
-            for one in records[start : start + each]:
-                self.sink.take(one)
-            self.sink.route_buffer()
-            self.writer.tick()
-
-    def send(self, records: Iterable[Send]) -> None:
-        self.world.sent.extend(records)
-
-    def mark(self) -> Mark:
-        made, self.in_flight = self.in_flight, Mark()
-        return made
-
-    def is_delivered(self, mark: Mark) -> bool:
-        self._die_at("before delivery")
-        return mark.undelivered == 0
-
-    def flush(self) -> None:
-        self.in_flight.undelivered = 0
-
-    def append(self, rows: Sequence[Accepted], is_wanted: Callable[[], bool]) -> int:
-        self.before_files()
-        self._die_at("before the files")
-        if self.dies == "between the files":
-            asked = iter([True])  # one file, and then the process is gone
-            append_accepted(self.world.lake, self.worker, rows, lambda: next(asked, False))
-            raise Crash
-        return append_accepted(self.world.lake, self.worker, rows, is_wanted)
-
-    def commit(self, ends: Mapping[TopicPartition, int]) -> None:
-        self._die_at("before the commit")
-        self.world.committed.update(ends)
-        self._die_at("after the commit")
-
-    def _die_at(self, step: str) -> None:
-        if self.dies == step:
-            raise Crash
-
+from tests.streaming.events import T0, record, transaction
+from tests.streaming.lake_life import (
+    EVERY_ROW_ONCE,
+    LOG,
+    TOPIC,
+    Crash,
+    Later,
+    Process,
+    World,
+    resume_and_end,
+    run_until,
+)
 
 STEPS = ["before the files", "between the files", "before delivery", "before the commit", "after the commit", ""]
-
-
-def two_partitions(n: int) -> list[Record]:
-    """Events of two days in two partitions; every fifth is a copy of the one before it in its partition."""
-    log = []
-    for place in range(n):
-        offset, partition = divmod(place, 2)
-        number = offset - 1 if offset % 5 == 4 else offset
-        event = transaction(transaction_id=f"t{partition}-{number}", event_time_ms=T0 - DAY * (number % 2))
-        log.append(record(event, offset, T0 + place, partition=partition))
-    return log
-
-
-LOG = two_partitions(40)
-EVERY_ROW_ONCE = Counter({(one.partition, one.offset): 1 for one in LOG})
-
-
-def run_until(turn: Callable[[], object], is_reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not is_reached():
-        assert time.monotonic() < deadline
-        turn()
-        time.sleep(0.001)
-
-
-def resume_and_end(world: World) -> None:
-    """A life without trouble, ended by SIGTERM: Quix flushes the sink and commits."""
-    last = Process(world)
-    unread = world.unread(LOG)
-    last.live(unread, 7)
-    last.sink.flush()
-    last.commit({(one.topic, one.partition): one.offset + 1 for one in unread})
 
 
 def die_and_resume(world: World, step: str, each: int) -> Counter[tuple[int, int]]:
@@ -315,45 +164,6 @@ def test_a_batch_begins_only_after_the_commit_of_the_one_before(tmp_path: Path) 
     assert sum(world.rows_in_files().values()) == 12
 
 
-def test_what_is_flushed_on_top_of_a_batch_repeats_none_of_its_rows(tmp_path: Path) -> None:
-    """The batch was never committed: a replay would find its first row again, and only that name."""
-    world, thread = World(tmp_path), Later()
-    process = Process(world, executor=thread)
-    process.live(LOG[:8], 8)
-    thread.run()
-    for one in LOG[8:12]:
-        process.sink.take(one)
-    ends = threading.Thread(target=process.sink.flush)
-    ends.start()
-    run_until(thread.run, lambda: not ends.is_alive())
-    # and it dies here, before Quix commits
-
-    resume_and_end(world)
-
-    assert world.rows_in_files() == EVERY_ROW_ONCE
-
-
-def test_a_flush_waits_for_no_file_that_it_writes_again(tmp_path: Path) -> None:
-    """A group waits for it while partitions move: the batch under way ends at its next file, and each row is in one."""
-    world, thread = World(tmp_path), Later()
-    process = Process(world, executor=thread)
-    process.live(LOG[:8], 8)
-    process.sink.take(LOG[8])
-    ends = threading.Thread(target=process.sink.flush)
-    ends.start()
-    run_until(lambda: None, lambda: len(thread.queue) == 2)
-
-    (under_way, first), (_, second) = thread.queue
-    thread.queue.clear()
-    written = first()
-    under_way.set_result(written)
-    thread.queue.append((_, second))
-    run_until(thread.run, lambda: not ends.is_alive())
-
-    assert written == 0
-    assert world.rows_in_files() == Counter({(one.partition, one.offset): 1 for one in LOG[:9]})
-
-
 def test_a_lake_that_falls_far_behind_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows wait in memory, and memory ends."""
     monkeypatch.setattr(writer_module, "MAX_ROWS", 10)
@@ -409,26 +219,6 @@ def test_an_owner_that_wakes_up_behind_its_successor_takes_no_row_away(tmp_path:
     arrivals = {(row["source_partition"], row["source_offset"]): row["ingested_at_ms"] for row in rows}
     assert len(rows) == len(routed)
     assert arrivals == {(one.partition, one.offset): one.timestamp_ms for one in routed}
-
-
-def test_a_flush_that_was_given_up_takes_nothing_of_what_came_after_it(tmp_path: Path) -> None:
-    """Quix waits a minute for a sink while it gives up partitions, and then goes on without it."""
-    world, thread = World(tmp_path), Later()
-    process = Process(world, executor=thread)
-    process.live(LOG[:8], 8)
-    given_up = threading.Thread(target=process.sink.flush)
-    process.sink.take(LOG[8])
-    given_up.start()
-    run_until(lambda: None, lambda: len(thread.queue) == 2)
-
-    process.live(LOG[:12], 12)  # the partitions came back, and are read from the last commit
-    thread.run()
-    given_up.join(30)
-    process.writer.tick()
-    thread.run()
-
-    assert world.committed == {(TOPIC, 0): 6, (TOPIC, 1): 6}
-    assert world.rows_in_files() == Counter({(one.partition, one.offset): 1 for one in LOG[:12]})
 
 
 def test_rows_that_the_lake_lacks_still_heal_a_flushed_dedupe_store(tmp_path: Path) -> None:

@@ -154,6 +154,10 @@ class Days(RuleBasedStateMachine):
     def write_lake(self, fuse: int | None) -> None:
         self._until_it_dies(fuse, self.worker.write_lake)
 
+    @rule(written=st.integers(0, 3), fuse=fuses)
+    def hand_over(self, written: int, fuse: int | None) -> None:
+        self._until_it_dies(fuse, lambda: self.worker.hand_over(written))
+
     @rule(most=st.integers(1, 8), back=st.sampled_from((0, 0, 1, 5)), fuse=fuses)
     def fold(self, most: int, back: int, fuse: int | None) -> None:
         self._until_it_dies(fuse, lambda: self.worker.fold(most, back))
@@ -261,6 +265,18 @@ class CommitsFirst(Days):
         self.worker.write_lake = self.write_lake_of_a_bad_worker  # type: ignore[method-assign]
 
 
+class HandsOverTooMuch(Days):
+    """Commits what it had not the time to write."""
+
+    def hand_over_of_a_bad_worker(self, written: int) -> None:  # as the good one is called
+        self.worker.committed.update(self.worker.uncommitted.ends)
+        self.worker.read_again()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.worker.hand_over = self.hand_over_of_a_bad_worker  # type: ignore[method-assign]
+
+
 class NoPositions(Days):
     """A folder that goes by what it was given and not by what the state has."""
 
@@ -279,7 +295,7 @@ class Shifting(list[Record]):
         super().append(one._replace(headers=headers))
 
 
-@pytest.mark.parametrize("broken", [NoMemory, CommitsFirst, NoPositions])
+@pytest.mark.parametrize("broken", [NoMemory, CommitsFirst, HandsOverTooMuch, NoPositions])
 def test_the_judge_sees_a_worker_that_errs(broken: type[Days]) -> None:
     with pytest.raises(AssertionError):
         run_state_machine_as_test(

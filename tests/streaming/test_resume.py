@@ -1,18 +1,22 @@
 """Where a group goes on: after what it has read, and nowhere if that is not there any more."""
 
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
+from deploy.local.fault_proxy import Fault, FaultProxy
 from deploy.local.topics import ensure_topics
 from fraud_assets.contracts.topics import Topic, entity_topic
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.stores.lake_topics import LakeTopicIds
 from fraud_assets.stores.online_memory import MemoryStore
 from fraud_assets.stores.online_port import EpochMarker, Withdrawn
+from fraud_assets.stores.topic_ids import topic_ids
 from streaming.core.records import Send
 from streaming.edges.broker import Sender, WrongTopic, check_arrival_stamps
 from streaming.edges.claim import LostLog, claim, log_range
@@ -196,6 +200,54 @@ def test_a_topic_that_is_away_is_not_another(settings: WorkerSettings, topic: To
     assert_quiet(running)
     Incarnation(settings, "group", [topic, missing], kept, "").check()
     assert set(kept.read([topic.name, missing.name])) == {topic.name, missing.name}
+
+    made_anew(log, missing, 1)
+    with pytest.raises(OtherLog, match=missing.name):
+        assert_quiet(running)
+
+
+@pytest.fixture
+def away(settings: WorkerSettings) -> Iterator[FaultProxy]:
+    """Before the broker, which cannot be reached yet."""
+    host, _, port = settings.kafka_bootstrap_servers.partition(":")
+    with FaultProxy(host, int(port)) as proxy:
+        proxy.set(Fault.REFUSED)
+        yield proxy
+
+
+def test_a_broker_that_cannot_say_yet_which_topics_they_are_is_asked_again(
+    away: FaultProxy, settings: WorkerSettings, topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first answer is what all later ones are held against: it must be of the topic that the group began with."""
+    monkeypatch.setattr("fraud_assets.stores.topic_ids.ANSWER_WITHIN_S", 1.0)
+    admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{away.port}"})
+    waited = list[float]()
+
+    def then_it_can(pause_s: float) -> None:
+        waited.append(pause_s)
+        away.set(Fault.NONE)
+
+    found = topic_ids(admin, [topic.name, "not-there"], sleep=then_it_can)
+
+    assert waited
+    assert found == topic_ids(AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers}), [topic.name])
+
+
+def test_a_group_does_not_begin_with_topics_that_it_could_not_ask_for(
+    away: FaultProxy, topic: Topic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one that is made anew until it hears of it, it would keep the new id for the old one's."""
+    monkeypatch.setattr("fraud_assets.stores.topic_ids.ANSWER_WITHIN_S", 1.0)
+    monkeypatch.setattr("fraud_assets.stores.topic_ids.PATIENCE_S", 0.0)
+    kept = kept_ids("lake", tmp_path)
+    began = Incarnation(
+        WorkerSettings(kafka_bootstrap_servers=f"127.0.0.1:{away.port}"), "group", [topic], kept, "Bring it back."
+    )
+
+    with pytest.raises(KafkaException):
+        began.check()
+
+    assert kept.read([topic.name]) == {}
 
 
 def test_nobody_decides_by_states_whose_log_is_another() -> None:

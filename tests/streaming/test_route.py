@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from fraud_assets.contracts.cards import CardsInIds
 from fraud_assets.contracts.codec import encode
 from fraud_assets.contracts.events import Event, Transaction
 from fraud_assets.contracts.tokens import tokenise
@@ -112,6 +113,22 @@ def test_an_id_that_holds_a_card_number_is_refused(router: Router, event: Event,
         (letter,) = routed.dead_letters
         assert (letter.reason, letter.field, routed.accepted) == ("card_number", name, [])
         assert spelled not in letter.detail
+
+
+@pytest.mark.parametrize(("rule", "fields"), [("count", ("account_id", "device_id")), ("off", ())])
+def test_an_id_that_looks_like_a_card_number_goes_on_where_ids_do(
+    seen: FakeSeen, history: FakeHistory, rule: CardsInIds, fields: tuple[str, ...]
+) -> None:
+    """With the others of its event, under its own key; how often is counted, unless nobody wants to know."""
+    router = Router(ReKeyer(registry()), seen, history, HORIZON, KEY, rule)
+    named = {"account_id": "4915200000003", "device_id": "4111111111111111"}
+
+    said = label(account_id=named["account_id"], event_time_ms=T0)
+    routed = router.route([record(transaction(**named)), record(said, 1)])
+
+    assert routed.dead_letters == []
+    assert [one.card_like for one in routed.accepted] == [fields, fields[:1]]
+    assert {sent.key for sent in routed.sends} >= {b"4915200000003", b"4111111111111111"}
 
 
 def test_a_user_agent_loses_a_card_number_and_its_event_goes_on(router: Router) -> None:

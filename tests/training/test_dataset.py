@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from fraud_assets.contracts.events import Decision, StatesRead
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.labels.imported import write_imported_facts
 from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.schemas import LogPosition, from_events
 from fraud_assets.training import store
 from fraud_assets.training.dataset import (
     NoLabels,
@@ -174,6 +176,32 @@ def test_a_decided_transaction_is_read_at_the_position_its_decision_logged(
     assert np.array_equal(served.features[:last], built.features[:last], equal_nan=True)
 
 
+def test_a_decision_whose_states_are_none_costs_its_own_row_and_is_counted(
+    past: Past, built: TrainingSet, tmp_path: Path
+) -> None:
+    """One torn record must not cost the whole set; nor may its row pass for one that nobody had decided."""
+    shutil.copytree(past.folder / "lake", tmp_path / "lake")
+    lake = Lake(tmp_path / "lake")
+    torn = StatesRead(
+        groups=["account"],
+        keys=["a1"],
+        versions=[1],
+        positions=[bytes(15)],
+        topics=["transactions.v1"],
+        partition_bits=8,
+    )
+    decided = _decision(past, built.rows.slice(0, 1), self_included=False, states_read=torn)
+    lake.append("decisions", decided, "decided")
+
+    without = training_set(lake, past.service, WINDOW)
+    store.save(str(tmp_path), "2026-10-11", without)
+
+    assert (len(without), without.unreadable, built.unreadable) == (len(built) - 1, 1, 0)
+    assert built.rows["transaction_id"][0].as_py() not in without.rows["transaction_id"].to_pylist()
+    assert np.array_equal(without.features, built.features[1:], equal_nan=True)
+    assert store.load(str(tmp_path), "2026-10-11").unreadable == 1
+
+
 def test_a_repeated_request_changes_nothing_that_is_learnt(past: Past, built: TrainingSet, tmp_path: Path) -> None:
     """The first decision was acted on; what the second saw, itself even, came after."""
     shutil.copytree(past.folder / "lake", tmp_path / "lake")
@@ -188,16 +216,15 @@ def test_a_repeated_request_changes_nothing_that_is_learnt(past: Past, built: Tr
     assert (len(twice), twice.digest) == (len(built), once.digest)
 
 
-def _decision(past: Past, row: pa.Table, *, self_included: bool, offset: int = 0) -> pa.Table:
-    from fraud_assets.contracts.events import Decision
-    from fraud_assets.stores.schemas import LogPosition, from_events
-
+def _decision(
+    past: Past, row: pa.Table, *, self_included: bool, offset: int = 0, states_read: StatesRead | None = None
+) -> pa.Table:
     at = row["event_time_ms"][0].as_py()
     decision = Decision(
         event_time_ms=at, decision_id=f"d{offset}", transaction_id=row["transaction_id"][0].as_py(), account_id=row["account_id"][0].as_py(),
         request={}, decided_at_ms=at, service="fraud_scoring", service_digest=past.plan.registry.service_digest(past.service.service),
         policy_digest="", model_version="", model_sha256="", epoch="e", features=[], view_status={}, states=[], fraud_score=0.0,
-        action="approve", reason_codes=[], degraded_reasons=[], self_included=self_included, latency_ms=0.0,
+        action="approve", reason_codes=[], degraded_reasons=[], self_included=self_included, latency_ms=0.0, states_read=states_read,
     )  # fmt: skip
     return from_events(Decision, [msgspec.structs.replace(decision)], [LogPosition(at, "decisions.v1", 0, offset)])
 

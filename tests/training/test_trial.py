@@ -1,13 +1,17 @@
 """What of the lake becomes evidence of a rollout, and what follows from it: on a real lake, log and models."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from fraud_assets.contracts.events import Decision
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.models.artifact import champion_of, read_champion
 from fraud_assets.rollout.guard import Verdict
 from fraud_assets.rollout.machine import HOUR_MS, Halt, Phase, Rollback, ToCanary, ToFull
+from fraud_assets.training.__main__ import main
+from fraud_assets.training.guarded import Watcher
 from fraud_assets.training.trial import FOLLOWED_MS, SETTLED_MS
 from tests.models.made import Trained
 from tests.training.trials import LABEL_DELAY_DAYS, T0, Trial, calm, decision, fact
@@ -41,7 +45,7 @@ def test_a_sound_challenger_goes_on_to_a_canary_when_its_time_is_over_and_begins
     assert isinstance(trial.log.entries()[-1].step, ToCanary)
     assert trial.log.entries()[-1].step.evidence["verdict"] == Verdict.GO_ON
     assert after.rollout == due.rollout
-    assert trial.seen("errors") == 0  # evidence is a phase's own
+    assert trial.seen("deny_rate") == 0  # evidence is a phase's own
 
 
 def test_time_alone_promotes_nobody(trial: Trial) -> None:
@@ -62,7 +66,7 @@ def test_a_decision_is_counted_once_however_often_anybody_looks_and_after_compac
     trial.look(LIVE + 5_000)
 
     assert (first.folded, again.folded) == (True, False)
-    assert trial.seen("errors") == trial.seen("excess_denials") == 180
+    assert trial.seen("deny_rate") == trial.seen("excess_denials") == 180
 
 
 def test_a_guard_that_was_off_catches_up_look_by_look_and_promotes_nobody_before(
@@ -77,22 +81,57 @@ def test_a_guard_that_was_off_catches_up_look_by_look_and_promotes_nobody_before
     phases, seen = [], []
     for _ in range(3):
         phases.append(trial.look(at_ms).rollout.phase)
-        seen.append(trial.seen("errors"))
+        seen.append(trial.seen("deny_rate"))
 
     assert seen == [120, 240, 250]
     assert phases == [Phase.SHADOW, Phase.SHADOW, Phase.CANARY]
 
 
-def test_no_score_is_an_error_but_not_while_scorers_come_to_follow(trial: Trial) -> None:
-    trial.decided([decision(n, T0 + n, 0.01, {}) for n in range(200)])
-    before = trial.look(T0 + 1_000)
-    trial.decided([decision(200 + n, LIVE + n, 0.01, {}) for n in range(200)])
+def unanswered(first: int, count: int, at_ms: int, scored_ms: dict[str, float]) -> list[Decision]:
+    """Ten a second, to which v2 gave no score."""
+    return [decision(first + n, at_ms + 100 * n, 0.01, {}, scored_ms=scored_ms) for n in range(count)]
 
-    after = trial.look(LIVE + 1_000)
+
+def test_no_score_is_an_error_but_not_while_scorers_come_to_follow(trial: Trial) -> None:
+    asked = {"v1": 0.1, "v2": 0.1}
+    trial.decided(unanswered(0, FOLLOWED_MS // 100, T0, asked))
+    before = trial.look(T0 + FOLLOWED_MS)
+    trial.decided(unanswered(1_000, 600, LIVE, asked))
+
+    after = trial.look(LIVE + 60_000)
 
     assert before.judgement is not None and before.judgement.verdict is Verdict.GO_ON
     assert after.rollout.phase is Phase.HALTED
-    assert "gives 100.00% of payments no score" in trial.log.entries()[-1].step.why
+    assert "is asked and gives 100.00% of payments no score" in trial.log.entries()[-1].step.why
+
+
+def test_a_scorer_that_has_yet_to_load_the_challenger_makes_no_error_of_its(trial: Trial) -> None:
+    """It asks nobody but the champion, and says how long that took; after two minutes the challenger is there."""
+    trial.decided(unanswered(0, 1_200, LIVE, {"v1": 0.1}))
+    trial.decided(calm(100, first=2_000, at_ms=LIVE + 120_000))
+
+    found = trial.look(LIVE + 200_000)
+
+    assert found.judgement is not None and found.judgement.verdict is Verdict.GO_ON
+    assert (trial.seen("errors"), trial.seen("deny_rate")) == (0, 100)
+
+
+def test_what_halts_a_slow_challenger_is_its_own_time_not_the_requests(trial: Trial) -> None:
+    """The first requests were all late, which is the store's; then v2 takes 40 ms where v1 takes one."""
+
+    def answered(first: int, at_ms: int, own_ms: float, **changed: float) -> list[Decision]:
+        took: dict[str, object] = {"scored_ms": {"v1": 1.0, "v2": own_ms}, **changed}
+        return [decision(first + n, at_ms + 100 * n, 0.01, {"v2": 0.02}, **took) for n in range(700)]
+
+    trial.decided(answered(0, LIVE, 0.2, latency_ms=400.0))
+    patient = trial.look(LIVE + 70_000)
+    trial.decided(answered(1_000, LIVE + 80_000, 40.0))
+
+    found = trial.look(LIVE + 160_000)
+
+    assert patient.rollout.phase is Phase.SHADOW
+    assert found.rollout.phase is Phase.HALTED
+    assert "takes more than 10 ms" in trial.log.entries()[-1].step.why
 
 
 def test_a_rules_denial_is_both_models_and_a_degraded_decision_is_nobodys(trial: Trial) -> None:
@@ -105,7 +144,19 @@ def test_a_rules_denial_is_both_models_and_a_degraded_decision_is_nobodys(trial:
     estimates = {one.name: one.estimate for one in found.judgement.findings}
     assert (estimates["excess_denials"], estimates["fewer_denials"]) == (0.0, 0.0)
     assert estimates["deny_rate"] == 1.0
-    assert trial.seen("errors") == 50
+    assert trial.seen("deny_rate") == 50
+
+
+def test_a_rules_denial_that_the_score_agrees_with_is_still_the_rules(trial: Trial) -> None:
+    """Only the scorer can say so: the deciding score denies too, and the other version's does not."""
+    said: dict[str, object] = {"action": "deny", "ruled": "deny"}
+    trial.decided([decision(n, LIVE + n, 0.9, {"v2": 0.02}, **said) for n in range(300)])
+
+    found = trial.look(LIVE + 1_000)
+
+    assert found.judgement is not None
+    estimates = {one.name: one.estimate for one in found.judgement.findings}
+    assert (estimates["excess_denials"], estimates["fewer_denials"]) == (0.0, 0.0)
 
 
 def test_in_a_canary_both_models_decide_and_each_is_the_others_shadow(trial: Trial) -> None:
@@ -122,7 +173,19 @@ def test_in_a_canary_both_models_decide_and_each_is_the_others_shadow(trial: Tri
     assert estimates["excess_denials"] == estimates["deny_rate"] == pytest.approx(1 / 3)
 
 
-def test_a_new_champion_is_watched_alone_and_reverted_when_it_does_badly(trial: Trial) -> None:
+def test_a_new_champion_is_compared_with_the_one_before_which_scores_beside_it(trial: Trial) -> None:
+    trial.move(ToCanary(at_ms=T0, **SAID))  # type: ignore[arg-type]
+    trial.move(ToFull(at_ms=T0, **SAID))  # type: ignore[arg-type]
+    scores = [0.9 if n % 20 == 0 else 0.1 for n in range(2_000)]
+    trial.decided([decision(n, LIVE + n, score, {"v1": 0.1}, model_version="v2") for n, score in enumerate(scores)])
+
+    found = trial.look(LIVE + 10_000)
+
+    assert found.rollout.phase is Phase.REVERTED
+    assert "denies 5.00% more of all payments than the champion" in trial.log.entries()[-1].step.why
+
+
+def test_a_new_champion_that_is_watched_alone_is_reverted_when_it_does_badly(trial: Trial) -> None:
     trial.move(ToCanary(at_ms=T0, **SAID))  # type: ignore[arg-type]
     trial.move(ToFull(at_ms=T0, **SAID))  # type: ignore[arg-type]
     trial.decided([decision(n, LIVE + n, 0.9, {}, model_version="v2") for n in range(100)])
@@ -176,3 +239,37 @@ def test_where_nothing_is_tried_nothing_is_watched(trial: Trial) -> None:
     found = trial.look(LIVE)
 
     assert (found.place, found.judgement, found.rollout.phase) == (None, None, Phase.HALTED)
+
+
+def test_a_watcher_takes_up_where_the_process_before_left_off(trial: Trial) -> None:
+    """And begins anew where it finds something else there: nothing is counted twice, for nothing of before is kept."""
+    kept = trial.settings.model_dir / "guard.json"
+    trial.decided(calm(100))
+    first = Watcher(trial.settings, kept).look(LIVE + 1_000)
+    trial.decided(calm(20, first=100, at_ms=LIVE + 2_000))
+
+    again = Watcher(trial.settings, kept).look(LIVE + 3_000)
+    kept.write_text("of another version")
+    anew = Watcher(trial.settings, kept).look(LIVE + 4_000)
+
+    counted = [found.place.gathered.tests["deny_rate"].n for found in (first, again, anew) if found.place]
+    assert counted == [100, 120, 120]
+
+
+def test_a_look_by_hand_halts_a_bad_challenger_and_says_what_it_did(
+    trial: Trial, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the clock, so the lake has decisions of now; in a canary, of which the challenger decided 40."""
+    trial.move(ToCanary(at_ms=trial.now_ms() - 2 * FOLLOWED_MS, **SAID))  # type: ignore[arg-type]
+    at_ms = trial.now_ms() - 20_000
+    own = [decision(n, at_ms + n, 0.9, {"v1": 0.1}, model_version="v2") for n in range(40)]
+    trial.decided([*own, *(decision(40 + n, at_ms + n, 0.1, {"v2": 0.9}) for n in range(400))])
+    monkeypatch.setenv("FRAUD_VAR_DIR", str(trial.settings.var_dir))
+    monkeypatch.setenv("FRAUD_LABEL_DELAY_DAYS", str(LABEL_DELAY_DAYS))
+
+    status = main(["look"])
+
+    said = json.loads(capsys.readouterr().out)
+    assert status == 0
+    assert (said["phase"], said["verdict"], said["own"]) == ("halted", "halt", 40)
+    assert "more of all payments" in said["words"]

@@ -1,5 +1,6 @@
 """A rollout with decisions and label facts in a lake, for tests of its guard."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,6 +88,10 @@ class Trial:
         challenger = champion_of(found.model_dir, "v2")
         made.move(BeginShadow(at_ms=T0, who="a test", why="a test", challenger=challenger, plan=PLAN))
         return made
+
+    @staticmethod
+    def now_ms() -> int:
+        return time.time_ns() // 1_000_000
 
     def move(self, step: Step) -> None:
         self.log.move(self.log.settle(step.at_ms), step)

@@ -15,6 +15,7 @@ RAW = ("transactions", "activity", "profiles", "label_facts", "decisions")
 CHECKS = {
     "no_mismatches": "The log up to the logged positions gives every served vector bit for bit.",
     "no_stale_reads": "Every state held what had arrived one second before its decision.",
+    "states_readable": "Every decision logged positions that can be read, so that it can be recomputed.",
     "no_missing_decisions": "Every live transaction has its decision, and every decision its transaction.",
 }
 
@@ -33,11 +34,13 @@ def _judged(found: SkewReport) -> list[dg.AssetCheckResult]:
             **_named(found),
         },
         "no_stale_reads": {"stale_reads": found.stale_reads, "checked": found.checked},
+        "states_readable": {"unreadable": found.unreadable, "decisions": found.decisions},
         "no_missing_decisions": {"missing": found.missing, "extra": found.extra},
     }
     wrong = {
         "no_mismatches": found.mismatches,
         "no_stale_reads": found.stale_reads,
+        "states_readable": found.unreadable,
         "no_missing_decisions": found.missing + found.extra,
     }
     return [

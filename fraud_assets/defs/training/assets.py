@@ -19,6 +19,7 @@ from fraud_assets.monitoring.quality import refuse_bad_days
 from fraud_assets.rollout.admission import admit
 from fraud_assets.rollout.log import PromotionLog
 from fraud_assets.rollout.machine import Plan
+from fraud_assets.rollout.pointer import follow
 from fraud_assets.rollout.standing import standing
 from fraud_assets.settings import Settings
 from fraud_assets.stores.registry import ModelRegistry
@@ -28,7 +29,7 @@ from fraud_assets.training.as_of import latest_model, manifest_of
 from fraud_assets.training.dataset import TrainingSet, Weigh, after_warm_up, table_schema, vector_schema, window_as_of
 from fraud_assets.training.dataset import training_set as training_set_as_of
 from fraud_assets.training.gates import failures, judge, require_gates
-from fraud_assets.training.holdout import save_holdout
+from fraud_assets.training.holdout import forget_holdouts, save_holdout
 from fraud_assets.training.split import SplitKind
 
 GROUP = "training"
@@ -37,6 +38,7 @@ OWNER = "team:fraud-ml"
 # and Dagster draws no graph with a cycle.
 RAW = ("transactions", "activity", "profiles", "label_facts")
 FEATURES = registry().feature_names(FRAUD_SCORING)
+STATES_READABLE = "Every decision of the window logged positions that can be read; a payment whose did not is left out."
 
 
 def _weigh(lake: LakeResource, settings: Settings, day: str) -> Weigh | None:
@@ -73,6 +75,7 @@ def _rows(root: str, as_of: str) -> dict[str, int]:
             table_schema(FEATURES, arrow_schema(Transaction), weighted=SETTINGS.propagation_weights)
         )
     },
+    check_specs=[dg.AssetCheckSpec("states_readable", asset="training_set", description=STATES_READABLE)],
 )
 def training_set(
     context: dg.AssetExecutionContext,
@@ -101,6 +104,7 @@ def training_set(
             "dagster/row_count": len(found),
             "frauds": int(found.is_fraud.sum()),
             "read_as_served": found.served,
+            "unreadable": found.unreadable,
             "features": len(found.names),
             **_weighed(found),
             "digest": found.digest,
@@ -112,6 +116,14 @@ def training_set(
             ),
         },
         data_version=dg.DataVersion(found.digest),
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="states_readable",
+                passed=found.unreadable == 0,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={"unreadable": found.unreadable},
+            )
+        ],
     )
 
 
@@ -159,6 +171,7 @@ def fraud_model(context: dg.AssetExecutionContext) -> Result:
     save_holdout(lake.training_uri, trained.manifest.model_version, trained.holdout)
     failed = failures(judge(candidate_of(lake, settings, trained.manifest.model_version)))
     number = log_model(context.resources.mlflow, context.resources.model_registry, trained, settings.model_dir, failed)
+    _forget_old_holdouts(lake.training_uri, settings, trained.manifest.model_version)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(found),
@@ -174,6 +187,13 @@ def fraud_model(context: dg.AssetExecutionContext) -> Result:
         },
         data_version=dg.DataVersion(trained.manifest.model_version),
     )
+
+
+def _forget_old_holdouts(root: str, settings: Settings, version: str) -> None:
+    """Not of who serves, challenges or may come back, whose unseen scores are asked for."""
+    rollout = follow(settings.model_dir)
+    named = {one.version for one in (rollout.champion, rollout.challenger, rollout.previous) if one}
+    forget_holdouts(root, settings.model_dir, {version, *named}, settings.holdouts_kept)
 
 
 @dg.asset(

@@ -113,6 +113,19 @@ class Settings(BaseSettings):
     """Whether a payment that hangs together with confirmed frauds counts less as legitimate in training (docs/model.md says what that
     was measured to bring). Needs `label_confidence` of the same day."""
 
+    alert_urls: tuple[SecretStr, ...] = Field((), validation_alias="FRAUD_ALERT_URLS")
+    """JSON list of Apprise URLs (Slack, PagerDuty, e-mail, webhook, ...) that are told of failed checks and runs and of halts. Secrets. None:
+    alerts are in the log and on the sensors' pages."""
+
+    alerts_per_hour: int = Field(20, ge=1, validation_alias="FRAUD_ALERTS_PER_HOUR")
+    """Alerts sent within an hour; what is more is held back and told as one."""
+
+    alert_repeat_hours: float = Field(24.0, ge=0, validation_alias="FRAUD_ALERT_REPEAT_HOURS")
+    """Hours after which an alert on the same thing is told again."""
+
+    dagster_url: str = Field("", validation_alias="FRAUD_DAGSTER_URL")
+    """Where people reach Dagster, for links in alerts; empty: they name the page without its host."""
+
     exchange_rates: dict[str, float] = Field(default_factory=dict, validation_alias="FRAUD_EXCHANGE_RATES")
     """JSON, minor units of a currency per euro cent, for those that training/money.py lacks or has wrong."""
 
@@ -139,6 +152,9 @@ class Settings(BaseSettings):
 
     max_calibration_gap: float = Field(0.25, ge=0, validation_alias="FRAUD_MAX_CALIBRATION_GAP")
     """How far a model's mean score may lie from the share of fraud, as a part of that share, beside what chance allows."""
+
+    max_recall_loss: float = Field(0.1, ge=0, le=1, validation_alias="FRAUD_MAX_RECALL_LOSS")
+    """How much less of the fraud a champion may find on matured labels than its training measured, beside what chance allows."""
 
     row_budget_us: float = Field(15.0, gt=0, validation_alias="FRAUD_ROW_BUDGET_US")
     """Microseconds that a model may take for one row, by the code that serves it."""

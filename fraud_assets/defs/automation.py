@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from fraud_assets.defs.partitions import daily
+from fraud_assets.defs.partitions import SETTINGS, daily
 
 INGESTION = dg.AssetSelection.groups("ingestion").materializable() | dg.AssetSelection.assets("label_facts")
 LABELLING = dg.AssetSelection.assets("label_maturity", "label_noise", "identity_graph", "label_confidence")
@@ -31,9 +31,9 @@ publish = dg.define_asset_job(
 )
 monitoring = dg.define_asset_job(
     "monitoring",
-    dg.AssetSelection.assets("skew_report"),
+    dg.AssetSelection.assets("skew_report", "prediction_drift"),
     partitions_def=daily,
-    description="Served against recomputed.",
+    description="Served against recomputed, and scores against those to expect.",
 )
 # Not in `monitoring`: a platform that has trained nothing yet has skew reports and no drift to measure.
 drift = dg.define_asset_job(
@@ -41,6 +41,12 @@ drift = dg.define_asset_job(
     dg.AssetSelection.assets("drift_report"),
     partitions_def=daily,
     description="The day against its training set.",
+)
+matured = dg.define_asset_job(
+    "matured",
+    dg.AssetSelection.assets("calibration_report", "performance_report"),
+    partitions_def=daily,
+    description="The day against its labels, once they are in.",
 )
 audit = dg.define_asset_job(
     "audit", dg.AssetSelection.assets("decision_chain_report"), description="Every chain of decisions, to its head."
@@ -87,8 +93,18 @@ nightly_monitoring = _nightly(monitoring, "30 1 * * *", 1)
 # Before anything is learnt as of the same day.
 nightly_labelling = _nightly(labelling, "45 1 * * *", 0)
 nightly_learning = _nightly(learning, "0 2 * * *", 0)
+# For who trains once a week: switch on this one or the one before.
+weekly_learning = dg.ScheduleDefinition(
+    name="weekly_learning",
+    job=learning,
+    cron_schedule="0 2 * * 1",
+    execution_timezone="UTC",
+    execution_fn=_of_day(0),
+)
 nightly_publish = _nightly(publish, "30 3 * * *", 1)
 nightly_drift = _nightly(drift, "0 4 * * *", 1)
+# The newest day whose label delay is over: its last labels are an hour and more behind the label stage by then.
+nightly_matured = _nightly(matured, "15 4 * * *", SETTINGS.label_delay_days + 1)
 # Two days back: what comes late has mostly come.
 nightly_compaction = _nightly(compaction, "30 4 * * *", 2)
 # Of the whole lake, as compaction left it.

@@ -9,7 +9,7 @@ from fraud_assets.rollout.guard import Gathered, Guard
 from fraud_assets.rollout.machine import HOUR_MS
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.tail import Tail, moved, unread
-from fraud_assets.training.matured import SETTLED_MS, matured_of
+from fraud_assets.training.settled import SETTLED_MS, matured_of
 from fraud_assets.training.trial import COLUMNS, FOLLOWED_MS, Trial, counts, scored_of
 
 # A payment is decided when it happens. Decisions on older ones are replays, and are not looked for.

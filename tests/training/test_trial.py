@@ -14,7 +14,7 @@ from fraud_assets.rollout.guard import Verdict
 from fraud_assets.rollout.machine import HOUR_MS, Halt, Phase, Rollback, ToCanary, ToFull
 from fraud_assets.training.__main__ import main
 from fraud_assets.training.guarded import Watcher
-from fraud_assets.training.matured import SETTLED_MS
+from fraud_assets.training.settled import SETTLED_MS
 from fraud_assets.training.trial import FOLLOWED_MS
 from tests.models.made import Trained
 from tests.training.trials import LABEL_DELAY_DAYS, T0, Trial, calm, decision, fact

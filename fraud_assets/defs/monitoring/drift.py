@@ -38,6 +38,7 @@ def _record(moved: Moved) -> dg.TableRecord:
         {
             "feature": moved.name,
             "psi": round(moved.psi, 4),
+            "ks": None if math.isnan(moved.ks) else round(moved.ks, 4),
             **{
                 f"{name}_{side}": None if math.isnan(value) else float(f"{value:.5g}")
                 for name, pair in pairs.items()
@@ -48,7 +49,7 @@ def _record(moved: Moved) -> dg.TableRecord:
 
 
 # Of the table `moved`, a row for each feature; days without rows have none to take it from.
-COLUMNS = dg.MetadataValue.table([_record(Moved("", 0.0, (0.0, 0.0), (0.0, 0.0)))]).schema
+COLUMNS = dg.MetadataValue.table([_record(Moved("", 0.0, (0.0, 0.0), (0.0, 0.0), 0.0))]).schema
 
 
 @dg.asset(

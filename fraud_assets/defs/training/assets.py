@@ -3,13 +3,11 @@
 import time
 
 import dagster as dg
-import numpy as np
-import numpy.typing as npt
 from dagster_duckdb import DuckDBResource
 
 from fraud_assets.contracts.events import Transaction
 from fraud_assets.defs.ingestion.assets import EVENTS
-from fraud_assets.defs.metadata import bars, column_schema, lines
+from fraud_assets.defs.metadata import bars, column_schema, lines, scored_above
 from fraud_assets.defs.partitions import SETTINGS, before_as_of, daily, fresh_within, start_ms
 from fraud_assets.defs.resources import LakeResource, end_mlflow_on_run_finished
 from fraud_assets.defs.results import Result
@@ -41,15 +39,6 @@ OWNER = "team:fraud-ml"
 RAW = ("transactions", "activity", "profiles", "label_facts")
 FEATURES = registry().feature_names(FRAUD_SCORING)
 STATES_READABLE = "Every decision of the window logged positions that can be read; a payment whose did not is left out."
-
-
-def _scores(scores: npt.NDArray[np.float64]) -> dict[str, dg.MarkdownMetadataValue]:
-    """How many payments of the validation days each score would have stopped; nothing where none were kept."""
-    if not len(scores):
-        return {}
-    at = np.linspace(0, 1, 101)
-    above = 1 - np.searchsorted(np.sort(scores), at) / len(scores)
-    return {"scores": lines({"share": (at.tolist(), above.tolist())}, "share of payments scored at or above")}
 
 
 def _weigh(lake: LakeResource, settings: Settings, day: str) -> Weigh | None:
@@ -253,7 +242,7 @@ def champion_model(
             "dagster/column_schema": column_schema(
                 vector_schema(manifest_of(settings.model_dir, version).feature_names)
             ),
-            **_scores(store.load_scores(lake.training_uri, context.partition_key)),
+            **scored_above({"validation days": store.load_scores(lake.training_uri, context.partition_key)}),
             "gates": dg.MetadataValue.json(measured),
         }
     )

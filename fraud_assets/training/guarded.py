@@ -17,8 +17,9 @@ from fraud_assets.rollout.machine import WATCHED, Halt, Phase, Rollout
 from fraud_assets.settings import Settings
 from fraud_assets.stores.files import beside
 from fraud_assets.stores.lake import Lake
+from fraud_assets.training.gathered import Place, first_place, fold_new
 from fraud_assets.training.holdout import holdout_scores
-from fraud_assets.training.trial import Place, Trial, begun_ms, first_place, fold_new
+from fraud_assets.training.trial import Trial, begun_ms
 
 WHO = "rollout_guard"
 
@@ -47,7 +48,7 @@ def look(
     guard = _guard(trial, training_root, settings)
     delay_ms = settings.label_delay_days * DAY_MS
     if place is None or (place.gathered.sequence, place.gathered.guard) != (rollout.sequence, guard.digest):
-        place = first_place(guard, rollout, delay_ms)
+        place = first_place(guard, trial, delay_ms)
     after, is_all = fold_new(guard, trial, place, lake, delay_ms, now_ms)
     judgement = guard.judge(after.gathered)
     step = next_step(rollout, judgement, now_ms, WHO)

@@ -23,7 +23,7 @@ from fraud_assets.stores.identity import identities
 from fraud_assets.stores.lake import Lake
 from fraud_assets.training.as_of import manifest_of
 from fraud_assets.training.money import euro_cents
-from fraud_assets.training.trial import SETTLED_MS
+from fraud_assets.training.settled import SETTLED_MS
 from fraud_assets.training.verdicts import FACT_COLUMNS, verdicts
 
 # A day of a small seller has ten frauds, and a share of ten is chance: a week is judged, the day is shown.

@@ -16,8 +16,8 @@ from fraud_assets.rollout.machine import Halt, Rollback, Rollout, Step, kind
 from fraud_assets.rollout.standing import standing
 from fraud_assets.settings import Settings
 from fraud_assets.stores.registry import RegistryDown, open_for_a_person
+from fraud_assets.training.gathered import Place
 from fraud_assets.training.guarded import Looked, look
-from fraud_assets.training.trial import Place
 
 KEY = dg.AssetKey("rollout_evidence")
 CHECK = "rollout_is_healthy"

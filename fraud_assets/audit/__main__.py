@@ -2,19 +2,24 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from fraud_assets.audit.history import Audited, read_history, read_mapping
+from fraud_assets.audit.model import measured
 from fraud_assets.audit.pattern import with_money
 from fraud_assets.audit.rejects import explained, told, write_rejects
 from fraud_assets.audit.report import summary_of, write_report
 from fraud_assets.contracts.tokens import BadTokenKey, TokenKey
+from fraud_assets.ingest.decimals import scaled_text
 from fraud_assets.ingest.mapping import BadMapping
 from fraud_assets.ingest.read import UnreadableFile
 from fraud_assets.settings import BadSettings, Settings, read_settings
 from fraud_assets.training.money import UnknownCurrency
+from fraud_assets.training.split import TooShort
+from fraud_assets.training.threshold import CostTable, costs_of
 
 REJECTS = "rejects.csv"
 
@@ -37,6 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     except (BadMapping, UnreadableFile, BadSettings, UnknownCurrency, NoRows, NoFraud) as error:
         fault = str(error)
+    except TooShort as error:
+        fault = f"{error} Or leave the model out: --no-model."
     except BadTokenKey as error:
         fault = f"FRAUD_TOKEN_KEY, FRAUD_TOKEN_KEY_ID: {error}"
     except OSError as error:
@@ -63,6 +70,9 @@ def _audit(options: argparse.Namespace, settings: Settings, key: TokenKey, conso
         status.update("counting")
         rows = with_money(found, settings.exchange_rates)
         summary = summary_of(options.data.name, found, rows, told(faults), key)
+        if found.labelled and not options.no_model:
+            status.update("features, a model of the older part, and what it would have done to the newer")
+            summary["model"] = measured(found, rows, _costs(options, settings))
         write_report(summary, options.out)
     _next_steps(options, console, rejected=len(faults) > 0, labelled=found.labelled)
 
@@ -78,7 +88,32 @@ def _parse(arguments: list[str] | None, settings: Settings) -> argparse.Namespac
         "--out", type=Path, metavar="DIR", default=settings.var_dir / "audit",
         help="where report.html, summary.json and rejects.csv go (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument("--no-model", action="store_true", help="the pattern alone; needs less history")
+    for option, default, what in (
+        ("--chargeback-fee", settings.chargeback_fee_minor, "a chargeback's fee"),
+        ("--false-decline", settings.false_decline_minor, "what refusing a good customer costs"),
+        ("--review", settings.review_minor, "what one review costs"),
+    ):
+        parser.add_argument(
+            option, type=_minor, default=default, metavar="MONEY", help=f"{what} (default: {default / 100:.2f})"
+        )
     return parser.parse_args(arguments)
+
+
+def _minor(text: str) -> int:
+    found = scaled_text(text, 2)
+    if found is None or found < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount; write one like 12.50")
+    return found
+
+
+def _costs(options: argparse.Namespace, settings: Settings) -> CostTable:
+    return replace(
+        costs_of(settings),
+        chargeback_fee_minor=options.chargeback_fee,
+        false_decline_minor=options.false_decline,
+        review_minor=options.review,
+    )
 
 
 def _next_steps(options: argparse.Namespace, console: Console, *, rejected: bool, labelled: bool) -> None:

@@ -13,7 +13,10 @@ from rich.console import Console
 import benchmarks
 
 # Modules that benchmarks share, and peers that live in an environment of their own.
-NOT_BENCHMARKS = frozenset({"__main__", "measure", "open_loop", "payments", "peers", "scorer_rig", "synthetic"})
+# label_weights has no peer: it decides a default (docs/model.md#weights) and is run by hand.
+NOT_BENCHMARKS = frozenset(
+    {"__main__", "label_weights", "measure", "open_loop", "payments", "peers", "scorer_rig", "synthetic"}
+)
 
 
 def known() -> list[str]:

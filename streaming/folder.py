@@ -14,6 +14,7 @@ from quixstreams.sinks.base import SinkBackpressureError
 
 from fraud_assets.contracts.topics import DEAD_LETTERS, entity_topic
 from fraud_assets.engine.plan import EnginePlan
+from fraud_assets.engine.prepare import columns_from_events, rows_of
 from fraud_assets.engine.state import StateEngine
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.stores.online import OnlineStore
@@ -209,7 +210,14 @@ def held_by(states: OnlineStates, marker: EpochMarker) -> Callable[[At], int | N
 
 
 def warm_up(plan: EnginePlan) -> None:
-    """Load the kernels before partitions wait for it: it takes half a second of a core, and the first records of an assignment would."""
+    """Load the kernels before partitions wait for it, as the first records of an assignment would: those that fold take half a second of a
+    core, those that turn events to rows little, but half a second where nobody has compiled them yet.
+    """
+    for source in plan.sources:
+        columns = columns_from_events(plan, source, [], [], [])
+        for group in plan.groups:
+            if source in group.sources:
+                rows_of(plan, group, columns)
     for group in plan.groups:
         nothing = np.zeros((1, group.row_width), np.int64)
         StateEngine(plan, group).fold_many([None], nothing, np.array([0, 1], np.int64))

@@ -5,8 +5,9 @@ from datetime import timedelta
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
-from fraud_assets.defs.partitions import daily
+from fraud_assets.defs.partitions import SETTINGS, daily
 
 INGESTION = dg.AssetSelection.groups("ingestion").materializable() | dg.AssetSelection.assets("label_facts")
 LABELLING = dg.AssetSelection.assets("label_maturity", "label_noise", "identity_graph", "label_confidence")
@@ -23,24 +24,37 @@ labelling = dg.define_asset_job(
     description="How far labels can be trusted, and what they say of others.",
 )
 feature_views = dg.define_asset_job("feature_views", FEATURES, partitions_def=daily, description="Every feature view.")
+# In one process: a dozen steps that each load the graph and the kernels anew take longer to begin than to do their work, and a drift waits
+# for its answer.
 learning = dg.define_asset_job(
-    "learning", LEARNING, partitions_def=daily, description="Training set, model, gates, champion, as of a day."
+    "learning",
+    LEARNING,
+    partitions_def=daily,
+    executor_def=dg.in_process_executor,
+    description="Training set, model, gates, champion, as of a day.",
 )
 publish = dg.define_asset_job(
     "publish", SNAPSHOT, partitions_def=daily, description="Entity state to the online store."
 )
 monitoring = dg.define_asset_job(
     "monitoring",
-    dg.AssetSelection.assets("skew_report"),
+    dg.AssetSelection.assets("skew_report", "prediction_drift"),
     partitions_def=daily,
-    description="Served against recomputed.",
+    description="Served against recomputed, and scores against those to expect.",
 )
 # Not in `monitoring`: a platform that has trained nothing yet has skew reports and no drift to measure.
 drift = dg.define_asset_job(
     "drift",
     dg.AssetSelection.assets("drift_report"),
     partitions_def=daily,
+    executor_def=dg.in_process_executor,
     description="The day against its training set.",
+)
+matured = dg.define_asset_job(
+    "matured",
+    dg.AssetSelection.assets("calibration_report", "performance_report"),
+    partitions_def=daily,
+    description="The day against its labels, once they are in.",
 )
 audit = dg.define_asset_job(
     "audit", dg.AssetSelection.assets("decision_chain_report"), description="Every chain of decisions, to its head."
@@ -87,8 +101,32 @@ nightly_monitoring = _nightly(monitoring, "30 1 * * *", 1)
 # Before anything is learnt as of the same day.
 nightly_labelling = _nightly(labelling, "45 1 * * *", 0)
 nightly_learning = _nightly(learning, "0 2 * * *", 0)
+# For who trains once a week: switch on this one or the one before.
+weekly_learning = dg.ScheduleDefinition(
+    name="weekly_learning",
+    job=learning,
+    cron_schedule="0 2 * * 1",
+    execution_timezone="UTC",
+    execution_fn=_of_day(0),
+)
 nightly_publish = _nightly(publish, "30 3 * * *", 1)
 nightly_drift = _nightly(drift, "0 4 * * *", 1)
+# The newest day whose label delay is over: its last labels are an hour and more behind the label stage by then.
+nightly_matured = _nightly(matured, "15 4 * * *", SETTINGS.label_delay_whole_days + 1)
+
+
+@dg.schedule(job=drift, cron_schedule=SETTINGS.live_drift_cron, execution_timezone="UTC")
+def live_drift(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """The day that goes on, while it goes on: one report after the other."""
+    running = context.instance.get_runs(
+        dg.RunsFilter(job_name=drift.name, statuses=[*IN_PROGRESS_RUN_STATUSES]), limit=1
+    )
+    if running:
+        return dg.SkipReason(f"run {running[0].run_id} is still at it")
+    at = context.scheduled_execution_time
+    return dg.RunRequest(run_key=f"live:{at.isoformat()}", partition_key=at.date().isoformat())
+
+
 # Two days back: what comes late has mostly come.
 nightly_compaction = _nightly(compaction, "30 4 * * *", 2)
 # Of the whole lake, as compaction left it.

@@ -10,17 +10,32 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from fraud_assets.defs.ingestion.assets import RAW
+from fraud_assets.defs.partitions import SETTINGS
 from fraud_assets.features.catalogue.ticketing import registry
 
 # The nightly jobs start at half past midnight and are through by half past four, with a margin for a bad night.
 DEADLINE_HOUR = 5
 DEADLINE = timedelta(hours=DEADLINE_HOUR)
-DAILY = (*RAW, "label_facts", *registry().views, "online_store_snapshot", "skew_report", "drift_report")
+DAILY = (
+    *RAW,
+    "label_facts",
+    *registry().views,
+    "online_store_snapshot",
+    "skew_report",
+    "drift_report",
+    "prediction_drift",
+)
 # What is as of the day that begins, not of the one that ended.
 LABELLED = ("label_maturity", "label_noise", "identity_graph", "label_confidence")
 AS_OF = (*LABELLED, "training_set", "fraud_model", "champion_model")
+# Of the newest day whose label delay is over.
+MATURED = ("calibration_report", "performance_report")
 # How many days before the deadline's own the partition is of that it asks for.
-DAYS_BACK = {**dict.fromkeys(DAILY, 1), **dict.fromkeys(AS_OF, 0)}
+DAYS_BACK = {
+    **dict.fromkeys(DAILY, 1),
+    **dict.fromkeys(AS_OF, 0),
+    **dict.fromkeys(MATURED, SETTINGS.label_delay_whole_days + 1),
+}
 NAME = "freshness_check"
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 if TYPE_CHECKING:  # half a second, for which only a drawing should wait
@@ -72,6 +74,22 @@ def bars(values: Mapping[str, float], title: str) -> dg.MarkdownMetadataValue:
         number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
         figure.text(names / width + length + 0.05 / width, middle, number, va="center")
     return plot(figure)
+
+
+def scored_above(sides: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, dg.MarkdownMetadataValue]:
+    """What share of the payments of each side would be stopped at each score; nothing where no side has any."""
+    at = np.linspace(0, 1, 101)
+    shares = {
+        name: 1 - np.searchsorted(np.sort(scores), at) / len(scores) for name, scores in sides.items() if len(scores)
+    }
+    if not shares:
+        return {}
+    return {
+        "scores": lines(
+            {name: (at.tolist(), above.tolist()) for name, above in shares.items()},
+            "share of payments scored at or above",
+        )
+    }
 
 
 def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str) -> dg.MarkdownMetadataValue:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fraud_assets.features.language import FeatureService
+from fraud_assets.monitoring.ks import ks_distance
 from fraud_assets.monitoring.psi import by_chance, column_psi
 
 Features = npt.NDArray[np.float32]
@@ -64,12 +65,16 @@ class Sample:
 
 @dataclass(frozen=True)
 class Moved:
-    """One feature: its index, and what a person can see of it. Medians are NaN where all is null."""
+    """One feature: its index, its Kolmogorov–Smirnov distance, and what a person can see of it. Medians are NaN where all is null.
+
+    ks: of the values that are known; NaN where a side has none. It is shown beside the index, which decides.
+    """
 
     name: str
     psi: float
     null_share: tuple[float, float]
     median: tuple[float, float]
+    ks: float
 
 
 @dataclass(frozen=True)
@@ -145,11 +150,13 @@ def _score_psi(reference: Floats, current: Floats) -> float | None:
 
 
 def _moved(name: str, psi: float, reference: Features, current: Features) -> Moved:
+    apart = ks_distance(reference, current)
     return Moved(
         name,
         psi,
         (float(np.isnan(reference).mean()), float(np.isnan(current).mean())),
         (_median(reference), _median(current)),
+        apart.distance if apart else float("nan"),
     )
 
 

@@ -11,20 +11,17 @@ position is one row for every reader of the lake, in however many files it is (`
 """
 
 import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow.fs as pafs
 
-from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.lake import Lake, appended
 
 PREFIX = "compacted-"
 # Of a file on the disk: decisions are five times as large in memory, and one batch is held there at a time.
 TARGET_BYTES = 128 * 1024 * 1024
-# `append_name`: topic, partition, first offset, writer (which earlier versions did not name).
-_SINK = re.compile(r"(.+?-\d{5})-(\d{20})(?:-.+)?\.parquet")
 
 
 @dataclass(frozen=True)
@@ -62,9 +59,9 @@ def _closed(listed: Iterable[tuple[str, pafs.FileInfo]], day: str) -> list[pafs.
     newest: dict[str, int] = defaultdict(int)
     own, sinks = [], []
     for of, info in listed:
-        written = _SINK.fullmatch(info.base_name)
+        written = appended(info.base_name)
         if written:
-            partition, first = written[1], int(written[2])
+            partition, first = written
             newest[partition] = max(newest[partition], first)
             sinks.append((of, partition, first, info))
         elif of == day and info.base_name.startswith(PREFIX):

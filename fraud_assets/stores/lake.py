@@ -6,11 +6,12 @@ files through `glob`; nothing here holds a lock.
 
 import contextlib
 import datetime as dt
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,8 @@ THREADS = 4  # a history has hundreds of files, and each waits for the disk
 AT_ONCE = 64
 Made = TypeVar("Made")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{0,199}")
+# Its writer was not named by earlier versions.
+_APPENDED = re.compile(r"(.+?)-(\d{5})-(\d{20})(?:-.+)?\.parquet")
 _PARTITION = re.compile(r"event_date=(\d{4}-\d{2}-\d{2})")
 
 
@@ -62,6 +65,19 @@ def append_name(topic: str, partition: int, first_offset: int, writer: str) -> s
     Another's may hold more: of an owner whose successor went further, or of the successor while the first one wakes up.
     """
     return f"{topic}-{partition:05d}-{first_offset:020d}-{writer}"
+
+
+class Appended(NamedTuple):
+    """What `append_name` says of a file. partition: of its topic, as `<topic>/<number>`."""
+
+    partition: str
+    first_offset: int
+
+
+def appended(file_name: str) -> Appended | None:
+    """What a sink's file name says; None of any other file, such as a merged one, an import's, or one written by hand."""
+    said = _APPENDED.fullmatch(file_name)
+    return Appended(f"{said[1]}/{int(said[2])}", int(said[3])) if said else None
 
 
 class Lake:
@@ -141,16 +157,21 @@ class Lake:
         with ThreadPoolExecutor(THREADS) as pool:
             return list(pool.map(lambda part: self._files.put(*part), parts))
 
-    def files(self, table: str) -> list[tuple[str, pafs.FileInfo]]:
-        """(event date, file) of every file a reader may open, ascending."""
+    def files(self, table: str, days: Sequence[str] | None = None) -> list[tuple[str, pafs.FileInfo]]:
+        """(event date, file) of every file a reader may open, ascending. days: all by default; of others nothing is listed."""
         self.schema(table)
-        selector = pafs.FileSelector(self._folder(table), recursive=True, allow_not_found=True)
+        folders = [self._folder(table)] if days is None else [f"{self._folder(table)}/event_date={day}" for day in days]
         found = []
-        for info in self._files.filesystem.get_file_info(selector):
+        for info in itertools.chain.from_iterable(self._infos(folder) for folder in folders):
             partition = _PARTITION.fullmatch(info.path.rpartition("/")[0].rpartition("/")[2])
             if partition and info.base_name.endswith(".parquet") and info.base_name[0] not in "._":
                 found.append((partition[1], info))
         return sorted(found, key=lambda one: (one[0], one[1].path))
+
+    def _infos(self, folder: str) -> list[pafs.FileInfo]:
+        selector = pafs.FileSelector(folder, recursive=True, allow_not_found=True)
+        infos: list[pafs.FileInfo] = self._files.filesystem.get_file_info(selector)
+        return infos
 
     def merge(
         self, table: str, day: str, files: Sequence[pafs.FileInfo], name: str, right: Right | None = None
@@ -215,6 +236,19 @@ class Lake:
 
         rows = self._read(table, _day_of(from_ms), _day_of(None if to_ms is None else to_ms - 1), needed, asked, among)
         return without_replayed(in_log_order(rows)).select(wanted)
+
+    def scan_files(self, table: str, files: Sequence[pafs.FileInfo], columns: Sequence[str]) -> pa.Table:
+        """Rows of some of the files that `files` lists, as `scan` gives them. Raises FileNotFoundError if one was replaced meanwhile."""
+        needed = list(dict.fromkeys([*columns, *LOG_ORDER, "event_time_ms", "is_duplicate"]))
+        schema = pa.schema([self.schema(table).field(name) for name in needed])
+
+        def part_of(info: pafs.FileInfo) -> pa.Table:
+            rows = read_parquet(self._files.filesystem, info.path, schema)
+            return where(rows, asked_of(rows, None, None, None, False))
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            parts = [schema.empty_table(), *pool.map(part_of, files)]
+        return without_replayed(in_log_order(pa.concat_tables(parts))).select(list(columns))
 
     def stream(self, table: str, day: str, rows: int) -> Iterator[pa.Table]:
         """What `scan` gives of a day, a part at a time: of each file that has rows of one moment, twice `rows` are held.

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import msgspec
 
-from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.models.artifact import Champion, open_artifact, replace_file
 from fraud_assets.models.manifest import Manifest, RefusedModel
 from fraud_assets.rollout.bounds import Limits, levels_of
@@ -17,8 +16,9 @@ from fraud_assets.rollout.machine import WATCHED, Halt, Phase, Rollout
 from fraud_assets.settings import Settings
 from fraud_assets.stores.files import beside
 from fraud_assets.stores.lake import Lake
+from fraud_assets.training.gathered import Place, first_place, fold_new
 from fraud_assets.training.holdout import holdout_scores
-from fraud_assets.training.trial import Place, Trial, begun_ms, first_place, fold_new
+from fraud_assets.training.trial import Trial, begun_ms
 
 WHO = "rollout_guard"
 
@@ -45,9 +45,9 @@ def look(
         return Looked(rollout)
     trial = _trial(log, rollout, settings)
     guard = _guard(trial, training_root, settings)
-    delay_ms = settings.label_delay_days * DAY_MS
+    delay_ms = settings.label_delay_ms
     if place is None or (place.gathered.sequence, place.gathered.guard) != (rollout.sequence, guard.digest):
-        place = first_place(guard, rollout, delay_ms)
+        place = first_place(guard, trial, delay_ms)
     after, is_all = fold_new(guard, trial, place, lake, delay_ms, now_ms)
     judgement = guard.judge(after.gathered)
     step = next_step(rollout, judgement, now_ms, WHO)

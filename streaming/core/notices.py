@@ -68,10 +68,6 @@ class Notice(NamedTuple):
     title: str
     fields: dict[str, str]
 
-    @property
-    def body(self) -> str:
-        return "\n".join(f"{name}: {value}" for name, value in self.fields.items())
-
 
 def read_rules(raw: bytes) -> Rules:
     """Raises BadRules."""

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib.abc import MetaPathFinder
 
+import numpy.ma  # noqa: F401  # np.unique loads it, at the first rows of the lake, when events wait
 import pyarrow.compute as pc
 
 from fraud_assets.stores.lake import Lake, append_name

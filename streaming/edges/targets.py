@@ -1,23 +1,16 @@
 """Targets of notifications, by Apprise: one URL is a webhook, a mailbox, a phone or one of a hundred services."""
 
-import logging
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
 
 import apprise
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_attempt, wait_exponential_jitter
 
+from fraud_assets.monitoring.channels import is_known, send, settings_of
 from streaming.core.notices import BadRules, Notice, Rules, Target
 
-# What speaks to a machine gets fields; all else gets a text for a person.
-_MACHINES = ("json", "jsons", "form", "forms", "xml", "xmls")
 _LONGEST_PAUSE_S = 10.0
-ID_HEADER = "Idempotency-Key"
-
-# It logs what it could not send, with parts of the URL; we say it ourselves, without.
-logging.getLogger("apprise").setLevel(logging.CRITICAL)
-_SETTINGS = apprise.AppriseAsset(async_mode=False, app_id="fraud-assets", app_desc="Fraud decisions", app_url="")
+_ABOUT = settings_of("Fraud decisions")
 
 
 class Undeliverable(RuntimeError):
@@ -38,7 +31,7 @@ class Targets:
             "retry": retry_if_result(lambda is_taken: not is_taken),
         } | ({"sleep": sleep} if sleep else {})
         for target, url in self._urls.items():
-            if apprise.Apprise.instantiate(url, asset=_SETTINGS) is None:
+            if not is_known(url):
                 raise BadRules(
                     f"BadRules: url {target.place} of {target.rule} is none that Apprise knows; see its wiki."
                 )
@@ -51,14 +44,5 @@ class Targets:
             raise Undeliverable(f"{notice.target} did not take it, asked {self._attempts} times") from None
 
     def _sent(self, notice: Notice) -> bool:
-        sender = apprise.Apprise(asset=_SETTINGS)
-        sender.add(_with_fields(self._urls[notice.target], notice))
-        return bool(sender.notify(body=notice.body, title=notice.title, notify_type=apprise.NotifyType.WARNING))
-
-
-def _with_fields(url: str, notice: Notice) -> str:
-    """The URL of a webhook, with each field in what is posted and the id as a header too."""
-    if url.partition("://")[0].lower() not in _MACHINES:
-        return url
-    added = [f":{name}={quote(value, safe='')}" for name, value in notice.fields.items()]
-    return f"{url}{'&' if '?' in url else '?'}{'&'.join([*added, f'+{ID_HEADER}={notice.id}'])}"
+        url, kind = self._urls[notice.target], apprise.NotifyType.WARNING
+        return send(url, notice.title, notice.fields, news_id=notice.id, kind=kind, about=_ABOUT)

@@ -1,5 +1,6 @@
 """Every Dagster command of docs/operations.md runs, word for word but for its days, and does what the page says."""
 
+import re
 from collections.abc import Sequence
 from datetime import date, timedelta
 from itertools import pairwise
@@ -50,24 +51,27 @@ def asked(command: Sequence[str]) -> set[str]:
 
 
 def cron(at: str) -> str:
-    """`03:30` and `each hour, :07` as the page writes them."""
-    hour, minute = at.removeprefix("each hour, ").split(":")
-    return f"{int(minute)} {int(hour) if hour else '*'} * * *"
+    """`03:30`, `Monday 02:00`, `each hour, :07` and `each 15 minutes, :00` as the page writes them."""
+    if every := re.fullmatch(r"each (\d+) minutes, :00", at):
+        return f"*/{every[1]} * * * *"
+    weekday = "1" if at.startswith("Monday ") else "*"
+    hour, minute = at.removeprefix("each hour, ").removeprefix("Monday ").split(":")
+    return f"{int(minute)} {int(hour) if hour else '*'} * * {weekday}"
 
 
 def test_the_page_shows_the_commands_that_these_tests_run_and_no_other(root: Path) -> None:
     shown = page.commands(root, "")
 
-    assert len(page.commands(root, "asset materialize")) == 6
+    assert len(page.commands(root, "asset materialize")) == 8
     assert len(page.commands(root, "job backfill")) == 3
-    assert len(shown) == 9, shown
+    assert len(shown) == 11, shown
     assert page.inline(root) == {
         "dagster-daemon run -w workspace.yaml", "dagster schedule start NAME", "dagster sensor start NAME",
     }  # fmt: skip
 
 
 def test_the_pages_materializations_work_one_after_the_other(tmp_path: Path, root: Path, valkey_server: str) -> None:
-    """From raw history to a champion and a filled online store, then drift, and features of a range and of a day."""
+    """From raw history to a champion and a filled online store, then drift, scores and labels, and features of a range and of a day."""
     place = place_of(tmp_path, root, valkey_server)
     graph = defs().resolve_asset_graph()
 

@@ -17,9 +17,10 @@ from deploy.local.topics import ensure_platform_topics
 from fraud_assets.contracts.codec import encode
 from fraud_assets.contracts.events import Decision
 from fraud_assets.contracts.topics import DEAD_LETTERS, DECISIONS
+from fraud_assets.monitoring.channels import ID_HEADER
 from streaming.core.notices import BadRules, notices, read_rules
 from streaming.core.records import Headers, Record, Refusal, Send
-from streaming.edges.targets import ID_HEADER, Targets
+from streaming.edges.targets import Targets
 from streaming.notifier import NotifySink
 from tests.contracts.test_chain import decision as any_decision
 from tests.streaming.events import T0, record

@@ -1,22 +1,26 @@
 """What of the lake becomes evidence of a rollout, and what follows from it: on a real lake, log and models."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from fraud_assets.contracts.events import Decision
+from fraud_assets.contracts.events import Decision, LabelFact
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.models.artifact import champion_of, read_champion
 from fraud_assets.rollout.guard import Verdict
 from fraud_assets.rollout.machine import HOUR_MS, Halt, Phase, Rollback, ToCanary, ToFull
 from fraud_assets.training.__main__ import main
 from fraud_assets.training.guarded import Watcher
-from fraud_assets.training.trial import FOLLOWED_MS, SETTLED_MS
+from fraud_assets.training.settled import SETTLED_MS
+from fraud_assets.training.trial import FOLLOWED_MS
 from tests.models.made import Trained
 from tests.training.trials import LABEL_DELAY_DAYS, T0, Trial, calm, decision, fact
 
 LIVE = T0 + FOLLOWED_MS
+MINUTE_MS = 60_000
 SAID = {"who": "a test", "why": "a test", "evidence": {"n": 1}}
 
 
@@ -73,7 +77,7 @@ def test_a_guard_that_was_off_catches_up_look_by_look_and_promotes_nobody_before
     trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two partitions, so that a part of one would be skipped if the other were read first."""
-    monkeypatch.setattr("fraud_assets.training.trial.AT_ONCE", 120)
+    monkeypatch.setattr("fraud_assets.training.gathered.AT_ONCE", 120)
     trial.decided(calm(150))
     trial.decided(calm(100, first=150), partition=1)
     at_ms = T0 + DAY_MS
@@ -218,6 +222,86 @@ def test_labels_count_when_all_of_their_hour_are_due_not_as_fraud_is_reported(tr
     assert trial.seen("false_positive_rate") == 98
 
 
+def legitimate(numbers: Sequence[int]) -> list[LabelFact]:
+    """Of the payments of `paid`, by silence."""
+    return [fact(n, LIVE + n * MINUTE_MS + LABEL_DELAY_DAYS * DAY_MS, is_fraud=False) for n in numbers]
+
+
+def paid(count: int) -> list[Decision]:
+    """One a minute that both let through."""
+    return [decision(n, LIVE + n * MINUTE_MS, 0.01, {"v2": 0.02}) for n in range(count)]
+
+
+FRAUDS = (3, 70, 130)
+
+
+def test_a_label_stage_that_is_hours_late_shows_no_hour_of_frauds_alone(trial: Trial) -> None:
+    """Frauds are reported at once. The stage has come to the 65th minute: of the first hour all is known, of the second one fraud."""
+    trial.decided(paid(240))
+    trial.labelled([fact(n, LIVE + n * MINUTE_MS + 1, is_fraud=True) for n in FRAUDS])
+    due_ms = LIVE + LABEL_DELAY_DAYS * DAY_MS
+    trial.move(ToCanary(at_ms=LIVE + 5 * HOUR_MS, **SAID))  # type: ignore[arg-type]
+
+    trial.look(due_ms + 6 * HOUR_MS)
+    with_frauds_alone = trial.seen("missed_value_share")
+    trial.labelled(legitimate([n for n in range(65) if n not in FRAUDS]))
+    trial.look(due_ms + 7 * HOUR_MS)
+    behind = (trial.seen("missed_value_share"), trial.seen("false_positive_rate"))
+    trial.labelled(legitimate([n for n in range(65, 240) if n not in FRAUDS]))
+    trial.look(due_ms + 8 * HOUR_MS)
+    caught_up = (trial.seen("missed_value_share"), trial.seen("false_positive_rate"))
+
+    assert with_frauds_alone == 0
+    assert behind == (60, 59)  # from half a minute past the hour on
+    assert caught_up == (240, 237)
+
+
+def test_of_the_stages_partitions_the_one_that_is_furthest_behind_counts(trial: Trial) -> None:
+    """One is done; the other has said nothing of what nobody reported."""
+    trial.decided(paid(240))
+    due_ms = LIVE + LABEL_DELAY_DAYS * DAY_MS
+    trial.labelled(legitimate(range(0, 240, 2)), partition=0)
+    trial.labelled([fact(n, LIVE + n * MINUTE_MS + 1, is_fraud=True) for n in FRAUDS if n % 2], partition=1)
+    trial.move(ToCanary(at_ms=LIVE + 5 * HOUR_MS, **SAID))  # type: ignore[arg-type]
+
+    trial.look(due_ms + 6 * HOUR_MS)
+    one_is_behind = trial.seen("missed_value_share")
+    trial.labelled(legitimate([n for n in range(1, 240, 2) if n not in FRAUDS]), partition=1)
+    trial.look(due_ms + 7 * HOUR_MS)
+
+    assert (one_is_behind, trial.seen("missed_value_share")) == (0, 240)
+
+
+def test_a_quiet_partition_that_had_frauds_alone_is_waited_for_until_a_later_payment_of_its_own(trial: Trial) -> None:
+    """Further on than the hours of one look: the rollout's labels do not stand still for ever."""
+    fraud, later = decision(5_000, LIVE, 0.01, {"v2": 0.02}), decision(5_001, LIVE + 15 * HOUR_MS, 0.01, {"v2": 0.02})
+    trial.decided([fraud, *paid(1_000)])
+    due_ms = LIVE + LABEL_DELAY_DAYS * DAY_MS
+    trial.labelled([fact(5_000, LIVE + 1, is_fraud=True)], partition=1)
+    trial.labelled(legitimate([n for n in range(900) if n % 7]))
+    trial.move(ToCanary(at_ms=LIVE + 20 * HOUR_MS, **SAID))  # type: ignore[arg-type]
+
+    trial.look(due_ms + 20 * HOUR_MS)
+    alone = trial.seen("missed_value_share")
+    trial.decided([later])
+    trial.labelled([fact(5_001, due_ms + 15 * HOUR_MS, is_fraud=False)], partition=1)
+    trial.look(due_ms + 21 * HOUR_MS)
+
+    assert (alone, trial.seen("missed_value_share") > 700) == (0, True)
+
+
+def test_payments_that_never_came_about_have_no_label_and_hold_up_nobody(trial: Trial) -> None:
+    """Every fifth was decided and then abandoned: the stage has never heard of it."""
+    trial.decided(paid(240))
+    due_ms = LIVE + LABEL_DELAY_DAYS * DAY_MS
+    trial.labelled(legitimate([n for n in range(240) if n % 5]))
+    trial.move(ToCanary(at_ms=LIVE + 5 * HOUR_MS, **SAID))  # type: ignore[arg-type]
+
+    trial.look(due_ms + 6 * HOUR_MS)
+
+    assert trial.seen("missed_value_share") == 192 * 180 // 240  # the fourth hour waits for a payment after it
+
+
 def test_of_a_payment_that_was_denied_no_label_is_taken_and_a_retracted_one_is_the_last_word(trial: Trial) -> None:
     trial.decided([*calm(10), *[decision(10 + n, LIVE + n, 0.9, {"v2": 0.9}) for n in range(3)]])
     due_ms = LIVE + LABEL_DELAY_DAYS * DAY_MS
@@ -273,3 +357,37 @@ def test_a_look_by_hand_halts_a_bad_challenger_and_says_what_it_did(
     assert status == 0
     assert (said["phase"], said["verdict"], said["own"]) == ("halted", "halt", 40)
     assert "more of all payments" in said["words"]
+
+
+def test_a_look_opens_no_file_of_decisions_that_it_has_read(trial: Trial) -> None:
+    """All but the last one of the partition are overwritten with what nobody can read."""
+    for first in range(0, 300, 100):
+        trial.decided(calm(100, first=first, at_ms=LIVE + first))
+    trial.look(LIVE + 1_000)
+    files = [Path(info.path) for _, info in trial.lake.files("decisions")]
+    for path in files[:-1]:
+        path.write_bytes(b"no Parquet file")
+    trial.decided(calm(50, first=300, at_ms=LIVE + 2_000))
+
+    trial.look(LIVE + 3_000)
+
+    assert trial.seen("deny_rate") == 350
+    with pytest.raises(pa.ArrowInvalid):
+        trial.lake.scan("decisions")
+
+
+def test_a_guard_that_was_off_for_days_comes_to_the_newest_decision_and_then_on(trial: Trial) -> None:
+    """Over a day without any payment, by files of a few days at a time."""
+    for day in (0, 1, 4):
+        trial.decided(calm(40, first=100 * day, at_ms=LIVE + day * DAY_MS))
+    at_ms = LIVE + 4 * DAY_MS + HOUR_MS
+
+    looks = 0
+    while trial.look(at_ms).rollout.phase is Phase.SHADOW:
+        looks += 1
+        assert looks < 10
+
+    assert trial.log.entries()[-1].step.evidence["verdict"] == Verdict.GO_ON
+    assert isinstance(trial.log.entries()[-1].step, ToCanary)
+    (rate,) = [one for one in trial.log.entries()[-1].step.evidence["findings"] if one["name"] == "deny_rate"]
+    assert rate["n"] == 120

@@ -13,10 +13,11 @@ from fraud_assets.models.artifact import champion_of, publish_champion, write_ar
 from fraud_assets.rollout.log import PromotionLog
 from fraud_assets.rollout.machine import BeginShadow, Plan, Step
 from fraud_assets.settings import Settings
-from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.lake import Lake, append_name
 from fraud_assets.stores.schemas import LogPosition, from_events
+from fraud_assets.training.gathered import Place
 from fraud_assets.training.guarded import Looked, look
-from fraud_assets.training.trial import FOLLOWED_MS, Place
+from fraud_assets.training.trial import FOLLOWED_MS
 from tests.models.made import Trained
 
 T0 = 1_790_000_000_000 // DAY_MS * DAY_MS
@@ -100,15 +101,16 @@ class Trial:
         """As the sink writes a batch of one partition."""
         self._append("decisions", Decision, decisions, partition)
 
-    def labelled(self, facts: Sequence[LabelFact]) -> None:
-        self._append("label_facts", LabelFact, facts, 0)
+    def labelled(self, facts: Sequence[LabelFact], partition: int = 0) -> None:
+        self._append("label_facts", LabelFact, facts, partition)
 
     def _append(self, table: str, kind: type, events: Sequence[Decision] | Sequence[LabelFact], partition: int) -> None:
         at = [
             LogPosition(one.event_time_ms, f"{table}.v1", partition, self.written + place)
             for place, one in enumerate(events)
         ]
-        self.lake.append(table, from_events(kind, events, at), f"batch{self.written}")
+        name = append_name(f"{table}.v1", partition, self.written, "writer")
+        self.lake.append(table, from_events(kind, events, at), name)
         self.written += len(events)
 
     def look(self, at_ms: int) -> Looked:

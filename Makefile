@@ -18,7 +18,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DAGSTER_DISABLE_TELEMETRY := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser check lint format types imports kernels fetch bench bench-peers chaos chaos-kafka fuzz handbook screenshots lock clean java jars redis torch chromium
+.PHONY: help install demo drift-demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser check lint format types imports kernels fetch bench bench-peers chaos chaos-kafka fuzz handbook screenshots lock clean java jars redis torch chromium
 
 help: ## list everything
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ lock: $(STAMP) ## resolve pyproject.toml and the peers' packages again into the 
 
 demo: $(READY) kernels ## from nothing to live decisions with an attack in them; about four minutes, and two more the first time
 	$(RUN) -m deploy.local.demo
+
+drift-demo: $(READY) kernels ## fraud shifts under live traffic, and the platform finds its way back with nobody watching; about fifteen minutes
+	$(RUN) -m deploy.local.drift_demo
 
 up: $(READY) kernels ## start the embedded stack, leave it running and print the addresses (ARGS=--help)
 	$(RUN) -m deploy.local.stack up $(ARGS)

@@ -51,10 +51,10 @@ class Window:
     to_ms: int
 
 
-def window_as_of(as_of_ms: int, window_days: int, label_delay_days: int) -> Window:
+def window_as_of(as_of_ms: int, window_days: float, label_delay_days: float) -> Window:
     """The newest `window_days` whose verdicts are in: younger transactions would only show frauds noticed early."""
-    to_ms = as_of_ms - label_delay_days * DAY_MS
-    return Window(as_of_ms, to_ms - window_days * DAY_MS, to_ms)
+    to_ms = as_of_ms - round(label_delay_days * DAY_MS)
+    return Window(as_of_ms, to_ms - round(window_days * DAY_MS), to_ms)
 
 
 def after_warm_up(window: Window, first_day: str, warm_up_days: int) -> Window:
@@ -113,7 +113,7 @@ class TrainingSet:
     def fraud_share_by_day(self) -> Floats:
         """(n_days,) share of fraud among the rows of each day of the window; NaN for a day without rows."""
         day = (self.rows["event_time_ms"].to_numpy() - self.window.from_ms) // DAY_MS
-        count = (self.window.to_ms - self.window.from_ms) // DAY_MS
+        count = -((self.window.from_ms - self.window.to_ms) // DAY_MS)
         rows, frauds = np.bincount(day, minlength=count), np.bincount(day, self.is_fraud, minlength=count)
         shares: Floats = np.divide(frauds, rows, out=np.full(count, np.nan), where=rows > 0).astype(np.float32)
         return shares

@@ -210,8 +210,8 @@ def held_by(states: OnlineStates, marker: EpochMarker) -> Callable[[At], int | N
 
 
 def warm_up(plan: EnginePlan) -> None:
-    """Load the kernels before partitions wait for it: those that fold, and those that turn events to rows, take half a second of a core each,
-    and the first records of an assignment would.
+    """Load the kernels before partitions wait for it, as the first records of an assignment would: those that fold take half a second of a
+    core, those that turn events to rows little, but half a second where nobody has compiled them yet.
     """
     for source in plan.sources:
         columns = columns_from_events(plan, source, [], [], [])

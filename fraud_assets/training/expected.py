@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from fraud_assets.training import store
 from fraud_assets.training.as_of import models_by_day
-from fraud_assets.training.holdout import unseen_scores
+from fraud_assets.training.holdout import holdout_scores
 
 Floats = npt.NDArray[np.float64]
 
@@ -25,9 +25,9 @@ class Expected(StrEnum):
 
 def expected_scores(training_root: str, model_dir: Path, version: str) -> tuple[Floats, Expected]:
     """(m,) of a version's own training, and where they are from."""
-    kept = unseen_scores(training_root, version)
-    if kept:
-        return np.fromiter(kept.values(), np.float64, len(kept)), Expected.HOLDOUT
+    kept = holdout_scores(training_root, version)
+    if len(kept):
+        return kept, Expected.HOLDOUT
     days = [day for day, model in models_by_day(model_dir).items() if model == version]
     found = store.load_scores(training_root, days[-1]) if days else np.empty(0, np.float64)
     return found, Expected.VALIDATION if len(found) else Expected.NONE

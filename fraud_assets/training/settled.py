@@ -5,7 +5,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.policy.policy import Action
 from fraud_assets.rollout.guard import Matured
 from fraud_assets.rollout.machine import HOUR_MS
@@ -17,7 +16,7 @@ from fraud_assets.training.verdicts import FACT_COLUMNS, verdicts
 # How long the label stage and its sink may take after a label was due, before anybody asks whether they were longer.
 SETTLED_MS = HOUR_MS
 # Payments of one look: a guard that was off for days catches up look by look.
-LONGEST_MS = DAY_MS
+LONGEST_MS = 6 * HOUR_MS
 # A legitimate fact that stands when the delay of its payment was over is one by silence. A person's word may come at that moment too, but is rare.
 AT_ITS_TIME_MS = 60_000
 
@@ -29,16 +28,26 @@ def matured_of(trial: Trial, lake: Lake, from_ms: int, delay_ms: int, now_ms: in
     news of this one. Not as labels come: fraud is reported within days and what nobody reports becomes legitimate when the label delay is over,
     so the first labels of a day are nearly all fraud, and stay so for as long as the label stage is behind.
     """
-    due_ms = min(now_ms - delay_ms, from_ms + LONGEST_MS + SETTLED_MS)
-    if _hour(due_ms - SETTLED_MS) <= from_ms:
+    due_ms = now_ms - delay_ms
+    found = _settled(trial, lake, from_ms, min(due_ms, from_ms + LONGEST_MS + SETTLED_MS), delay_ms)
+    if found[1] == from_ms and due_ms > from_ms + LONGEST_MS + SETTLED_MS:
+        # A quiet partition may have had frauds alone in these hours: what came later tells whether its stage has come past them.
+        found = _settled(trial, lake, from_ms, due_ms, delay_ms)
+    return found
+
+
+def _settled(trial: Trial, lake: Lake, from_ms: int, due_ms: int, delay_ms: int) -> tuple[Matured | None, int]:
+    """As `matured_of`, of payments before `due_ms`."""
+    last_ms = _hour(due_ms - SETTLED_MS)
+    if last_ms <= from_ms:
         return None, from_ms
     rows = lake.scan("decisions", from_ms, due_ms, columns=COLUMNS)
     if not len(rows):  # no payment, no label to wait for
-        return None, _hour(due_ms - SETTLED_MS)
+        return None, last_ms
     among = ("transaction_id", pc.unique(rows["transaction_id"]))
     columns = list(dict.fromkeys([*FACT_COLUMNS, "event_time_ms", "amount_minor", "source_topic", "source_partition"]))
     facts = lake.scan("label_facts", from_ms, columns=columns, among=among)
-    until_ms = min(_hour(due_ms - SETTLED_MS), _hour(settled_ms(rows, facts, delay_ms)))
+    until_ms = min(last_ms, _hour(settled_ms(rows, facts, delay_ms)))
     if until_ms <= from_ms:
         return None, from_ms
     early = rows.filter(pc.less(rows["event_time_ms"], until_ms)).sort_by("event_time_ms")

@@ -1,14 +1,19 @@
 """The label stage's case files: in Redis while they are young, in the lake for ever."""
 
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import pyarrow as pa
+import structlog
 
 from fraud_assets.contracts.events import Label, LabelFact
 from fraud_assets.labels.facts import SUBJECT_FIELDS, Case, Statement, Subject, Verdict, due_ms, with_label
 from fraud_assets.stores.lake import Lake
+from streaming.edges.recent import MOST, Recent
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 Identity = tuple[str, str]
 """Account id and transaction id."""
@@ -21,11 +26,20 @@ FILLED_KEY = b"lf:filled"
 
 
 class RedisCases:
-    """Case files by identity, and per partition the identities that wait for their label delay."""
+    """Case files by identity, and per partition the identities that wait for their label delay.
+
+    Each write ends with its number, under a key of this process. A store that knows an older one has lost writes (a replica was
+    promoted without the last, or an older copy restored), and gets them again before anything is made of what it holds.
+    """
 
     def __init__(self, client: Any, keep_ms: int) -> None:
         self._client = client
         self._keep_ms = keep_ms
+        self._number_key = f"lf-writer:{uuid.uuid4().hex}"
+        self._number = self._held = 0  # of the last write, and of the last that the store has, as far as we know
+        self._lost_since: int | None = None
+        self._delay_ms = 0  # of the last write
+        self._recent = Recent[Identity, tuple[Case, int]]()
 
     def is_filled(self) -> bool:
         return bool(self._client.exists(FILLED_KEY))
@@ -34,7 +48,13 @@ class RedisCases:
         self._client.set(FILLED_KEY, b"1")
 
     def read(self, identities: Sequence[Identity]) -> list[Case | None]:
-        found = self._client.mget([_key(identity) for identity in identities]) if identities else []
+        if not identities:
+            return []
+        keys = [_key(identity) for identity in identities]
+        number, *found = self._client.mget([self._number_key, *keys])
+        self._notice(number)
+        if self._put_back():
+            found = self._client.mget(keys)
         return [_decode(raw) if raw else None for raw in found]
 
     def write(self, cases: Mapping[Identity, Case], partitions: Mapping[Identity, int], delay_ms: int) -> None:
@@ -52,10 +72,50 @@ class RedisCases:
                     pipe.zrem(waiting, _encode(identity))
                 else:
                     pipe.zadd(waiting, {_encode(identity): due_ms(case.subject.event_time_ms, delay_ms)})
-            pipe.execute()
+            pipe.set(self._number_key, self._number + 1, px=self._keep_ms, get=True)
+            before = pipe.execute()[-1]
+        self._notice(before)
+        self._delay_ms = delay_ms
+        self._number += 1
+        self._held = self._number
+        if len(cases) <= MOST:  # a store that is filled has them from the lake
+            self._recent.add(self._number, {one: (case, partitions[one]) for one, case in cases.items()})
+        self._put_back()
+
+    def _notice(self, number: bytes | None) -> None:
+        """Which write the store remembers as the last of ours."""
+        held = int(number or 0)
+        if held < self._held:
+            self._lost_since = held if self._lost_since is None else min(held, self._lost_since)
+            self._held = held
+
+    def _put_back(self) -> bool:
+        """Write again what was lost, if it was; not what another process has said more of since."""
+        if self._lost_since is None:
+            return False
+        since, self._lost_since = self._lost_since, None
+        try:
+            self._write_again(self._recent.since(since))
+        except BaseException:
+            self._lost_since = since
+            raise
+        return True
+
+    def _write_again(self, lost: Mapping[Identity, tuple[Case, int]]) -> None:
+        held = self._client.mget([_key(one) for one in lost]) if lost else []
+        ours = {
+            one: written
+            for (one, written), raw in zip(lost.items(), held, strict=True)
+            if raw is None or not _says_more(_decode(raw), written[0])
+        }
+        log.warning("label_cases_went_back", lost=len(lost), written_again=len(ours))
+        cases, partitions = {one: case for one, (case, _) in ours.items()}, {one: at for one, (_, at) in ours.items()}
+        self.write(cases, partitions, self._delay_ms)
 
     def due(self, partition: int, now_ms: int, limit: int) -> list[Identity]:
         """The longest due first."""
+        self._notice(self._client.get(self._number_key))
+        self._put_back()
         found = self._client.zrangebyscore(_waiting_key(partition), "-inf", now_ms, start=0, num=limit)
         return [_decode_identity(raw) for raw in found]
 
@@ -63,6 +123,15 @@ class RedisCases:
         members = [_encode(identity) for identity in identities]
         if members:
             self._client.zrem(_waiting_key(partition), *members)
+
+
+def _says_more(one: Case, other: Case) -> bool:
+    """A case only grows: by its subject, by statements and by facts."""
+    return (one.subject is not None, len(one.statements), one.emitted) > (
+        other.subject is not None,
+        len(other.statements),
+        other.emitted,
+    )
 
 
 def _key(identity: Identity) -> bytes:

@@ -119,8 +119,12 @@ def _letter(one: Accepted, error: psycopg.Error | BadRecord) -> DeadLetter:
 
 
 def _fields(contract: type[Event]) -> tuple[str, ...]:
-    """The contract's that are columns: a decision's vector is one of numbers and its states have names, whichever way its event says them."""
-    return tuple(name for name in contract.__struct_fields__ if name not in {"vector", "states_read"})
+    """The contract's that are columns: a decision's vector is one of numbers and its states have names, whichever way its event says them.
+
+    What is said of a rollout's versions is for its guard, which reads the lake.
+    """
+    others = {"vector", "states_read", "scored_ms", "ruled"}
+    return tuple(name for name in contract.__struct_fields__ if name not in others)
 
 
 def _columns(contract: type[Event]) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ def struck(strikes: Path) -> list[str]:
 
 @dataclass
 class Line:
-    """strikes: where blows are planned. fed: how many numbers of `feed` were sent. kills: of the whole worker."""
+    """strikes: where blows are planned. fed: how many numbers of `feed` were sent. kills: of the whole worker. others: workers beside it."""
 
     folder: Path
     stack: Stack
@@ -60,6 +60,7 @@ class Line:
     plan: EnginePlan = field(default_factory=lambda: EnginePlan(registry()))
     fed: int = 0
     kills: int = 0
+    others: list[Worker] = field(default_factory=list)
 
     @property
     def env(self) -> dict[str, str]:
@@ -74,7 +75,8 @@ class Line:
         spared = self.folder / f"{name}-strikes"
         spared.mkdir()
         env = {**self.worker.env, "FRAUD_WORKER_ID": name, "CHAOS_STRIKES": str(spared)}
-        return Worker(env, self.folder / f"{name}.log", self.worker.command)
+        self.others.append(Worker(env, self.folder / f"{name}.log", self.worker.command))
+        return self.others[-1]
 
     def feed(self, count: int) -> None:
         feed(self.world, range(self.fed, self.fed + count))
@@ -204,10 +206,16 @@ def line(*, is_broker_own: bool = False, **settings: str) -> Iterator[Line]:
             print(worker.told(), file=sys.stderr)
             raise
         finally:
-            if worker.process is not None and worker.process.poll() is None:
-                for child in worker.children().values():
-                    child.send_signal(signal.SIGCONT)  # one that a failed proof left stopped sees no lifeline close
-                worker.kill()
+            for one in (worker, *found.others):
+                _end(one)
+
+
+def _end(worker: Worker) -> None:
+    """Of a proof that failed: else its processes would ask for the broker that is gone, for ever."""
+    if worker.process is not None and worker.process.poll() is None:
+        for child in worker.children().values():
+            child.send_signal(signal.SIGCONT)  # one that a failed proof left stopped sees no lifeline close
+        worker.kill()
 
 
 @contextmanager

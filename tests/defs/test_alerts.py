@@ -1,11 +1,15 @@
 """Failed checks, failed runs and halts reach a webhook, each once, from events of a real instance and a real promotion log."""
 
+import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import psutil
 import pytest
+from dagster._core.scheduler.instigation import TickStatus
 from pydantic import SecretStr
 
 from fraud_assets.defs.monitoring.alerts import alert_on_checks, alert_on_halts, alert_on_runs
@@ -15,6 +19,8 @@ from fraud_assets.monitoring.channels import ID_HEADER
 from fraud_assets.rollout.log import PromotionLog
 from fraud_assets.rollout.machine import BeginShadow, Halt
 from fraud_assets.settings import Settings
+from tests.defs.commands import make_place
+from tests.defs.daemon import daemon
 from tests.models.made import Trained
 from tests.streaming.test_notifier import Hook
 from tests.training.trials import PLAN, T0, Trial
@@ -294,3 +300,43 @@ def test_halts_of_before_are_told_to_nobody_and_the_next_one_is(
     look(alert_on_halts)
 
     assert [one["why"] for one in hook.taken] == ["the second"]
+
+
+WITHIN_S = 420  # ten times what it takes on two idle cores
+
+
+def looked(instance: dg.DagsterInstance, name: str) -> bool:
+    """Whether the daemon has asked a sensor, which is when that begins."""
+    for state in instance.all_instigator_state():
+        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
+        if state.name == name and ticks and ticks[0].status in (TickStatus.SKIPPED, TickStatus.SUCCESS):
+            return True
+    return False
+
+
+def until(done: Callable[[], bool], process: psutil.Process, log: Path) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not done():
+        tail = log.read_text(errors="replace")[-3000:]
+        assert process.is_running(), tail
+        assert time.monotonic() < deadline, tail
+        time.sleep(0.5)
+
+
+@pytest.mark.timeout(2 * WITHIN_S + 240)
+def test_a_daemon_tells_the_webhook_of_a_failed_check_and_a_failed_run(tmp_path: Path, root: Path, hook: Hook) -> None:
+    """As `dagster-daemon run` evaluates sensors: in a code server that has nothing but the environment."""
+    place = make_place(tmp_path, root, FRAUD_ALERT_URLS=json.dumps([hook.url]))
+    started = place.dagster(["sensor", "start", "--start-all", "-w", "workspace.yaml"])
+    assert started.returncode == 0, started.stderr[-3000:]
+    log = tmp_path / "daemon.log"
+
+    with dg.DagsterInstance.from_config(str(place.home)) as instance, daemon(place, log) as process:
+        until(lambda: looked(instance, "alert_on_checks") and looked(instance, "alert_on_runs"), process, log)
+        judged(instance)
+        broken.execute_in_process(instance=instance, raise_on_error=False)
+        until(lambda: len(hook.taken) == 2, process, log)
+
+    assert {one["title"] for one in hook.taken} == {
+        "drift_within_bounds of drift_report failed", "Run of broken failed",
+    }  # fmt: skip

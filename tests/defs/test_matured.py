@@ -66,13 +66,15 @@ class Shop:
         at = [LogPosition(one.event_time_ms, f"{table}.v1", 0, place) for place, one in enumerate(made)]
         self.lake.append(table, from_events(kind, made, at), "written")
 
-    def week(self, said: Mapping[int, tuple[float, bool]], usual: np.ndarray, denied: Sequence[int] = ()) -> "Shop":
-        """A week of payments with these scores, and others in `said`: (score, whether it is fraud), spoken of if denied."""
+    def week(
+        self, said: Mapping[int, tuple[float, bool]], usual: np.ndarray, denied: Sequence[int] = (), days: int = 7
+    ) -> "Shop":
+        """A week of payments, or fewer days, with these scores, and others in `said`: (score, whether it is fraud), spoken of if denied."""
         n = len(usual)
         score = usual.copy()
         for number, (value, _) in said.items():
             score[number] = value
-        at = [END_MS - 7 * DAY_MS + number * 7 * DAY_MS // n for number in range(n)]
+        at = [END_MS - days * DAY_MS + number * days * DAY_MS // n for number in range(n)]
         frauds = {number for number, (_, is_fraud) in said.items() if is_fraud}
         decisions = [
             decision(k, at[k], float(score[k]), {}, action="deny" if score[k] >= 0.8 or k in denied else "approve")
@@ -226,6 +228,16 @@ def test_a_model_whose_files_and_scores_are_gone_is_named_as_such(shop: Shop) ->
     assert of(checks, CHECK) == (True, "no_reference")
     assert metadata["prediction_drift"]["model_version"].value == "v1"
     assert of(checks, CALIBRATED) == of(checks, PERFORMS) == (True, "model_gone")
+
+
+def test_one_day_alone_says_nothing_of_calibration(shop: Shop) -> None:
+    """Its frauds may be one attack."""
+    shop.champion().holdout().week({}, scores(PER_DAY) + 0.1, days=1)
+
+    _, checks = shop.reports()
+
+    assert of(checks, CALIBRATED) == (True, "judged")
+    assert checks[CALIBRATED].description == "not judged: too few frauds, or one day alone"
 
 
 def test_labels_that_are_late_are_no_verdict_on_the_model(shop: Shop) -> None:

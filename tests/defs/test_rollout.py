@@ -38,18 +38,18 @@ class Guard:
     """Ticks as the daemon makes them: the cursor is kept, events go to the instance."""
 
     def __init__(self, trial: Trial, instance: dg.DagsterInstance, patch: pytest.MonkeyPatch) -> None:
-        self._trial, self._instance, self._patch, self._cursor = trial, instance, patch, ""
+        self._trial, self._instance, self._patch, self.cursor = trial, instance, patch, ""
 
     def tick(self, at_ms: int) -> dg.SensorResult:
         self._patch.setattr(assets, "_now_ms", lambda: at_ms)
         resources = resources_of(self._trial.settings)
         wanted = {name: resources[name] for name in ("lake", "settings")}
         context = dg.build_sensor_context(
-            instance=self._instance, cursor=self._cursor or None, resources=wanted, sensor_name="rollout_guard"
+            instance=self._instance, cursor=self.cursor or None, resources=wanted, sensor_name="rollout_guard"
         )
         found = assets.rollout_guard(context)
         assert isinstance(found, dg.SensorResult)
-        self._cursor = found.cursor or ""
+        self.cursor = found.cursor or ""
         for event in found.asset_events or []:
             self._instance.report_runless_asset_event(event)
         return found
@@ -105,6 +105,20 @@ def test_a_sound_rollout_passes_its_check_is_shown_now_and_then_and_gathers_at_e
     assert isinstance(findings, dg.TableMetadataValue)
     assert {record.data["n"] for record in findings.records if record.data["name"] == "deny_rate"} == {160}
     assert guard.check().passed
+
+
+def test_a_cursor_of_another_version_begins_the_evidence_anew(trial: Trial, guard: Guard) -> None:
+    trial.decided(calm(100))
+    guard.tick(LIVE + 1_000)
+    guard.cursor = '{"place":{"gathered":{"sequence":2},"offsets":{"decisions.v1/0":99}},"told":2}'
+
+    found = guard.tick(LIVE + 31_000)
+
+    shown = (found.asset_events or [])[0]
+    assert isinstance(shown, dg.AssetMaterialization)
+    findings = shown.metadata["findings"]
+    assert isinstance(findings, dg.TableMetadataValue)
+    assert {record.data["n"] for record in findings.records if record.data["name"] == "deny_rate"} == {100}
 
 
 def test_a_persons_step_is_shown_at_the_next_look_and_is_no_failure(trial: Trial, guard: Guard) -> None:

@@ -105,7 +105,12 @@ def test_a_row_is_its_event_again_bit_for_bit_and_knows_its_place(
         assert [tuple(row[name] for name in POSITION) for row in kept] == [
             (one.record.partition, one.record.offset, one.record.timestamp_ms) for one in wanted
         ]
-        assert set(kept[0]) == {*contract.__struct_fields__, *POSITION} - {"vector", "states_read"}
+        assert set(kept[0]) == {*contract.__struct_fields__, *POSITION} - {
+            "vector",
+            "states_read",
+            "scored_ms",
+            "ruled",
+        }
 
 
 def test_a_replay_changes_nothing(postgres: Postgres, database: Database, log: list[Record]) -> None:

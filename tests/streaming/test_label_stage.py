@@ -2,8 +2,9 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -16,6 +17,7 @@ from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.schemas import LogPosition, from_events
 from streaming.core.records import Accepted
 from streaming.edges.cases import Identity, LakeCases, RedisCases
+from streaming.edges.recent import KEPT_S, Recent
 from streaming.label_stage import LabelSink, LabelStage, fill
 from tests.streaming.events import DAY, KEY, T0, label, record, transaction
 
@@ -273,6 +275,94 @@ def test_a_label_of_imported_history_takes_back_the_fact_of_the_import(
 
     assert shape(emitted) == [(-1, False), (1, True)]
     assert emitted[0].event_time_ms == T0 + DELAY
+
+
+@pytest.fixture
+def going_back(store: RedisCases, valkey_server: str) -> Iterator[Callable[[], Callable[[], None]]]:
+    """Remembers what the store holds; then makes it hold that again, as a replica that is promoted without the last writes does."""
+    client: Any = redis.Redis.from_url(valkey_server, db=11)
+
+    def remember() -> Callable[[], None]:
+        kept = {key: client.dump(key) for key in client.scan_iter()}
+
+        def go_back() -> None:
+            client.flushdb()
+            for key, value in kept.items():
+                client.restore(key, 0, value)
+
+        return go_back
+
+    yield remember
+    client.close()
+
+
+def test_a_purchase_that_a_failover_has_lost_matures_all_the_same(
+    store: RedisCases, clock: Clock, going_back: Callable[[], Callable[[], None]]
+) -> None:
+    """Its offset is committed, so nobody would bring it again, and the lake is asked only for who is spoken of."""
+    emitted: list[LabelFact] = []
+    running = stage(store, clock, emitted)
+    running.apply(arrived(transaction()))
+    go_back = going_back()
+    running.apply(arrived(transaction(transaction_id="t2")))
+    go_back()
+    clock.now = T0 + DELAY
+
+    running.sweep([0])
+
+    assert sorted(fact.transaction_id for fact in emitted) == ["t1", "t2"]
+    running.sweep([0])
+    assert len(emitted) == 2
+
+
+@pytest.mark.parametrize("is_busy", [False, True], ids=["idle", "others come"])
+def test_a_label_that_a_failover_has_lost_still_stands(
+    store: RedisCases, clock: Clock, going_back: Callable[[], Callable[[], None]], is_busy: bool
+) -> None:
+    """Its fact is in the log: silence would make another of the same id, and say that the fraud is none."""
+    emitted: list[LabelFact] = []
+    running = stage(store, clock, emitted)
+    running.apply(arrived(transaction()))
+    go_back = going_back()
+    running.apply(arrived(label(event_time_ms=T0 + 1)))
+    go_back()
+    if is_busy:  # its own write comes before anybody has looked
+        store.write({("a9", "t9"): Case()}, {("a9", "t9"): 0}, DELAY)
+    clock.now = T0 + DELAY
+
+    running.sweep([0])
+
+    assert shape(emitted) == [(1, True)]
+    (case,) = store.read([("a1", "t1")])
+    assert case is not None and len(case.statements) == 1
+
+
+def test_what_another_process_has_said_since_is_not_taken_back(
+    store: RedisCases, clock: Clock, going_back: Callable[[], Callable[[], None]], valkey_server: str
+) -> None:
+    """The partition went to it: what we wrote there and was lost is older than what it has written."""
+    go_back = going_back()
+    stage(store, clock, []).apply(arrived(transaction()))
+    go_back()
+    other = RedisCases(redis.Redis.from_url(valkey_server, db=11), 2 * DELAY)
+    stage(other, clock, []).apply(arrived(transaction(), label(event_time_ms=T0 + 1)))
+
+    (case,) = store.read([("a1", "t1")])
+
+    assert case is not None and len(case.statements) == 1
+
+
+def test_what_was_written_of_late_is_remembered_and_no_more() -> None:
+    clock = [0.0]
+    recent = Recent[str, int](lambda: clock[0])
+    recent.add(1, {"a": 1, "b": 1})
+    clock[0] = KEPT_S
+    recent.add(2, {"a": 2})
+
+    assert (recent.since(0), recent.since(1), recent.since(2)) == ({"a": 2, "b": 1}, {"a": 2}, {})
+    clock[0] += 1.0
+    recent.add(3, {"c": 3})
+    assert recent.since(0) == {"a": 2, "c": 3}
 
 
 def test_an_emptied_store_is_filled_from_the_lake(store: RedisCases, clock: Clock, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_router_loads_no_module_with_its_first_rows() -> None:
 
 
 def test_a_folder_loads_no_kernel_with_its_first_states() -> None:
-    """They take half a second of a core, and three where others want it too."""
+    """They take half a second of a core, and seconds where others want it too."""
     written, kernels = told(FOLDS)
 
     assert written > 10

@@ -272,6 +272,24 @@ def test_of_the_stages_partitions_the_one_that_is_furthest_behind_counts(trial: 
     assert (one_is_behind, trial.seen("missed_value_share")) == (0, 240)
 
 
+def test_a_quiet_partition_that_had_frauds_alone_is_waited_for_until_a_later_payment_of_its_own(trial: Trial) -> None:
+    """Further on than the hours of one look: the rollout's labels do not stand still for ever."""
+    fraud, later = decision(5_000, LIVE, 0.01, {"v2": 0.02}), decision(5_001, LIVE + 15 * HOUR_MS, 0.01, {"v2": 0.02})
+    trial.decided([fraud, *paid(1_000)])
+    due_ms = LIVE + LABEL_DELAY_DAYS * DAY_MS
+    trial.labelled([fact(5_000, LIVE + 1, is_fraud=True)], partition=1)
+    trial.labelled(legitimate([n for n in range(900) if n % 7]))
+    trial.move(ToCanary(at_ms=LIVE + 20 * HOUR_MS, **SAID))  # type: ignore[arg-type]
+
+    trial.look(due_ms + 20 * HOUR_MS)
+    alone = trial.seen("missed_value_share")
+    trial.decided([later])
+    trial.labelled([fact(5_001, due_ms + 15 * HOUR_MS, is_fraud=False)], partition=1)
+    trial.look(due_ms + 21 * HOUR_MS)
+
+    assert (alone, trial.seen("missed_value_share") > 700) == (0, True)
+
+
 def test_payments_that_never_came_about_have_no_label_and_hold_up_nobody(trial: Trial) -> None:
     """Every fifth was decided and then abandoned: the stage has never heard of it."""
     trial.decided(paid(240))

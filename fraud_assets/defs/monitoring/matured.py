@@ -158,9 +158,16 @@ def _judged(
         check_name=check,
         passed=passed,
         severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
-        description=None if week.state is State.JUDGED else f"not judged: {week.state}",
+        description=_not_judged(week, bounds),
         metadata={"state": str(week.state), **_shown(numbers)},
     )
+
+
+def _not_judged(week: Week, bounds: "Sequence[Bound | None]") -> str | None:
+    """Why, in words; None where a bound was asked."""
+    if week.state is not State.JUDGED:
+        return f"not judged: {week.state}"
+    return None if any(bounds) else "not judged: too few frauds, or one day alone"
 
 
 def _calibration_by_day(found: Payments) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Rollouts in Dagster: the evidence as an asset, a sensor that gathers it and takes the steps, a job that takes the newest thing back."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -76,7 +77,7 @@ def rollout_guard(
 
     A process that dies between the step and its cursor begins the next phase's evidence anew, of which there is none yet.
     """
-    cursor = msgspec.json.decode(context.cursor, type=Cursor) if context.cursor else Cursor()
+    cursor = _read_cursor(context.cursor)
     now_ms, log = _now_ms(), PromotionLog(settings.model_dir)
     looked = look(log, cursor.place, lake.lake, lake.training_uri, settings, now_ms)
     sequence = looked.rollout.sequence
@@ -88,6 +89,13 @@ def rollout_guard(
         said = f"{looked.rollout.phase}: {looked.judgement.words if looked.judgement else 'nothing is watched'}"
         return dg.SensorResult(skip_reason=dg.SkipReason(said), cursor=kept)
     return dg.SensorResult(asset_events=_events(looked, log.entries()), cursor=kept)
+
+
+def _read_cursor(said: str | None) -> Cursor:
+    """A new one too where it is of another version: the phase's evidence begins anew, and its step is told and shown again."""
+    with contextlib.suppress(msgspec.DecodeError):
+        return msgspec.json.decode(said or b"", type=Cursor)
+    return Cursor()
 
 
 def _events(looked: Looked, entries: Sequence[Entry]) -> list[Any]:

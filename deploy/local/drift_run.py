@@ -37,7 +37,7 @@ from fraud_assets.rollout.log import Entry
 from fraud_assets.rollout.machine import BeginShadow, Halt, Phase, kind
 from simulator.results import RunResult, read_result
 
-STEPS = 15
+STEPS = 16
 SENSORS, SCHEDULES = ("rollout_guard", "retrain_on_drift"), ("live_drift",)
 SCENARIO = "ghost-events"
 WITHIN_S = 900.0  # ten times the shortest that it can take

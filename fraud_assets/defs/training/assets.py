@@ -119,6 +119,7 @@ def training_set(
             "frauds": int(found.is_fraud.sum()),
             "read_as_served": found.served,
             "unreadable": found.unreadable,
+            "denied_in_silence": found.unspoken,
             "features": len(found.names),
             **_weighed(found),
             "digest": found.digest,

@@ -25,6 +25,7 @@ _REVIEWER_ERROR = 0.07
 # A burst of declines is noticed as a burst: somebody marks what belongs to it, and a little besides.
 _SWEPT = 0.6
 _SWEPT_ANYHOW = 0.004
+_AUDITED = 0.97
 
 
 class Source(IntEnum):
@@ -73,6 +74,23 @@ def labels_of(rows: Purchases, is_fraud: Flags, pace: Pace, rng: np.random.Gener
     charged = _chargebacks(rows, is_fraud, pace, rng)
     swept = _sweeps(rows, is_fraud, pace, rng)
     return _joined([charged, _representments(charged, is_fraud, pace, rng), _reviews(rows, is_fraud, pace, rng), swept])
+
+
+def with_audit(said: Labels, rows: Purchases, audited: Flags, pace: Pace, rng: np.random.Generator) -> Labels:
+    """Reviewers go through all `audited` purchases, nearly, and know what they see: of a show that nobody holds every sale is fraud.
+
+    They speak of purchases that were refused too. What reviewers said of these otherwise is left out.
+    """
+    row = np.flatnonzero(audited & (rng.random(len(rows)) < _AUDITED))
+    n = len(row)
+    audit = Labels(
+        known_ms=rows.time_ms[row] + _delay(pace.review_median_ms, 0.7, n, rng),
+        row=row,
+        source=np.full(n, Source.MANUAL_REVIEW, dtype=np.int8),
+        is_fraud=np.ones(n, dtype=bool),
+        revision=np.zeros(n, dtype=np.int8),
+    )
+    return _joined([said.take(~(audited[said.row] & (said.source == Source.MANUAL_REVIEW))), audit])
 
 
 def _joined(parts: list[Labels]) -> Labels:

@@ -13,11 +13,11 @@ import numpy.typing as npt
 from simulator.activity import ActivityRows, joined, views_before, window_shopping
 from simulator.arrivals import ANY_EVENT, Arrivals
 from simulator.build import World
-from simulator.campaigns import Attack, Campaign, Underworld, merged
+from simulator.campaigns import Attack, Campaign, Kind, Underworld, merged
 from simulator.card_testing import CardTesting, card_testing
 from simulator.everyday_fraud import stolen_cards, takeovers
 from simulator.ghost_events import GhostEvents, ghost_events
-from simulator.labels import Pace, StatedLabels, by_known_time, labels_of, stated
+from simulator.labels import Pace, StatedLabels, by_known_time, labels_of, stated, with_audit
 from simulator.market import Market
 from simulator.ordinary import ordinary_purchases
 from simulator.people import popularity_cdf
@@ -75,6 +75,9 @@ def plan_live(
     number = np.arange(len(rows), dtype=np.uint64) + np.uint64(block << 40)
     truth = truth_of(world, rows, attack.campaigns)
     said = labels_of(rows, truth.is_fraud, pace or pace_of(duration_ms), rng)
+    ghosts = np.array([*(one.kind is Kind.GHOST_EVENTS for one in attack.campaigns), False])[rows.origin]
+    if ghosts.any():
+        said = with_audit(said, rows, ghosts, pace or pace_of(duration_ms), rng)
     labels = by_known_time([stated(said, rows, number)])
     return LivePlan(
         scenario=scenario,

@@ -83,6 +83,17 @@ def test_a_week_in_ten_seconds_has_most_chargebacks_within_them(shifted: LivePla
     assert 0.8 < (charged <= 10_000).mean() < 0.97
 
 
+def test_nearly_all_of_the_new_fraud_is_found_out_by_reviewers_who_speak_of_refused_purchases_too(
+    shifted: LivePlan,
+) -> None:
+    reviewed = shifted.labels.source == 1
+    ids, times = np.unique(shifted.labels.number, return_counts=True)
+
+    found = np.isin(np.flatnonzero(ghosts(shifted)), shifted.label_row[reviewed & shifted.labels.is_fraud])
+    assert found.mean() > 0.93
+    assert len(ids) and times.max() == 1
+
+
 @pytest.fixture(scope="module")
 def rushed(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     folder = tmp_path_factory.mktemp("rush")

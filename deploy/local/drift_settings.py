@@ -1,7 +1,7 @@
 """A learning loop whose weeks are half minutes: what the drift demo sets, and why.
 
-Only what takes time, or what one busy machine cannot promise, differs from the defaults; gates, tests of the guard and what a
-drift is are those of everybody.
+Only what takes time, or what one busy machine cannot promise, differs from the defaults. Gates, tests of the guard and what a drift is
+are those of everybody, but for the bounds in `_tolerances`.
 """
 
 from collections.abc import Mapping

@@ -41,7 +41,7 @@ REFUSES_ALL = (
     redis.exceptions.ReadOnlyError,
     redis.exceptions.ClusterDownError,
 )
-REFUSES_ALL_WORDS = ("MISCONF", "NOREPLICAS", "BUSY")
+REFUSES_ALL_WORDS = ("MISCONF ", "NOREPLICAS ", "BUSY ")
 # More than are under way at once; each is a command of an instant.
 OWED = 1_000
 

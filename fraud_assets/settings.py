@@ -4,6 +4,7 @@ One frozen object per process, read once at its entry point: `settings = Setting
 reads the environment, and nothing reads it at import time.
 """
 
+import math
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
@@ -84,14 +85,18 @@ class Settings(BaseSettings):
     ids that are numbers and begin as cards do, such as telephone numbers: one in ten of them looks like one. Free text loses
     card numbers all the same."""
 
-    training_window_days: int = Field(90, ge=1, validation_alias="FRAUD_TRAINING_WINDOW_DAYS")
-    """Days of history in a training set."""
+    training_window_days: float = Field(90, gt=0, validation_alias="FRAUD_TRAINING_WINDOW_DAYS")
+    """Days of history in a training set; a part of one where things go fast, as in a demo."""
 
-    label_delay_days: int = Field(7, ge=0, validation_alias="FRAUD_LABEL_DELAY_DAYS")
-    """Days after which a transaction that nobody called fraud counts as legitimate."""
+    label_delay_days: float = Field(7, ge=0, validation_alias="FRAUD_LABEL_DELAY_DAYS")
+    """Days after which a transaction that nobody called fraud counts as legitimate; a demo takes a minute, 0.0007."""
+
+    training_as_of: Literal["midnight", "log_end"] = Field("midnight", validation_alias="FRAUD_TRAINING_AS_OF")
+    """What a training as of today knows: what was known when the day began, or all that the log holds. `log_end` is for who cannot wait
+    for midnight; a log that has grown then gives another set, and the former one is only kept."""
 
     graph_lookback_days: int = Field(
-        default_factory=lambda data: data.get("training_window_days", 90) + data.get("label_delay_days", 7),
+        default_factory=lambda data: math.ceil(data.get("training_window_days", 90) + data.get("label_delay_days", 7)),
         ge=1,
         validation_alias="FRAUD_GRAPH_LOOKBACK_DAYS",
     )
@@ -163,6 +168,19 @@ class Settings(BaseSettings):
     """Days for which a training that knew of a drifted day is the answer to its drift, and `retrain_on_drift` asks for no other. Labels of
     the days that drifted mature meanwhile (FRAUD_LABEL_DELAY_DAYS): a training before that learns little of them."""
 
+    retrain_wait_minutes: float = Field(0.0, ge=0, validation_alias="FRAUD_RETRAIN_WAIT_MINUTES")
+    """Minutes from the first report of a drift to the training that it asks for, in which labels of what drifted come in. Where a
+    training knows all until now (FRAUD_TRAINING_AS_OF) and labels take minutes, one that is asked for at once learns nothing of it."""
+
+    drift_window_minutes: float = Field(1440.0, gt=0, validation_alias="FRAUD_DRIFT_WINDOW_MINUTES")
+    """Of the day that goes on, the newest minutes that `drift_report` looks at. Days that are over are looked at whole."""
+
+    live_drift_cron: str = Field("*/15 * * * *", min_length=9, validation_alias="FRAUD_LIVE_DRIFT_CRON")
+    """When the schedule `live_drift`, once it is switched on, makes the drift report of the day that goes on."""
+
+    sensor_interval_s: int = Field(30, ge=1, validation_alias="FRAUD_SENSOR_INTERVAL_S")
+    """Seconds between two looks of `rollout_guard`, and half of those between two of `retrain_on_drift`."""
+
     history_start: date = Field(date(2025, 1, 1), validation_alias="FRAUD_HISTORY_START")
     """First day that has partitions in Dagster; older rows of the lake are history that features still read."""
 
@@ -225,6 +243,15 @@ class Settings(BaseSettings):
 
     rollout_max_absent_share: float = Field(0.25, gt=0, lt=1, validation_alias="FRAUD_ROLLOUT_MAX_ABSENT_SHARE")
     """Share of payments that scorers may decide without asking it: while they restart, or load it."""
+
+    @property
+    def label_delay_whole_days(self) -> int:
+        """For what is by day: the days by whose end the delay is over."""
+        return math.ceil(self.label_delay_days)
+
+    @property
+    def label_delay_ms(self) -> int:
+        return round(self.label_delay_days * 86_400_000)
 
     @property
     def dedupe_horizon_ms(self) -> int:

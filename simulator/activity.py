@@ -108,6 +108,29 @@ def inventory_counts(world: World, rows: Purchases, day_ms: int, sold: Ints) -> 
     return counts, running[:, -1]
 
 
+def counts_every(world: World, rows: Purchases, start_ms: int, every_ms: int, sold: Ints) -> tuple[ActivityRows, Ints]:
+    """A count `every_ms` of each event that sold meanwhile, as a live run takes them; also tickets sold by the end.
+
+    rows: in time order. sold: (events,) tickets sold before them.
+    """
+    done = rows.take(rows.outcome == APPROVED)
+    n, at = len(sold), (done.time_ms - start_ms) // every_ms
+    by_event = np.lexsort((at, done.event))
+    event, tickets = done.event[by_event], done.tickets[by_event].astype(np.int64)
+    whole = np.cumsum(tickets)
+    first = np.searchsorted(event, event)
+    running = whole - whole[first] + tickets[first] + sold[event]
+    cell = at[by_event] * n + event
+    # Of each event and interval the last purchase has sold all that the count knows of.
+    is_last = np.append(cell[1:] != cell[:-1], True) if len(cell) else np.empty(0, dtype=bool)
+    left = np.maximum(world.events.capacity[event] - running, 0)[is_last]
+    time = start_ms + (at[by_event][is_last] + 1) * every_ms
+    order = np.argsort(time, kind="stable")
+    chosen = event[is_last][order].astype(np.int32)
+    counts = _rows(time[order], Kind.INVENTORY, chosen, inventory=left[order])
+    return counts, sold + np.bincount(done.event, weights=done.tickets, minlength=n).astype(np.int64)
+
+
 def closings(world: World, start_ms: int, end_ms: int, sold: Ints) -> ActivityRows:
     """Events that take place in [start_ms, end_ms): how many tickets of how many were sold."""
     closes = world.events.closes_ms

@@ -27,6 +27,7 @@ class Kind(StrEnum):
     CASH_OUT = "cash_out"
     ACCOUNT_TAKEOVER = "account_takeover"
     STOLEN_CARD = "stolen_card"
+    GHOST_EVENTS = "ghost_events"
 
 
 @dataclass(frozen=True)

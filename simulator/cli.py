@@ -14,10 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fraud_assets.contracts.tokens import BadTokenKey, TokenKey
 from fraud_assets.settings import BadSettings, Settings, read_settings
 from simulator.history import HistorySummary, write_history
+from simulator.labels import Pace
 from simulator.metrics import RunMetrics, listed, metrics_of
 from simulator.report import write_report
 from simulator.results import RunResult, write_jsonl, write_result
 from simulator.run import BadTarget, BadWorld, RunRequest, run_scenario
+from simulator.rush import Rush
 from simulator.scenarios.registry import SCENARIOS, UnknownScenario
 from simulator.spec import DAY_MS, MAX_SEED, MIN_ACCOUNTS, WorldSpec, default_accounts
 
@@ -50,6 +52,9 @@ def told(where: str) -> Iterator[None]:
         raise typer.BadParameter("that many purchases do not fit into memory", param_hint="--days, --rate") from None
 
 
+LABEL_WEEK = "Seconds within which as many chargebacks come as in a week elsewhere; other labels as much sooner."
+
+
 @app.command()
 def history(
     days: Annotated[int, typer.Option(min=1, max=3_650, help="Whole days (UTC) of history.")] = 30,
@@ -62,10 +67,17 @@ def history(
         str | None, typer.Option(help="Its end: a day (YYYY-MM-DD, midnight UTC) or `now`; by default today.")
     ] = None,
     accounts: Annotated[int | None, typer.Option(min=MIN_ACCOUNTS, max=10_000_000, help="People in the world.")] = None,
+    label_week: Annotated[float | None, typer.Option(min=1, help=LABEL_WEEK)] = None,
+    everyday_fraud: Annotated[float, typer.Option(min=0, max=0.5, help="Share of purchases.")] = 0.005,
+    rush_minutes: Annotated[
+        float, typer.Option(min=0, max=1_440, help="The last minutes before --until at the rate of a live run.")
+    ] = 0.0,
+    rush_rate: Annotated[float, typer.Option(min=0.1, max=10_000, help="Purchases per second of them.")] = 20.0,
 ) -> None:
     """Write past days to the lake; the truth goes to the folder `truth` beside it."""
     settings, key = environment()
-    end_ms = _end_ms(until)
+    rush = Rush(rush_minutes, rush_rate) if rush_minutes else None
+    end_ms = _end_ms(until) - (rush.duration_ms if rush else 0)
     start_ms = -(-end_ms // DAY_MS) * DAY_MS - days * DAY_MS
     if start_ms < FIRST_DAY.timestamp() * 1000 or end_ms > LAST_DAY.timestamp() * 1000:
         raise typer.BadParameter("a history lies between the years 2000 and 2099", param_hint="--until, --days")
@@ -76,6 +88,8 @@ def history(
         days=days,
         rate_per_day=rate,
         accounts=accounts or default_accounts(days, rate),
+        takeover_share=0.6 * everyday_fraud,
+        stolen_share=0.4 * everyday_fraud,
     )
     if out is None and "://" in settings.lake_uri:
         raise typer.BadParameter(
@@ -85,8 +99,19 @@ def history(
     columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with told("--out"), Progress(*columns, console=console) as progress:
         task = progress.add_task("days of history", total=days)
-        summary = write_history(spec, lake, key, lambda day: progress.update(task, completed=day + 1))
+        summary = write_history(
+            spec,
+            lake,
+            key,
+            lambda day: progress.update(task, completed=day + 1),
+            pace=_pace(label_week) or Pace(),
+            rush=rush,
+        )
     _print_summary(summary)
+
+
+def _pace(label_week: float | None) -> Pace | None:
+    return None if label_week is None else Pace.of_week(label_week * 1_000)
 
 
 def _end_ms(until: str | None) -> int:
@@ -119,6 +144,8 @@ def run(
     ] = None,
     results: Annotated[Path | None, typer.Option(dir_okay=False, help="JSON lines, one per purchase.")] = None,
     report: Annotated[Path | None, typer.Option(dir_okay=False, help="HTML report.")] = None,
+    label_week: Annotated[float | None, typer.Option(min=1, help=LABEL_WEEK)] = None,
+    labels_to: Annotated[str, typer.Option(help="kafka, or api: labels go to POST /labels.")] = "kafka",
     whole: Annotated[Path | None, typer.Option(dir_okay=False, help="The run as one JSON document, if wanted.")] = None,
 ) -> None:
     """Drive live traffic; arrivals do not wait for answers."""
@@ -140,6 +167,8 @@ def run(
         api_key_file=api_key_file or settings.var_dir / "api" / "key",
         bootstrap=settings.kafka_bootstrap_servers,
         world=world or Path(settings.lake_uri).parent / "truth" / "world.json",
+        pace=_pace(label_week),
+        labels_to=labels_to,
     )
     result = _run_watched(request, key)
     with told("--results, --report, --whole"):

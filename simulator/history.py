@@ -29,6 +29,7 @@ from simulator.ordinary import ordinary_purchases
 from simulator.plan import plan_attacks
 from simulator.profiles import profile_history
 from simulator.purchases import Purchases, concat
+from simulator.rush import Rush, plan_rush, write_rush
 from simulator.spec import DAY_MS, WorldSpec, stream
 from simulator.tables import (
     CONTRACT_OF,
@@ -117,11 +118,17 @@ def _ignore(_day: int) -> None:
 
 
 def write_history(
-    spec: WorldSpec, lake: Path, key: TokenKey, on_day: Callable[[int], None] = _ignore
+    spec: WorldSpec,
+    lake: Path,
+    key: TokenKey,
+    on_day: Callable[[int], None] = _ignore,
+    *,
+    pace: Pace = Pace(),  # noqa: B008 - frozen
+    rush: Rush | None = None,
 ) -> HistorySummary:
     """Generate the world's days into `lake` and the truth into its sibling folder `truth`.
 
-    on_day: called with each finished day, for a progress bar.
+    on_day: called with each finished day, for a progress bar. pace: of labels. rush: what follows the days.
     """
     world = build_world(spec)
     names = name_world(world, key)
@@ -138,18 +145,23 @@ def write_history(
         happened, sold = activity_of_day(world, day, sold)
         number = row_numbers(day.index, len(happened))
         tables["activity"].append(activity_columns(world, names, happened, number))
-        said = labels_of(day.rows, truth.is_fraud, Pace(), stream(spec, "labels", day.index))
+        said = labels_of(day.rows, truth.is_fraud, pace, stream(spec, "labels", day.index))
         spoken.append(stated(said, day.rows, day.number))
         on_day(day.index)
     truth_file.close()
     _write_profiles(world, names, attack, tables["profiles"])
     pending = _write_labels(names, by_known_time(spoken), spec, tables["labels"], truth_folder)
+    rows = {name: table.rows for name, table in tables.items()}
+    if rush is not None:
+        plan = plan_rush(world, rush, pace)
+        sold, more = write_rush(world, names, plan, lake, rows, sold)
+        rows, fraud = {name: rows[name] + more[name] for name in rows}, fraud + int(plan.truth.is_fraud.sum())
     world_file = WorldFile(spec=spec, tickets_sold=sold.tolist())
     (truth_folder / "world.json").write_bytes(msgspec.json.encode(world_file))
     return HistorySummary(
         lake=str(lake),
         truth=str(truth_folder),
-        **{name: table.rows for name, table in tables.items()},
+        **rows,
         labels_pending=pending,
         fraud=fraud,
         campaigns=len(attack.campaigns),

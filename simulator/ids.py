@@ -50,6 +50,10 @@ def numbered(prefix: str, n: int) -> pa.StringArray:
     return pa.array([f"{prefix}{i:06d}" for i in range(n)], type=pa.string())
 
 
+def numbers_from(first: int, n: int) -> npt.NDArray[np.uint64]:
+    return np.arange(n, dtype=np.uint64) + np.uint64(first)
+
+
 def row_numbers(block: int, n: int) -> npt.NDArray[np.uint64]:
     """Numbers of one block (a day, a live run) that no other block shares."""
     return np.arange(n, dtype=np.uint64) + np.uint64(block << 40)

@@ -25,6 +25,7 @@ _REVIEWER_ERROR = 0.07
 # A burst of declines is noticed as a burst: somebody marks what belongs to it, and a little besides.
 _SWEPT = 0.6
 _SWEPT_ANYHOW = 0.004
+_AUDITED = 0.97
 
 
 class Source(IntEnum):
@@ -42,6 +43,12 @@ class Pace:
     chargeback_median_ms: float = 3.4 * DAY_MS
     review_median_ms: float = 7.0 * HOUR_MS
     sweep_median_ms: float = 15.0 * HOUR_MS
+
+    @classmethod
+    def of_week(cls, week_ms: float) -> "Pace":
+        """As many chargebacks within `week_ms` as the world has within a week; everything that is said is as much sooner."""
+        usual, sooner = cls(), week_ms / (7 * DAY_MS)
+        return cls(usual.chargeback_median_ms * sooner, usual.review_median_ms * sooner, usual.sweep_median_ms * sooner)
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,23 @@ def labels_of(rows: Purchases, is_fraud: Flags, pace: Pace, rng: np.random.Gener
     charged = _chargebacks(rows, is_fraud, pace, rng)
     swept = _sweeps(rows, is_fraud, pace, rng)
     return _joined([charged, _representments(charged, is_fraud, pace, rng), _reviews(rows, is_fraud, pace, rng), swept])
+
+
+def with_audit(said: Labels, rows: Purchases, audited: Flags, pace: Pace, rng: np.random.Generator) -> Labels:
+    """Reviewers go through all `audited` purchases, nearly, and know what they see: of a show that nobody holds every sale is fraud.
+
+    They speak of purchases that were refused too. What reviewers said of these otherwise is left out.
+    """
+    row = np.flatnonzero(audited & (rng.random(len(rows)) < _AUDITED))
+    n = len(row)
+    audit = Labels(
+        known_ms=rows.time_ms[row] + _delay(pace.review_median_ms, 0.7, n, rng),
+        row=row,
+        source=np.full(n, Source.MANUAL_REVIEW, dtype=np.int8),
+        is_fraud=np.ones(n, dtype=bool),
+        revision=np.zeros(n, dtype=np.int8),
+    )
+    return _joined([said.take(~(audited[said.row] & (said.source == Source.MANUAL_REVIEW))), audit])
 
 
 def _joined(parts: list[Labels]) -> Labels:

@@ -11,6 +11,7 @@ approved (its issuer may still decline it): a shop whose fraud check is down kee
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ from fraud_assets.contracts.topics import ACTIVITY, TRANSACTIONS
 from simulator.build import World
 from simulator.live_events import Due, Inventory, requests, surroundings, transactions, with_outcome
 from simulator.live_plan import LivePlan
-from simulator.ports import NoVerdict, Scorer, Source, Verdict
+from simulator.ports import ApiLabels, NoVerdict, Scorer, Source, Verdict
 from simulator.results import NO_DECISION, NOT_SENT, AttackBand, PurchaseResult, RunResult
 from simulator.truth import campaign_name
 from simulator.world import Ints, Names, Persona
@@ -27,6 +28,7 @@ from simulator.world import Ints, Names, Persona
 _TICK_S = 0.02
 _INVENTORY_EVERY_S = 2.0
 _DRAIN_S = 10.0
+_LABELS_EVERY_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def unwatched(_due: int, _answered: int, _in_flight: int) -> None:
 class LiveRun:
     """One run in progress. `on_tick` is called many times a second with (due, answered, in flight).
 
-    starts_in_s: time left until the plan's first instant, asked once everything is prepared, so that
+    case_system: who is told labels; by default they are published beside the rest. starts_in_s: time left until the plan's first instant, asked once everything is prepared, so that
     event times agree with the clock.
     """
 
@@ -60,6 +62,7 @@ class LiveRun:
     source: Source
     sold: Ints
     on_tick: Callable[[int, int, int], None] = unwatched
+    case_system: ApiLabels | None = None
     starts_in_s: Callable[[], float] = lambda: 0.0
     results: dict[int, PurchaseResult] = field(default_factory=dict)
     in_flight: int = 0
@@ -74,13 +77,19 @@ class LiveRun:
         self._due = 0
         self._origin = 0.0
         self._work: set[asyncio.Task[None]] = set()
+        self._stopped = asyncio.Event()
+
+    def stop(self) -> None:
+        """No further arrivals; `run` then ends as at the plan's end."""
+        self._stopped.set()
 
     async def run(self) -> RunResult:
-        """Drive the plan to its end and wait a little for late answers."""
+        """Drive the plan to its end, or until it is stopped, and wait a little for late answers."""
         await asyncio.sleep(max(0.0, self.starts_in_s()))
         self._origin = time.perf_counter()
         ending = asyncio.Event()
         around = asyncio.create_task(self._surroundings(ending))
+        told = asyncio.create_task(self._labels(ending))
         try:
             await self._arrivals()
             if self._work:
@@ -88,6 +97,7 @@ class LiveRun:
         finally:
             ending.set()
             await around
+            await told
         elapsed = self._now_s()
         await asyncio.to_thread(self.source.close)
         return self._result(elapsed)
@@ -101,7 +111,9 @@ class LiveRun:
         offsets = ((self.plan.rows.time_ms - self.plan.start_ms) / 1000).tolist()
         for row, offset in enumerate(offsets):
             if (wait := offset - self._now_s()) > 0:
-                await asyncio.sleep(wait)
+                await _unless(self._stopped, wait)
+            if self._stopped.is_set():
+                return
             self._due = row + 1
             if self.in_flight >= self.settings.max_in_flight:
                 self._settle(row, offset, decision=NOT_SENT, lag_s=self._now_s() - offset)
@@ -187,6 +199,11 @@ class LiveRun:
             self.on_tick(self._due, len(self.results), self.in_flight)
             await asyncio.sleep(_TICK_S)
 
+    async def _labels(self, ending: asyncio.Event) -> None:
+        while self.case_system is not None and not ending.is_set():
+            await self.case_system.send()
+            await asyncio.sleep(_LABELS_EVERY_S)
+
     def _offset(self, due: Due) -> float:
         return (due.time_ms - self.plan.start_ms) / 1000
 
@@ -197,7 +214,10 @@ class LiveRun:
                 return False
             if not _still_said(due.event, self.results[due.row].outcome):
                 return True
-        self.source.publish(due.topic, due.event)
+        if self.case_system is not None and isinstance(due.event, Label):
+            self.case_system.say(due.event)
+        else:
+            self.source.publish(due.topic, due.event)
         return True
 
     def _publish_inventory(self, now_s: float) -> None:
@@ -221,6 +241,12 @@ class LiveRun:
             delivery_failures=self.source.failed,
             in_flight_peak=self.in_flight_peak,
         )
+
+
+async def _unless(stopped: asyncio.Event, wait_s: float) -> None:
+    """Wait, or less if it is stopped meanwhile."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stopped.wait(), wait_s)
 
 
 def _facts(event: Transaction) -> dict[str, Any]:

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from fraud_assets.contracts.events import Activity, ActivityKind, Event, Label, Outcome, Profile, Transaction
 from fraud_assets.contracts.topics import ACTIVITY, LABELS, PROFILES, Topic
 from simulator.build import World
-from simulator.ids import hex_ids
+from simulator.ids import hex_ids, numbers_from
 from simulator.live_plan import LivePlan
 from simulator.purchases import BANK
 from simulator.spec import DAY_MS
@@ -74,8 +73,8 @@ def with_outcome(event: Transaction, decision: str) -> Transaction:
 def surroundings(world: World, names: Names, plan: LivePlan) -> list[Due]:
     """Views, profile changes and labels in the order they are due."""
     block = int(plan.number[0]) if len(plan.number) else plan.start_ms << 20
-    activity = activity_columns(world, names, plan.activity, _numbers(block, len(plan.activity)))
-    profiles = profile_columns(world, names, plan.profiles, _numbers(block, len(plan.profiles)))
+    activity = activity_columns(world, names, plan.activity, numbers_from(block, len(plan.activity)))
+    profiles = profile_columns(world, names, plan.profiles, numbers_from(block, len(plan.profiles)))
     labels = label_columns(names, plan.labels, world.spec.seed)
     around: list[tuple[Topic, Event]] = [(ACTIVITY, msgspec.convert(row, Activity)) for row in _dicts(activity)]
     around += [(PROFILES, msgspec.convert(row, Profile)) for row in _dicts(profiles)]
@@ -85,10 +84,6 @@ def surroundings(world: World, names: Names, plan: LivePlan) -> list[Due]:
         due.append(Due(label.event_time_ms, LABELS, label, purchase))
     due.sort(key=lambda one: one.time_ms)
     return [one for one in due if one.time_ms < plan.start_ms + plan.duration_ms]
-
-
-def _numbers(block: int, n: int) -> npt.NDArray[np.uint64]:
-    return np.arange(n, dtype=np.uint64) + np.uint64(block)
 
 
 class Inventory:

@@ -13,19 +13,21 @@ import numpy.typing as npt
 from simulator.activity import ActivityRows, joined, views_before, window_shopping
 from simulator.arrivals import ANY_EVENT, Arrivals
 from simulator.build import World
-from simulator.campaigns import Attack, Campaign, Underworld, merged
+from simulator.campaigns import Attack, Campaign, Kind, Underworld, merged
 from simulator.card_testing import CardTesting, card_testing
 from simulator.everyday_fraud import stolen_cards, takeovers
-from simulator.labels import Labels, Pace, StatedLabels, by_known_time, labels_of, stated
+from simulator.ghost_events import GhostEvents, ghost_events
+from simulator.labels import Pace, StatedLabels, by_known_time, labels_of, stated, with_audit
 from simulator.market import Market
 from simulator.ordinary import ordinary_purchases
+from simulator.people import popularity_cdf
 from simulator.plan import plan_attacks
 from simulator.profiles import ProfileRows, current_versions
 from simulator.purchases import Purchases, concat
-from simulator.scenarios.scenario import Scenario, TestingBurst
+from simulator.scenarios.scenario import GhostSale, Scenario, TestingBurst
 from simulator.spec import stream
 from simulator.truth import Truth, truth_of
-from simulator.world import Ints
+from simulator.world import Floats, Ints
 
 # Even heavy buyers buy once in two minutes; a flatter weight keeps a dense run's people natural.
 _TEMPER = 0.5
@@ -50,21 +52,33 @@ class LivePlan:
     label_row: Ints
 
 
-def plan_live(world: World, scenario: Scenario, rate: float, duration_s: float, seed: int, start_ms: int) -> LivePlan:
-    """rate: purchases per second, all included; arrivals are Poisson."""
+def plan_live(
+    world: World,
+    scenario: Scenario,
+    rate: float,
+    duration_s: float,
+    seed: int,
+    start_ms: int,
+    pace: Pace | None = None,
+) -> LivePlan:
+    """rate: purchases per second, all included; arrivals are Poisson. pace: of labels; by default that of the run (`pace_of`)."""
     rng = stream(world.spec, "live", seed)
     duration_ms = int(duration_s * 1000)
     expected = rate * duration_s
     market = Market.at(world, start_ms)
     attack = _attack(world, market, scenario, expected, start_ms, duration_ms, rng)
     ordinary = max(0, int(rng.poisson(expected)) - len(attack.purchases))
-    visits = _visits(world, ordinary, start_ms, duration_ms, rng)
+    visits = _visits(world, ordinary, start_ms, duration_ms, scenario.regulars, rng)
     honest = ordinary_purchases(world, market, visits, world.spec.days, rng)
     rows = _within(concat([honest, attack.purchases]).by_time(), start_ms, start_ms + duration_ms)
     block = _LIVE_BLOCK_BIT | (start_ms // 1000) & (_LIVE_BLOCK_BIT - 1)
     number = np.arange(len(rows), dtype=np.uint64) + np.uint64(block << 40)
     truth = truth_of(world, rows, attack.campaigns)
-    labels = by_known_time([stated(_labels(rows, truth, duration_ms, rng), rows, number)])
+    said = labels_of(rows, truth.is_fraud, pace or pace_of(duration_ms), rng)
+    ghosts = np.array([*(one.kind is Kind.GHOST_EVENTS for one in attack.campaigns), False])[rows.origin]
+    if ghosts.any():
+        said = with_audit(said, rows, ghosts, pace or pace_of(duration_ms), rng)
+    labels = by_known_time([stated(said, rows, number)])
     return LivePlan(
         scenario=scenario,
         start_ms=start_ms,
@@ -85,20 +99,31 @@ def _within(rows: Purchases, start_ms: int, end_ms: int) -> Purchases:
     return rows.take(slice(int(first), int(last)))
 
 
-def _visits(world: World, n: int, start_ms: int, duration_ms: int, rng: np.random.Generator) -> Arrivals:
-    """Different people as far as they go: a weighted draw without replacement, repeated when exhausted."""
+def _visits(
+    world: World, n: int, start_ms: int, duration_ms: int, regulars: bool, rng: np.random.Generator
+) -> Arrivals:
+    """People by weight: each time anew, or else different ones as far as they go."""
     weight = world.accounts.weight**_TEMPER
+    account = _drawn(weight, n, rng) if regulars else _everybody_once(weight, n, rng)
+    return Arrivals(
+        time_ms=np.sort(start_ms + rng.integers(0, duration_ms, n)),
+        account=account.astype(np.int32),
+        event=np.full(n, ANY_EVENT, dtype=np.int32),
+    )
+
+
+def _drawn(weight: Floats, n: int, rng: np.random.Generator) -> Ints:
+    return np.searchsorted(popularity_cdf(weight), rng.random(n), side="right").astype(np.int64)
+
+
+def _everybody_once(weight: Floats, n: int, rng: np.random.Generator) -> Ints:
+    """A weighted draw without replacement, repeated when exhausted."""
     people: list[npt.NDArray[np.int64]] = []
     for taken in range(0, n, len(weight)):
         # Exponential race: the order of arrival of clocks with these rates is the weighted draw.
         race = np.argsort(rng.exponential(1.0, len(weight)) / weight)
         people.append(race[: n - taken])
-    account = np.concatenate(people) if people else np.empty(0, dtype=np.int64)
-    return Arrivals(
-        time_ms=np.sort(start_ms + rng.integers(0, duration_ms, n)),
-        account=rng.permutation(account).astype(np.int32),
-        event=np.full(n, ANY_EVENT, dtype=np.int32),
-    )
+    return rng.permutation(np.concatenate(people)) if people else np.empty(0, dtype=np.int64)
 
 
 def _attack(
@@ -122,6 +147,8 @@ def _attack(
     for burst in scenario.bursts:
         plan = _squeezed(burst, expected, start_ms, duration_ms)
         attacks.append(card_testing(under, market, plan, rng))
+    for sale in scenario.ghosts:
+        attacks.append(ghost_events(under, _on_sale(sale, expected, start_ms, duration_ms), rng))
     whole = merged(attacks)
     return replace(whole, purchases=_within(whole.purchases, start_ms, start_ms + duration_ms))
 
@@ -142,14 +169,19 @@ def _squeezed(burst: TestingBurst, expected: float, start_ms: int, duration_ms: 
     )
 
 
-def _labels(rows: Purchases, truth: Truth, duration_ms: int, rng: np.random.Generator) -> Labels:
+def _on_sale(sale: GhostSale, expected: float, start_ms: int, duration_ms: int) -> GhostEvents:
+    after_ms = min(int(sale.after_s * 1000), duration_ms - 1)
+    share = sale.share * (duration_ms - after_ms) / duration_ms
+    return GhostEvents(start_ms + after_ms, duration_ms - after_ms, max(1, round(share * expected)), sale.events)
+
+
+def pace_of(duration_ms: int) -> Pace:
     """Days become parts of the run: half of what will be said is said while it lasts."""
-    pace = Pace(
+    return Pace(
         chargeback_median_ms=0.25 * duration_ms,
         review_median_ms=0.08 * duration_ms,
         sweep_median_ms=0.15 * duration_ms,
     )
-    return labels_of(rows, truth.is_fraud, pace, rng)
 
 
 def _activity(

@@ -12,7 +12,7 @@ import numpy as np
 
 from simulator.results import DENY, NO_DECISION, NOT_SENT, PurchaseResult, RunResult
 
-ATTACK_KINDS = frozenset({"card_testing", "cash_out"})
+ATTACK_KINDS = frozenset({"card_testing", "cash_out", "ghost_events"})
 
 
 class Percentiles(msgspec.Struct, frozen=True):

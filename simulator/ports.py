@@ -1,14 +1,17 @@
 """What a live run needs of the platform: somebody who decides, and somewhere to publish."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
 
 from fraud_assets.contracts.codec import encode
-from fraud_assets.contracts.events import Event
+from fraud_assets.contracts.events import Event, Label
 from fraud_assets.contracts.topics import Topic
 from simulator.http_client import HttpClient, HttpFailure
+
+AT_ONCE = 100  # labels of one request; the scorer takes no larger batches
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -80,6 +83,33 @@ class ApiScorer:
         if len(answer.decisions) != 1 or answer.decisions[0].transaction_id != request["transaction_id"]:
             raise NoVerdict("wrong_transaction")
         return answer.decisions[0]
+
+
+@dataclass
+class ApiLabels:
+    """`POST /labels`, what is known by now in one request, as a case system would. A batch that is refused is sent again."""
+
+    client: HttpClient
+    path: str = "/labels"
+    accepted: int = 0
+    refused: dict[str, int] = field(default_factory=Counter)
+    _waiting: list[Label] = field(default_factory=list)
+
+    def say(self, label: Label) -> None:
+        self._waiting.append(label)
+
+    async def send(self) -> None:
+        """All that waits, AT_ONCE in one request."""
+        batch = self._waiting[:AT_ONCE]
+        if not batch:
+            return
+        try:
+            await self.client.post(self.path, msgspec.json.encode({"labels": batch}))
+        except HttpFailure as failure:
+            self.refused[failure.reason] += 1
+            return
+        self.accepted += len(batch)
+        del self._waiting[: len(batch)]
 
 
 class NoScorer:

@@ -1,6 +1,7 @@
 """A live run from a scenario's name to its result, and what it is pointed at."""
 
 import asyncio
+import signal
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,9 +16,10 @@ from simulator.catalogue import SOLD_AFTER_DAYS, SOLD_BEFORE_DAYS
 from simulator.history import WorldFile
 from simulator.http_client import HttpClient
 from simulator.kafka_source import KafkaSource, ensure_topics
+from simulator.labels import Pace
 from simulator.live import LiveRun, RunSettings, unwatched
 from simulator.live_plan import plan_live
-from simulator.ports import ApiScorer, NoScorer, NoSource, Source
+from simulator.ports import ApiLabels, ApiScorer, NoScorer, NoSource, Source
 from simulator.results import RunResult
 from simulator.scenarios.registry import scenario_named
 from simulator.spec import DAY_MS, WorldSpec
@@ -32,7 +34,7 @@ _HEAD_START_MS_PER_PURCHASE = 0.15
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What to run, against what. `world`: the file a history left, `<lake>/../truth/world.json`.
 
-    api_key_file: holds what the scorer wants to see from its callers.
+    api_key_file: holds what the scorer wants to see from its callers. pace: of labels. labels_to: kafka, or api for `POST /labels`.
     """
 
     scenario: str
@@ -46,6 +48,8 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     world: Path | None = None
     timeout_s: float = 2.0
     max_in_flight: int = 2_000
+    pace: Pace | None = None
+    labels_to: str = KAFKA
 
 
 class BadTarget(ValueError):
@@ -68,7 +72,7 @@ def run_scenario(request: RunRequest, key: TokenKey, on_tick: Callable[[int, int
     head_start = _HEAD_START_MS + _HEAD_START_MS_PER_PURCHASE * request.rate_per_s * request.duration_s
     start_ms = int(time.time() * 1000 + head_start)
     _check_on_sale(world.spec, start_ms, request)
-    plan = plan_live(world, scenario, request.rate_per_s, request.duration_s, request.seed, start_ms)
+    plan = plan_live(world, scenario, request.rate_per_s, request.duration_s, request.seed, start_ms, request.pace)
     settings = RunSettings(request.rate_per_s, request.duration_s, request.seed, request.targets, request.max_in_flight)
 
     def starts_in_s() -> float:
@@ -77,7 +81,10 @@ def run_scenario(request: RunRequest, key: TokenKey, on_tick: Callable[[int, int
     async def drive() -> RunResult:
         async with client:
             scorer = ApiScorer(client) if API in request.targets else NoScorer()
-            live = LiveRun(world, names, plan, settings, scorer, source, sold, on_tick, starts_in_s)
+            case_system = ApiLabels(client) if request.labels_to == API else None
+            live = LiveRun(world, names, plan, settings, scorer, source, sold, on_tick, case_system, starts_in_s)
+            # Whoever ends a run wants what came of it.
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, live.stop)
             return await live.run()
 
     return asyncio.run(drive())

@@ -142,19 +142,23 @@ class LakeTable:
     Files appear whole or not at all: each is written beside its place and renamed into it.
     """
 
-    def __init__(self, lake: Path, name: str, contract: type[Event]) -> None:
+    def __init__(
+        self, lake: Path, name: str, contract: type[Event], file_name: str = FILE_NAME, first_offset: int = 0
+    ) -> None:
         self.folder = lake / name
         self.topic = f"import.{name}.v1"
         self.contract = contract
+        self.file_name = file_name
+        self.first_offset = first_offset
         self.rows = 0
-        for old in self.folder.glob(f"event_date=*/{FILE_NAME}"):
+        for old in self.folder.glob(f"event_date=*/{file_name}"):
             old.unlink()  # an earlier history of ours; other files of the table are left alone
 
     def append(self, columns: Columns) -> None:
         """Write rows that follow all earlier ones; each event date's rows go to that date's folder."""
-        table = as_imported(as_table(self.contract, columns), self.topic, self.rows)
+        table = as_imported(as_table(self.contract, columns), self.topic, self.first_offset + self.rows)
         for date, rows in by_date(table):
-            write_atomically(rows, self.folder / f"event_date={date}" / FILE_NAME)
+            write_atomically(rows, self.folder / f"event_date={date}" / self.file_name)
         self.rows += len(table)
 
 

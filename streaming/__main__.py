@@ -9,7 +9,9 @@ python -m streaming dlq --help          dead letters: list, show, replay
 """
 
 import argparse
+import os
 import sys
+from typing import NoReturn
 
 import structlog
 from confluent_kafka import KafkaException
@@ -55,7 +57,8 @@ def _do(command: str | None, settings: WorkerSettings, given: argparse.Namespace
         die_with_parent()
     if command in (*ROLES, DATABASE, NOTIFIER):
         agree_or_exit(settings.schema_registry_url, (*RAW_TOPICS, *DECIDED_TOPICS))
-        return _play(command, settings)
+        code = _play(command, settings)
+        return code or _end_at_once()
     # What a person calls, who can do something about a server that is away.
     try:
         return _init_epoch(settings) if command == INIT else _rebuild(settings, is_forced=given.force)
@@ -103,6 +106,15 @@ def _play(role: str, settings: WorkerSettings) -> int:
         case "notifier":
             return _notify(settings)
     return 0
+
+
+def _end_at_once() -> NoReturn:
+    """To take a process apart, module by module and client by client, takes a third of a second of a core, and 15 s where many want one:
+    the supervisor kills it then, and says that it has not drained. What counts is in the log, the lake and the stores by now.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _store(settings: WorkerSettings) -> int:

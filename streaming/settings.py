@@ -68,7 +68,3 @@ class WorkerSettings(Settings):
         if url.get_secret_value() and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
             raise ValueError("must begin with postgresql:// and name no driver")
         return url
-
-    @property
-    def label_delay_ms(self) -> int:
-        return self.label_delay_days * 24 * HOUR_MS

@@ -39,18 +39,31 @@ def pytest_collection_finish() -> None:
     st.randoms().validate()
 
 
+# Of the rest's way, when the last of the long files begins: what is left then is short, and fills every worker to the end.
+LONG_BEGUN_BY = 0.75
+
+
+@pytest.hookimpl(trylast=True)  # of what is not deselected
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Beside other workers, files that may take longest begin first: a worker that begins one last works on alone."""
+    """Beside other workers, the longest files begin first, and those that wait for servers beside those that compute.
+
+    A worker that begins a long file last works on alone; and one after the other, they would first all wait and then all compute.
+    """
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return
+    usual_s = float(items[0].config.getini("timeout")) if items else 0.0
     rank: dict[Path, tuple[float, bool, int]] = {}
     for item in items:
-        usual: str = item.config.getini("timeout")
         marker = item.get_closest_marker("timeout")
-        limit_s = float(marker.args[0] if marker else usual)
+        limit_s = float(marker.args[0]) if marker else usual_s
         known_s, is_e2e, tests = rank.get(item.path, (0.0, False, 0))
         rank[item.path] = (max(limit_s, known_s), is_e2e or item.get_closest_marker("e2e") is not None, tests + 1)
-    items.sort(key=lambda item: rank[item.path], reverse=True)  # stable: a file stays whole and in its order
+    longest = sorted(rank, key=lambda path: rank[path], reverse=True)
+    long = [path for path in longest if rank[path][:2] > (usual_s, False)]
+    rest = [path for path in longest if rank[path][:2] <= (usual_s, False)]
+    place = {path: LONG_BEGUN_BY * n / len(long) for n, path in enumerate(long)}
+    place |= {path: n / len(rest) for n, path in enumerate(rest)}
+    items.sort(key=lambda item: (place[item.path], str(item.path)))  # stable: a file stays whole and in its order
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ loaded it once, on the Dagster instance of DAGSTER_HOME: every run is in the UI 
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -35,9 +36,10 @@ def history_argv(world: World) -> list[str]:
     ]
 
 
-def make_history(steps: Steps, world: World) -> None:
+def make_history(steps: Steps, world: World, more: Sequence[str] = ()) -> None:
+    """more: arguments of the simulator's command."""
     with steps.step(f"{world.days} days of history, with fraud in them") as step:
-        said = steps.run(step, "history", history_argv(world), lambda line: line, _HISTORY_WITHIN_S)
+        said = steps.run(step, "history", [*history_argv(world), *more], lambda line: line, _HISTORY_WITHIN_S)
         found = re.search(r"([\d,]+) transactions", said)
         step.result = f"{found[0]} in the lake" if found else ""
 
@@ -63,6 +65,12 @@ def build_model(steps: Steps, graph: Graph, world: World) -> None:
         step.result = f"champion promoted, trained on {numbers['training_set']['dagster/row_count']:,} purchases"
 
 
+def fill_store(steps: Steps, graph: Graph, world: World) -> None:
+    with steps.step("online store from the lake") as step:
+        numbers = graph.materialize(step, [SNAPSHOT], last=world.last_day)
+        step.result = f"{numbers[SNAPSHOT]['entities']:,} entities, epoch published"
+
+
 def make_ready(stack: Stack, world: World) -> bool:
     """What worker and scorer need to start: made if it is missing, left alone if it is there. Whether history was made.
 
@@ -79,8 +87,7 @@ def make_ready(stack: Stack, world: World) -> bool:
         if not has_history:
             make_history(steps, world)
         if has_model:
-            with steps.step("online store from the lake") as step:
-                graph.materialize(step, [SNAPSHOT], last=world.last_day)
+            fill_store(steps, graph, world)
         else:
             build_tables(steps, graph, world)
             build_states(steps, graph, world)

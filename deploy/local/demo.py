@@ -9,20 +9,12 @@ the log. Exits with 0 if all of that worked and no vector differs. Everything it
 
 import argparse
 import os
-import signal
 import sys
-import time
+from dataclasses import replace
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
-from rich.console import Console
-
-from deploy.local.demo_folder import NotOurs, claim
+from deploy.local.demo_command import conduct
 from deploy.local.demo_run import Demo, Traffic, run
-from deploy.local.demo_steps import StepFailed
-from deploy.local.demo_summary import Summary
-from deploy.local.given import UnfitServer
 from deploy.local.world import World
 
 # A model needs more history than the warm-up and two label delays: one for verdicts to come in, one between training
@@ -32,34 +24,8 @@ QUICK_TRAFFIC = Traffic(seconds=10, rate_per_s=30)
 
 
 def main() -> None:
-    began_s = time.monotonic()
     demo = _parse_arguments(sys.argv[1:])
-    console = Console(highlight=False)
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        summary = run(Demo(claim(demo.var_dir), demo.world, demo.traffic), console, began_s)
-    except (NotOurs, StepFailed, UnfitServer) as failure:
-        _fail(console, str(failure))
-    except KeyboardInterrupt:
-        _fail(console, f"interrupted; everything is stopped, what there is lies in {demo.var_dir}", 130)
-    sys.exit(_verdict(console, summary))
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def _verdict(console: Console, summary: Summary) -> int:
-    problems = summary.problems()
-    for problem in problems:
-        console.print(f"[bold red]not as it should be:[/] {problem}")
-    return 1 if problems else 0
-
-
-def _fail(console: Console, message: str, code: int = 1) -> NoReturn:
-    console.print("[bold red]the demo failed:[/] ", end="")
-    console.print(message, markup=False, soft_wrap=True)
-    sys.exit(code)
+    conduct(demo.var_dir, lambda folder, console, began_s: run(replace(demo, var_dir=folder), console, began_s))
 
 
 def _parse_arguments(arguments: list[str]) -> Demo:

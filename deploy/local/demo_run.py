@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
@@ -13,16 +13,17 @@ from rich.console import Console
 
 from deploy.local.bootstrap import build_model, build_states, build_tables, make_history
 from deploy.local.demo_steps import StepFailed, Steps
-from deploy.local.demo_summary import Summary, print_summary, write_summary
+from deploy.local.demo_summary import Summary, print_summary
 from deploy.local.demo_traffic import NotDrained, drain, watch_scorer
 from deploy.local.given import take_servers
 from deploy.local.graph import Graph, loaded_graph
 from deploy.local.ports import held_ports
 from deploy.local.scorer_key import ensure_key, key_path
-from deploy.local.services import ADDRESSES, CATALOGUE, prepare_home
+from deploy.local.services import ADDRESSES, CATALOGUE, Service, prepare_home
 from deploy.local.stack import ServiceFailed, Stack, shut_down, start_supervisor
 from deploy.local.topics import ensure_platform_topics
 from deploy.local.world import World
+from deploy.local.written import write_json
 from simulator.metrics import listed, metrics_of
 from simulator.report import Skew, write_report
 from simulator.results import RunResult, read_result
@@ -57,7 +58,8 @@ class Demo:
 
 def run(demo: Demo, console: Console, began_s: float) -> Summary:
     """All steps. Raises StepFailed; whatever happens, everything it started is stopped."""
-    with supervised(demo) as stack, loaded_graph(stack.env, demo.var_dir / "logs") as graph:
+    began = {"FRAUD_HISTORY_START": demo.world.first_day.isoformat()}
+    with supervised(demo.var_dir, began) as stack, loaded_graph(stack.env, demo.var_dir / "logs") as graph:
         steps = Steps(console, STEPS, demo.var_dir / "logs", stack.env)
         start_servers(steps, stack)
         make_history(steps, demo.world)
@@ -75,19 +77,20 @@ def run(demo: Demo, console: Console, began_s: float) -> Summary:
 
 
 @contextmanager
-def supervised(demo: Demo) -> Iterator[Stack]:
+def supervised(
+    var_dir: Path, settings: Mapping[str, str], catalogue: Mapping[str, Service] = CATALOGUE
+) -> Iterator[Stack]:
     """A supervisor with every service configured and none started; gone with this block, or this process.
 
-    The folder was wiped, a given server was not: raises UnfitServer for one that holds a run.
+    settings: of all of them. The folder was wiped, a given server was not: raises UnfitServer for one that holds a run.
     """
     given = {variable: os.environ[variable] for variable in ADDRESSES.values() if os.environ.get(variable)}
-    take_servers(given, demo.var_dir)
-    names = [name for name in CATALOGUE if ADDRESSES.get(name) not in given]
-    services = tuple(CATALOGUE[name] for name in names)
-    env = {**given, "FRAUD_HISTORY_START": demo.world.first_day.isoformat()}
+    take_servers(given, var_dir)
+    services = tuple(service for name, service in catalogue.items() if ADDRESSES.get(name) not in given)
+    env = {**given, **settings}
     # None of the usual ports, and held: the scorer starts minutes from now, and somebody might take its port meanwhile.
     with held_ports(len(services)) as ports:
-        stack = start_supervisor(services, demo.var_dir, ports, env, is_tethered=True)
+        stack = start_supervisor(services, var_dir, ports, env, is_tethered=True)
         try:
             prepare_home(stack.context)
             yield stack
@@ -184,7 +187,7 @@ def conclude(console: Console, demo: Demo, skew: Skew, began_s: float) -> Summar
     metrics = metrics_of(result)
     summary = Summary.of(metrics, skew, time.monotonic() - began_s)
     path = demo.var_dir / "summary.json"
-    write_summary(summary, path)
+    write_json(summary, path)
     print_summary(console, summary, metrics, {"report": report_path(demo).as_uri(), "summary": str(path)})
     return summary
 

@@ -1,7 +1,5 @@
 """What happened in a demo, in figures: for machines, and for a person."""
 
-from pathlib import Path
-
 import msgspec
 from rich.console import Console
 from rich.panel import Panel
@@ -91,10 +89,6 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
                 f"{self.skew.mismatches} of {self.skew.checked} served vectors differ from their recomputation"
             )
         return found
-
-
-def write_summary(summary: Summary, path: Path) -> None:
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
 
 
 def print_summary(console: Console, summary: Summary, metrics: RunMetrics, links: dict[str, str]) -> None:

@@ -113,7 +113,7 @@ def dagster_has_loaded(url: str) -> Probe:
     query = "{workspaceOrError{... on Workspace{locationEntries{name locationOrLoadError{__typename}}}}}"
 
     def probe() -> None:
-        entries = _graphql(url, query)["workspaceOrError"].get("locationEntries", [])
+        entries = graphql(url, query)["workspaceOrError"].get("locationEntries", [])
         missing = [one["name"] for one in entries if (one["locationOrLoadError"] or {}).get("__typename") != _LOADED]
         if missing or not entries:
             raise NotReady(f"{url} has not loaded {', '.join(missing) or 'any code'} yet")
@@ -126,7 +126,7 @@ def dagster_daemon_beats(url: str, since_s: float) -> Probe:
     query = "{instance{daemonHealth{allDaemonStatuses{daemonType required lastHeartbeatTime}}}}"
 
     def probe() -> None:
-        statuses = _graphql(url, query)["instance"]["daemonHealth"]["allDaemonStatuses"]
+        statuses = graphql(url, query)["instance"]["daemonHealth"]["allDaemonStatuses"]
         beats = {one["daemonType"]: one["lastHeartbeatTime"] for one in statuses if one["required"]}
         late = [name for name, at_s in beats.items() if at_s is None or at_s < since_s]
         if late:
@@ -135,13 +135,13 @@ def dagster_daemon_beats(url: str, since_s: float) -> Probe:
     return probe
 
 
-def _graphql(url: str, query: str) -> Any:
+def graphql(url: str, query: str, within_s: float = _ANSWER_WITHIN_S) -> Any:
     """The answer's data. Raises NotReady."""
     call = urllib.request.Request(
         f"{url}/graphql", data=json.dumps({"query": query}).encode(), headers={"Content-Type": "application/json"}
     )
     try:
-        with urllib.request.urlopen(call, timeout=_ANSWER_WITHIN_S) as response:
+        with urllib.request.urlopen(call, timeout=within_s) as response:
             return json.load(response)["data"]
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise NotReady(f"POST {url}/graphql: {error}") from error

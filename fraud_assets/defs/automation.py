@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
 from fraud_assets.defs.partitions import SETTINGS, daily
 
@@ -23,8 +24,14 @@ labelling = dg.define_asset_job(
     description="How far labels can be trusted, and what they say of others.",
 )
 feature_views = dg.define_asset_job("feature_views", FEATURES, partitions_def=daily, description="Every feature view.")
+# In one process: a dozen steps that each load the graph and the kernels anew take longer to begin than to do their work, and a drift waits
+# for its answer.
 learning = dg.define_asset_job(
-    "learning", LEARNING, partitions_def=daily, description="Training set, model, gates, champion, as of a day."
+    "learning",
+    LEARNING,
+    partitions_def=daily,
+    executor_def=dg.in_process_executor,
+    description="Training set, model, gates, champion, as of a day.",
 )
 publish = dg.define_asset_job(
     "publish", SNAPSHOT, partitions_def=daily, description="Entity state to the online store."
@@ -40,6 +47,7 @@ drift = dg.define_asset_job(
     "drift",
     dg.AssetSelection.assets("drift_report"),
     partitions_def=daily,
+    executor_def=dg.in_process_executor,
     description="The day against its training set.",
 )
 matured = dg.define_asset_job(
@@ -104,7 +112,21 @@ weekly_learning = dg.ScheduleDefinition(
 nightly_publish = _nightly(publish, "30 3 * * *", 1)
 nightly_drift = _nightly(drift, "0 4 * * *", 1)
 # The newest day whose label delay is over: its last labels are an hour and more behind the label stage by then.
-nightly_matured = _nightly(matured, "15 4 * * *", SETTINGS.label_delay_days + 1)
+nightly_matured = _nightly(matured, "15 4 * * *", SETTINGS.label_delay_whole_days + 1)
+
+
+@dg.schedule(job=drift, cron_schedule=SETTINGS.live_drift_cron, execution_timezone="UTC")
+def live_drift(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """The day that goes on, while it goes on: one report after the other."""
+    running = context.instance.get_runs(
+        dg.RunsFilter(job_name=drift.name, statuses=[*IN_PROGRESS_RUN_STATUSES]), limit=1
+    )
+    if running:
+        return dg.SkipReason(f"run {running[0].run_id} is still at it")
+    at = context.scheduled_execution_time
+    return dg.RunRequest(run_key=f"live:{at.isoformat()}", partition_key=at.date().isoformat())
+
+
 # Two days back: what comes late has mostly come.
 nightly_compaction = _nightly(compaction, "30 4 * * *", 2)
 # Of the whole lake, as compaction left it.

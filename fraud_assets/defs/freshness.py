@@ -34,7 +34,7 @@ MATURED = ("calibration_report", "performance_report")
 DAYS_BACK = {
     **dict.fromkeys(DAILY, 1),
     **dict.fromkeys(AS_OF, 0),
-    **dict.fromkeys(MATURED, SETTINGS.label_delay_days + 1),
+    **dict.fromkeys(MATURED, SETTINGS.label_delay_whole_days + 1),
 }
 NAME = "freshness_check"
 

@@ -1,5 +1,6 @@
 """Partitions are days of UTC, never entities."""
 
+import math
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -19,7 +20,7 @@ DAY_MS = 86_400_000
 
 # What an asset as of a day needs of daily assets: the days before it, as far as they exist.
 before_as_of = dg.TimeWindowPartitionMapping(
-    start_offset=-SETTINGS.training_window_days - SETTINGS.label_delay_days,
+    start_offset=-math.ceil(SETTINGS.training_window_days + SETTINGS.label_delay_days),
     end_offset=-1,
     allow_nonexistent_upstream_partitions=True,
 )

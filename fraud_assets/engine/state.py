@@ -150,7 +150,7 @@ class StateEngine:
         self._reserve(0, 0)
         raw, at = _raw(packed), self._read_head(packed)
         newest: dict[int, int | None] = {}
-        tiles: dict[int, list[Ints]] = {}
+        tiles: dict[int, list[list[int]]] = {}
         for segment in range(*self._range):
             at = get_number(raw, get_number(raw, at, self._scratch, 0), self._scratch, 1)
             newest[segment] = None if self._scratch[0] == NULL else int(self._scratch[0])
@@ -168,23 +168,23 @@ class StateEngine:
             for number, unit in enumerate(self.group.group.units, start=self.group.first_unit)
         )
 
-    def _tiles_of(self, raw: npt.NDArray[np.uint8], at: int, window: int) -> tuple[int, list[Ints]]:
+    def _tiles_of(self, raw: npt.NDArray[np.uint8], at: int, window: int) -> tuple[int, list[list[int]]]:
         """(next place or TORN, every tile of a packed window, decoded)."""
         _, _, stride, first_acc, end_acc, columns = self.plan.windows[window].tolist()
         count, at = kernels.get_window(
             self.plan.accs, first_acc, end_acc, raw, at, columns, kernels.NO_FLOOR, self._tiles, stride
         )
-        return at, list(self._tiles[: count * stride].reshape(count, stride).copy())
+        return at, self._tiles[: count * stride].reshape(count, stride).tolist()
 
-    def _words_of(self, unit: Unit, window: Window, tiles: Mapping[int, list[Ints]]) -> dict[int, tuple[int, ...]]:
+    def _words_of(self, unit: Unit, window: Window, tiles: Mapping[int, list[list[int]]]) -> dict[int, tuple[int, ...]]:
         """The words of a unit's own accumulators in each tile of one of its windows."""
         specs = list(unit.windows[window].values())
         places = [self.plan.place(unit, window, spec) for spec in specs]
         return {
-            int(tile[0]): tuple(
-                int(word)
+            tile[0]: tuple(
+                word
                 for spec, (_, place) in zip(specs, places, strict=True)
-                for word in tile[place : place + _used(spec, int(tile[place]))]
+                for word in tile[place : place + _used(spec, tile[place])]
             )
             for tile in tiles[places[0][0]]
         }

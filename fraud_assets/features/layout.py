@@ -193,7 +193,7 @@ class Unit:
         """Everything the unit yields, in vector order."""
         return (*self.outs, *self.ratios)
 
-    @property
+    @cached_property
     def windows(self) -> dict[Window, dict[tuple[object, ...], AccSpec]]:
         """Distinct accumulators of each window, in order of first use."""
         found: dict[Window, dict[tuple[object, ...], AccSpec]] = {}

@@ -33,13 +33,13 @@ LABEL_COLUMNS = [*Label.__struct_fields__, "ingested_at_ms"]
 Arrived = tuple[int, LabelFact]
 
 
-def facts_from_labels(transactions: pa.Table, labels: pa.Table, as_of_ms: int, delay_days: int) -> pa.Table:
+def facts_from_labels(transactions: pa.Table, labels: pa.Table, as_of_ms: int, delay_days: float) -> pa.Table:
     """Rows of the lake's `label_facts` as known at `as_of_ms`, in log order; see `facts_between`."""
     return facts_between(transactions, labels, 0, as_of_ms, delay_days)
 
 
 def facts_between(
-    transactions: pa.Table, labels: pa.Table, from_ms: int, to_ms: int, label_delay_days: int
+    transactions: pa.Table, labels: pa.Table, from_ms: int, to_ms: int, label_delay_days: float
 ) -> pa.Table:
     """Facts that arrive in [from_ms, to_ms), as rows of the lake's `label_facts`, in log order.
 
@@ -49,7 +49,7 @@ def facts_between(
     transactions wait, as they do live. The result does not depend on how history is cut into ranges.
     Nearly all transactions are never spoken of: those are made column-wise, the others one by one.
     """
-    delay_ms = label_delay_days * DAY_MS
+    delay_ms = round(label_delay_days * DAY_MS)
     transactions = transactions.select(TRANSACTION_COLUMNS).filter(pc.less(transactions["ingested_at_ms"], to_ms))
     labels = labels.select(LABEL_COLUMNS).filter(pc.less(labels["ingested_at_ms"], to_ms))
     spoken = pc.is_in(identities(transactions), identities(labels))

@@ -22,7 +22,7 @@ class FactCounts:
     retractions: int
 
 
-def write_imported_facts(lake: Lake, from_ms: int, to_ms: int, label_delay_days: int) -> FactCounts:
+def write_imported_facts(lake: Lake, from_ms: int, to_ms: int, label_delay_days: float) -> FactCounts:
     """Append the facts that arrived in [from_ms, to_ms), whole days, replacing those of an earlier run.
 
     They end where the import ends. From then on the worker's label stage settles imported transactions

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.engine.batch import Log, Position, Spine, vector_chunks
 from fraud_assets.engine.plan import ServicePlan
+from fraud_assets.policy.policy import Action
 from fraud_assets.stores.frames import to_arrow
 from fraud_assets.stores.history import HistoryReader, rows_between, sources_of
 from fraud_assets.stores.identity import identities
@@ -35,7 +36,7 @@ Weigh = Callable[[pa.Table, npt.NDArray[np.int8]], npt.NDArray[np.floating]]
 ROW_COLUMNS = ("transaction_id", "account_id", "event_time_ms", "amount_minor", "currency")
 ROW_PREFIX = "row_"
 WEIGHT = f"{ROW_PREFIX}weight"
-DECISION_COLUMNS = ("account_id", "transaction_id", "service_digest", *STATE_COLUMNS, "self_included")
+DECISION_COLUMNS = ("account_id", "transaction_id", "service_digest", *STATE_COLUMNS, "self_included", "action")
 
 
 class NoLabels(ValueError):
@@ -51,10 +52,10 @@ class Window:
     to_ms: int
 
 
-def window_as_of(as_of_ms: int, window_days: int, label_delay_days: int) -> Window:
+def window_as_of(as_of_ms: int, window_days: float, label_delay_days: float) -> Window:
     """The newest `window_days` whose verdicts are in: younger transactions would only show frauds noticed early."""
-    to_ms = as_of_ms - label_delay_days * DAY_MS
-    return Window(as_of_ms, to_ms - window_days * DAY_MS, to_ms)
+    to_ms = as_of_ms - round(label_delay_days * DAY_MS)
+    return Window(as_of_ms, to_ms - round(window_days * DAY_MS), to_ms)
 
 
 def after_warm_up(window: Window, first_day: str, warm_up_days: int) -> Window:
@@ -78,7 +79,7 @@ class TrainingSet:
 
     served: how many rows were read at the position that their decision logged. weight: (n,) how much each counts in training;
     None where all count 1, as in every set of before there were weights. unreadable: how many were left out, for their decision
-    logs none that can be read.
+    logs none that can be read. unspoken: how many were left out, for we denied them and nobody said what they were.
     """
 
     window: Window
@@ -89,6 +90,7 @@ class TrainingSet:
     served: int
     weight: Floats | None = None
     unreadable: int = 0
+    unspoken: int = 0
 
     def __len__(self) -> int:
         return len(self.is_fraud)
@@ -113,7 +115,7 @@ class TrainingSet:
     def fraud_share_by_day(self) -> Floats:
         """(n_days,) share of fraud among the rows of each day of the window; NaN for a day without rows."""
         day = (self.rows["event_time_ms"].to_numpy() - self.window.from_ms) // DAY_MS
-        count = (self.window.to_ms - self.window.from_ms) // DAY_MS
+        count = -((self.window.from_ms - self.window.to_ms) // DAY_MS)
         rows, frauds = np.bincount(day, minlength=count), np.bincount(day, self.is_fraud, minlength=count)
         shares: Floats = np.divide(frauds, rows, out=np.full(count, np.nan), where=rows > 0).astype(np.float32)
         return shares
@@ -130,7 +132,13 @@ class TrainingSet:
             whole = whole.append_column(name, column)
         window = {name: str(value) for name, value in vars(self.window).items()}
         return whole.replace_schema_metadata(
-            {"digest": self.digest, "served": str(self.served), "unreadable": str(self.unreadable), **window}
+            {
+                "digest": self.digest,
+                "served": str(self.served),
+                "unreadable": str(self.unreadable),
+                "unspoken": str(self.unspoken),
+                **window,
+            }
         )
 
 
@@ -169,7 +177,8 @@ def training_set(
 
     A transaction that we decided is read at the position its decision logged; one whose decision
     had already seen it is left out, and so is one whose decision logged what is no position; any other knows what came before it
-    in log order. weigh: as known at the window's as-of time (weights.py); None where every row counts 1.
+    in log order. One that we denied is left out unless somebody spoke of it: nobody complains of what he did not pay, so its silence
+    would teach that what we deny is legitimate. weigh: as known at the window's as-of time (weights.py); None where every row counts 1.
     """
     reader = reader or HistoryReader(lake, service.engine)
     scored = service.service.scored
@@ -182,8 +191,10 @@ def training_set(
     decided = _decided(lake, service, window)
     ids = identities(rows).to_pylist()
     label = np.array([verdicts.get(name, -1) for name in ids], np.int8)
+    unspoken = decided.denied - _spoken_of(lake, window)
+    silent = np.array([name in unspoken for name in ids], bool) & (label == 0)
     unusable = np.array([name in decided.left_out for name in ids], bool)
-    kept = np.flatnonzero((label >= 0) & ~unusable)
+    kept = np.flatnonzero((label >= 0) & ~unusable & ~silent)
     if not len(kept):
         raise NoLabels(_explained(window, len(rows)))
     log = reader.log(sources_of(service), window.as_of_ms)
@@ -194,15 +205,24 @@ def training_set(
     unreadable = sum(bool(label[place] >= 0) for place, name in enumerate(ids) if name in decided.unreadable)
     weight = None if weigh is None else weigh(chosen, label[kept]).astype(np.float32)
     is_fraud = label[kept] == 1
-    return TrainingSet(window, service.names, chosen.combine_chunks(), features, is_fraud, served, weight, unreadable)
+    counts = unreadable, int(silent.sum())
+    return TrainingSet(window, service.names, chosen.combine_chunks(), features, is_fraud, served, weight, *counts)
 
 
 class _Decided(NamedTuple):
-    """By identity: what the decision of a transaction had read. left_out: had seen itself, or are among the unreadable."""
+    """By identity: what the decision of a transaction had read. left_out: had seen itself, or are among the unreadable. denied: by us."""
 
     positions: dict[str, dict[str, Position]]
     left_out: set[str]
     unreadable: set[str]
+    denied: set[str]
+
+
+def _spoken_of(lake: Lake, window: Window) -> set[str]:
+    """Of whom a label said something by the as-of time."""
+    columns = ["account_id", "transaction_id"]
+    said = lake.scan("labels", from_ms=window.from_ms, as_known_at_ms=window.as_of_ms, columns=columns)
+    return set(identities(said).to_pylist())
 
 
 def _decided(lake: Lake, service: ServicePlan, window: Window) -> _Decided:
@@ -215,12 +235,11 @@ def _decided(lake: Lake, service: ServicePlan, window: Window) -> _Decided:
         to_ms=window.to_ms,
         columns=DECISION_COLUMNS,
     )
-    found, seen = _Decided({}, set(), set()), set[str]()
+    found, seen = _Decided({}, set(), set(), _denied(rows)), set[str]()
     ours = rows.filter(pc.equal(rows["service_digest"], digest))
     read = readable_positions(ours, service.engine.registry.topics)
-    for name, is_included, positions in zip(
-        identities(ours).to_pylist(), ours["self_included"].to_pylist(), read, strict=True
-    ):
+    included = ours["self_included"].to_pylist()
+    for name, is_included, positions in zip(identities(ours).to_pylist(), included, read, strict=True):
         if name in seen:  # the first decision is the one that was acted on; a repeated request changes nothing
             continue
         seen.add(name)
@@ -231,6 +250,14 @@ def _decided(lake: Lake, service: ServicePlan, window: Window) -> _Decided:
         if positions is None and not is_included:
             found.unreadable.add(name)
     return found
+
+
+def _denied(decisions: pa.Table) -> set[str]:
+    """Whose first decision denied them, under whichever definitions it was made."""
+    first: dict[str, str] = {}
+    for name, action in zip(identities(decisions).to_pylist(), decisions["action"].to_pylist(), strict=True):
+        first.setdefault(name, action)
+    return {name for name, action in first.items() if action == Action.DENY}
 
 
 def _vectors(

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import msgspec
 
-from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.models.artifact import Champion, open_artifact, replace_file
 from fraud_assets.models.manifest import Manifest, RefusedModel
 from fraud_assets.rollout.bounds import Limits, levels_of
@@ -46,7 +45,7 @@ def look(
         return Looked(rollout)
     trial = _trial(log, rollout, settings)
     guard = _guard(trial, training_root, settings)
-    delay_ms = settings.label_delay_days * DAY_MS
+    delay_ms = settings.label_delay_ms
     if place is None or (place.gathered.sequence, place.gathered.guard) != (rollout.sequence, guard.digest):
         place = first_place(guard, trial, delay_ms)
     after, is_all = fold_new(guard, trial, place, lake, delay_ms, now_ms)

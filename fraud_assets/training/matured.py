@@ -83,9 +83,9 @@ _NUMBERS, _FLAGS = np.empty(0, np.float64), np.empty(0, bool)
 NOBODY = Payments(np.empty(0, np.int64), _NUMBERS, _FLAGS, _FLAGS, _FLAGS, _NUMBERS)
 
 
-def matures_ms(to_ms: int, label_delay_days: int) -> int:
+def matures_ms(to_ms: int, label_delay_days: float) -> int:
     """From when on the verdicts of payments before `to_ms` are in, and the label stage has told of them."""
-    return to_ms + label_delay_days * DAY_MS + SETTLED_MS
+    return to_ms + round(label_delay_days * DAY_MS) + SETTLED_MS
 
 
 def payments(lake: Lake, version: str, from_ms: int, to_ms: int, rates: Mapping[str, float] | None = None) -> Payments:
@@ -118,7 +118,7 @@ def _amounts(lake: Lake, names: list[str], from_ms: int, to_ms: int, rates: Mapp
     return np.array([known.get(name, 0.0) for name in names], np.float64)
 
 
-def state_of(found: Payments, to_ms: int, label_delay_days: int, now_ms: int) -> State:
+def state_of(found: Payments, to_ms: int, label_delay_days: float, now_ms: int) -> State:
     """Of payments before `to_ms`: whether their labels can be gone by."""
     if not len(found):
         return State.NOTHING_DECIDED

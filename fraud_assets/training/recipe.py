@@ -26,7 +26,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     as_of: str
     from_ms: int
     to_ms: int
-    label_delay_days: int
+    label_delay_days: float
     split: SplitKind = SplitKind.TEMPORAL
     params: dict[str, int | float | str | list[str]]
     rounds: int

@@ -32,6 +32,8 @@ from fraud_assets.training.studies import kept
 from fraud_assets.training.threshold import CostTable, cost_minor, review_threshold
 from fraud_assets.training.tune import Budget
 
+# Of fewer, a standard error is itself hardly known.
+MIN_CLUSTERS = 8
 Amounts = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
@@ -49,7 +51,7 @@ def train(
     service: ServicePlan,
     model_dir: Path,
     as_of: str,
-    label_delay_days: int,
+    label_delay_days: float,
     budget: Budget | None = None,
     exchange_rates: Mapping[str, float] | None = None,
     costs: CostTable | None = None,
@@ -99,14 +101,14 @@ def train(
 
 
 def _split(
-    found: TrainingSet, time_ms: npt.NDArray[np.int64], kind: SplitKind, label_delay_days: int, seed: int
+    found: TrainingSet, time_ms: npt.NDArray[np.int64], kind: SplitKind, label_delay_days: float, seed: int
 ) -> Split:
     if kind is SplitKind.STRATIFIED:
         return stratified_split(found.is_fraud, seed)
     return temporal_split(time_ms, found.is_fraud, found.window.from_ms, found.window.to_ms, label_delay_days)
 
 
-def _study_name(found: TrainingSet, as_of: str, label_delay_days: int, budget: Budget, kind: SplitKind) -> str:
+def _study_name(found: TrainingSet, as_of: str, label_delay_days: float, budget: Budget, kind: SplitKind) -> str:
     """Another set, split, seed, space or commit is another study; more trials of the same one are not."""
     said = [found.digest, kind, label_delay_days, budget.seed, repr(SPACE), code_revision(), libraries()]
     return f"{as_of}-{hashlib.sha256(msgspec.json.encode(said)).hexdigest()[:12]}"
@@ -124,14 +126,21 @@ def _judged(
         slices,
         Thresholds(review=review, deny=deny),
         cost_minor=cost_minor(score, found.is_fraud, amount, (review, deny), costs),
-        day=found.rows["event_time_ms"].to_numpy() // DAY_MS,
+        day=clusters(found.rows["event_time_ms"].to_numpy()),
         days=found.days,
         importances=dict(fitted.importances),
     )
 
 
+def clusters(time_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(n,) the day of each row; of less than MIN_CLUSTERS days, the part of the time that they span: of one day nothing could be told."""
+    span_ms = int(time_ms.max() - time_ms.min())
+    found: npt.NDArray[np.int64] = time_ms // max(min(DAY_MS, span_ms // MIN_CLUSTERS), 1)
+    return found
+
+
 def _recipe(
-    found: TrainingSet, fitted: Fitted, as_of: str, label_delay_days: int, costs: CostTable, kind: SplitKind
+    found: TrainingSet, fitted: Fitted, as_of: str, label_delay_days: float, costs: CostTable, kind: SplitKind
 ) -> Recipe:
     return Recipe(
         as_of=as_of,

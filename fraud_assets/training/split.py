@@ -16,6 +16,8 @@ FOLDS = 5  # each model then learns from nearly as much as the final one, whose 
 # Left out on both sides of a scored part: a burst of card testing and its cash-out is over within a day or so, and a
 # model that has seen half of it knows the other half. The label delay would leave too little to learn from.
 FOLD_GAP_DAYS = 1
+# But never so much that little of a neighbouring part is left: the newest part is scored by what is older.
+FOLD_GAP_SHARE = 1 / 3
 
 
 class SplitKind(StrEnum):
@@ -38,7 +40,7 @@ class Split:
 
 
 def temporal_split(
-    event_time_ms: Ints, is_fraud: npt.NDArray[np.bool_], from_ms: int, to_ms: int, label_delay_days: int
+    event_time_ms: Ints, is_fraud: npt.NDArray[np.bool_], from_ms: int, to_ms: int, label_delay_days: float
 ) -> Split:
     """Validation is the newest quarter of [from_ms, to_ms); training ends a label delay before it begins.
 
@@ -82,7 +84,7 @@ def folds(event_time_ms: Ints, is_fraud: npt.NDArray[np.bool_], count: int = FOL
     """
     first, last = int(event_time_ms.min()), int(event_time_ms.max()) + 1
     edges = np.linspace(first, last, count + 1).astype(np.int64)
-    gap_ms, found = FOLD_GAP_DAYS * DAY_MS, []
+    gap_ms, found = min(FOLD_GAP_DAYS * DAY_MS, (last - first) / count * FOLD_GAP_SHARE), []
     for begin, end in itertools.pairwise(edges.tolist()):
         rest = (event_time_ms < begin - gap_ms) | (event_time_ms >= end + gap_ms)
         found.append(

@@ -28,7 +28,8 @@ def load(root: str, as_of: str) -> TrainingSet:
     rows = table.select([f"{ROW_PREFIX}{name}" for name in ROW_COLUMNS]).rename_columns(list(ROW_COLUMNS))
     weight = table[WEIGHT].to_numpy() if WEIGHT in table.column_names else None
     unreadable = int(kept.get(b"unreadable", b"0"))  # sets of before it was counted have none
-    return TrainingSet(window, names, rows, features, is_fraud, int(kept[b"served"]), weight, unreadable)
+    unspoken = int(kept.get(b"unspoken", b"0"))
+    return TrainingSet(window, names, rows, features, is_fraud, int(kept[b"served"]), weight, unreadable, unspoken)
 
 
 def schema(root: str, as_of: str) -> pa.Schema:

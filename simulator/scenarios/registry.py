@@ -1,9 +1,11 @@
 """Scenarios by name."""
 
-from simulator.scenarios import card_testing, normal_traffic
+from simulator.scenarios import card_testing, ghost_events, normal_traffic
 from simulator.scenarios.scenario import Scenario
 
-SCENARIOS = {scenario.name: scenario for scenario in (normal_traffic.SCENARIO, card_testing.SCENARIO)}
+SCENARIOS = {
+    scenario.name: scenario for scenario in (normal_traffic.SCENARIO, card_testing.SCENARIO, ghost_events.SCENARIO)
+}
 
 
 class UnknownScenario(KeyError):

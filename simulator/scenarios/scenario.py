@@ -23,9 +23,23 @@ class TestingBurst:
 
 
 @dataclass(frozen=True)
+class GhostSale:
+    """Ghost events on sale from a moment of the run to its end. after_s: seconds into it. share: of the purchases from then on."""
+
+    after_s: float
+    share: float
+    events: int = 3
+
+
+@dataclass(frozen=True)
 class Scenario:
-    """name: as typed; summary: one line for `list` and the report; bursts: attacks over the base."""
+    """name: as typed; summary: one line for `list` and the report; bursts, ghosts: attacks over the base.
+
+    regulars: who has just bought may be the next, as often as people buy; else everybody comes once before anybody comes again.
+    """
 
     name: str
     summary: str
     bursts: tuple[TestingBurst, ...] = ()
+    ghosts: tuple[GhostSale, ...] = ()
+    regulars: bool = False

@@ -1,5 +1,6 @@
 """Every Dagster command of docs/operations.md runs, word for word but for its days, and does what the page says."""
 
+import re
 from collections.abc import Sequence
 from datetime import date, timedelta
 from itertools import pairwise
@@ -50,7 +51,9 @@ def asked(command: Sequence[str]) -> set[str]:
 
 
 def cron(at: str) -> str:
-    """`03:30`, `Monday 02:00` and `each hour, :07` as the page writes them."""
+    """`03:30`, `Monday 02:00`, `each hour, :07` and `each 15 minutes, :00` as the page writes them."""
+    if every := re.fullmatch(r"each (\d+) minutes, :00", at):
+        return f"*/{every[1]} * * * *"
     weekday = "1" if at.startswith("Monday ") else "*"
     hour, minute = at.removeprefix("each hour, ").removeprefix("Monday ").split(":")
     return f"{int(minute)} {int(hour) if hour else '*'} * * {weekday}"

@@ -1,21 +1,27 @@
 """The drift report and its check in a Dagster instance: a day like the training set, and one that is not."""
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import dagster as dg
 import msgspec
 import numpy as np
 import pytest
+from dagster._core.test_utils import create_run_for_test
 
 from fraud_assets.contracts.events import Decision
-from fraud_assets.defs.monitoring.drift import CHECK, drift_report
+from fraud_assets.defs.monitoring.drift import CHECK, _looked_at, drift_report
 from fraud_assets.defs.partitions import end_ms, start_ms
 from fraud_assets.defs.resources import resources_of
 from fraud_assets.defs.training import sensors
+from fraud_assets.models.artifact import Champion
 from fraud_assets.monitoring.day import vectors_of_day
+from fraud_assets.rollout.machine import Phase, Rollout
+from fraud_assets.rollout.pointer import Pointer, write_pointer
 from fraud_assets.settings import Settings
 from fraud_assets.stores.history import HistoryReader
 from fraud_assets.stores.lake import Lake
@@ -268,11 +274,11 @@ def tick(
 ) -> Tick:
     """Over the instance that reports are made in, and a platform whose model is of the day before."""
     shutil.copytree(place[0] / "models", tmp_path / "var" / "models", dirs_exist_ok=True)
-    settings = Settings(var_dir=tmp_path / "var")
     cursor: list[str | None] = [None]
 
     def look(today: str) -> dg.SensorResult:
         monkeypatch.setattr(sensors, "_today", lambda: today)
+        settings = Settings(var_dir=tmp_path / "var")
         context = dg.build_sensor_context(instance=instance, cursor=cursor[0], resources={"settings": settings})
         found = sensors.retrain_on_drift(context)
         assert isinstance(found, dg.SensorResult)
@@ -355,3 +361,70 @@ def test_a_tick_that_died_before_its_cursor_was_kept_asks_for_the_same_run(
     assert [request.run_key for request in first.run_requests or []] == [
         request.run_key for request in again.run_requests or []
     ]
+
+
+def test_a_drift_is_answered_when_the_labels_of_what_drifted_are_in(
+    instance: dg.DagsterInstance, tick: Tick, waiting: Callable[[float], None]
+) -> None:
+    """From its first report on, however often it is reported again meanwhile."""
+    waiting(1.0)
+    judged(instance, OTHER_DAY, ERROR)
+    first = tick("2026-10-15")
+    waiting(100.0)
+    judged(instance, LAST_DAY, ERROR)
+    second = tick("2026-10-15")
+    waiting(200.0)
+    third = tick("2026-10-15")
+
+    assert not first.run_requests and not second.run_requests
+    assert "labels of what drifted come in" in str(second.skip_reason)
+    assert len(third.run_requests or []) == 1
+
+
+@pytest.fixture
+def waiting(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Three minutes are waited; the clock is so many seconds on."""
+    monkeypatch.setenv("FRAUD_RETRAIN_WAIT_MINUTES", "3")
+    now_s = time.time()
+    return lambda later_s: monkeypatch.setattr(sensors, "time", SimpleNamespace(time=lambda: now_s + later_s))
+
+
+def test_a_drift_that_is_reported_while_a_training_runs_waits_for_how_that_ends(
+    instance: dg.DagsterInstance, tick: Tick
+) -> None:
+    run = create_run_for_test(instance, job_name="learning", status=dg.DagsterRunStatus.STARTED)
+    judged(instance, LAST_DAY, ERROR)
+
+    during = tick("2026-10-15")
+    instance.report_run_failed(run)
+    after = tick("2026-10-15")
+
+    assert not during.run_requests
+    assert f"run {run.run_id} trains already" in str(during.skip_reason)
+    assert len(after.run_requests or []) == 1
+
+
+@pytest.mark.parametrize(("mode", "asked"), [("shadow", 0), ("direct", 1)])
+def test_while_a_version_is_tried_no_other_is_asked_for(
+    instance: dg.DagsterInstance, tick: Tick, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, asked: int
+) -> None:
+    """It would stay registered. Where nothing is tried before it decides, a drift is answered all the same."""
+    monkeypatch.setenv("FRAUD_ROLLOUT", mode)
+    champion, challenger = (Champion(name, "0" * 64) for name in ("fraud-000000000001", "fraud-000000000002"))
+    rollout = Rollout(sequence=2, phase=Phase.SHADOW, champion=champion, challenger=challenger)
+    (tmp_path / "var" / "models").mkdir(parents=True, exist_ok=True)
+    write_pointer(tmp_path / "var" / "models", Pointer(rollout=rollout, entry_sha256="0" * 64))
+    judged(instance, LAST_DAY, ERROR)
+
+    first, again = tick("2026-10-15"), tick("2026-10-15")
+
+    assert len(first.run_requests or []) == asked
+    assert not again.run_requests
+
+
+def test_of_the_day_that_goes_on_only_the_newest_minutes_are_looked_at() -> None:
+    noon_ms = start_ms("2026-10-15") + 43_200_000
+
+    assert _looked_at("2026-10-15", 10.0, noon_ms) == (noon_ms - 600_000, end_ms("2026-10-15"))
+    assert _looked_at("2026-10-15", 1440.0, noon_ms) == (start_ms("2026-10-15"), end_ms("2026-10-15"))
+    assert _looked_at("2026-10-14", 10.0, noon_ms) == (start_ms("2026-10-14"), end_ms("2026-10-14"))

@@ -83,7 +83,7 @@ def test_up_starts_no_broker_and_the_worker_is_at_work_on_the_given_one(theirs: 
 
 
 def test_a_demo_configures_everybody_else_with_the_given_address(theirs: str, demo: Demo) -> None:
-    with supervised(demo) as stack:
+    with supervised(demo.var_dir, {}) as stack:
         assert stack.env[VARIABLE] == theirs
         assert told(stack) == dict.fromkeys(CATALOGUE.keys() - {"broker"}, True)
 
@@ -91,7 +91,7 @@ def test_a_demo_configures_everybody_else_with_the_given_address(theirs: str, de
 def test_without_one_a_demo_has_a_broker_of_its_own(theirs: str, demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE)
 
-    with supervised(demo) as stack:
+    with supervised(demo.var_dir, {}) as stack:
         assert stack.env[VARIABLE] != theirs
         assert told(stack) == dict.fromkeys(CATALOGUE, True)
 
@@ -102,7 +102,7 @@ def test_a_demo_refuses_a_broker_that_holds_an_earlier_run(theirs: str, demo: De
 
     with (
         pytest.raises(UnfitServer, match=rf"{theirs} holds records of an earlier run \(transactions.v1\)"),
-        supervised(demo),
+        supervised(demo.var_dir, {}),
     ):
         pytest.fail("it began")
 

@@ -14,7 +14,8 @@ from rich.console import Console
 from deploy.local.demo_folder import MARKER, NotOurs, Owner, claim
 from deploy.local.demo_run import STEPS
 from deploy.local.demo_steps import StepFailed, Steps
-from deploy.local.demo_summary import Attack, Cases, Skew, Summary, print_summary, write_summary
+from deploy.local.demo_summary import Attack, Cases, Skew, Summary, print_summary
+from deploy.local.written import write_json
 from simulator.metrics import Percentiles, metrics_of
 from simulator.results import RunResult
 
@@ -134,7 +135,7 @@ def test_the_page_of_the_demo_lists_every_step(root: Path) -> None:
 
 
 def test_the_summary_has_exactly_the_promised_keys(tmp_path: Path) -> None:
-    write_summary(summary(pending=4), tmp_path / "summary.json")
+    write_json(summary(pending=4), tmp_path / "summary.json")
 
     assert msgspec.json.decode((tmp_path / "summary.json").read_bytes()) == {
         "decisions": 10,

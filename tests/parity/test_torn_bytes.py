@@ -35,12 +35,12 @@ class Sentinels:
     """Arrays that lie between sentinels."""
 
     def __init__(self) -> None:
-        self._whole: dict[str, np.ndarray] = {}
+        self._whole: dict[str, tuple[np.ndarray, bytes]] = {}
 
     def between(self, name: str, size: int, dtype: npt.DTypeLike) -> np.ndarray:
         assert self.untouched
         whole: np.ndarray = np.full(size + 2 * GUARD, SENTINEL, dtype)
-        self._whole[name] = whole
+        self._whole[name] = whole, whole[:GUARD].tobytes()
         return whole[GUARD : GUARD + size]
 
     def instead_of(self, name: str, array: np.ndarray) -> np.ndarray:
@@ -49,9 +49,7 @@ class Sentinels:
     @property
     def untouched(self) -> bool:
         """Every sentinel is what it was."""
-        return all(
-            (whole[:GUARD] == SENTINEL).all() and (whole[-GUARD:] == SENTINEL).all() for whole in self._whole.values()
-        )
+        return all(whole[:GUARD].tobytes() == edge == whole[-GUARD:].tobytes() for whole, edge in self._whole.values())
 
 
 def guarded_engine(engine: StateEngine) -> Sentinels:
@@ -131,7 +129,7 @@ class Target:
                 pass
             else:
                 accepted += 1
-            assert self.nothing_written_elsewhere
+        assert self.nothing_written_elsewhere  # arrays that a call replaced were looked at then
         tally.count("attacks on states", len(calls))
         return accepted
 
@@ -248,7 +246,7 @@ def test_every_width_may_be_another(target: Target) -> None:
     owner = ("actor", "a0")
     whole = flooded(target.stream.engines["actor"], 3, dict.fromkeys((Acc.DISTINCT, Acc.MODE, Acc.PROFILE), 0))
     assert target.attack(owner, whole) == 7
-    for place in range(head_size(whole), head_size(whole) + 600):
+    for place in range(head_size(whole), len(whole)):
         for width in range(16):
             target.attack(owner, whole[:place] + bytes([width | width << 4]) + whole[place + 1 :])
 

@@ -98,3 +98,23 @@ def test_a_supervised_process_that_is_refused_says_so_in_json(tmp_path: Path) ->
         os.close(held)
 
     assert [line["event"] for line in lines(done.stderr) if line["level"] == "error"] == ["refused"]
+
+
+STOPS = """
+import atexit, sys
+from streaming import __main__, router
+router.run = lambda settings: print("drained", end="")
+atexit.register(print, "taken apart")
+sys.argv[1:] = ["router"]
+sys.exit(__main__.main())
+"""
+
+
+def test_a_process_that_has_drained_ends_at_once(tmp_path: Path) -> None:
+    """Nothing that it said is lost, and nothing is taken apart, which a busy machine would not do in time."""
+    env = {**os.environ, "FRAUD_VAR_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", STOPS], env=env, capture_output=True, text=True, check=False, timeout=120
+    )
+
+    assert (done.returncode, done.stdout) == (0, "drained"), done.stderr

@@ -252,8 +252,11 @@ class LabelDays(RuleBasedStateMachine):
 
     @rule(ms=st.sampled_from((MINUTE, DAY, DELAY, KEEP + DAY)))
     def wait(self, ms: int) -> None:
-        """The lake is seconds behind, cases are kept for days."""
         self._through()
+        self._days_pass(ms)
+
+    def _days_pass(self, ms: int) -> None:
+        """The lake is seconds behind, cases are kept for days."""
         self.world.write_lake()
         self.world.now_ms += ms
 
@@ -265,7 +268,7 @@ class LabelDays(RuleBasedStateMachine):
     def work(self, is_sweep: bool, most: int, back: int, fuse: int | None) -> None:
         """It sweeps every second: also when somebody has just become due."""
         if is_sweep and most > 5:
-            self.world.now_ms += DELAY
+            self._days_pass(DELAY)
         act = (lambda: self.world.stage.sweep([0])) if is_sweep else lambda: self.world.apply(most, back)
         self.world.fuse.left = fuse
         try:

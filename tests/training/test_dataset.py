@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from fraud_assets.contracts.events import Decision, StatesRead
+from fraud_assets.contracts.events import Decision, Label, LabelSource, StatesRead
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.labels.imported import write_imported_facts
 from fraud_assets.stores.lake import Lake
@@ -216,15 +216,64 @@ def test_a_repeated_request_changes_nothing_that_is_learnt(past: Past, built: Tr
     assert (len(twice), twice.digest) == (len(built), once.digest)
 
 
+@pytest.mark.parametrize("digest", ["", "of another commit"])
+def test_who_was_denied_and_never_spoken_of_trains_nothing(
+    past: Past, built: TrainingSet, tmp_path: Path, digest: str
+) -> None:
+    """Nobody complains of what he did not pay: its silence would teach that what we deny is legitimate. A reported fraud stays."""
+    shutil.copytree(past.folder / "lake", tmp_path / "lake")
+    lake = Lake(tmp_path / "lake")
+    good, fraud = (int(np.flatnonzero(built.is_fraud == is_fraud)[-1]) for is_fraud in (False, True))
+    for place in (good, fraud):
+        decided = _decision(
+            past, built.rows.slice(place, 1), self_included=False, offset=place, action="deny", digest=digest
+        )
+        lake.append("decisions", decided, f"decided-{place}")
+
+    found = training_set(lake, past.service, WINDOW)
+    store.save(str(tmp_path), "2026-10-11", found)
+
+    ids = found.rows["transaction_id"].to_pylist()
+    assert (len(found), found.unspoken, built.unspoken) == (len(built) - 1, 1, 0)
+    assert built.rows["transaction_id"][good].as_py() not in ids and built.rows["transaction_id"][fraud].as_py() in ids
+    assert store.load(str(tmp_path), "2026-10-11").unspoken == 1
+
+
+def test_who_was_denied_and_cleared_by_a_person_trains_as_legitimate(
+    past: Past, built: TrainingSet, tmp_path: Path
+) -> None:
+    shutil.copytree(past.folder / "lake", tmp_path / "lake")
+    lake = Lake(tmp_path / "lake")
+    row = built.rows.slice(int(np.flatnonzero(~built.is_fraud)[-1]), 1)
+    lake.append("decisions", _decision(past, row, self_included=False, action="deny"), "decided")
+    account_id, transaction_id, at = (
+        row[name][0].as_py() for name in ("account_id", "transaction_id", "event_time_ms")
+    )
+    cleared = Label(
+        event_time_ms=at + 1, label_id="cleared", transaction_id=transaction_id, account_id=account_id,
+        source=LabelSource.OPERATOR, is_fraud=False,
+    )  # fmt: skip
+    lake.append("labels", from_events(Label, [cleared], [LogPosition(at + 1, "labels.v1", 0, 0)]), "cleared")
+
+    assert len(training_set(lake, past.service, WINDOW)) == len(built)
+
+
 def _decision(
-    past: Past, row: pa.Table, *, self_included: bool, offset: int = 0, states_read: StatesRead | None = None
+    past: Past,
+    row: pa.Table,
+    *,
+    self_included: bool,
+    offset: int = 0,
+    states_read: StatesRead | None = None,
+    action: str = "approve",
+    digest: str = "",
 ) -> pa.Table:
     at = row["event_time_ms"][0].as_py()
     decision = Decision(
         event_time_ms=at, decision_id=f"d{offset}", transaction_id=row["transaction_id"][0].as_py(), account_id=row["account_id"][0].as_py(),
-        request={}, decided_at_ms=at, service="fraud_scoring", service_digest=past.plan.registry.service_digest(past.service.service),
+        request={}, decided_at_ms=at, service="fraud_scoring", service_digest=digest or past.plan.registry.service_digest(past.service.service),
         policy_digest="", model_version="", model_sha256="", epoch="e", features=[], view_status={}, states=[], fraud_score=0.0,
-        action="approve", reason_codes=[], degraded_reasons=[], self_included=self_included, latency_ms=0.0, states_read=states_read,
+        action=action, reason_codes=[], degraded_reasons=[], self_included=self_included, latency_ms=0.0, states_read=states_read,
     )  # fmt: skip
     return from_events(Decision, [msgspec.structs.replace(decision)], [LogPosition(at, "decisions.v1", 0, offset)])
 

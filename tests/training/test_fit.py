@@ -17,7 +17,7 @@ from fraud_assets.training.fit import fit, thinned
 from fraud_assets.training.gates import Candidate, loads_and_agrees, ranks_better_than_chance, spares_good_customers
 from fraud_assets.training.money import UnknownCurrency, euro_cents
 from fraud_assets.training.recipe import read_recipe
-from fraud_assets.training.run import Trained, train
+from fraud_assets.training.run import Trained, clusters, train
 from fraud_assets.training.space import Range, SearchSpace
 from fraud_assets.training.split import SplitKind, TooShort, folds, stratified_split, temporal_split
 from fraud_assets.training.threshold import CostTable, cheapest_threshold
@@ -42,6 +42,30 @@ def test_training_ends_a_label_delay_before_validation_begins() -> None:
 def test_a_window_too_short_for_the_gap_is_refused_with_its_length() -> None:
     with pytest.raises(TooShort, match=r"4\.0 days and the label gap 7"):
         temporal_split(np.arange(4, dtype=np.int64) * DAY_MS, np.array([True, False] * 2), 0, 4 * DAY_MS, 7)
+
+
+def test_parts_of_minutes_keep_a_gap_that_leaves_something_to_learn_from() -> None:
+    """A day between parts of a minute would leave out everything."""
+    time = np.arange(300, dtype=np.int64) * 1_000
+
+    newest = folds(time, np.arange(300) % 2 == 0)[-1]
+
+    assert time[newest.validate].min() == 240_000
+    assert time[newest.train].max() == 219_000
+
+
+def test_a_window_of_minutes_is_made_of_parts_of_it_where_others_are_of_days() -> None:
+    minutes, month = np.arange(360, dtype=np.int64) * 1_000, np.arange(30, dtype=np.int64) * DAY_MS
+
+    assert len(np.unique(clusters(minutes))) in (8, 9)
+    assert clusters(month).tolist() == list(range(30))
+    assert clusters(np.array([5], np.int64)).tolist() == [5]
+
+
+def test_a_window_of_minutes_ends_a_delay_of_seconds_before_what_is_known() -> None:
+    window = window_as_of(1_000_000, 6 / 1_440, 30 / 86_400)
+
+    assert (window.from_ms, window.to_ms) == (610_000, 970_000)
 
 
 def test_a_stratified_quarter_holds_a_quarter_of_the_frauds_wherever_they_lie_in_time() -> None:

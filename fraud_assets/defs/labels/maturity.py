@@ -52,7 +52,7 @@ def label_maturity(
 ) -> Result:
     """What share of the frauds is known so many days after their payment, by source, as known when the as-of day began."""
     day = context.partition_key
-    found = maturity_as_of(lake.lake, start_ms(day), settings.label_delay_days)
+    found = maturity_as_of(lake.lake, start_ms(day), settings.label_delay_whole_days)
     rows = found.table()
     path = put_table(lake.labels_uri, TABLE, of_day(day), rows)
     return dg.MaterializeResult(

@@ -50,7 +50,7 @@ def label_noise(context: dg.AssetExecutionContext, lake: LakeResource, settings:
     from fraud_assets.labels.noise import noise_as_of
 
     day = start_ms(context.partition_key)
-    found = noise_as_of(lake.lake, day, settings.graph_lookback_days, settings.label_delay_days)
+    found = noise_as_of(lake.lake, day, settings.graph_lookback_days, settings.label_delay_whole_days)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(found.measures),

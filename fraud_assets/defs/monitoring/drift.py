@@ -1,6 +1,7 @@
 """Does the day look like what the model was trained on? A report, a page, and a check that warns, or asks for a training."""
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -77,27 +78,41 @@ COLUMNS = dg.MetadataValue.table([_record(Moved("", 0.0, (0.0, 0.0), (0.0, 0.0),
 )
 def drift_report(context: dg.AssetExecutionContext, lake: LakeResource, settings: dg.ResourceParam[Settings]) -> Result:
     """The day's vectors and scores against the training set of the model that served them, by PSI."""
-    # Here, for it takes seconds: nobody else who loads these definitions should wait for Evidently.
-    from fraud_assets.monitoring.drift_page import write_drift_page
-
-    day = context.partition_key
-    current = vectors_of_day(lake.reader(context.run.run_id), lake.service, start_ms(day), end_ms(day))
+    day, now_ms = context.partition_key, time.time_ns() // 1_000_000
+    from_ms, to_ms = _looked_at(day, settings.drift_window_minutes, now_ms)
+    current = vectors_of_day(lake.reader(context.run.run_id), lake.service, from_ms, to_ms)
     as_of = reference_as_of(lake.training_uri, settings.model_dir, day, current.model_version)
     reference = _reference(lake.training_uri, as_of)
     found = drift_between(reference, current.sample, of_the_clock(lake.service.service))
     page = settings.var_dir / "reports" / "drift" / f"{day}.html"
-    rendered = write_drift_page(found, reference, current.sample, page) if found.judged else 0
+    rendered = _rendered(found, reference, current.sample, page) if found.judged and to_ms <= now_ms else 0
     return dg.MaterializeResult(
         metadata={
             "vectors": str(current.origin),
             "model_version": current.model_version or "",
             "reference_as_of": as_of,
+            "from_ms": from_ms,
             **_measured(found),
             "dagster/column_schema": COLUMNS,
             **_page(page, rendered),
         },
         check_results=[_judged(found)],
     )
+
+
+def _looked_at(day: str, window_minutes: float, now_ms: int) -> tuple[int, int]:
+    """The day; of one that goes on its newest minutes: what began an hour ago is not hidden among the hours before."""
+    if not start_ms(day) <= now_ms < end_ms(day):
+        return start_ms(day), end_ms(day)
+    return max(start_ms(day), now_ms - round(window_minutes * 60_000)), end_ms(day)
+
+
+def _rendered(found: Drift, reference: Sample, current: Sample, page: Path) -> int:
+    """Columns of the page, which is made of days that are over: it takes longer than all the rest, and a live check is wanted soon."""
+    # Here, for it takes seconds: nobody else who loads these definitions should wait for Evidently.
+    from fraud_assets.monitoring.drift_page import write_drift_page
+
+    return write_drift_page(found, reference, current, page)
 
 
 def _reference(root: str, as_of: str) -> Sample:

@@ -25,7 +25,7 @@ CALIBRATED, PERFORMS = "calibrated_on_matured_labels", "performs_as_trained"
 # Payments of a week, and what became known of them until the last one's label delay was over.
 the_week = dg.TimeWindowPartitionMapping(start_offset=1 - DAYS, allow_nonexistent_upstream_partitions=True)
 until_matured = dg.TimeWindowPartitionMapping(
-    start_offset=1 - DAYS, end_offset=SETTINGS.label_delay_days + 1, allow_nonexistent_upstream_partitions=True
+    start_offset=1 - DAYS, end_offset=SETTINGS.label_delay_whole_days + 1, allow_nonexistent_upstream_partitions=True
 )
 DEPS = [
     *(dg.AssetDep(name, partition_mapping=the_week) for name in ("decisions", "transactions")),

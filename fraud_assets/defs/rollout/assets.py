@@ -9,6 +9,7 @@ import dagster as dg
 import msgspec
 
 from fraud_assets.defs.metadata import bars
+from fraud_assets.defs.partitions import SETTINGS
 from fraud_assets.defs.resources import LakeResource
 from fraud_assets.defs.rollout.shown import rollout_metadata
 from fraud_assets.rollout.guard import Finding, Judgement
@@ -68,7 +69,7 @@ def rollout_is_healthy(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckRes
     return dg.AssetCheckResult(passed=passed, severity=dg.AssetCheckSeverity.ERROR, description=said)
 
 
-@dg.sensor(minimum_interval_seconds=30)
+@dg.sensor(minimum_interval_seconds=SETTINGS.sensor_interval_s)
 def rollout_guard(
     context: dg.SensorEvaluationContext, lake: LakeResource, settings: dg.ResourceParam[Settings]
 ) -> dg.SensorResult:

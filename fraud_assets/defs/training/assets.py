@@ -3,12 +3,13 @@
 import time
 
 import dagster as dg
+import pyarrow.compute as pc
 from dagster_duckdb import DuckDBResource
 
 from fraud_assets.contracts.events import Transaction
 from fraud_assets.defs.ingestion.assets import EVENTS
 from fraud_assets.defs.metadata import bars, column_schema, lines, scored_above
-from fraud_assets.defs.partitions import SETTINGS, before_as_of, daily, fresh_within, start_ms
+from fraud_assets.defs.partitions import SETTINGS, before_as_of, daily, end_ms, fresh_within, start_ms
 from fraud_assets.defs.resources import LakeResource, end_mlflow_on_run_finished
 from fraud_assets.defs.results import Result
 from fraud_assets.defs.rollout.shown import rollout_metadata
@@ -39,6 +40,18 @@ OWNER = "team:fraud-ml"
 RAW = ("transactions", "activity", "profiles", "label_facts")
 FEATURES = registry().feature_names(FRAUD_SCORING)
 STATES_READABLE = "Every decision of the window logged positions that can be read; a payment whose did not is left out."
+
+
+def _known_until_ms(lake: LakeResource, day: str, settings: Settings) -> int:
+    """All before the as-of day began; or, of the day that goes on and where the settings say so, all that the log holds.
+
+    To its newest arrival and not to a clock: the same log gives the same set, however long a busy machine takes to come to it.
+    """
+    is_going_on = start_ms(day) <= time.time_ns() // 1_000_000 < end_ms(day)
+    if settings.training_as_of == "midnight" or not is_going_on:
+        return start_ms(day)
+    arrived = lake.lake.scan(lake.service.service.scored.table, start_ms(day), columns=["ingested_at_ms"])
+    return int(pc.max(arrived["ingested_at_ms"]).as_py() or start_ms(day) - 1) + 1
 
 
 def _weigh(lake: LakeResource, settings: Settings, day: str) -> Weigh | None:
@@ -83,16 +96,17 @@ def training_set(
     duckdb: DuckDBResource,
     settings: dg.ResourceParam[Settings],
 ) -> Result:
-    """Vectors and verdicts of the window's transactions, as known when the as-of day began.
+    """Vectors and verdicts of the window's transactions, as known when the as-of day began (or as the log ends: FRAUD_TRAINING_AS_OF).
 
     Not made while a raw day that was known then fails its checks, whichever run has judged it.
     """
     day = context.partition_key
+    as_of_ms = _known_until_ms(lake, day, settings)
     with duckdb.get_connection() as connection:
         refuse_bad_days(
-            connection, lake.lake, settings.dedupe_horizon_ms, (*EVENTS, "decisions"), as_known_at_ms=start_ms(day)
+            connection, lake.lake, settings.dedupe_horizon_ms, (*EVENTS, "decisions"), as_known_at_ms=as_of_ms
         )
-    window = window_as_of(start_ms(day), settings.training_window_days, settings.label_delay_days)
+    window = window_as_of(as_of_ms, settings.training_window_days, settings.label_delay_days)
     days = lake.lake.days(lake.service.service.scored.table)
     if days:  # without any the set says so itself
         window = after_warm_up(window, days[0], settings.warm_up_days)
@@ -105,6 +119,7 @@ def training_set(
             "frauds": int(found.is_fraud.sum()),
             "read_as_served": found.served,
             "unreadable": found.unreadable,
+            "denied_in_silence": found.unspoken,
             "features": len(found.names),
             **_weighed(found),
             "digest": found.digest,

@@ -1,0 +1,11 @@
+"""Two ordinary minutes, and then a kind of fraud that was never there before, for as long as the run lasts."""
+
+from simulator.scenarios.scenario import GhostSale, Scenario
+
+SCENARIO = Scenario(
+    name="ghost-events",
+    summary="Normal traffic; after two minutes hijacked accounts buy out a promoter's ghost events, and never stop.",
+    # Three purchases in ten: that many change what the platform sees of an account's device, and no fewer are a drift.
+    ghosts=(GhostSale(after_s=120.0, share=0.3),),
+    regulars=True,
+)

@@ -61,10 +61,10 @@ def load_history(mapping: Mapping, data: Path, profiles: Path | None, delay_days
         given |= versions.tables.keys()
         rejected += len(versions.rejected)
     rows, facts = tables[mapping.transactions.table], tables[mapping.labels.table]
-    verdicts = _verdicts(rows, facts)
+    verdicts = verdicts_of(rows, facts)
     return History(
         service=service,
-        log=_log(service, tables),
+        log=log_of(service, tables),
         rows=rows,
         time_ms=rows["event_time_ms"].to_numpy(),
         card=_codes(rows[mapping.evaluation.card]),
@@ -96,7 +96,7 @@ def service_of(mapping: Mapping, *, with_profiles: bool = False) -> ServicePlan:
     return ServicePlan(EnginePlan(registry), service)
 
 
-def _log(service: ServicePlan, tables: AbstractMapping[str, pa.Table]) -> Log:
+def log_of(service: ServicePlan, tables: AbstractMapping[str, pa.Table]) -> Log:
     """Sources that the file has no rows of are left out: their features are null, as before a first event."""
     given = [source for source in sources_of(service) if source.table in tables]
     return Log(service.engine, [columns_from_arrow(service.engine, source, tables[source.table]) for source in given])
@@ -108,7 +108,7 @@ def _codes(column: pa.ChunkedArray) -> Ints:
     return np.asarray(encoded.indices.to_numpy(zero_copy_only=False), np.int64)
 
 
-def _verdicts(rows: pa.Table, facts: pa.Table) -> pl.DataFrame:
+def verdicts_of(rows: pa.Table, facts: pa.Table) -> pl.DataFrame:
     """is_fraud and label_known_at_ms of every transaction, in order; null without a fact."""
     known = facts.select(["transaction_id", "is_fraud", "event_time_ms"])
     verdicts = pl.DataFrame(pl.from_arrow(known)).rename({"event_time_ms": "label_known_at_ms"})

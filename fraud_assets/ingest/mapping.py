@@ -32,12 +32,13 @@ class BadMapping(ValueError):
 class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"source": "from", "how": "as"}):
     """How one field is filled: from a source column, or with one constant value.
 
-    prefix: put before a text. unit, format and timezone belong to `time` (text without an offset is
+    default: where the column is blank. prefix: put before a text. unit, format and timezone belong to `time` (text without an offset is
     in `timezone`), digits to `money`.
     """
 
     source: str | None = None
     value: str | int | bool | None = None
+    default: str | int | bool | None = None
     how: How | None = None
     prefix: str = ""
     digits: Annotated[int, Meta(ge=0, le=9)] = 2
@@ -71,11 +72,18 @@ class Profile(Table, frozen=True, kw_only=True):
 
 
 class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The label-fact table; fields that the transaction has too are copied from it."""
+    """The label-fact table; fields that the transaction has too are copied from it.
+
+    fraud, legitimate: what the column says for either, where that is not yes and no (0/1, true/false). blank_is_legitimate:
+    the column names frauds alone, as a list of chargebacks does.
+    """
 
     table: str
     is_fraud: str
     delay_days: Annotated[int, Meta(ge=0)]
+    fraud: tuple[str, ...] = ()
+    legitimate: tuple[str, ...] = ()
+    blank_is_legitimate: bool = False
 
 
 class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

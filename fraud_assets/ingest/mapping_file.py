@@ -1,5 +1,6 @@
 """A mapping on disk: TOML, read and checked before a single row is."""
 
+from collections.abc import Collection
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
@@ -16,14 +17,15 @@ BUILT_IN = "fraud_assets.ingest.mappings"
 OF_A_FACT = frozenset({"fact_id", "is_fraud"})
 
 
-def load_mapping(name: str) -> tuple[str, Mapping]:
+def load_mapping(name: str, needed: Collection[str] | None = None) -> tuple[str, Mapping]:
     """(bare name, mapping) of a TOML file, or of a built-in one by its bare name.
 
-    Raises BadMapping naming the file and the entry.
+    needed: the fields that transactions cannot do without; None is what their contract says. Raises BadMapping naming the file and the entry.
     """
     mapping = _decoded(name, _text(name))
     try:
-        for table in (mapping.transactions, *mapping.profiles):
+        _check_table(mapping.transactions, needed)
+        for table in mapping.profiles:
             _check_table(table)
         if mapping.labels is not None:
             _check_labels(mapping.labels, mapping.transactions)
@@ -78,9 +80,10 @@ def _named(document: dict[str, Any]) -> str:
     return ""
 
 
-def _check_table(table: Table) -> None:
+def _check_table(table: Table, needed: Collection[str] | None = None) -> None:
     fields = {field.name: field for field in _fields(table.table)}
     required = {field.name for field in msgspec.structs.fields(table.contract) if field.required}
+    required = required if needed is None else required.intersection(needed)
     unknown, missing = sorted(set(table.columns) - set(fields)), sorted(required - set(table.columns))
     if unknown or missing:
         raise BadMapping(f"{table.table} has no field {unknown} and needs {missing}. Its fields: {', '.join(fields)}.")
@@ -92,12 +95,14 @@ def _check_table(table: Table) -> None:
 
 
 def _check_entry(place: str, entry: Column, field: Field, wanted: object) -> None:
-    if entry.value is not None:
+    for word, constant in (("value", entry.value), ("default", entry.default)):
         try:
-            msgspec.convert(entry.value, wanted)
+            _ = constant is None or msgspec.convert(constant, wanted)
         except msgspec.ValidationError as error:
-            raise BadMapping(f"{place}: value = {entry.value!r} is not what the contract takes: {error}.") from None
-    elif entry.how is not None and GIVES[entry.how] is not field.type:
+            raise BadMapping(f"{place}: {word} = {constant!r} is not what the contract takes: {error}.") from None
+    if entry.value is not None:
+        return
+    if entry.how is not None and GIVES[entry.how] is not field.type:
         fitting = [how for how, gives in GIVES.items() if gives is field.type]
         raise BadMapping(
             f"{place}: as = {entry.how!r} gives {GIVES[entry.how].__name__}, and the contract takes {field.type.__name__}."
@@ -113,6 +118,12 @@ def _check_entry(place: str, entry: Column, field: Field, wanted: object) -> Non
 def _check_labels(labels: Labels, transactions: Table) -> None:
     """Whatever a label fact holds is of the fact itself, copied from its transaction, or has a default."""
     fields = _fields(labels.table)
+    both = sorted(set(labels.fraud) & set(labels.legitimate))
+    if both or bool(labels.fraud) < bool(labels.legitimate):
+        raise BadMapping(
+            f"labels.fraud: {', '.join(both) or 'nothing'} is fraud, and labels.legitimate has {', '.join(labels.legitimate)}."
+            " Name in each what the column says for it alone."
+        )
     absent = OF_A_FACT - {field.name for field in fields}
     if absent:
         raise BadMapping(f"labels.table: {labels.table} holds no label facts; it has no {', '.join(sorted(absent))}.")

@@ -1,5 +1,6 @@
 """A mapped file becomes lake tables and rejects; every row read is in exactly one of the two."""
 
+from collections.abc import Collection
 from collections.abc import Mapping as AbstractMapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,12 +36,18 @@ class Prepared:
     accepted: int
 
 
-def prepare(mapping: Mapping, path: Path, key: TokenKey, delay_days: int | None = None) -> Prepared:
-    """The transactions of `path` and their label facts. delay_days: overrides the mapping's."""
+def prepare(
+    mapping: Mapping,
+    path: Path,
+    key: TokenKey,
+    delay_days: int | None = None,
+    needed: Collection[str] | None = None,
+) -> Prepared:
+    """The transactions of `path` and their label facts. delay_days: overrides the mapping's. needed: as `check` has it."""
     labels = mapping.labels
     extra = [] if labels is None else [labels.is_fraud]
     raw = read_file(path, _source_columns(mapping.transactions, extra), mapping.csv.delimiter)
-    checked = check(mapping.transactions, raw.rows, key)
+    checked = check(mapping.transactions, raw.rows, key, needed)
     if labels is not None:
         checked = _with_verdict(checked, raw, labels)
     accepted, repeated = _without_repeats(checked.rows, mapping.transactions.identity)
@@ -70,11 +77,22 @@ def _with_verdict(checked: Checked, raw: RawFile, labels: Labels) -> Checked:
     """Adds the verdict as a column; null where nobody has judged, refused where it is unreadable."""
     sent = raw.rows.select(LINE, pl.col(labels.is_fraud).alias("sent"))
     sent = sent.join(checked.rows.select(LINE), on=LINE, how="semi", maintain_order="left")
-    verdict = convert(sent["sent"], Column(), "flag", TokenKey("unused", b"\0" * 16))
-    unreadable = verdict.is_null() & ~is_blank(sent["sent"])
+    verdict = _verdict(sent["sent"], labels)
+    blank = is_blank(sent["sent"])
+    unreadable = verdict.is_null() & ~blank
+    if labels.blank_is_legitimate:
+        verdict = verdict.set(blank, value=False)
     rows = checked.rows.with_columns(verdict.alias(LABEL_FIELD))
     refused = rows.filter(unreadable).select(LINE, pl.lit(f"{labels.is_fraud}: not readable as flag").alias(REASON))
     return Checked(rows.filter(~unreadable), pl.concat([checked.refused, refused]))
+
+
+def _verdict(sent: pl.Series, labels: Labels) -> pl.Series:
+    """(n,) what the column says; null where it says nothing, or neither."""
+    if not labels.fraud:
+        return convert(sent, Column(), "flag", TokenKey("unused", b"\0" * 16))
+    said = dict.fromkeys(labels.fraud, True) | dict.fromkeys(labels.legitimate, False)
+    return sent.cast(pl.String).str.strip_chars().replace_strict(said, default=None, return_dtype=pl.Boolean)
 
 
 def _without_repeats(rows: pl.DataFrame, identity: tuple[str, ...]) -> tuple[pl.DataFrame, pl.DataFrame]:

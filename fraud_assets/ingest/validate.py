@@ -4,6 +4,7 @@ The bounds are read off the contract's own annotations, so a batch row and a str
 judged by the same rule.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import polars as pl
@@ -28,8 +29,11 @@ class Checked:
     refused: pl.DataFrame
 
 
-def check(table: Table, raw: pl.DataFrame, key: TokenKey) -> Checked:
-    """Convert and judge every row of `raw` against the table's contract."""
+def check(table: Table, raw: pl.DataFrame, key: TokenKey, needed: Collection[str] | None = None) -> Checked:
+    """Convert and judge every row of `raw` against the table's contract.
+
+    needed: the fields that no row may lack; None is what the contract says.
+    """
     values: dict[str, pl.Series] = {LINE: raw[LINE]}
     problems: list[tuple[str, pl.Series]] = []
     for field in contract_fields(table.contract):
@@ -39,17 +43,24 @@ def check(table: Table, raw: pl.DataFrame, key: TokenKey) -> Checked:
             found = pl.Series([constant], dtype=_DTYPES[field.type]).new_from_index(0, len(raw))
         else:
             found = convert(raw[column.source], column, column.how or DEFAULT_HOW[field.type], key)
-            problems += _unreadable(field, column, raw[column.source], found)
+            required = column.default is None and (not field.nullable if needed is None else field.name in needed)
+            problems += _unreadable(field, column, raw[column.source], found, required=required)
+            if column.default is not None:
+                found = found.zip_with(
+                    ~is_blank(raw[column.source]), pl.Series([column.default]).new_from_index(0, len(raw))
+                )
         values[field.name] = found
         problems += _out_of_bounds(field, column, found)
     return _split(pl.DataFrame(values), problems)
 
 
-def _unreadable(field: Field, column: Column, sent: pl.Series, found: pl.Series) -> list[tuple[str, pl.Series]]:
+def _unreadable(
+    field: Field, column: Column, sent: pl.Series, found: pl.Series, *, required: bool
+) -> list[tuple[str, pl.Series]]:
     blank = is_blank(sent)
     what = (column.how or DEFAULT_HOW[field.type]).replace("_", " ")
     problems = [(f"{field.name}: not readable as {what}", ~blank & found.is_null())]
-    if not field.nullable:
+    if required:
         problems.append((f"{field.name}: missing", blank))
     return problems
 

@@ -87,3 +87,36 @@ def test_a_mapping_that_is_no_text_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", built_in_names())
 def test_a_built_in_mapping_is_right(name: str) -> None:
     assert load_mapping(name)[0] == name
+
+
+def test_a_mapping_may_lack_what_its_reader_does_not_need(tmp_path: Path) -> None:
+    """An audit needs three fields of a payment; a lake needs them all."""
+    path = tmp_path / "mine.toml"
+    path.write_text(HANDBOOK.replace('terminal_id = "TERMINAL_ID"\n', "", 1))
+
+    assert load_mapping(str(path), needed=("transaction_id",))[1].transactions.column("terminal_id") is None
+    with pytest.raises(BadMapping, match=r"needs \['terminal_id'\]"):
+        load_mapping(str(path))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("delay_days = 7\nfraud = ['x']\nlegitimate = ['x']", "labels.fraud: x is fraud, and labels.legitimate has x"),
+        ("delay_days = 7\nlegitimate = ['ok']", "labels.fraud: nothing is fraud, and labels.legitimate has ok"),
+    ],
+)
+def test_label_values_that_say_nothing_are_refused(tmp_path: Path, wrong: str, said: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(HANDBOOK.replace("delay_days = 7", wrong, 1))
+
+    with pytest.raises(BadMapping, match=said):
+        load_mapping(str(path))
+
+
+def test_a_default_out_of_bounds_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(HANDBOOK.replace('as = "money" }', 'as = "money", default = -1 }', 1))
+
+    with pytest.raises(BadMapping, match="amount_minor: default = -1 is not what the contract takes"):
+        load_mapping(str(path))

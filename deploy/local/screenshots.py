@@ -31,7 +31,7 @@ from fraud_assets.stores.lake import Lake
 _START_WITHIN_S = 60.0
 # Those whose assets a picture has room for.
 OPEN_GROUPS = ("training", "monitoring")
-LINEAGE_SIZE = (3200, 1800)
+LINEAGE_SIZE = (3600, 2900)
 _MAX_MESSAGE_BYTES = 64 * 2**20
 _QUIET_FLAGS = (
     "--headless=new",

@@ -282,5 +282,9 @@ def read_settings(kind: type[Kind]) -> Kind:
     try:
         return kind()
     except ValidationError as error:
-        faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ") for fault in error.errors())
+        faults = (
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ")
+            for fault in error.errors()
+            if fault["type"] != "default_factory_not_called"  # of a field that follows one at fault
+        )
         raise BadSettings(f"BadSettings: {'; '.join(faults)}.") from None

@@ -24,6 +24,7 @@ from fraud_assets.training.gates import (
     failures,
     judge,
     no_slice_worse,
+    ranks_better_than_chance,
     recall_not_worse,
     require_gates,
     within_latency_budget,
@@ -81,6 +82,15 @@ def test_a_slice_with_too_few_frauds_is_excluded_and_named() -> None:
 def test_where_there_is_no_comparison_the_absolute_gates_remain_and_it_is_said() -> None:
     for gate in (recall_not_worse, no_slice_worse):
         assert gate("there is no champion yet") == Verdict(True, {"not_compared": "there is no champion yet"})
+
+
+@pytest.mark.parametrize(("prior", "wanted"), [(0.01, 0.03), (0.2, 0.6), (0.3, 0.65), (0.6, 0.8)])
+def test_ranking_is_three_times_chance_or_half_of_the_way_from_it_to_perfect_by_hand(
+    prior: float, wanted: float
+) -> None:
+    """At a third of frauds a perfect ranking is three times chance, and beyond it there is none that is."""
+    assert ranks_better_than_chance({"average_precision": wanted + 1e-9, "prior": prior}).passed
+    assert not ranks_better_than_chance({"average_precision": wanted - 1e-3, "prior": prior}).passed
 
 
 def evaluation(mean_score: float, days_of_fraud: int = 10) -> Evaluation:

@@ -102,6 +102,8 @@ class DriftSummary(msgspec.Struct, frozen=True, kw_only=True):
         ]
         if self.seconds_from_shift.detected is not None and self.seconds_from_shift.detected < 0:
             found.append("drift was found before anything had shifted")
+        if self.drift_before is None:
+            found.append("no drift check came before the shift, so nobody knows what it changed")
         if self.hands:
             found.append(f"a person took part: {', '.join(self.hands)}")
         if not found and not _more(self.after.new_fraud_recall, self.during.new_fraud_recall):

@@ -165,6 +165,7 @@ Change = Callable[[Seen], Mapping[str, object]]
             lambda s: {"checks": [msgspec.structs.replace(s, shifted_ms=0) and Check(1, False, True, 0.3, None)]},
             "before anything had shifted",
         ),
+        (lambda s: {"checks": s.checks[1:]}, "no drift check came before the shift"),
         (lambda s: {"purchases": s.purchases[:4]}, "recall did not rise"),
         (lambda s: {"bad": None, "steps": s.steps[:4]}, "never tried"),
         (lambda s: {"steps": s.steps[:-1]}, "was not halted"),

@@ -88,8 +88,9 @@ def refuse(field: str) -> None:
 
 def on_card(rule: CardsInIds, passed: list[str]) -> OnCard:
     """What the setting asks for. passed: where `count` puts the names of fields."""
-    answers: dict[CardsInIds, OnCard] = {"refuse": refuse, "count": passed.append, "off": None}
-    return answers[rule]
+    if rule == "refuse":
+        return refuse
+    return passed.append if rule == "count" else None
 
 
 def without_cards(event: E, in_id: OnCard = refuse) -> E:

@@ -80,12 +80,15 @@ def with_subject(case: Case, subject: Subject) -> Case:
     return case if case.subject else msgspec.structs.replace(case, subject=subject)
 
 
+def statement_of(label: Label) -> Statement:
+    return Statement(label.event_time_ms, label.source, label.revision, label.is_fraud, label.label_id)
+
+
 def with_label(case: Case, label: Label) -> Case:
     """Add a statement; a label id speaks once, whatever a copy of it says."""
     if any(statement.label_id == label.label_id for statement in case.statements):
         return case
-    made = Statement(label.event_time_ms, label.source, label.revision, label.is_fraud, label.label_id)
-    return msgspec.structs.replace(case, statements=(*case.statements, made))
+    return msgspec.structs.replace(case, statements=(*case.statements, statement_of(label)))
 
 
 def owing(case: Case, facts: Sequence[LabelFact]) -> Case:

@@ -37,6 +37,11 @@ def deciding_version(rows: pa.Table) -> str | None:
 
 def scores_by(version: str, rows: pa.Table) -> npt.NDArray[np.float64]:
     """(n,) what a version said of each, be it the one that decided or the one beside it; NaN where it said nothing."""
-    beside = [dict(said or ()).get(version, np.nan) for said in rows["shadow_scores"].to_pylist()]
     decides = pc.equal(rows["model_version"], version).to_numpy()
-    return np.where(decides, rows["fraud_score"].to_numpy(), np.array(beside, np.float64))
+    return np.where(decides, rows["fraud_score"].to_numpy(), by_version(version, rows["shadow_scores"]))
+
+
+def by_version(version: str, said: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+    """(n,) a version's entry of each map; NaN where there is none."""
+    found: npt.NDArray[np.float64] = pc.map_lookup(said, pa.scalar(version), "first").fill_null(np.nan).to_numpy()
+    return found

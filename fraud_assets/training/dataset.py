@@ -25,7 +25,7 @@ from fraud_assets.stores.history import HistoryReader, rows_between, sources_of
 from fraud_assets.stores.identity import identities
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.positions import STATE_COLUMNS, readable_positions
-from fraud_assets.training.verdicts import verdicts_as_known
+from fraud_assets.training.verdicts import spoken_of, verdicts_as_known
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -191,7 +191,7 @@ def training_set(
     decided = _decided(lake, service, window)
     ids = identities(rows).to_pylist()
     label = np.array([verdicts.get(name, -1) for name in ids], np.int8)
-    unspoken = decided.denied - _spoken_of(lake, window)
+    unspoken = decided.denied - spoken_of(lake, window.from_ms, window.as_of_ms)
     silent = np.array([name in unspoken for name in ids], bool) & (label == 0)
     unusable = np.array([name in decided.left_out for name in ids], bool)
     kept = np.flatnonzero((label >= 0) & ~unusable & ~silent)
@@ -216,13 +216,6 @@ class _Decided(NamedTuple):
     left_out: set[str]
     unreadable: set[str]
     denied: set[str]
-
-
-def _spoken_of(lake: Lake, window: Window) -> set[str]:
-    """Of whom a label said something by the as-of time."""
-    columns = ["account_id", "transaction_id"]
-    said = lake.scan("labels", from_ms=window.from_ms, as_known_at_ms=window.as_of_ms, columns=columns)
-    return set(identities(said).to_pylist())
 
 
 def _decided(lake: Lake, service: ServicePlan, window: Window) -> _Decided:

@@ -45,20 +45,20 @@ class Confusion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def recall(self) -> float | None:
-        return _share(self.true_positives, self.frauds)
+        return share(self.true_positives, self.frauds)
 
     @property
     def precision(self) -> float | None:
-        return _share(self.true_positives, self.true_positives + self.false_positives)
+        return share(self.true_positives, self.true_positives + self.false_positives)
 
     @property
     def fpr(self) -> float | None:
-        return _share(self.false_positives, self.false_positives + self.true_negatives)
+        return share(self.false_positives, self.false_positives + self.true_negatives)
 
     @property
     def f1(self) -> float | None:
         """Harmonic mean of precision and recall; 0 where frauds were there and none was found."""
-        return _share(2 * self.true_positives, 2 * self.true_positives + self.false_positives + self.false_negatives)
+        return share(2 * self.true_positives, 2 * self.true_positives + self.false_positives + self.false_negatives)
 
 
 class SliceMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -143,5 +143,6 @@ def read_evaluation(model_dir: Path, manifest: Manifest) -> Evaluation | None:
     return read_beside(model_dir, manifest, EVALUATION_FILE, Evaluation)
 
 
-def _share(part: int, whole: int) -> float | None:
+def share(part: int, whole: int) -> float | None:
+    """None of nothing, which is not 0."""
     return part / whole if whole else None

@@ -88,8 +88,7 @@ class Candidate:
 def ranks_better_than_chance(metrics: Mapping[str, float]) -> Verdict:
     """Average precision on the held-out days against the share of fraud there, which is what chance gives.
 
-    Three times that; or half of the way from it to 1, where that is less: amid an attack of a fifth of all payments and more nobody
-    could triple it.
+    Three times that; or half of the way from it to 1, where that is less: amid an attack of a third of all payments nobody could triple it.
     """
     found, prior = metrics["average_precision"], metrics["prior"]
     wanted = min(MIN_LIFT * prior, (1 + prior) / 2)

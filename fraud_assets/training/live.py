@@ -8,7 +8,7 @@ import numpy.typing as npt
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.models.manifest import Thresholds
 from fraud_assets.training import metrics
-from fraud_assets.training.evaluation import Confusion
+from fraud_assets.training.evaluation import Confusion, share
 from fraud_assets.training.gates import CHANCE, MAX_FPR
 from fraud_assets.training.matured import MIN_FRAUDS, Payments, State
 from fraud_assets.training.threshold import CostTable, cost_minor
@@ -50,11 +50,11 @@ def performance_of(found: Payments, thresholds: Thresholds, costs: CostTable) ->
         said.frauds,
         len(silent),
         said.recall,
-        _share(hits, said.frauds + below),
-        _share(hits + above, said.frauds + above),
+        share(hits, said.frauds + below),
+        share(hits + above, said.frauds + above),
         said.precision,
-        _share(hits, hits + said.false_positives + above),
-        _share(hits + above, hits + said.false_positives + above),
+        share(hits, hits + said.false_positives + above),
+        share(hits + above, hits + said.false_positives + above),
         said.f1,
         said.fpr,
         metrics.average_precision(known.is_fraud, known.score) if both else None,
@@ -138,7 +138,3 @@ def judged(state: State, bounds: list[Bound | None]) -> tuple[bool, bool]:
         return True, False
     told = [bound for bound in bounds if bound is not None]
     return all(bound.within for bound in told), any(bound.severe for bound in told)
-
-
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None

@@ -24,7 +24,7 @@ from fraud_assets.stores.lake import Lake
 from fraud_assets.training.as_of import manifest_of
 from fraud_assets.training.money import euro_cents
 from fraud_assets.training.settled import SETTLED_MS
-from fraud_assets.training.verdicts import FACT_COLUMNS, verdicts
+from fraud_assets.training.verdicts import FACT_COLUMNS, spoken_of, verdicts
 
 # A day of a small seller has ten frauds, and a share of ten is chance: a week is judged, the day is shown.
 DAYS = 7
@@ -95,7 +95,7 @@ def payments(lake: Lake, version: str, from_ms: int, to_ms: int, rates: Mapping[
     rows, score = rows.filter(pa.array(np.isfinite(score))), score[np.isfinite(score)]
     names = identities(rows).to_pylist()
     verdict = verdicts(lake.scan("label_facts", from_ms, columns=FACT_COLUMNS))
-    spoken = set(identities(lake.scan("labels", from_ms, columns=["account_id", "transaction_id"])).to_pylist())
+    spoken = spoken_of(lake, from_ms)
     denied = rows["action"].to_numpy() == Action.DENY
     said = np.array([verdict.get(name, -1) for name in names], np.int8)
     silent = np.array([name not in spoken for name in names], bool)

@@ -8,9 +8,10 @@ import pyarrow.compute as pc
 from fraud_assets.policy.policy import Action
 from fraud_assets.rollout.guard import Matured
 from fraud_assets.rollout.machine import HOUR_MS
+from fraud_assets.stores.decided import scores_by
 from fraud_assets.stores.identity import identities
 from fraud_assets.stores.lake import Lake
-from fraud_assets.training.trial import COLUMNS, FOLLOWED_MS, Trial, counts, scores_of, shadows_of
+from fraud_assets.training.trial import COLUMNS, FOLLOWED_MS, Trial, counts
 from fraud_assets.training.verdicts import FACT_COLUMNS, verdicts
 
 # How long the label stage and its sink may take after a label was due, before anybody asks whether they were longer.
@@ -82,7 +83,7 @@ def _matured(trial: Trial, rows: pa.Table, facts: pa.Table) -> Matured:
     """Of payments that were let through and have a label, each once."""
     known = verdicts(facts)
     amounts = dict(zip(identities(facts).to_pylist(), facts["amount_minor"].to_pylist(), strict=True))
-    scores, let = scores_of(trial.tried, rows, shadows_of(rows)), rows["action"].to_numpy() != Action.DENY
+    scores, let = scores_by(trial.tried.model_version, rows), rows["action"].to_numpy() != Action.DENY
     names, once = identities(rows).to_pylist(), set()
     places = []
     for place, name in enumerate(names):

@@ -13,6 +13,7 @@ from fraud_assets.policy.policy import Action
 from fraud_assets.rollout.guard import Scored
 from fraud_assets.rollout.log import Entry
 from fraud_assets.rollout.machine import Appoint, BeginAB, BeginShadow, Rollout
+from fraud_assets.stores.decided import by_version, scores_by
 from fraud_assets.stores.tail import POSITION
 
 Flags = npt.NDArray[np.bool_]
@@ -45,12 +46,12 @@ def begun_ms(entries: Sequence[Entry]) -> int:
 
 def scored_of(trial: Trial, rows: pa.Table) -> Scored:
     """What each decision says of the one on trial, and of the other. A rule's denial counts for both."""
-    by_rule, shadows = _denied_by_rule(trial, rows), shadows_of(rows)
-    scores, took_ms = scores_of(trial.tried, rows, shadows), _took_ms(trial.tried, rows)
+    by_rule = _denied_by_rule(trial, rows)
+    scores, took_ms = _said_by(trial.tried, rows)
     theirs = theirs_ms = np.full(len(rows), np.nan)
     others = theirs
     if trial.other is not None:
-        theirs, theirs_ms = scores_of(trial.other, rows, shadows), _took_ms(trial.other, rows)
+        theirs, theirs_ms = _said_by(trial.other, rows)
         others = np.where(np.isfinite(theirs), (theirs >= trial.other.thresholds.deny) | by_rule, np.nan)
     return Scored(
         at_ms=rows["decided_at_ms"].to_numpy(),
@@ -64,23 +65,10 @@ def scored_of(trial: Trial, rows: pa.Table) -> Scored:
     )
 
 
-def shadows_of(rows: pa.Table) -> list[dict[str, float]]:
-    """What the version that did not decide said of each row, by version."""
-    return [dict(said or ()) for said in rows["shadow_scores"].to_pylist()]
-
-
-def scores_of(manifest: Manifest, rows: pa.Table, shadows: list[dict[str, float]]) -> Floats:
-    """(n,) what a version said, be it the one that decided or the other; NaN where it said nothing."""
+def _said_by(manifest: Manifest, rows: pa.Table) -> tuple[Floats, Floats]:
+    """(n,) a version's scores, and how long it took; NaN where it was not asked, or the scorer is one that does not say."""
     version = manifest.model_version
-    shadow = [said.get(version, np.nan) for said in shadows]
-    decides = rows["model_version"].to_numpy() == version
-    return np.where(decides, rows["fraud_score"].to_numpy(), np.array(shadow, np.float64))
-
-
-def _took_ms(manifest: Manifest, rows: pa.Table) -> Floats:
-    """(n,) how long a version took to score; NaN where it was not asked, or the scorer is one that does not say."""
-    said = [dict(one or ()) for one in rows["scored_ms"].to_pylist()]
-    return np.array([one.get(manifest.model_version, np.nan) for one in said], np.float64)
+    return scores_by(version, rows), by_version(version, rows["scored_ms"])
 
 
 def counts(trial: Trial, rows: pa.Table, from_ms: int) -> Flags:

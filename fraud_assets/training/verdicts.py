@@ -15,6 +15,13 @@ def verdicts_as_known(lake: Lake, as_known_at_ms: int | None = None) -> dict[str
     return verdicts(lake.scan("label_facts", as_known_at_ms=as_known_at_ms, columns=FACT_COLUMNS))
 
 
+def spoken_of(lake: Lake, from_ms: int, as_known_at_ms: int | None = None) -> set[str]:
+    """Identities of which a label has said something since `from_ms`. Of a payment that was denied, silence says nothing."""
+    columns = ["account_id", "transaction_id"]
+    said = lake.scan("labels", from_ms, as_known_at_ms=as_known_at_ms, columns=columns)
+    return set(identities(said).to_pylist())
+
+
 def verdicts(facts: pa.Table) -> dict[str, int]:
     """Facts less retractions: fraud where a fraud fact stands, legitimate where only a legitimate one does."""
     sign = facts["sign"].cast(pa.int64())

@@ -9,7 +9,16 @@ import pyarrow as pa
 import structlog
 
 from fraud_assets.contracts.events import Label, LabelFact
-from fraud_assets.labels.facts import SUBJECT_FIELDS, Case, Statement, Subject, Verdict, due_ms, with_label
+from fraud_assets.labels.facts import (
+    SUBJECT_FIELDS,
+    Case,
+    Statement,
+    Subject,
+    Verdict,
+    due_ms,
+    statement_of,
+    with_label,
+)
 from fraud_assets.stores.lake import Lake
 from streaming.edges.recent import MOST, Recent
 
@@ -183,9 +192,7 @@ class LakeCases:
         statements: dict[Identity, list[Statement]] = {}
         for row in self._rows("labels", list(Label.__struct_fields__), names).to_pylist():
             label = msgspec.convert(row, Label)
-            statements.setdefault((label.account_id, label.transaction_id), []).append(
-                Statement(label.event_time_ms, label.source, label.revision, label.is_fraud, label.label_id)
-            )
+            statements.setdefault((label.account_id, label.transaction_id), []).append(statement_of(label))
         facts: dict[Identity, list[LabelFact]] = {}
         for row in self._rows("label_facts", list(LabelFact.__struct_fields__), names).to_pylist():
             fact = msgspec.convert(row, LabelFact)

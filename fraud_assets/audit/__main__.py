@@ -10,18 +10,23 @@ from rich.console import Console
 from fraud_assets.audit.history import Audited, read_history, read_mapping
 from fraud_assets.audit.model import measured
 from fraud_assets.audit.pattern import with_money
-from fraud_assets.audit.rejects import explained, told, write_rejects
+from fraud_assets.audit.rejects import commonest, explained, write_rejects
 from fraud_assets.audit.report import summary_of, write_report
-from fraud_assets.contracts.tokens import BadTokenKey, TokenKey
+from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.ingest.decimals import scaled_text
 from fraud_assets.ingest.mapping import BadMapping
 from fraud_assets.ingest.read import UnreadableFile
+from fraud_assets.ingest.told import told
 from fraud_assets.settings import BadSettings, Settings, read_settings
 from fraud_assets.training.money import UnknownCurrency
 from fraud_assets.training.split import TooShort
 from fraud_assets.training.threshold import CostTable, costs_of
 
 REJECTS = "rejects.csv"
+
+
+class NoModel(ValueError):
+    """Too little of it for a model."""
 
 
 class NoRows(ValueError):
@@ -32,24 +37,20 @@ class NoFraud(ValueError):
     """Verdicts, and no fraud among them."""
 
 
+FAULTS = (BadMapping, UnreadableFile, BadSettings, UnknownCurrency, NoRows, NoFraud, NoModel)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """0 with a report; 2, and one line that says why, without."""
     console = Console(stderr=True)
-    try:
+
+    def run() -> int:
         settings = read_settings(Settings)
         options = _parse(arguments, settings)
         _audit(options, settings, TokenKey.of_settings(settings), console)
         return 0
-    except (BadMapping, UnreadableFile, BadSettings, UnknownCurrency, NoRows, NoFraud) as error:
-        fault = str(error)
-    except TooShort as error:
-        fault = f"{error} Or leave the model out: --no-model."
-    except BadTokenKey as error:
-        fault = f"FRAUD_TOKEN_KEY, FRAUD_TOKEN_KEY_ID: {error}"
-    except OSError as error:
-        fault = f"CannotWrite: {error}. Give --out a folder that can be written."
-    console.print(fault, style="red", markup=False, highlight=False, soft_wrap=True)
-    return 2
+
+    return told(run, FAULTS, "--out a folder", console)
 
 
 def _audit(options: argparse.Namespace, settings: Settings, key: TokenKey, console: Console) -> None:
@@ -60,7 +61,7 @@ def _audit(options: argparse.Namespace, settings: Settings, key: TokenKey, conso
         faults = explained(found.prepared if isinstance(found, Audited) else found, mapping)
         write_rejects(faults, options.out / REJECTS)
         if not isinstance(found, Audited):
-            first = next(iter(told(faults)), {"reason": "the file is empty", "fix": "send payments"})
+            first = next(iter(commonest(faults)), {"reason": "the file is empty", "fix": "send payments"})
             raise NoRows(f"NoRows: no row of {options.data} can be used: {first['reason']}; {first['fix']}.")
         if found.labelled and not found.rows["is_fraud"].any():
             assert mapping.labels is not None
@@ -69,10 +70,13 @@ def _audit(options: argparse.Namespace, settings: Settings, key: TokenKey, conso
             )
         status.update("counting")
         rows = with_money(found, settings.exchange_rates)
-        summary = summary_of(options.data.name, found, rows, told(faults), key)
+        summary = summary_of(options.data.name, found, rows, commonest(faults), key)
         if found.labelled and not options.no_model:
             status.update("features, a model of the older part, and what it would have done to the newer")
-            summary["model"] = measured(found, rows, _costs(options, settings))
+            try:
+                summary["model"] = measured(found, rows, _costs(options, settings))
+            except TooShort as error:
+                raise NoModel(f"{error} Or leave the model out: --no-model.") from error
         write_report(summary, options.out)
     _next_steps(options, console, rejected=len(faults) > 0, labelled=found.labelled)
 

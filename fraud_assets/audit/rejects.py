@@ -39,7 +39,7 @@ def write_rejects(faults: pl.DataFrame, path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def told(faults: pl.DataFrame) -> list[dict[str, object]]:
+def commonest(faults: pl.DataFrame) -> list[dict[str, object]]:
     """The commonest faults first."""
     plain = faults.with_columns(pl.col("reason").str.replace(r"line \d+", "line …"))
     counted = plain.group_by("column", "reason", "fix").agg(pl.len().alias("rows"))

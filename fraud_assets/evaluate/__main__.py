@@ -13,13 +13,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fraud_assets.contracts.tokens import BadTokenKey, TokenKey
+from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.evaluate.history import History, load_history
 from fraud_assets.evaluate.run import configurations, features_of, rows_needed, run
 from fraud_assets.ingest.mapping import BadMapping
 from fraud_assets.ingest.mapping_file import load_mapping
 from fraud_assets.ingest.read import UnreadableFile
+from fraud_assets.ingest.told import told
 from fraud_assets.settings import BadSettings, Settings, read_settings
 from fraud_assets.training.protocol import EmptyFold, Fold
 
@@ -35,7 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     """0 with one line per configuration, 2 if the file, the mapping or the dates cannot be used."""
     options = _parse(arguments)
     console = Console(stderr=True)
-    try:
+
+    def run() -> int:
         settings = read_settings(Settings)
         key = TokenKey.of_settings(settings)
         name, mapping = load_mapping(options.mapping)
@@ -43,14 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
             history = load_history(mapping, options.data, options.profiles, options.delay_days, key)
             _evaluate(options, name, history, console, lambda text: status.update(text))
         return 0
-    except (BadMapping, UnreadableFile, EmptyFold, NoRows, BadSettings) as error:
-        fault = str(error)
-    except BadTokenKey as error:
-        fault = f"FRAUD_TOKEN_KEY, FRAUD_TOKEN_KEY_ID: {error}"
-    except OSError as error:
-        fault = f"CannotWrite: {error}. Give --export-features a name that can be written."
-    console.print(fault, style="red", markup=False, highlight=False, soft_wrap=True)
-    return 2
+
+    faults = (BadMapping, UnreadableFile, EmptyFold, NoRows, BadSettings)
+    return told(run, faults, "--export-features a name", console)
 
 
 def _evaluate(

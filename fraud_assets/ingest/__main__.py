@@ -10,12 +10,13 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from fraud_assets.contracts.events import Label
-from fraud_assets.contracts.tokens import BadTokenKey, TokenKey
+from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.ingest.mapping import BadMapping, Mapping
 from fraud_assets.ingest.mapping_file import load_mapping
 from fraud_assets.ingest.prepare import Prepared, prepare, prepare_profile
 from fraud_assets.ingest.read import UnreadableFile
 from fraud_assets.ingest.send import NotSent, send_labels
+from fraud_assets.ingest.told import told
 from fraud_assets.settings import BadSettings, Settings, read_settings
 from fraud_assets.stores.files import UnknownPlace
 from fraud_assets.stores.lake import Lake
@@ -29,20 +30,16 @@ SHOWN_REASONS = 10
 def main(arguments: list[str] | None = None) -> int:
     """0 if rows were accepted, 1 if none were and nothing was written, 2 if nothing could be read or written."""
     console = Console(stderr=True)
-    try:
+
+    def run() -> int:
         settings = read_settings(Settings)
         options = _parse(arguments, settings)
         if options.send:
             return _send(options, settings, TokenKey.of_settings(settings), console)
         return _ingest(options, TokenKey.of_settings(settings), console)
-    except (BadMapping, UnreadableFile, UnknownPlace, BadSettings, NotSent) as error:
-        fault = str(error)
-    except BadTokenKey as error:
-        fault = f"FRAUD_TOKEN_KEY, FRAUD_TOKEN_KEY_ID: {error}"
-    except OSError as error:
-        fault = f"CannotWrite: {error}. Give --lake and --rejects folders that can be written."
-    console.print(fault, style="red", markup=False, highlight=False, soft_wrap=True)
-    return 2
+
+    faults = (BadMapping, UnreadableFile, UnknownPlace, BadSettings, NotSent)
+    return told(run, faults, "--lake and --rejects folders", console)
 
 
 def _ingest(options: argparse.Namespace, key: TokenKey, console: Console) -> int:

@@ -30,6 +30,7 @@ from streaming.edges.cases import Identity, standing
 from streaming.label_stage import LabelStage
 from tests.streaming.events import DAY, MINUTE, T0, label, record, transaction
 from tests.streaming.machine import Crash, Fuse
+from tests.streaming.test_label_stage import accepted
 
 DELAY = 7 * DAY
 KEEP = 2 * DELAY
@@ -141,7 +142,7 @@ class World:
             if identity_of(one.event) in wanted:
                 case = found[identity_of(one.event)]
                 found[identity_of(one.event)] = with_event(case, one.event)
-        facts = once(self.facts[: self.facts_in_lake])
+        facts = accepted(self.facts[: self.facts_in_lake])
         made = {
             identity: [fact for fact in facts if (fact.account_id, fact.transaction_id) == identity]
             for identity in found
@@ -172,17 +173,9 @@ def with_event(case: Case, event: Any) -> Case:
     return with_subject(case, subject_of(event)) if isinstance(event, Transaction) else with_label(case, event)
 
 
-def once(facts: Iterable[LabelFact]) -> list[LabelFact]:
-    """As the dedupe stage leaves them. Another payload of the same id would be a dead letter."""
-    first: dict[str, LabelFact] = {}
-    for fact in facts:
-        assert first.setdefault(fact.fact_id, fact) == fact, "another fact of the same id"
-    return list(first.values())
-
-
 def what_stands(facts: Iterable[LabelFact]) -> Stands:
     found: Stands = Counter()
-    for fact in once(facts):
+    for fact in accepted(facts):
         found[fact.transaction_id, fact.is_fraud, fact.event_time_ms] += fact.sign
         assert found[fact.transaction_id, fact.is_fraud, fact.event_time_ms] >= 0, "taken back before it was said"
     return +found

@@ -36,7 +36,7 @@ from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_port import Write
 
 REQUESTS, TURN, WARM_UPS, HISTORY = 3_000, 250, 300, 60
-CLIENTS, BUSY_S, BUSY_TURNS = (8, 16), 1.0, 6
+CLIENTS, BUSY_S, BUSY_TURNS = (8, 16, 64), 1.0, 6
 PATHS = ("/empty", "/ordinary", "/predict")
 
 Floats = npt.NDArray[np.float64]

@@ -9,8 +9,11 @@ python -m streaming dlq --help          dead letters: list, show, replay
 """
 
 import argparse
+import functools
 import os
 import sys
+from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 import structlog
@@ -22,10 +25,15 @@ from fraud_assets.settings import BadSettings, read_settings
 from fraud_assets.stores.online_port import StoreUnavailable
 from streaming import logs
 from streaming.core.notices import BadRules
+from streaming.preload import MODULES
 from streaming.settings import WorkerSettings
-from streaming.supervise import DATABASE, NOTIFIER, ROLES, TETHERED, die_with_parent, roles, supervise
+from streaming.supervise import DATABASE, NOTIFIER, roles, supervise
 
 INIT, REBUILD = "init-epoch", "rebuild-online"
+
+
+class Refused(RuntimeError):
+    """What was asked for cannot be done; the message says why, and what would help."""
 
 
 def main() -> int:
@@ -36,9 +44,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m streaming", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", nargs="?", choices=[*ROLES, DATABASE, NOTIFIER, INIT, REBUILD])
+    parser.add_argument("command", nargs="?", choices=[*MODULES, INIT, REBUILD])
     parser.add_argument("--force", action="store_true", help=f"{REBUILD}: replace an epoch that is still valid")
-    parser.add_argument(TETHERED, action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     command = given.command
     if given.force and command != REBUILD:
@@ -46,66 +53,47 @@ def main() -> int:
     logs.configure()
     try:
         return _do(command, read_settings(WorkerSettings), given)
-    except (BadSettings, BadRules) as error:
-        return _refused(str(error))
+    except (BadSettings, BadRules, Refused) as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return 1
 
 
 def _do(command: str | None, settings: WorkerSettings, given: argparse.Namespace) -> int:
     if command is None:
-        return supervise(roles(settings.database_url.get_secret_value(), settings.notifications_file))
-    if given.tethered:
-        die_with_parent()
-    if command in (*ROLES, DATABASE, NOTIFIER):
-        agree_or_exit(settings.schema_registry_url, (*RAW_TOPICS, *DECIDED_TOPICS))
-        code = _play(command, settings)
-        return code or _end_at_once()
+        chosen = roles(settings.database_url.get_secret_value(), settings.notifications_file)
+        return supervise(chosen, functools.partial(_play_supervised, settings=settings))
+    if command in MODULES:
+        _play(command, settings)
     # What a person calls, who can do something about a server that is away.
     try:
         return _init_epoch(settings) if command == INIT else _rebuild(settings, is_forced=given.force)
     except StoreUnavailable as error:
-        return _refused(
+        raise Refused(
             f"the online store does not answer: {str(error).rstrip('.')}. Is it started, and is REDIS_URL its address?"
-        )
+        ) from error
     except KafkaException as error:
-        return _refused(
+        raise Refused(
             f"no broker answers: {error.args[0].str()}. Is it started, and is KAFKA_BOOTSTRAP_SERVERS its address?"
-        )
+        ) from error
 
 
-def _refused(why: str) -> int:
-    """To whoever called it: a person, or the supervisor's log."""
-    if TETHERED in sys.argv:
-        structlog.get_logger().error("refused", detail=why)
-    else:
-        print(f"refused: {why}", file=sys.stderr)
-    return 1
+def _play_supervised(role: str, settings: WorkerSettings) -> int:
+    try:
+        _play(role, settings)
+    except (BadRules, Refused) as error:
+        structlog.get_logger().error("refused", detail=str(error))
+        return 1
 
 
-def _play(role: str, settings: WorkerSettings) -> int:
+def _play(role: str, settings: WorkerSettings) -> NoReturn:
     """One of the worker's processes, until it is told to stop."""
-    # Each process loads what it needs: the router no kernels, the folder no Parquet.
-    match role:
-        case "router":
-            from streaming import router
-
-            router.run(settings)
-        case "folder":
-            from streaming import folder
-
-            folder.run(settings)
-        case "labels":
-            from streaming import label_stage
-
-            label_stage.run(settings)
-        case "explainer":
-            from streaming import explainer
-
-            explainer.run(settings)
-        case "database":
-            return _store(settings)
-        case "notifier":
-            return _notify(settings)
-    return 0
+    agree_or_exit(settings.schema_registry_url, (*RAW_TOPICS, *DECIDED_TOPICS))
+    if role == DATABASE and not settings.database_url.get_secret_value():
+        raise Refused("no DATABASE_URL; set postgresql://user:password@host/name")
+    if role == NOTIFIER:
+        _check_rules(settings.notifications_file)
+    import_module(MODULES[role]).run(settings)
+    _end_at_once()
 
 
 def _end_at_once() -> NoReturn:
@@ -117,28 +105,18 @@ def _end_at_once() -> NoReturn:
     os._exit(0)
 
 
-def _store(settings: WorkerSettings) -> int:
-    if not settings.database_url.get_secret_value():
-        return _refused("no DATABASE_URL; set postgresql://user:password@host/name")
-    from streaming import database_sink
-
-    database_sink.run(settings)
-    return 0
-
-
-def _notify(settings: WorkerSettings) -> int:
+def _check_rules(file: Path | None) -> None:
+    """Raises BadRules and Refused."""
     from streaming import notifier
 
-    if settings.notifications_file is None:
-        return _refused("no FRAUD_NOTIFICATIONS_FILE; name the file that says who is to be told of what")
+    if file is None:
+        raise Refused("no FRAUD_NOTIFICATIONS_FILE; name the file that says who is to be told of what")
     try:
-        notifier.rules_of(settings.notifications_file)
+        notifier.rules_of(file)
     except OSError as error:
-        return _refused(
-            f"{settings.notifications_file}: {error.strerror}. FRAUD_NOTIFICATIONS_FILE must name a file that can be read."
-        )
-    notifier.run(settings)
-    return 0
+        raise Refused(
+            f"{file}: {error.strerror}. FRAUD_NOTIFICATIONS_FILE must name a file that can be read."
+        ) from None
 
 
 def _rebuild(settings: WorkerSettings, *, is_forced: bool) -> int:
@@ -147,7 +125,7 @@ def _rebuild(settings: WorkerSettings, *, is_forced: bool) -> int:
     try:
         print(rebuild(settings, is_forced=is_forced))
     except NotLost as refusal:
-        return _refused(str(refusal))
+        raise Refused(str(refusal)) from refusal
     return 0
 
 
@@ -157,7 +135,7 @@ def _init_epoch(settings: WorkerSettings) -> int:
     try:
         marker = init_epoch(settings)
     except NotEmpty as refusal:
-        return _refused(str(refusal))
+        raise Refused(str(refusal)) from refusal
     print(f"epoch {marker.epoch} published for an empty log")
     return 0
 

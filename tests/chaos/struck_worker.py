@@ -8,12 +8,11 @@ sends itself the signal, having added the line to `<CHAOS_STRIKES>/struck`.
 
 import functools
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -65,22 +64,18 @@ LONGEST_PAUSE_S = 0.5  # of the supervisor: who is struck twenty times need not 
 
 
 def main() -> int:
-    from streaming import supervise
-    from streaming.__main__ import main as run
+    from streaming import __main__, supervise
+    from streaming.settings import WorkerSettings
 
-    role = sys.argv[-1]
-    if role in {**STEPS, **STEPS_OF_DECISIONS}:
-        _listen(role, Path(os.environ["CHAOS_STRIKES"]))
-    else:
-        supervise._start = _start_struck
-        supervise.LONGEST_PAUSE_S = LONGEST_PAUSE_S
-    return run()
+    strikes, play = Path(os.environ["CHAOS_STRIKES"]), __main__._play
 
+    def play_struck(role: str, settings: WorkerSettings) -> NoReturn:
+        _listen(role, strikes)
+        play(role, settings)
 
-def _start_struck(role: str, lifeline: int) -> "subprocess.Popen[bytes]":
-    from streaming.supervise import TETHERED
-
-    return subprocess.Popen([sys.executable, __file__, TETHERED, role], stdin=lifeline)
+    __main__._play = play_struck
+    supervise.LONGEST_PAUSE_S = LONGEST_PAUSE_S
+    return __main__.main()
 
 
 def _listen(role: str, strikes: Path) -> None:

@@ -1,5 +1,6 @@
 """A worker as its users run it: real processes on a real broker and a real Redis, started and killed."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -92,10 +93,8 @@ class Worker:
         assert self.process.poll() is None, f"the supervisor ended with {self.process.returncode}"
         found = {}
         for child in psutil.Process(self.process.pid).children():
-            try:
-                found[child.cmdline()[-1]] = child
-            except (psutil.NoSuchProcess, IndexError):
-                continue
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found[child.name()] = child
         return found
 
     def kill_one(self, role: str) -> None:

@@ -13,19 +13,20 @@ import pytest
 NOBODY = "127.0.0.1:1"
 
 
-def run(
-    tmp_path: Path, *words: str, env: Mapping[str, str] | None = None, stdin: int | None = None
-) -> "subprocess.CompletedProcess[str]":
+def run(tmp_path: Path, *words: str, env: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    return ended(tmp_path, "-m", "streaming", *words, env=env)
+
+
+def ended(tmp_path: Path, *python: str, env: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
     """With no server to be found."""
     nowhere = {"KAFKA_BOOTSTRAP_SERVERS": NOBODY, "REDIS_URL": f"redis://{NOBODY}/0", "FRAUD_VAR_DIR": str(tmp_path)}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FRAUD_")}
     return subprocess.run(
-        [sys.executable, "-m", "streaming", *words],
+        [sys.executable, *python],
         env={**kept, **nowhere, **(env or {})},
         capture_output=True,
         text=True,
         check=False,
-        stdin=stdin,
         timeout=120,
     )
 
@@ -88,15 +89,20 @@ def test_a_process_that_ends_by_an_error_says_so_in_json_and_shows_no_variables(
     assert [line for line in said if "rdkafka" in line["event"] and line["level"] == "error"]
 
 
-def test_a_supervised_process_that_is_refused_says_so_in_json(tmp_path: Path) -> None:
-    """Its standard input is the supervisor's pipe."""
-    end, held = os.pipe()
-    try:
-        done = run(tmp_path, "--tethered", "notifier", stdin=end)
-    finally:
-        os.close(end)
-        os.close(held)
+SUPERVISED = """
+import sys
+from streaming import __main__, logs
+from streaming.settings import WorkerSettings
+logs.configure()
+sys.exit(__main__._play_supervised("notifier", WorkerSettings()))
+"""
 
+
+def test_a_supervised_process_that_is_refused_says_so_in_json(tmp_path: Path) -> None:
+    """Nobody but the log reads what it says."""
+    done = ended(tmp_path, "-c", SUPERVISED)
+
+    assert done.returncode == 1
     assert [line["event"] for line in lines(done.stderr) if line["level"] == "error"] == ["refused"]
 
 
@@ -112,9 +118,6 @@ sys.exit(__main__.main())
 
 def test_a_process_that_has_drained_ends_at_once(tmp_path: Path) -> None:
     """Nothing that it said is lost, and nothing is taken apart, which a busy machine would not do in time."""
-    env = {**os.environ, "FRAUD_VAR_DIR": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", STOPS], env=env, capture_output=True, text=True, check=False, timeout=120
-    )
+    done = ended(tmp_path, "-c", STOPS)
 
     assert (done.returncode, done.stdout) == (0, "drained"), done.stderr

@@ -187,10 +187,10 @@ bench-peers: $(STAMP) $(PEERS)/.installed kernels ## the scorer beside Feast + F
 TRAIN_START ?= 2018-07-25
 TRAIN_DAYS  ?= 7 28
 FOLDS       ?= 1
-handbook: $(STAMP) ## the Handbook's protocol (DATA=FILE [PROFILES=DIR TRAIN_START= TRAIN_DAYS= FOLDS=])
-	@test -n "$(DATA)" || { echo "usage: make handbook DATA=transactions.parquet [PROFILES=DIR] [TRAIN_START=2018-07-25] [TRAIN_DAYS=\"7 28\"] [FOLDS=1]" >&2; exit 2; }
+handbook: $(STAMP) ## the Handbook's protocol (DATA=FILE [PROFILES=DIR TRAIN_START= TRAIN_DAYS= FOLDS= ABLATE=1: what each idea adds])
+	@test -n "$(DATA)" || { echo "usage: make handbook DATA=transactions.parquet [PROFILES=DIR] [TRAIN_START=2018-07-25] [TRAIN_DAYS=\"7 28\"] [FOLDS=1] [ABLATE=1]" >&2; exit 2; }
 	$(RUN) -m fraud_assets.evaluate --mapping handbook --data $(DATA) $(if $(PROFILES),--profiles $(PROFILES)) \
-		--train-start $(TRAIN_START) --train-days $(TRAIN_DAYS) --delay-days 7 --test-days 7 --folds $(FOLDS)
+		--train-start $(TRAIN_START) --train-days $(TRAIN_DAYS) --delay-days 7 --test-days 7 --folds $(FOLDS) $(if $(ABLATE),--ablate)
 
 screenshots: $(READY) chromium ## retake the pictures in docs/images from the last `make demo`
 	$(RUN) -m deploy.local.screenshots --demo $(FRAUD_VAR_DIR)/demo

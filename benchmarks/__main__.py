@@ -13,10 +13,10 @@ from rich.console import Console
 import benchmarks
 
 # Modules that benchmarks share, and peers that live in an environment of their own.
-# label_weights has no peer: it decides a default (docs/model.md#weights) and is run by hand.
+# label_weights and model_holdout have no peer: docs/model.md has what they say of models, and they are run by hand.
 NOT_BENCHMARKS = frozenset(
-    {"__main__", "label_weights", "measure", "open_loop", "payments", "peers", "scorer_rig", "synthetic"}
-)
+    {"__main__", "label_weights", "measure", "model_holdout", "open_loop", "payments", "peers", "scorer_rig", "synthetic", "worlds"}
+)  # fmt: skip
 
 
 def known() -> list[str]:

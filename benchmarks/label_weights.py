@@ -8,66 +8,49 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
-from sklearn.metrics import average_precision_score, roc_curve
 
-from fraud_assets.contracts.tokens import TokenKey
-from fraud_assets.contracts.topics import DAY_MS
-from fraud_assets.engine.plan import EnginePlan, ServicePlan
-from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
+from benchmarks.worlds import (
+    AS_OF_MS,
+    DAYS,
+    DELAY_DAYS,
+    Flags,
+    Floats,
+    after_window,
+    as_of_day,
+    cents,
+    truth_of,
+    world,
+)
 from fraud_assets.labels.confidence import confidence_as_of
 from fraud_assets.labels.graph import identity_edges, transactions_as_known
-from fraud_assets.labels.imported import write_imported_facts
 from fraud_assets.labels.shapes import CONFIDENCE, Caps
-from fraud_assets.settings import DEVELOPMENT_TOKEN_KEY
 from fraud_assets.stores.keyed_tables import of_day, put_table
-from fraud_assets.stores.lake import Lake
-from fraud_assets.training.dataset import TrainingSet, Window, after_warm_up, training_set, window_as_of
+from fraud_assets.training.dataset import TrainingSet
 from fraud_assets.training.fit import Fitted, fit
-from fraud_assets.training.money import euro_cents
+from fraud_assets.training.metrics import average_precision, recall_at_fpr
 from fraud_assets.training.split import folds, temporal_split
 from fraud_assets.training.threshold import CostTable, cost_minor
 from fraud_assets.training.tune import Budget
 from fraud_assets.training.weights import propagation_weights
-from simulator.history import write_history
-from simulator.spec import WorldSpec
 
-DAYS, AS_OF_DAY, DELAY_DAYS, WARM_UP_DAYS = 45, 38, 7, 7
-START_MS = int(datetime(2026, 10, 1, tzinfo=UTC).timestamp()) * 1000
-AS_OF_MS, END_MS = START_MS + AS_OF_DAY * DAY_MS, START_MS + DAYS * DAY_MS
 FITS = 3  # seeds of thinning and of XGBoost: what a difference has to exceed
 FPR = 0.01
 CAPS = Caps(device=10, card=5, ip=20)  # as settings have them
 
-Flags = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float64]
-
 
 def sets(folder: Path, seed: int, per_day: int) -> tuple[TrainingSet, TrainingSet]:
     """As of a day with its weights, and the fortnight after its window."""
-    spec = WorldSpec(seed=seed, start_ms=START_MS, days=DAYS, rate_per_day=per_day, accounts=10_000)
-    write_history(spec, folder / "lake", TokenKey.of("dev", DEVELOPMENT_TOKEN_KEY))
-    lake, service = Lake(folder / "lake"), ServicePlan(EnginePlan(registry()), FRAUD_SCORING)
-    write_imported_facts(lake, START_MS, END_MS + 30 * DAY_MS, DELAY_DAYS)
+    lake = world(folder, seed, per_day)
     edges = identity_edges(transactions_as_known(lake, AS_OF_MS, DAYS))
     found = confidence_as_of(lake, edges, AS_OF_MS, DAYS, CAPS)
     put_table(str(folder), CONFIDENCE.table, of_day("then"), found.rows)
-    window = after_warm_up(window_as_of(AS_OF_MS, 90, DELAY_DAYS), "2026-10-01", WARM_UP_DAYS)
-    then = training_set(lake, service, window, weigh=propagation_weights(str(folder), "then"))
-    return then, training_set(lake, service, Window(END_MS + 30 * DAY_MS, window.to_ms, END_MS))
-
-
-def truth_of(folder: Path, found: TrainingSet) -> Flags:
-    truth = pl.read_parquet(folder / "truth" / "transactions.parquet", columns=["transaction_id", "is_fraud"])
-    asked = pl.DataFrame({"transaction_id": found.rows["transaction_id"].to_pylist()})
-    told: Flags = asked.join(truth, on="transaction_id", how="left", maintain_order="left")["is_fraud"].to_numpy()
-    return told
+    then = as_of_day(lake, propagation_weights(str(folder), "then"))
+    return then, after_window(lake)
 
 
 def fitted(found: TrainingSet, weight: npt.NDArray[np.float32] | None, seed: int) -> Fitted:
@@ -79,16 +62,11 @@ def fitted(found: TrainingSet, weight: npt.NDArray[np.float32] | None, seed: int
     )  # fmt: skip
 
 
-def cents(found: TrainingSet) -> Floats:
-    return euro_cents(found.rows["amount_minor"].to_numpy(), found.rows["currency"].to_pylist())
-
-
 def measured(name: str, score: Floats, truth: Flags, amount: Floats, deny: float) -> dict[str, float]:
-    fpr, recall, _ = roc_curve(truth, score)
     denied = score >= deny
     return {
-        f"{name}_ap": float(average_precision_score(truth, score)),
-        f"{name}_recall_at_1pct_fpr": float(np.interp(FPR, fpr, recall)),
+        f"{name}_ap": average_precision(truth, score),
+        f"{name}_recall_at_1pct_fpr": recall_at_fpr(truth, score, FPR),
         f"{name}_recall": float(denied[truth].mean()),
         f"{name}_fpr": float(denied[~truth].mean()),
         f"{name}_cost_eur": cost_minor(score, truth, amount, (deny, deny), CostTable()) / 100,

@@ -1,6 +1,6 @@
 """`python -m fraud_assets.evaluate`: the Handbook's protocol on any mapped data set.
 
-One JSON line per configuration on standard output; progress and faults on standard error.
+One JSON line per configuration on standard output; progress, faults and the table of an ablation on standard error.
 """
 
 import argparse
@@ -8,15 +8,19 @@ import datetime as dt
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import Progress
 
 from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.contracts.topics import DAY_MS
+from fraud_assets.evaluate.bar import progress_bar
 from fraud_assets.evaluate.history import History, load_history
-from fraud_assets.evaluate.run import configurations, features_of, rows_needed, run
+from fraud_assets.evaluate.ideas import arms_of
+from fraud_assets.evaluate.measure import Measures, ablation
+from fraud_assets.evaluate.run import METRICS, Floats32, configurations, features_of, rows_needed, run
 from fraud_assets.ingest.mapping import BadMapping
 from fraud_assets.ingest.mapping_file import load_mapping
 from fraud_assets.ingest.read import UnreadableFile
@@ -41,18 +45,22 @@ def main(arguments: list[str] | None = None) -> int:
         settings = read_settings(Settings)
         key = TokenKey.of_settings(settings)
         name, mapping = load_mapping(options.mapping)
-        with console.status("reading and checking") as status:
+        with progress_bar(console) as bar:
+            bar.add_task("reading and checking", total=None)
             history = load_history(mapping, options.data, options.profiles, options.delay_days, key)
-            _evaluate(options, name, history, console, lambda text: status.update(text))
+            _evaluate(options, name, history, bar)
         return 0
 
     faults = (BadMapping, UnreadableFile, EmptyFold, NoRows, BadSettings)
     return told(run, faults, "--export-features a name", console)
 
 
-def _evaluate(
-    options: argparse.Namespace, name: str, history: History, console: Console, progress: Callable[[str], None]
-) -> None:
+def _evaluate(options: argparse.Namespace, name: str, history: History, bar: Progress) -> None:
+    console, task = bar.console, bar.task_ids[0]
+
+    def say(text: str) -> None:
+        bar.update(task, description=text)
+
     if history.rejected:
         console.print(f"{history.rejected:,} rows were rejected; `python -m fraud_assets.ingest` says which and why")
     if history.unread:
@@ -72,14 +80,25 @@ def _evaluate(
     )
     runs = configurations(fold, options.folds, options.train_days)
     needed = rows_needed(history, runs)
-    features = features_of(history, needed, progress, options.export_features)
+    features = features_of(history, needed, say, options.export_features)
     if options.export_features is not None:
         console.print(
             f"{len(history.time_ms):,} vectors of {features.shape[1]} features written to {options.export_features}"
         )
-    for folds, days in zip(runs, options.train_days, strict=True):
-        outcome = run(history, f"{name}-{days}d", folds, needed, features, progress)
+
+    def measures(label: str, folds: Sequence[Fold], columns: Floats32) -> Measures:
+        outcome = run(history, label, folds, needed, columns, say)
         print(json.dumps(outcome.as_json()), flush=True)
+        return outcome.measures
+
+    for folds, days in zip(runs, options.train_days, strict=True):
+        label = f"{name}-{days}d"
+        if not options.ablate:
+            measures(label, folds, features)
+            continue
+        arms = bar.track(arms_of(history.service.service, history.service.names), task_id=task)
+        reached = [(arm, measures(f"{label} {arm.name}", folds, features[:, arm.columns])) for arm in arms]
+        console.print(f"{label}:\n{ablation(reached, METRICS)}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _day(time_ms: int) -> dt.date:
@@ -119,6 +138,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--folds", type=_days, default=1, metavar="N", help="folds, each a week after the one before")
     parser.add_argument(
         "--export-features", type=_export, metavar="FILE", help="also write the vectors of every transaction (Parquet)"
+    )
+    parser.add_argument(
+        "--ablate",
+        action="store_true",
+        help="measure what each idea of the feature service adds, and what it lacks without it",
     )
     return parser.parse_args(arguments)
 

@@ -1,7 +1,6 @@
 """The protocol run: vectors once, then every configuration on every fold."""
 
-import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,9 +10,10 @@ import pyarrow as pa
 
 from fraud_assets.engine.batch import Spine, Vectors, vector_chunks
 from fraud_assets.evaluate.history import History
+from fraud_assets.evaluate.measure import Measure, measures_of
 from fraud_assets.evaluate.model import fit_and_score
 from fraud_assets.stores.vector_files import write_vectors
-from fraud_assets.training.metrics import average_precision, card_precision_at_k, roc_auc
+from fraud_assets.training.metrics import average_precision, card_precision_at_k, recall_at_fpr, roc_auc
 from fraud_assets.training.protocol import Fold, split
 
 Bools = npt.NDArray[np.bool_]
@@ -21,37 +21,21 @@ Floats32 = npt.NDArray[np.float32]
 Progress = Callable[[str], None]
 
 TOP_CARDS = 100
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One metric on each fold, with their mean and (n - 1) standard deviation, null for one fold."""
-
-    folds: tuple[float, ...]
-
-    def as_json(self) -> dict[str, object]:
-        spread = statistics.stdev(self.folds) if len(self.folds) > 1 else None
-        return {"mean": statistics.mean(self.folds), "sd": spread, "folds": list(self.folds)}
+FPR = 0.01
+METRICS = ("roc_auc", "average_precision", f"card_precision_at_{TOP_CARDS}", "recall_at_1pct_fpr")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one configuration reached."""
+    """What one configuration reached: each metric by its name."""
 
     name: str
     train_days: int
-    roc_auc: Measure
-    average_precision: Measure
-    card_precision_at_100: Measure
+    measures: Mapping[str, Measure]
 
     def as_json(self) -> dict[str, object]:
-        return {
-            "name": self.name,
-            "train_days": self.train_days,
-            "roc_auc": self.roc_auc.as_json(),
-            "average_precision": self.average_precision.as_json(),
-            "card_precision_at_100": self.card_precision_at_100.as_json(),
-        }
+        said = {name: measure.as_json() for name, measure in self.measures.items()}
+        return {"name": self.name, "train_days": self.train_days, **said}
 
 
 def configurations(fold: Fold, count: int, train_days: Sequence[int]) -> list[list[Fold]]:
@@ -130,7 +114,6 @@ def run(
         score = fit_and_score(features[place[train]], history.is_fraud[train], features[place[test]])
         truth = history.is_fraud[test]
         cards = card_precision_at_k(part.test_day[test], history.card[test], truth, score, TOP_CARDS)
-        measured.append((roc_auc(truth, score), average_precision(truth, score), cards))
-    auc, precision, top = (Measure(tuple(values)) for values in zip(*measured, strict=True))
-    days = folds[0].history_days or folds[0].train_days
-    return Outcome(name, days, auc, precision, top)
+        ranked = roc_auc(truth, score), average_precision(truth, score), cards, recall_at_fpr(truth, score, FPR)
+        measured.append(dict(zip(METRICS, ranked, strict=True)))
+    return Outcome(name, folds[0].history_days or folds[0].train_days, measures_of(measured))

@@ -44,6 +44,12 @@ class Confusion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.true_positives + self.false_negatives
 
     @property
+    def accuracy(self) -> float | None:
+        """Share told right. Of rare fraud it says little: a model that denies nobody has all but the share of fraud."""
+        right = self.true_positives + self.true_negatives
+        return share(right, right + self.false_positives + self.false_negatives)
+
+    @property
     def recall(self) -> float | None:
         return share(self.true_positives, self.frauds)
 

@@ -34,6 +34,16 @@ def average_precision(is_fraud: Bools, score: Floats) -> float:
     return float(sklearn_metrics.average_precision_score(is_fraud, score))
 
 
+def recall_at_fpr(is_fraud: Bools, score: Floats, fpr: float) -> float:
+    """Share of frauds found where `fpr` of the legitimate payments are refused, by the straight line between two thresholds.
+
+    is_fraud, score: (n,). Raises OneClass unless both classes occur.
+    """
+    _check_classes(is_fraud)
+    refused, found, _ = sklearn_metrics.roc_curve(is_fraud, score)
+    return float(np.interp(fpr, refused, found))
+
+
 @dataclass(frozen=True)
 class Reliability:
     """Payments of neighbouring scores, per bin: (n_bins,) how many, their mean score, their share of fraud."""

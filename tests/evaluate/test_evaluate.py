@@ -66,12 +66,47 @@ def test_each_configuration_is_one_json_line_with_its_folds(data: Path, capsys: 
     assert code == 0
     assert [(line["name"], line["train_days"]) for line in lines] == [("handbook-7d", 7), ("handbook-10d", 10)]
     for line in lines:
-        for metric in ("roc_auc", "average_precision", "card_precision_at_100"):
+        for metric in ("roc_auc", "average_precision", "card_precision_at_100", "recall_at_1pct_fpr"):
             measure = line[metric]
             assert len(measure["folds"]) == 2
             assert measure["mean"] == pytest.approx(np.mean(measure["folds"]))
             assert measure["sd"] == pytest.approx(np.std(measure["folds"], ddof=1))
     assert lines[0]["roc_auc"]["mean"] > 0.8  # large payments are easy
+
+
+@pytest.mark.usefixtures("var_dir")
+def test_an_ablation_measures_each_vector_and_ends_with_the_whole(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last of the growing vectors is the plain run's; without the amount, by which this world's frauds are told, much is lost."""
+    command = ["--mapping", "handbook", "--data", str(data), *DATES]
+    main(command)
+    (plain,) = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+
+    assert main([*command, "--ablate"]) == 0
+
+    printed = capsys.readouterr()
+    found = {line["name"]: line for line in map(json.loads, printed.out.splitlines())}
+    whole = found["handbook-7d with comparisons with what was read"]
+    assert {**whole, "name": plain["name"]} == plain
+    assert found["handbook-7d with labels of the customer"] != found["handbook-7d without labels of the customer"]
+    table = [line for line in printed.err.splitlines() if line.startswith("| ")]
+    assert len(table) == 2 + len(found) / 2
+    assert table[2].startswith("| fields of the payment | 1 | ")
+
+
+@pytest.mark.usefixtures("var_dir")
+def test_results_go_to_standard_output_where_a_terminal_shows_the_bar(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`make handbook > file`: Rich would take what is printed to where its bar is."""
+    monkeypatch.setenv("FORCE_COLOR", "1")  # what makes Rich believe in a terminal
+
+    main(["--mapping", "handbook", "--data", str(data), *DATES])
+
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["name"] == "handbook-7d"
+    assert "reading and checking" in captured.err
 
 
 def _sparkov_world(days: int = 38, per_day: int = 120) -> pl.DataFrame:

@@ -47,7 +47,7 @@ def test_confusion_is_counted_at_the_threshold_by_hand() -> None:
     found = Confusion.at(0.5, SCORE, FRAUD)
 
     assert found == Confusion(true_positives=2, false_positives=1, false_negatives=1, true_negatives=2)
-    assert (found.recall, found.precision, found.fpr) == (2 / 3, 2 / 3, 1 / 3)
+    assert (found.accuracy, found.recall, found.precision, found.fpr) == (4 / 6, 2 / 3, 2 / 3, 1 / 3)
     assert found.f1 == pytest.approx(2 / 3) == f1_score(FRAUD, SCORE >= 0.5)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_assets.training.metrics import OneClass, average_precision, card_precision_at_k, roc_auc
+from fraud_assets.training.metrics import OneClass, average_precision, card_precision_at_k, recall_at_fpr, roc_auc
 
 
 def _ints(*values: int) -> np.ndarray:
@@ -26,6 +26,16 @@ def test_average_precision_weighs_precision_by_recall_steps() -> None:
     fraud = np.array([True, False, True, False])
 
     assert average_precision(fraud, np.array([0.9, 0.8, 0.7, 0.1])) == pytest.approx(5 / 6)
+
+
+def test_recall_at_a_false_positive_rate_lies_between_two_thresholds() -> None:
+    """Down to .8 one of two frauds and no good customer; down to .5 both, and two of four: half-way there, at one of four, 3/4."""
+    fraud = np.array([True, False, False, True, False, False])
+    score = np.array([0.8, 0.5, 0.5, 0.5, 0.2, 0.1])
+
+    assert recall_at_fpr(fraud, score, 0.0) == pytest.approx(0.5)
+    assert recall_at_fpr(fraud, score, 0.25) == pytest.approx(0.75)
+    assert recall_at_fpr(fraud, score, 0.5) == pytest.approx(1.0)
 
 
 def test_card_precision_counts_cards_not_payments() -> None:

@@ -8,8 +8,10 @@ import argparse
 import json
 import math
 import tempfile
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -23,6 +25,7 @@ from benchmarks.worlds import (
     Floats,
     after_window,
     as_of_day,
+    attacks_of,
     service,
     truth_of,
     world,
@@ -47,6 +50,16 @@ SHARES = ("accuracy", "fpr", "recall", "precision", "recall_with_review", "accur
 TRUTH, LABELS, TRUTH_OF_WEEK = "the truth", "labels", "the truth, since it was made"
 
 Judged = dict[str, dict[str, float]]
+Caught = dict[str, tuple[int, int, int]]
+"""By kind of attack: its frauds, those denied, and those denied or looked at."""
+
+
+class Held(NamedTuple):
+    """What a world's model did by whom, which attacks it caught, and what each arm reached."""
+
+    judged: Judged
+    caught: Caught
+    reached: list[dict[str, float]]
 
 
 def trained_on(found: TrainingSet, folder: Path, settings: Settings) -> Trained:
@@ -65,16 +78,22 @@ def shares(score: Floats, is_fraud: Flags, thresholds: Thresholds) -> dict[str, 
     return {name: float(math.nan if value is None else value) for name, value in zip(SHARES, found, strict=True)}
 
 
-def judged(trained: Trained, after: TrainingSet, truth: Flags) -> Judged:
+def judged(score: Floats, after: TrainingSet, truth: Flags, thresholds: Thresholds) -> Judged:
     """Since it was made: the second week alone, which it could have decided."""
-    score = trained.fitted.booster.inplace_predict(after.features).astype(np.float64)
     own = after.rows["event_time_ms"].to_numpy() >= AS_OF_MS
-    thresholds = trained.evaluation.thresholds
     return {
         TRUTH: shares(score, truth, thresholds),
         LABELS: shares(score, after.is_fraud, thresholds),
         TRUTH_OF_WEEK: shares(score[own], truth[own], thresholds),
     }
+
+
+def caught(score: Floats, truth: Flags, attacks: Sequence[str | None], thresholds: Thresholds) -> Caught:
+    """Of payments that are fraud by the truth; an attack may have others."""
+    denied, stopped = score >= thresholds.deny, score >= thresholds.review
+    kinds = np.array([kind or "" for kind in attacks])
+    found = ((kind, truth & (kinds == kind)) for kind in np.unique(kinds[truth]).tolist())
+    return {kind: (int(its.sum()), int(denied[its].sum()), int(stopped[its].sum())) for kind, its in found}
 
 
 def ranked(then: TrainingSet, trained: Trained, after: TrainingSet, truth: Flags, arm: Arm) -> dict[str, float]:
@@ -87,10 +106,7 @@ def ranked(then: TrainingSet, trained: Trained, after: TrainingSet, truth: Flags
     return dict(zip(RANKING, (average_precision(truth, score), recall_at_fpr(truth, score, FPR)), strict=True))
 
 
-def of_world(
-    seed: int, per_day: int, arms: list[Arm], settings: Settings, bar: Progress
-) -> tuple[Judged, list[dict[str, float]]]:
-    """What the model did, and what each arm reached."""
+def of_world(seed: int, per_day: int, arms: list[Arm], settings: Settings, bar: Progress) -> Held:
     (task,) = bar.task_ids
 
     def say(text: str) -> None:
@@ -102,22 +118,27 @@ def of_world(
         lake = world(folder, seed, per_day)
         say("vectors")
         then, after = as_of_day(lake), after_window(lake)
-        truth = truth_of(folder, after)
+        truth, attacks = truth_of(folder, after), attacks_of(folder, after)
         say("training")
         trained = trained_on(then, folder, settings)
-    found = judged(trained, after, truth)
+    score, thresholds = (
+        trained.fitted.booster.inplace_predict(after.features).astype(np.float64),
+        trained.evaluation.thresholds,
+    )
+    held = Held(judged(score, after, truth, thresholds), caught(score, truth, attacks, thresholds), [])
     about = {
-        "world": seed, "rows": len(then), "frauds": int(then.is_fraud.sum()), "deny": trained.evaluation.thresholds.deny,
-        "review": trained.evaluation.thresholds.review, "trial": trained.fitted.best.number, "rounds": trained.fitted.best.rounds,
+        "world": seed, "rows": len(then), "frauds": int(then.is_fraud.sum()), "deny": thresholds.deny,
+        "review": thresholds.review, "trial": trained.fitted.best.number, "rounds": trained.fitted.best.rounds,
         "after": len(after), "after_frauds": int(truth.sum()), "after_called_fraud": int(after.is_fraud.sum()),
     }  # fmt: skip
-    print(json.dumps({**about, "judged": found}), flush=True)
-    reached = []
+    print(json.dumps({**about, "judged": held.judged, "caught": held.caught}), flush=True)
     for arm in arms:
         say(arm.name)
-        reached.append(ranked(then, trained, after, truth, arm))
-        print(json.dumps({"world": seed, "arm": arm.name, "features": len(arm.columns), **reached[-1]}), flush=True)
-    return found, reached
+        held.reached.append(ranked(then, trained, after, truth, arm))
+        print(
+            json.dumps({"world": seed, "arm": arm.name, "features": len(arm.columns), **held.reached[-1]}), flush=True
+        )
+    return held
 
 
 def holdout(worlds: Mapping[int, Judged]) -> str:
@@ -131,6 +152,19 @@ def holdout(worlds: Mapping[int, Judged]) -> str:
     return markdown(["World", "by", *SHARES], lines)
 
 
+def by_attack(worlds: Iterable[Caught]) -> str:
+    """Markdown: a line for each kind of attack, over all worlds, the best caught first. In per cent of its frauds."""
+    counts = Counter[tuple[str, int]]()
+    for found in worlds:
+        counts.update({(kind, place): n for kind, three in found.items() for place, n in enumerate(three)})
+    three = {kind: [counts[kind, place] for place in range(3)] for kind, _ in counts}
+    lines = [
+        [kind, str(frauds), *(f"{100 * n / frauds:.1f}" for n in (denied, stopped))]
+        for kind, (frauds, denied, stopped) in sorted(three.items(), key=lambda one: -one[1][1] / one[1][0])
+    ]
+    return markdown(["Attack", "frauds", "denied", "denied or looked at"], lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.model_holdout")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="N", help="of the worlds")
@@ -139,19 +173,15 @@ def main() -> None:
     options = parser.parse_args()
     settings, console = read_settings(Settings), Console(stderr=True)
     arms = arms_of(service().service, service().names) if options.ablate else []
-    worlds, reached = {}, []
+    worlds: dict[int, Held] = {}
     with progress_bar(console) as bar:
         task = bar.add_task("worlds", total=len(options.seeds))
         for seed in bar.track(options.seeds, task_id=task):
-            worlds[seed], found = of_world(seed, options.per_day, arms, settings, bar)
-            reached.append(found)
-    tables = [holdout(worlds)]
+            worlds[seed] = of_world(seed, options.per_day, arms, settings, bar)
+    tables = [holdout({seed: of.judged for seed, of in worlds.items()}), by_attack(of.caught for of in worlds.values())]
     if arms:
-        tables.append(
-            ablation(
-                [(arm, measures_of(of)) for arm, of in zip(arms, zip(*reached, strict=True), strict=True)], RANKING
-            )
-        )
+        reached = zip(*(of.reached for of in worlds.values()), strict=True)
+        tables.append(ablation([(arm, measures_of(of)) for arm, of in zip(arms, reached, strict=True)], RANKING))
     for text in tables:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 

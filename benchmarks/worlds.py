@@ -66,10 +66,19 @@ def after_window(lake: Lake) -> TrainingSet:
 
 def truth_of(folder: Path, found: TrainingSet) -> Flags:
     """(n,) as the simulator knows it."""
-    truth = pl.read_parquet(folder / "truth" / "transactions.parquet", columns=["transaction_id", "is_fraud"])
-    asked = pl.DataFrame({"transaction_id": found.rows["transaction_id"].to_pylist()})
-    told: Flags = asked.join(truth, on="transaction_id", how="left", maintain_order="left")["is_fraud"].to_numpy()
+    told: Flags = _told(folder, found, "is_fraud").to_numpy()
     return told
+
+
+def attacks_of(folder: Path, found: TrainingSet) -> list[str | None]:
+    """Of each payment the kind of attack it belongs to, which no label says; None for none."""
+    return _told(folder, found, "kind").to_list()
+
+
+def _told(folder: Path, found: TrainingSet, what: str) -> pl.Series:
+    truth = pl.read_parquet(folder / "truth" / "transactions.parquet", columns=["transaction_id", what])
+    asked = pl.DataFrame({"transaction_id": found.rows["transaction_id"].to_pylist()})
+    return asked.join(truth, on="transaction_id", how="left", maintain_order="left")[what]
 
 
 def cents(found: TrainingSet) -> Floats:

@@ -27,7 +27,7 @@ TOKEN_CHARS = 16
 
 @dataclass(frozen=True)
 class Audited:
-    """rows: accepted payments in log order, with `is_fraud`, null where nobody has judged or it is too early to say.
+    """rows: accepted payments in log order, with their `line` in the file and `is_fraud`, null where nobody has judged or it is too early to say.
 
     mapped: fields that a column or a constant fills. young: payments of the last label delay, of a column that names frauds alone.
     """
@@ -76,7 +76,7 @@ def read_history(mapping: Mapping, path: Path, key: TokenKey) -> Audited | Prepa
     verdict = pl.Series("is_fraud", [None], dtype=pl.Boolean).new_from_index(0, len(rows))
     if mapping.labels is not None and mapping.labels.table in tables:
         verdict = verdicts_of(payments, tables[mapping.labels.table])["is_fraud"]
-    rows = rows.with_columns(verdict.alias("is_fraud"))
+    rows = rows.with_columns(verdict.alias("is_fraud"), prepared.lines.alias("line"))
     rows, young = _without_young(rows, mapping)
     return Audited(
         mapping, prepared, service, log_of(service, tables), rows, tuple(mapping.transactions.columns), young

@@ -104,29 +104,33 @@ def test_a_history_too_short_for_a_model_says_so_and_what_to_leave_out(
 
 
 @pytest.mark.usefixtures("var_dir")
-def test_a_ticketing_file_of_few_columns_is_learnt_from(tmp_path: Path) -> None:
-    """No device, event, place or category: their features are null or left out, and large payments are found all the same."""
+@pytest.mark.parametrize("category", ["", 'category = "KIND"'])
+def test_a_ticketing_file_of_few_columns_is_learnt_from(tmp_path: Path, category: str) -> None:
+    """No device, event, place or category, or every other row without one: their features are null, and large payments are found all the same."""
     (tmp_path / "mine.toml").write_text(
-        """
+        f"""
         [transactions]
         table = "transactions"
         [transactions.columns]
         transaction_id = "TRANSACTION_ID"
-        event_time_ms = { from = "TX_DATETIME", as = "time" }
-        amount_minor = { from = "TX_AMOUNT", as = "money" }
-        currency = { value = "EUR" }
+        event_time_ms = {{ from = "TX_DATETIME", as = "time" }}
+        amount_minor = {{ from = "TX_AMOUNT", as = "money" }}
+        currency = {{ value = "EUR" }}
         account_id = "CUSTOMER_ID"
+        {category}
         [labels]
         table = "label_facts"
         is_fraud = "TX_FRAUD"
         delay_days = 7
         """
     )
-    _world().write_parquet(tmp_path / "payments.parquet")
+    kind = pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.lit("concert"))
+    _world().with_columns(kind.alias("KIND")).write_parquet(tmp_path / "payments.parquet")
 
     code = main(["--mapping", str(tmp_path / "mine.toml"), str(tmp_path / "payments.parquet"), "--out", str(tmp_path)])
 
-    policies = json.loads((tmp_path / "summary.json").read_text())["model"]["policies"]
-    assert code == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    policies = summary["model"]["policies"]
+    assert (code, summary["rows"]["rejected"]) == (0, 0)
     assert policies["model and rules"]["cost_minor"] < policies["nothing"]["cost_minor"]
     assert policies["rules alone"]["fraud_denied"] == 0  # outcomes are not mapped, so no decline is known

@@ -192,8 +192,8 @@ handbook: $(STAMP) ## the Handbook's protocol (DATA=FILE [PROFILES=DIR TRAIN_STA
 	$(RUN) -m fraud_assets.evaluate --mapping handbook --data $(DATA) $(if $(PROFILES),--profiles $(PROFILES)) \
 		--train-start $(TRAIN_START) --train-days $(TRAIN_DAYS) --delay-days 7 --test-days 7 --folds $(FOLDS) $(if $(ABLATE),--ablate)
 
-screenshots: $(READY) chromium ## retake the pictures in docs/images from the last `make demo`
-	$(RUN) -m deploy.local.screenshots --demo $(FRAUD_VAR_DIR)/demo
+screenshots: $(READY) chromium ## retake the pictures in docs/images from the last `make demo` and `make drift-demo`
+	$(RUN) -m deploy.local.screenshots --demo $(FRAUD_VAR_DIR)/demo --drift-demo $(FRAUD_VAR_DIR)/drift-demo
 
 clean: ## forget caches (not var/, which is data)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

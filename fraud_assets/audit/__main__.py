@@ -10,8 +10,9 @@ from rich.console import Console
 from fraud_assets.audit.history import Audited, read_history, read_mapping
 from fraud_assets.audit.model import measured
 from fraud_assets.audit.pattern import with_money
-from fraud_assets.audit.rejects import commonest, explained, write_rejects
-from fraud_assets.audit.report import summary_of, write_report
+from fraud_assets.audit.rejects import commonest, explained
+from fraud_assets.audit.report import summary_of, write_csv, write_report
+from fraud_assets.audit.rows import rows_named
 from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.ingest.decimals import scaled_text
 from fraud_assets.ingest.mapping import BadMapping
@@ -23,6 +24,7 @@ from fraud_assets.training.split import TooShort
 from fraud_assets.training.threshold import CostTable, costs_of
 
 REJECTS = "rejects.csv"
+ROWS = "rows.csv"
 
 
 class NoModel(ValueError):
@@ -59,7 +61,7 @@ def _audit(options: argparse.Namespace, settings: Settings, key: TokenKey, conso
     with console.status("reading and checking") as status:
         found = read_history(mapping, options.data, key)
         faults = explained(found.prepared if isinstance(found, Audited) else found, mapping)
-        write_rejects(faults, options.out / REJECTS)
+        write_csv(faults, options.out / REJECTS)
         if not isinstance(found, Audited):
             first = next(iter(commonest(faults)), {"reason": "the file is empty", "fix": "send payments"})
             raise NoRows(f"NoRows: no row of {options.data} can be used: {first['reason']}; {first['fix']}.")
@@ -68,7 +70,7 @@ def _audit(options: argparse.Namespace, settings: Settings, key: TokenKey, conso
             raise NoFraud(
                 f"NoFraud: {mapping.labels.is_fraud} calls no payment a fraud. Name its words under [labels]: fraud = [...]."
             )
-        status.update("counting")
+        status.update("counting, and what rules would have done")
         rows = with_money(found, settings.exchange_rates)
         summary = summary_of(options.data.name, found, rows, commonest(faults), key)
         if found.labelled and not options.no_model:
@@ -78,6 +80,7 @@ def _audit(options: argparse.Namespace, settings: Settings, key: TokenKey, conso
             except TooShort as error:
                 raise NoModel(f"{error} Or leave the model out: --no-model.") from error
         write_report(summary, options.out)
+        write_csv(rows_named(summary, rows, key), options.out / ROWS)
     _next_steps(options, console, rejected=len(faults) > 0, labelled=found.labelled)
 
 
@@ -90,7 +93,7 @@ def _parse(arguments: list[str] | None, settings: Settings) -> argparse.Namespac
     parser.add_argument("--mapping", required=True, help="a TOML file, or handbook or sparkov")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", default=settings.var_dir / "audit",
-        help="where report.html, summary.json and rejects.csv go (default: %(default)s)",
+        help="where report.html, summary.json, rows.csv and rejects.csv go (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--no-model", action="store_true", help="the pattern alone; needs less history")
     for option, default, what in (
@@ -125,7 +128,9 @@ def _next_steps(options: argparse.Namespace, console: Console, *, rejected: bool
     if rejected:
         lines.append(f"mend the rows in {options.out / REJECTS} (line, column, reason, fix) and audit again")
     if not labelled:
-        lines.append("map a chargeback column under [labels]: without one there are counts and no losses")
+        lines.append(
+            "map a chargeback column under [labels]: without one there are counts, what rules would have done, and no losses"
+        )
     console.print("next:")
     for line in lines:
         console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)

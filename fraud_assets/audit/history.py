@@ -1,6 +1,6 @@
 """A stranger's file as payments and verdicts, however few columns it has."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
@@ -18,16 +18,13 @@ from fraud_assets.ingest.mapping_file import load_mapping
 from fraud_assets.ingest.prepare import Prepared, prepare
 
 NEEDED = ("transaction_id", "event_time_ms", "amount_minor", "currency")
-# Request features pick by its code and have no answer for null: a row that is mapped must have one, and where none is mapped
-# those features are left out.
-PICKED_BY = "category"
 TOKEN_FIELDS = ("card_token", "email_token", "ip_token")
 TOKEN_CHARS = 16
 
 
 @dataclass(frozen=True)
 class Audited:
-    """rows: accepted payments in log order, with `is_fraud`, null where nobody has judged or it is too early to say.
+    """rows: accepted payments in log order, with their `line` in the file and `is_fraud`, null where nobody has judged or it is too early to say.
 
     mapped: fields that a column or a constant fills. young: payments of the last label delay, of a column that names frauds alone.
     """
@@ -66,8 +63,8 @@ def read_mapping(name: str) -> Mapping:
 
 def read_history(mapping: Mapping, path: Path, key: TokenKey) -> Audited | Prepared:
     """The audited file; only what was prepared where no row could be used. Raises BadMapping, UnreadableFile."""
-    service = _answerable(service_of(mapping), mapping)
-    prepared = prepare(mapping, path, key, needed=(*NEEDED, PICKED_BY))
+    service = service_of(mapping)
+    prepared = prepare(mapping, path, key, needed=NEEDED)
     if not prepared.accepted:
         return prepared
     tables = {name: rows for name, rows in prepared.tables.items() if rows.num_rows}
@@ -76,22 +73,11 @@ def read_history(mapping: Mapping, path: Path, key: TokenKey) -> Audited | Prepa
     verdict = pl.Series("is_fraud", [None], dtype=pl.Boolean).new_from_index(0, len(rows))
     if mapping.labels is not None and mapping.labels.table in tables:
         verdict = verdicts_of(payments, tables[mapping.labels.table])["is_fraud"]
-    rows = rows.with_columns(verdict.alias("is_fraud"))
+    rows = rows.with_columns(verdict.alias("is_fraud"), prepared.lines.alias("line"))
     rows, young = _without_young(rows, mapping)
     return Audited(
         mapping, prepared, service, log_of(service, tables), rows, tuple(mapping.transactions.columns), young
     )
-
-
-def _answerable(plan: ServicePlan, mapping: Mapping) -> ServicePlan:
-    if PICKED_BY in mapping.transactions.columns:
-        return plan
-    unknown = {f"request.{PICKED_BY}"}
-    for item in plan.service.request:  # declared in the order of what reads what
-        if unknown.intersection(item.inputs):
-            unknown.add(item.name)
-    kept = tuple(item for item in plan.service.request if item.name not in unknown)
-    return replace(plan, service=replace(plan.service, request=kept))
 
 
 def _without_young(rows: pl.DataFrame, mapping: Mapping) -> tuple[pl.DataFrame, int]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 from sklearn.metrics import roc_curve
 
+from fraud_assets.audit.days import Days
 from fraud_assets.audit.history import Audited
 from fraud_assets.audit.pattern import share
 from fraud_assets.contracts.topics import DAY_MS
@@ -62,13 +63,14 @@ def measured(audited: Audited, rows: pl.DataFrame, costs: CostTable) -> Row:
     train, test = part.take(split.train), part.take(split.validate)
     fitted, thresholds = _learnt(train, audited, costs)
     score = fitted.booster.inplace_predict(test.features).astype(np.float64)
+    days = Days(test.time_ms)
     return {
         "delay_days": audited.delay_days,
         "train": _told(train) | {"until": day_text(int(train.time_ms.max()))},
         "test": _told(test) | {"from": day_text(int(test.time_ms.min()))},
         "thresholds": {"review": thresholds[0], "deny": thresholds[1]},
-        "policies": _policies(audited, test, score, thresholds, costs),
-        "curve": curve(score, test.is_fraud, test.money, costs),
+        "policies": _policies(audited, test, score, thresholds, costs, days),
+        "curve": curve(score, test.is_fraud, test.money, costs, days),
         "costs": {
             name: getattr(costs, name) for name in ("chargeback_fee_minor", "false_decline_minor", "review_minor")
         },
@@ -116,13 +118,15 @@ def _told(part: Part) -> Row:
     }
 
 
-def _policies(audited: Audited, test: Part, score: Floats, thresholds: tuple[float, float], costs: CostTable) -> Row:
+def _policies(
+    audited: Audited, test: Part, score: Floats, thresholds: tuple[float, float], costs: CostTable, days: Days
+) -> Row:
     """Nothing, rules alone, and model and rules, on the same payments."""
     never = (np.inf, np.inf)
     named = {"model and rules": thresholds, "rules alone": never}
     found = {name: severities(audited.service.names, test.features, score, at) for name, at in named.items()}
     found["nothing"] = np.zeros(len(score))
-    return {name: outcome(severity, test.is_fraud, test.money, costs) for name, severity in found.items()}
+    return {name: outcome(severity, test.is_fraud, test.money, costs, days) for name, severity in found.items()}
 
 
 def severities(names: tuple[str, ...], features: Floats32, score: Floats, thresholds: tuple[float, float]) -> Floats:
@@ -144,24 +148,31 @@ def severities(names: tuple[str, ...], features: Floats32, score: Floats, thresh
     return np.array([SEVERITY[one.action] for one in verdicts])
 
 
-def outcome(severity: Floats, is_fraud: Flags, money: Floats, costs: CostTable) -> Row:
-    """Counts, money and cost of what was done to each payment."""
+def outcome(severity: Floats, is_fraud: Flags, money: Floats, costs: CostTable, days: Days) -> Row:
+    """Counts, money and cost of what was done to each payment; money and cost with 95 % intervals."""
     denied, reviewed = severity == SEVERITY[Action.DENY], severity == SEVERITY[Action.REVIEW]
+    stopped = money * (denied & is_fraud)
+
+    def cost(rows: Ints) -> float:
+        return cost_minor(severity[rows], is_fraud[rows], money[rows], (1.0, 2.0), costs)
+
     fraud_denied, good_denied = int((denied & is_fraud).sum()), int((denied & ~is_fraud).sum())
     return {
         "fraud_denied": fraud_denied,
         "fraud_denied_share": share(fraud_denied, int(is_fraud.sum())),
-        "money_denied_minor": float(money[denied & is_fraud].sum()),
+        "money_denied_minor": float(stopped.sum()),
+        "money_denied_interval_minor": days.sum_of(lambda rows: float(stopped[rows].sum())),
         "fraud_reviewed": int((reviewed & is_fraud).sum()),
         "good_denied": good_denied,
         "good_denied_share": share(good_denied, int((~is_fraud).sum())),
         "good_reviewed": int((reviewed & ~is_fraud).sum()),
-        "cost_minor": cost_minor(severity, is_fraud, money, (1.0, 2.0), costs),
+        "cost_minor": cost(np.arange(len(severity))),
+        "cost_interval_minor": days.sum_of(cost),
     }
 
 
-def curve(score: Floats, is_fraud: Flags, money: Floats, costs: CostTable) -> list[Row]:
-    """Fraud money stopped at the lowest score that refuses no more than each share of the good."""
+def curve(score: Floats, is_fraud: Flags, money: Floats, costs: CostTable, days: Days) -> list[Row]:
+    """Fraud money stopped at the lowest score that refuses no more than each share of the good; its interval holds that score fixed."""
     weight = np.where(is_fraud, np.maximum(money, 1.0), 1.0)
     good, stopped, threshold = roc_curve(is_fraud, score, sample_weight=weight, drop_intermediate=False)
     found = []
@@ -177,6 +188,7 @@ def curve(score: Floats, is_fraud: Flags, money: Floats, costs: CostTable) -> li
                 "good_refused": int((refused & ~is_fraud).sum()),
                 "frauds_stopped": int((refused & is_fraud).sum()),
                 "money_share": float(stopped[at]),
+                "money_share_interval": days.share(weight * (refused & is_fraud), weight * is_fraud),
                 "cost_minor": cost_minor(score, is_fraud, money, (value, value), costs),
             }
         )

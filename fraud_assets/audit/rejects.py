@@ -1,7 +1,5 @@
 """Rows that could not be used: by line, with why and what to do; never with what stood there."""
 
-from pathlib import Path
-
 import polars as pl
 
 from fraud_assets.ingest.mapping import Mapping
@@ -29,14 +27,6 @@ def explained(prepared: Prepared, mapping: Mapping) -> pl.DataFrame:
     return pl.DataFrame(
         rows, schema={"line": pl.Int64, "column": pl.String, "reason": pl.String, "fix": pl.String}, orient="row"
     )
-
-
-def write_rejects(faults: pl.DataFrame, path: Path) -> None:
-    """A file of an earlier run that no longer applies is removed."""
-    if len(faults):
-        faults.write_csv(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def commonest(faults: pl.DataFrame) -> list[dict[str, object]]:

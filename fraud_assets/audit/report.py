@@ -9,6 +9,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from fraud_assets.audit.history import Audited, timezone_of
 from fraud_assets.audit.pattern import pattern_of
+from fraud_assets.audit.rules import ruled
 from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.models.artifact import replace_file
 from fraud_assets.stores.history import sources_of
@@ -29,6 +30,7 @@ def summary_of(file: str, audited: Audited, rows: pl.DataFrame, rejects: list[di
         "rejects": rejects,
         "labelled": audited.labelled,
         "pattern": pattern_of(audited, rows, key),
+        "rules": ruled(audited, rows, key),
         "model": None,
         "not_measured": _not_measured(audited, rows),
     }
@@ -39,6 +41,14 @@ def write_report(summary: Row, folder: Path) -> None:
     replace_file(folder / "report.html", render(summary).encode())
 
 
+def write_csv(rows: pl.DataFrame, path: Path) -> None:
+    """A file of an earlier run that no longer applies is removed."""
+    if len(rows):
+        rows.write_csv(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def render(summary: Row) -> str:
     environment = Environment(
         loader=ChoiceLoader([PackageLoader("fraud_assets.audit"), PackageLoader("fraud_assets.training")]),
@@ -47,11 +57,16 @@ def render(summary: Row) -> str:
     environment.filters["count"] = lambda value: f"{value:,}"
     environment.filters["money"] = lambda value: f"{value / 100:,.2f}"
     environment.filters["share"] = _share
+    environment.filters["between"] = _between
     return environment.get_template("audit.html.j2").render(**summary)
 
 
 def _share(value: Row | None) -> str:
     return "–" if value is None else " to ".join([f"{100 * value['low']:.2f}", f"{100 * value['high']:.2f} %"])
+
+
+def _between(value: Row | None) -> str:
+    return "" if value is None else f"({value['low'] / 100:,.2f} to {value['high'] / 100:,.2f})"
 
 
 def _money_unit(rows: pl.DataFrame) -> str:

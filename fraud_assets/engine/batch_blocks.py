@@ -167,7 +167,8 @@ class GroupRows:
     def _values(self, items: Ints) -> Ints:
         """(1 + inputs, n) times and inputs of these events; null where an event's source has none."""
         shape = (1 + len(self.places), len(items))
-        found = np.empty(shape, np.int64) if len(self.tables) == 1 else np.full(shape, NULL, np.int64)
+        # By what the group reads, not by what the log has: inputs of a source without an event are nobody's to fill.
+        found = np.empty(shape, np.int64) if len(self.group.sources) == 1 else np.full(shape, NULL, np.int64)
         for first, rows, columns in self.tables:
             sorting.gather_columns(items, first, rows, columns, found)
         return found

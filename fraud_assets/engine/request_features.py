@@ -15,6 +15,8 @@ from fraud_assets.engine.jit import cache_folder, kernel, request_kernel
 from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.engine.read_kernels import read_positions, read_request
 from fraud_assets.features.digests import request_digest
+from fraud_assets.features.language import RequestFeature
+from fraud_assets.features.sources import Kind
 
 
 def compiled_answers(plan: ServicePlan) -> Callable[..., None]:
@@ -102,12 +104,23 @@ def answer(
 
 
 def _source(plan: ServicePlan) -> str:
-    """Every declared function called in order; a result that is not finite is null."""
+    """Every declared function called in order; a result that is not finite is null.
+
+    What picks by a category's code has no answer where a row has none, which the contract rules out and a stranger's file does
+    not: the function is not asked, and its value is null.
+    """
     calls = []
     for place, item in enumerate(plan.service.request):
         arguments = ", ".join(f"v[{plan.slots[name]}]" for name in item.inputs)
-        calls.append(
-            f"    x = f{place}({arguments})\n    v[{plan.slots[item.name]}] = x if math.isfinite(x) else math.nan"
-        )
+        asked = " and ".join(f"v[{plan.slots[name]}] == v[{plan.slots[name]}]" for name in _codes(plan, item))
+        call = f"f{place}({arguments})" + (f" if {asked} else math.nan" if asked else "")
+        calls.append(f"    x = {call}\n    v[{plan.slots[item.name]}] = x if math.isfinite(x) else math.nan")
     body = "\n".join(calls) or "    pass"
     return f"import math\n\n\n@kernel\ndef evaluate(v):\n{body}\n\n\n{_ASSEMBLE}\n\n{_ANSWER}"
+
+
+def _codes(plan: ServicePlan, item: RequestFeature) -> list[str]:
+    """Inputs of a feature that are a category which the contract requires."""
+    fields = plan.service.scored.fields
+    read = {name: fields.get(name.removeprefix("request.")) for name in item.inputs if name.startswith("request.")}
+    return [name for name, field in read.items() if field and field.kind is Kind.CATEGORY and not field.nullable]

@@ -28,12 +28,18 @@ class LostRows(AssertionError):
 
 @dataclass(frozen=True)
 class Prepared:
-    """tables: by lake name, rows in log order. rejected: line, reason and the source columns."""
+    """tables: by lake name, rows in log order. lines: (accepted,) where in the file each of them stood, but for label facts.
+    rejected: line, reason and the source columns.
+    """
 
     tables: AbstractMapping[str, pa.Table]
+    lines: pl.Series
     rejected: pl.DataFrame
     read: int
-    accepted: int
+
+    @property
+    def accepted(self) -> int:
+        return len(self.lines)
 
 
 def prepare(
@@ -55,7 +61,7 @@ def prepare(
     if labels is not None:
         facts = _label_facts(accepted, labels, labels.delay_days if delay_days is None else delay_days)
         tables[labels.table] = _imported(facts, labels.table)
-    return _prepared(tables, raw, len(accepted), [checked.refused, repeated], mapping.transactions)
+    return _prepared(tables, raw, accepted[LINE], [checked.refused, repeated], mapping.transactions)
 
 
 def prepare_profile(mapping: Mapping, table: Table, path: Path, key: TokenKey) -> Prepared:
@@ -64,7 +70,7 @@ def prepare_profile(mapping: Mapping, table: Table, path: Path, key: TokenKey) -
     checked = check(table, raw.rows, key)
     accepted, repeated = _without_repeats(checked.rows, table.identity)
     tables = {table.table: _imported(accepted, table.table)}
-    return _prepared(tables, raw, len(accepted), [checked.refused, repeated], table)
+    return _prepared(tables, raw, accepted[LINE], [checked.refused, repeated], table)
 
 
 def _source_columns(table: Table, extra: list[str]) -> list[str]:
@@ -143,15 +149,17 @@ def _imported(rows: pl.DataFrame, table: str) -> pa.Table:
 
 
 def _prepared(
-    tables: AbstractMapping[str, pa.Table], raw: RawFile, accepted: int, refused: list[pl.DataFrame], table: Table
+    tables: AbstractMapping[str, pa.Table], raw: RawFile, lines: pl.Series, refused: list[pl.DataFrame], table: Table
 ) -> Prepared:
     broken = pl.DataFrame(raw.broken, schema={LINE: pl.Int64, REASON: pl.String}, orient="row")
     reasons = pl.concat([broken, *refused]).sort(LINE)
-    if accepted + len(reasons) != raw.read or not reasons[LINE].is_unique().all():
-        raise LostRows(f"LostRows: read {raw.read}, accepted {accepted}, rejected {len(reasons)}. Please report this.")
+    if len(lines) + len(reasons) != raw.read or not reasons[LINE].is_unique().all():
+        raise LostRows(
+            f"LostRows: read {raw.read}, accepted {len(lines)}, rejected {len(reasons)}. Please report this."
+        )
     sent = raw.rows.with_columns(pl.lit(HIDDEN).alias(name) for name in _personal(table))
     rejected = reasons.join(sent, on=LINE, how="left", maintain_order="left")
-    return Prepared(tables, rejected.rename({LINE: "line", REASON: "reason"}), raw.read, accepted)
+    return Prepared(tables, lines, rejected.rename({LINE: "line", REASON: "reason"}), raw.read)
 
 
 def _personal(table: Table) -> list[str]:

@@ -93,7 +93,7 @@ def test_no_output_holds_a_card_number_an_email_or_an_address(tmp_path: Path, ex
     _summary(example, _file(tmp_path, *ROWS))
 
     written = sorted((tmp_path / "out").iterdir())
-    assert [path.name for path in written] == ["rejects.csv", "report.html", "summary.json"]
+    assert [path.name for path in written] == ["rejects.csv", "report.html", "rows.csv", "summary.json"]
     for path in written:
         assert not [planted for planted in (PAN, MAIL, IP) if planted in path.read_text()], path
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.screenshots import LINEAGE_SIZE, OPEN_GROUPS, browser, lineage
+from deploy.local.browser import browser
+from deploy.local.screenshots import GROUP_SIZE, LINEAGE_SIZE, OPEN_GROUPS, group, lineage
 from deploy.local.stack import running
 from fraud_assets.definitions import defs as definitions
 
@@ -44,3 +45,20 @@ def test_a_browser_shows_the_asset_graph_by_its_groups(tmp_path: Path) -> None:
     png = picture.read_bytes()
     assert png.startswith(b"\x89PNG\r\n")
     assert struct.unpack(">II", png[16:24]) == LINEAGE_SIZE
+
+
+@pytest.mark.usefixtures("chromium")
+def test_a_group_is_shown_with_its_checks_and_nothing_around_it(tmp_path: Path) -> None:
+    """A box with its checks for each asset of the group and of no other; the picture is of the boxes alone."""
+    specs = definitions().resolve_all_asset_specs()
+    names = sorted(spec.key.path[-1] for spec in specs if spec.group_name == "monitoring")
+    picture = tmp_path / "monitoring.png"
+
+    with browser() as page, running(["dagster-code", "dagster-webserver"], tmp_path / "var") as stack:
+        group(page, stack.env["FRAUD_DAGSTER_URL"], "monitoring", picture)
+        boxes = [text for text in page.evaluate(BOXES) if "Asset checks" in text]
+
+    assert sorted(name for name in names if any(box.startswith(name) for box in boxes)) == names
+    assert len(boxes) == len(names)
+    width, height = struct.unpack(">II", picture.read_bytes()[16:24])
+    assert len(names) * 300 < width < GROUP_SIZE[0] and height < GROUP_SIZE[1] / 2

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from fraud_assets.contracts.events import Activity, LabelFact, Profile, Transaction
@@ -392,3 +393,39 @@ def test_a_risk_score_knows_the_labels_of_then() -> None:
 
     before, after = features[:, service().names.index("fraud_risk_score")].tolist()
     assert before != before and after == 1.0
+
+
+def test_what_picks_by_a_category_is_null_for_a_payment_of_none() -> None:
+    """Only a stranger's file has such payments. Its category has no code to pick by: null and no error, served as over history."""
+    plan = service().engine
+    scored = msgspec.structs.replace(transaction(event_time_ms=NOW, transaction_id="scored"), category=None)
+    log = [*TWO_CATEGORIES, scored]
+    at = [("transactions.v1", 0, n) for n in range(len(log))]
+    columns = columns_from_events(plan, TRANSACTIONS, log, at, [event.event_time_ms for event in log])
+
+    now = served(TWO_CATEGORIES, scored)
+    history = Log(plan, [columns])
+    before = vectors(service(), history, Spine.of_events(history, "transactions")).features[-1]
+
+    picked = (
+        "category",
+        "account_category_spend_minor_30d",
+        "account_category_spend_share_30d",
+        "prefers_other_category",
+    )
+    assert all(now[name] != now[name] for name in picked)
+    assert now["account_spend_minor_sum_30d"] == 10_000
+    assert before.tobytes() == np.array(list(now.values()), np.float32).tobytes()
+
+
+def test_what_a_log_has_no_source_of_is_null() -> None:
+    """A file without verdicts: a risk over history is null for every payment, and not what lay in memory. Looked at often, for that varies."""
+    plan, place = service().engine, service().names.index("fraud_risk_score")
+    at = [("transactions.v1", 0, n) for n in range(len(TWO_CATEGORIES))]
+    times = [event.event_time_ms for event in TWO_CATEGORIES]
+    log = Log(plan, [columns_from_events(plan, TRANSACTIONS, TWO_CATEGORIES, at, times)])
+
+    looks = [vectors(service(), log, Spine.of_events(log, "transactions"), threads=1).features for _ in range(5)]
+
+    assert all(np.isnan(look[:, place]).all() for look in looks)
+    assert all(look.tobytes() == looks[0].tobytes() for look in looks)

@@ -5,7 +5,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -220,6 +220,24 @@ def members_after_a_stop(
     log = Log(bootstrap_servers)
     found = log.admin.describe_consumer_groups([group])[group].result(10)
     return {member.group_instance_id for member in found.members if member.group_instance_id}
+
+
+def test_a_worker_that_is_told_to_stop_while_it_starts_stops(
+    bootstrap_servers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its signal handlers are there before it runs, and Quix would forget what they heard."""
+    name = uuid.uuid4().hex[:8]
+    topic = a_topic(bootstrap_servers, name, monkeypatch)
+    app = application(WorkerSettings(), "router", name, commit_interval_s=5.0)
+    monkeypatch.setattr(app, "_setup_signal_handlers", app.stop)
+    consume(app, Buffer(), [topic], 1)
+
+    with ThreadPoolExecutor(1) as thread:
+        ended = thread.submit(app.run)
+        done, _ = wait([ended], timeout=30)
+        app.stop()  # or a failure would never end
+
+    assert done == {ended}
 
 
 def test_a_worker_that_stops_leaves_its_partitions_to_the_others_at_once(

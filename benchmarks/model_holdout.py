@@ -8,7 +8,7 @@ import argparse
 import json
 import math
 import tempfile
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -121,10 +121,8 @@ def of_world(seed: int, per_day: int, arms: list[Arm], settings: Settings, bar: 
         truth, attacks = truth_of(folder, after), attacks_of(folder, after)
         say("training")
         trained = trained_on(then, folder, settings)
-    score, thresholds = (
-        trained.fitted.booster.inplace_predict(after.features).astype(np.float64),
-        trained.evaluation.thresholds,
-    )
+    score = trained.fitted.booster.inplace_predict(after.features).astype(np.float64)
+    thresholds = trained.evaluation.thresholds
     held = Held(judged(score, after, truth, thresholds), caught(score, truth, attacks, thresholds), [])
     about = {
         "world": seed, "rows": len(then), "frauds": int(then.is_fraud.sum()), "deny": thresholds.deny,
@@ -154,13 +152,14 @@ def holdout(worlds: Mapping[int, Judged]) -> str:
 
 def by_attack(worlds: Iterable[Caught]) -> str:
     """Markdown: a line for each kind of attack, over all worlds, the best caught first. In per cent of its frauds."""
-    counts = Counter[tuple[str, int]]()
+    together: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
     for found in worlds:
-        counts.update({(kind, place): n for kind, three in found.items() for place, n in enumerate(three)})
-    three = {kind: [counts[kind, place] for place in range(3)] for kind, _ in counts}
+        for kind, counts in found.items():
+            together[kind].append(counts)
+    summed = {kind: np.sum(counts, axis=0).tolist() for kind, counts in together.items()}
     lines = [
         [kind, str(frauds), *(f"{100 * n / frauds:.1f}" for n in (denied, stopped))]
-        for kind, (frauds, denied, stopped) in sorted(three.items(), key=lambda one: -one[1][1] / one[1][0])
+        for kind, (frauds, denied, stopped) in sorted(summed.items(), key=lambda one: -one[1][1] / one[1][0])
     ]
     return markdown(["Attack", "frauds", "denied", "denied or looked at"], lines)
 
@@ -172,7 +171,8 @@ def main() -> None:
     parser.add_argument("--ablate", action="store_true", help="also what each idea of the feature service adds")
     options = parser.parse_args()
     settings, console = read_settings(Settings), Console(stderr=True)
-    arms = arms_of(service().service, service().names) if options.ablate else []
+    plan = service()
+    arms = arms_of(plan.service, plan.names) if options.ablate else []
     worlds: dict[int, Held] = {}
     with progress_bar(console) as bar:
         task = bar.add_task("worlds", total=len(options.seeds))

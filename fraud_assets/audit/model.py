@@ -32,6 +32,7 @@ Row = dict[str, Any]
 
 WINDOW_DAYS = 90  # what the platform trains on, and as much as fits into memory
 GOOD_REFUSED = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
+NEVER = (np.inf, np.inf)  # thresholds of rules alone
 SEVERITY = {Action.APPROVE: 0.0, Action.REVIEW: 1.0, Action.DENY: 2.0}
 
 
@@ -122,8 +123,7 @@ def _policies(
     audited: Audited, test: Part, score: Floats, thresholds: tuple[float, float], costs: CostTable, days: Days
 ) -> Row:
     """Nothing, rules alone, and model and rules, on the same payments."""
-    never = (np.inf, np.inf)
-    named = {"model and rules": thresholds, "rules alone": never}
+    named = {"model and rules": thresholds, "rules alone": NEVER}
     found = {name: severities(audited.service.names, test.features, score, at) for name, at in named.items()}
     found["nothing"] = np.zeros(len(score))
     return {name: outcome(severity, test.is_fraud, test.money, costs, days) for name, severity in found.items()}

@@ -78,17 +78,11 @@ class WorkerApp(Application):
     """An Application that tells its sink of lost partitions, has a heartbeat for mini-batches, and hands its partitions over at a stop."""
 
     sink: RecordSink
-    is_stopping = False
-
-    def stop(self, fail: bool = False) -> None:
-        """As soon as it can be: what is told so while it starts stops at its first poll."""
-        self.is_stopping = True
-        super().stop(fail)
 
     def _stop_again(self) -> None:
         """Quix forgets a stop that comes between its signal handlers and its first poll, and would run for ever."""
-        if self.is_stopping:
-            super().stop()
+        if self._stop_event.is_set():
+            self.stop()
 
     def _run_dataframe(self, sink: Any = None) -> None:
         self.every_poll(self._stop_again)

@@ -15,6 +15,7 @@ import psutil
 from confluent_kafka import (
     Consumer,
     ConsumerGroupTopicPartitions,
+    KafkaError,
     KafkaException,
     Message,
     Producer,
@@ -29,6 +30,9 @@ from streaming.core.records import Record
 from streaming.core.sources import SOURCES
 
 PATIENCE_S = 90.0
+NO_LEADER_YET = (
+    KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.FENCED_LEADER_EPOCH, KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE,
+)  # fmt: skip
 RAW = list(SOURCES)
 ENTITY = [entity_topic(group.name).name for group in registry().groups]
 
@@ -149,7 +153,13 @@ class Log:
         return {(one.topic, one.partition): max(0, one.offset) for one in found.topic_partitions}
 
     def has_caught_up(self, group: str, names: Sequence[str]) -> bool:
-        ends = self.ends(names)
+        """Not while a broker that has come back does not lead a partition yet: it says so for a moment, and is asked again."""
+        try:
+            ends = self.ends(names)
+        except KafkaException as error:
+            if error.args[0].code() in NO_LEADER_YET:
+                return False
+            raise
         return self.committed(group, list(ends)) == ends
 
     def read(self, name: str) -> Iterator[Record]:

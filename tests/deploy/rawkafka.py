@@ -7,6 +7,7 @@ import datetime as dt
 import io
 import socket
 import struct
+import time
 from importlib import import_module
 from typing import Any
 
@@ -37,9 +38,12 @@ def record(value: bytes, offset_delta: int) -> bytes:
 def batch(
     values: list[bytes], producer_id: int = -1, epoch: int = -1, sequence: int = -1, attributes: int = 0
 ) -> bytes:
-    """A v2 record batch, uncompressed, with timestamp 1."""
+    """A v2 record batch, uncompressed, of this moment: a topic drops records that are older than it keeps any."""
+    now_ms = time.time_ns() // 1_000_000
     records = b"".join(record(value, delta) for delta, value in enumerate(values))
-    counted = struct.pack(">hiqqqhii", attributes, len(values) - 1, 1, 1, producer_id, epoch, sequence, len(values))
+    counted = struct.pack(
+        ">hiqqqhii", attributes, len(values) - 1, now_ms, now_ms, producer_id, epoch, sequence, len(values)
+    )
     checksummed = counted + records
     rest = struct.pack(">ibI", 0, 2, crc32c(checksummed)) + checksummed
     return struct.pack(">qi", 0, len(rest)) + rest

@@ -77,7 +77,7 @@ def lines(text: str) -> list[dict[str, Any]]:
 
 
 def test_a_process_that_ends_by_an_error_says_so_in_json_and_shows_no_variables(tmp_path: Path) -> None:
-    """librdkafka's own lines are JSON too. The variables around an error may hold the records of that moment."""
+    """Every line is JSON. The variables around an error may hold the records of that moment."""
     done = run(tmp_path, "router")
 
     said = lines(done.stderr)
@@ -86,7 +86,26 @@ def test_a_process_that_ends_by_an_error_says_so_in_json_and_shows_no_variables(
     frames = [frame for one in failed["exception"] for frame in one["frames"]]
     assert "main" in {frame["name"] for frame in frames}
     assert not [frame for frame in frames if frame.get("locals")]
-    assert [line for line in said if "rdkafka" in line["event"] and line["level"] == "error"]
+
+
+LIBRARY = f"""
+import sys, time
+from confluent_kafka.admin import AdminClient
+from streaming import logs
+logs.configure()
+errors = []
+admin = AdminClient({{"bootstrap.servers": "{NOBODY}", "logger": logs.LIBRDKAFKA, "error_cb": errors.append}})
+until = time.monotonic() + 60
+while not errors and time.monotonic() < until:
+    admin.poll(0.1)  # librdkafka says nothing to who does not ask
+"""
+
+
+def test_what_librdkafka_says_is_json_too(tmp_path: Path) -> None:
+    done = ended(tmp_path, "-c", LIBRARY)
+
+    assert done.returncode == 0
+    assert [line for line in lines(done.stderr) if "rdkafka" in line["event"] and line["level"] == "error"]
 
 
 SUPERVISED = """

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,9 @@ class Supervised:
         found: dict[str, psutil.Process] = {}
 
         def run() -> bool:
-            found.update({child.name(): child for child in psutil.Process(self.process.pid).children()})
+            for child in psutil.Process(self.process.pid).children():
+                with suppress(psutil.NoSuchProcess):
+                    found[child.name()] = child
             return set(roles) <= set(found)
 
         wait_for(run, f"{roles} run")

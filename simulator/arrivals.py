@@ -18,7 +18,7 @@ _OFFSET_MS = np.array([city.utc_offset_h for city in CITIES], dtype=np.int64) * 
 # the day, 24 of account, 11 of event + 1.
 _ACCOUNT_BITS, _EVENT_BITS = 24, 11
 _CROWD_MEAN_MS = 11 * MINUTE_MS
-_CROWD_LOVE = np.array([0.6, 2.0, 1.5, 9.0, 0.6])  # scalpers live for on-sale mornings
+CROWD_LOVE = np.array([0.6, 2.0, 1.5, 9.0, 0.6])  # scalpers live for on-sale mornings
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _crowds(world: World, start: int, cdf: Floats, rng: np.random.Generator) -> 
     for event in np.flatnonzero(opens).tolist():
         n = int(rng.poisson(events.flash_size[event]))
         offset = (events.on_sale_ms[event] - start + rng.exponential(_CROWD_MEAN_MS, n)).astype(np.int64)
-        love = world.accounts.weight * _CROWD_LOVE[world.accounts.persona] * (np.diff(cdf, prepend=0) > 0)
+        love = world.accounts.weight * CROWD_LOVE[world.accounts.persona] * (np.diff(cdf, prepend=0) > 0)
         account = rng.permutation(_drawn(popularity_cdf(love), n, rng))
         crowds.append(_pack(np.minimum(offset, DAY_MS - 1), account, event))
     return crowds

@@ -26,6 +26,7 @@ class Band:
     start: float
     end: float
     label: str
+    css: str = "attack"
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,8 @@ def _bands(frame: Frame, bands: Sequence[Band]) -> str:
     for row, band in enumerate(bands):
         left, right = frame.x(max(0.0, band.start)), frame.x(min(band.end, frame.x_max))
         drawn.append(
-            f'<rect class="band" x="{left:.1f}" y="{TOP}" width="{max(right - left, 1):.1f}" height="{frame.height - TOP - BOTTOM}"/>'
-            f'<text class="bandlabel" x="{left + 6:.1f}" y="{TOP + 14 + 14 * row}">{escape(band.label)}</text>'
+            f'<rect class="band {band.css}" x="{left:.1f}" y="{TOP}" width="{max(right - left, 1):.1f}" height="{frame.height - TOP - BOTTOM}"/>'
+            f'<text class="bandlabel {band.css}" x="{left + 6:.1f}" y="{TOP + 14 + 14 * row}">{escape(band.label)}</text>'
         )
     return "".join(drawn)
 

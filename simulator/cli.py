@@ -10,9 +10,12 @@ import typer
 from confluent_kafka import KafkaException
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column, Table
 
 from fraud_assets.contracts.tokens import BadTokenKey, TokenKey
 from fraud_assets.settings import BadSettings, Settings, read_settings
+from simulator.faults import NoFaults
+from simulator.figures import figures_of
 from simulator.history import HistorySummary, write_history
 from simulator.labels import Pace
 from simulator.metrics import RunMetrics, listed, metrics_of
@@ -21,6 +24,7 @@ from simulator.results import RunResult, write_jsonl, write_result
 from simulator.run import BadTarget, BadWorld, RunRequest, run_scenario
 from simulator.rush import Rush
 from simulator.scenarios.registry import SCENARIOS, UnknownScenario
+from simulator.scenarios.tolerances import Judged, Kept, judged
 from simulator.spec import DAY_MS, MAX_SEED, MIN_ACCOUNTS, WorldSpec, default_accounts
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="A seeded world of ticket buyers and thieves.")
@@ -147,8 +151,12 @@ def run(
     label_week: Annotated[float | None, typer.Option(min=1, help=LABEL_WEEK)] = None,
     labels_to: Annotated[str, typer.Option(help="kafka, or api: labels go to POST /labels.")] = "kafka",
     whole: Annotated[Path | None, typer.Option(dir_okay=False, help="The run as one JSON document, if wanted.")] = None,
+    level: Annotated[float | None, typer.Option(min=0, max=1, help="How far the world moves, for drift.")] = None,
+    weight: Annotated[list[str] | None, typer.Option(help="NAME=PART, again for each part of a mix.")] = None,
+    faults: Annotated[str, typer.Option(help="Where the fault proxy takes orders, for system-degradation.")] = "",
+    judge: Annotated[bool, typer.Option(help="End with 1 if a tolerance of the scenario is broken.")] = True,
 ) -> None:
-    """Drive live traffic; arrivals do not wait for answers."""
+    """Drive live traffic; arrivals do not wait for answers. Ends with 1 if a tolerance of the scenario is broken."""
     settings, key = environment()
     folder = settings.var_dir / "simulator"
     results = results or folder / f"{scenario}-{seed}.jsonl"
@@ -169,6 +177,9 @@ def run(
         world=world or Path(settings.lake_uri).parent / "truth" / "world.json",
         pace=_pace(label_week),
         labels_to=labels_to,
+        level=level,
+        weights=_weights(weight or []),
+        faults_url=faults,
     )
     result = _run_watched(request, key)
     with told("--results, --report, --whole"):
@@ -176,8 +187,26 @@ def run(
         if whole is not None:
             write_result(result, whole)
         page = write_report(result, report)
-    _print_metrics(metrics_of(result))
+    metrics = metrics_of(result)
+    _print_metrics(metrics)
+    verdicts = judged(result.tolerances, figures_of(result, metrics))
+    _print_verdicts(verdicts)
     console.print(f"results → {results}\nreport → {page}")
+    if judge and any(one.kept is Kept.NO for one in verdicts):
+        raise typer.Exit(1)
+
+
+def _weights(given: list[str]) -> dict[str, float]:
+    found = {}
+    for one in given:
+        name, _, part = one.partition("=")
+        try:
+            found[name] = float(part)
+        except ValueError:
+            found[name] = -1.0
+        if not 0 < found[name] < float("inf"):
+            raise typer.BadParameter(f"write {name}=1, or another part above 0", param_hint="--weight")
+    return found
 
 
 def _run_watched(request: RunRequest, key: TokenKey) -> RunResult:
@@ -197,7 +226,7 @@ def _run_watched(request: RunRequest, key: TokenKey) -> RunResult:
 
         try:
             return run_scenario(request, key, on_tick)
-        except (BadTarget, BadWorld, UnknownScenario) as error:
+        except (BadTarget, BadWorld, NoFaults, UnknownScenario) as error:
             raise typer.BadParameter(str(error)) from None
         except KafkaException as error:
             raise typer.BadParameter(
@@ -229,6 +258,19 @@ def _print_metrics(metrics: RunMetrics) -> None:
     )
     if not metrics.held_rate:
         console.print(f"[red]rate not held[/]: no decision {listed(metrics.unanswered) or 0}")
+
+
+_COLOUR = {Kept.YES: "green", Kept.NO: "bold red", Kept.UNMEASURED: "dim"}
+
+
+def _print_verdicts(verdicts: list[Judged]) -> None:
+    if not verdicts:
+        return
+    table = Table("tolerance", "has to be", Column("was", justify="right"), "", box=None, pad_edge=False)
+    for one in verdicts:
+        was = "–" if one.value is None else f"{one.value:.4g}"
+        table.add_row(one.figure, one.bound, was, f"[{_COLOUR[one.kept]}]{one.kept}[/]")
+    console.print(table)
 
 
 def _print_summary(summary: HistorySummary) -> None:

@@ -18,11 +18,14 @@ from typing import Any
 from fraud_assets.contracts.events import Label, LabelSource, Outcome, Transaction
 from fraud_assets.contracts.topics import ACTIVITY, TRANSACTIONS
 from simulator.build import World
+from simulator.faults import Faults, NobodyBreaks, play
 from simulator.live_events import Due, Inventory, requests, surroundings, transactions, with_outcome
 from simulator.live_plan import LivePlan
+from simulator.places import PRICE_LEVEL
 from simulator.ports import ApiLabels, NoVerdict, Scorer, Source, Verdict
-from simulator.results import NO_DECISION, NOT_SENT, AttackBand, PurchaseResult, RunResult
+from simulator.results import NO_DECISION, NOT_SENT, OutageBand, PurchaseResult, RunResult
 from simulator.truth import campaign_name
+from simulator.watcher import Watcher
 from simulator.world import Ints, Names, Persona
 
 _TICK_S = 0.02
@@ -64,11 +67,16 @@ class LiveRun:
     on_tick: Callable[[int, int, int], None] = unwatched
     case_system: ApiLabels | None = None
     starts_in_s: Callable[[], float] = lambda: 0.0
+    faults: Faults = field(default_factory=NobodyBreaks)
     results: dict[int, PurchaseResult] = field(default_factory=dict)
     in_flight: int = 0
     in_flight_peak: int = 0
 
     def __post_init__(self) -> None:
+        adversary = self.plan.scenario.adversary
+        pause_s = adversary.pause * self.settings.duration_s if adversary is not None else 0.0
+        self._watcher = Watcher(adversary, pause_s) if adversary is not None else None
+        self._unmade: set[int] = set()
         self._transactions = transactions(self.world, self.names, self.plan)
         self._requests = requests(self.names, self.plan, self._transactions)
         self._around = surroundings(self.world, self.names, self.plan)
@@ -90,6 +98,10 @@ class LiveRun:
         ending = asyncio.Event()
         around = asyncio.create_task(self._surroundings(ending))
         told = asyncio.create_task(self._labels(ending))
+        broken = asyncio.create_task(
+            play(self.plan.scenario.outages, self.settings.duration_s, self.faults, self._now_s)
+        )
+        broken.add_done_callback(self._unless_broken)
         try:
             await self._arrivals()
             if self._work:
@@ -98,9 +110,17 @@ class LiveRun:
             ending.set()
             await around
             await told
+            if self._stopped.is_set():
+                broken.cancel()
+            await asyncio.wait([broken])
         elapsed = self._now_s()
         await asyncio.to_thread(self.source.close)
-        return self._result(elapsed)
+        return self._result(elapsed, [] if broken.cancelled() else broken.result())
+
+    def _unless_broken(self, broken: "asyncio.Task[list[OutageBand]]") -> None:
+        """A run whose faults cannot be had is not the scenario's."""
+        if not broken.cancelled() and broken.exception() is not None:
+            self.stop()
 
     def _now_s(self) -> float:
         """Seconds into the run."""
@@ -115,11 +135,23 @@ class LiveRun:
             if self._stopped.is_set():
                 return
             self._due = row + 1
+            if not self._is_made(row, offset):
+                self._unmade.add(row)
+                continue
             if self.in_flight >= self.settings.max_in_flight:
                 self._settle(row, offset, decision=NOT_SENT, lag_s=self._now_s() - offset)
                 await asyncio.sleep(0)  # shedding must not starve the answers it waits for
                 continue
             self._start(row, offset)
+
+    def _is_made(self, row: int, offset: float) -> bool:
+        """All are, but for an adversary's in the ways that it is not working in."""
+        way = self._way(row)
+        return way < 0 or self._watcher is None or self._watcher.sends(way, offset)
+
+    def _way(self, row: int) -> int:
+        origin = int(self.plan.rows.origin[row])
+        return self.plan.way[origin] if origin >= 0 else -1
 
     def _start(self, row: int, offset: float) -> None:
         self.in_flight += 1
@@ -140,6 +172,8 @@ class LiveRun:
         finally:
             self.in_flight -= 1
         answered = self._now_s()
+        if self._watcher is not None and verdict is not None:
+            self._watcher.saw(self._way(row), verdict.decision, answered)
         self._settle(
             row,
             offset,
@@ -174,6 +208,8 @@ class LiveRun:
             campaign=self._campaign_names[origin] if origin >= 0 else None,
             kind=str(self.plan.campaigns[origin].kind) if origin >= 0 else None,
             persona=Persona(int(self.plan.truth.persona[row])).name.lower(),
+            attacks=origin >= 0 and self.plan.own[origin],
+            amount_usd=round(event.amount_minor / 100 / PRICE_LEVEL.get(event.currency, 1.0), 2),
             decision=decision,
             score=verdict.fraud_score if verdict else None,
             reason_codes=verdict.reason_codes if verdict else [],
@@ -210,6 +246,8 @@ class LiveRun:
     def _published(self, due: Due) -> bool:
         """Whether this is done with. A label waits until its purchase is settled."""
         if due.row >= 0:
+            if due.row in self._unmade:
+                return True
             if due.row not in self.results:
                 return False
             if not _still_said(due.event, self.results[due.row].outcome):
@@ -224,7 +262,7 @@ class LiveRun:
         for count in self._inventory.counts(self.plan.start_ms + int(now_s * 1000)):
             self.source.publish(ACTIVITY, count)
 
-    def _result(self, elapsed_s: float) -> RunResult:
+    def _result(self, elapsed_s: float, outages: list[OutageBand]) -> RunResult:
         settings, plan = self.settings, self.plan
         return RunResult(
             scenario=plan.scenario.name,
@@ -235,11 +273,14 @@ class LiveRun:
             elapsed_s=round(elapsed_s, 3),
             started_ms=plan.start_ms,
             targets=list(settings.targets),
-            bands=_bands(plan, self._campaign_names),
+            bands=list(plan.bands),
             purchases=[self.results[row] for row in sorted(self.results)],
             published=dict(self.source.published),
             delivery_failures=self.source.failed,
             in_flight_peak=self.in_flight_peak,
+            outages=outages,
+            moves=self._watcher.moves if self._watcher is not None else [],
+            tolerances=list(plan.scenario.tolerances),
         )
 
 
@@ -264,17 +305,3 @@ def _still_said(event: object, outcome: str) -> bool:
     """What we refused moved no money and met no issuer: only a reviewer may still speak of it."""
     refused = outcome == Outcome.DECLINED_BY_US
     return not (refused and isinstance(event, Label) and event.source is not LabelSource.MANUAL_REVIEW)
-
-
-def _bands(plan: LivePlan, names: list[str]) -> list[AttackBand]:
-    """The scenario's own campaigns; everyday incidents are single moments and have no band."""
-    return [
-        AttackBand(
-            name=names[index],
-            kind=str(campaign.kind),
-            start_s=(campaign.start_ms - plan.start_ms) / 1000,
-            end_s=min((campaign.end_ms - plan.start_ms) / 1000, plan.duration_ms / 1000),
-        )
-        for index, campaign in enumerate(plan.campaigns)
-        if campaign.end_ms > campaign.start_ms
-    ]

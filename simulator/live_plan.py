@@ -11,33 +11,34 @@ import numpy as np
 import numpy.typing as npt
 
 from simulator.activity import ActivityRows, joined, views_before, window_shopping
-from simulator.arrivals import ANY_EVENT, Arrivals
 from simulator.build import World
-from simulator.campaigns import Attack, Campaign, Kind, Underworld, merged
-from simulator.card_testing import CardTesting, card_testing
-from simulator.everyday_fraud import stolen_cards, takeovers
-from simulator.ghost_events import GhostEvents, ghost_events
+from simulator.campaigns import Attack, Campaign, Kind, merged
 from simulator.labels import Pace, StatedLabels, by_known_time, labels_of, stated, with_audit
+from simulator.live_attacks import Window, planned_attacks
 from simulator.market import Market
 from simulator.ordinary import ordinary_purchases
-from simulator.people import popularity_cdf
+from simulator.pace import crowd_visits, mean_factor, together, visits
 from simulator.plan import plan_attacks
 from simulator.profiles import ProfileRows, current_versions
 from simulator.purchases import Purchases, concat
-from simulator.scenarios.scenario import GhostSale, Scenario, TestingBurst
+from simulator.results import AttackBand
+from simulator.scenarios.scenario import Scenario
+from simulator.shift import shifted
 from simulator.spec import stream
 from simulator.truth import Truth, truth_of
-from simulator.world import Floats, Ints
+from simulator.world import Ints
 
-# Even heavy buyers buy once in two minutes; a flatter weight keeps a dense run's people natural.
-_TEMPER = 0.5
 _PROFILE_CHANGES_PER_PURCHASE = 0.01
 _LIVE_BLOCK_BIT = 1 << 23  # no day of a history has so high a number
 
 
 @dataclass(frozen=True)
 class LivePlan:
-    """A run: purchases in time order with their numbers and truth, and all that happens around them."""
+    """A run: purchases in time order with their numbers and truth, and all that happens around them.
+
+    own: by campaign, whether it is the scenario's and not the everyday's. way: by campaign, the way of working of an adversary that it is
+    made in, else -1; of one adversary's campaigns, which all last as long, one is at work at a time.
+    """
 
     scenario: Scenario
     start_ms: int
@@ -46,6 +47,9 @@ class LivePlan:
     number: npt.NDArray[np.uint64]
     truth: Truth
     campaigns: tuple[Campaign, ...]
+    own: tuple[bool, ...]
+    way: tuple[int, ...]
+    bands: tuple[AttackBand, ...]
     activity: ActivityRows
     profiles: ProfileRows
     labels: StatedLabels
@@ -64,18 +68,21 @@ def plan_live(
     """rate: purchases per second, all included; arrivals are Poisson. pace: of labels; by default that of the run (`pace_of`)."""
     rng = stream(world.spec, "live", seed)
     duration_ms = int(duration_s * 1000)
-    expected = rate * duration_s
+    window = Window(start_ms, duration_ms, rate * duration_s * mean_factor(scenario.surges))
     market = Market.at(world, start_ms)
-    attack = _attack(world, market, scenario, expected, start_ms, duration_ms, rng)
-    ordinary = max(0, int(rng.poisson(expected)) - len(attack.purchases))
-    visits = _visits(world, ordinary, start_ms, duration_ms, scenario.regulars, rng)
-    honest = ordinary_purchases(world, market, visits, world.spec.days, rng)
-    rows = _within(concat([honest, attack.purchases]).by_time(), start_ms, start_ms + duration_ms)
+    attacks = planned_attacks(world, market, scenario, window, rng)
+    whole = merged([one.attack for one in attacks])
+    whole = replace(whole, purchases=_within(whole.purchases, window))
+    way = tuple(one.way for one in attacks for _ in one.attack.campaigns)
+    honest = _honest(world, market, scenario, window, _expected_rows(whole, way), rng)
+    rows = _within(concat([honest, whole.purchases]).by_time(), window)
+    if scenario.shift is not None and scenario.shift.level:
+        rows = shifted(rows, window.at(scenario.shift.start), scenario.shift.level, rng)
     block = _LIVE_BLOCK_BIT | (start_ms // 1000) & (_LIVE_BLOCK_BIT - 1)
     number = np.arange(len(rows), dtype=np.uint64) + np.uint64(block << 40)
-    truth = truth_of(world, rows, attack.campaigns)
+    truth = truth_of(world, rows, whole.campaigns)
     said = labels_of(rows, truth.is_fraud, pace or pace_of(duration_ms), rng)
-    ghosts = np.array([*(one.kind is Kind.GHOST_EVENTS for one in attack.campaigns), False])[rows.origin]
+    ghosts = np.array([*(one.kind is Kind.GHOST_EVENTS for one in whole.campaigns), False])[rows.origin]
     if ghosts.any():
         said = with_audit(said, rows, ghosts, pace or pace_of(duration_ms), rng)
     labels = by_known_time([stated(said, rows, number)])
@@ -86,7 +93,10 @@ def plan_live(
         rows=rows,
         number=number,
         truth=truth,
-        campaigns=attack.campaigns,
+        campaigns=whole.campaigns,
+        own=tuple(one.is_own for one in attacks for _ in one.attack.campaigns),
+        way=way,
+        bands=tuple(band for one in attacks if (band := one.band(window)) is not None),
         activity=_activity(world, market, rows, start_ms, duration_ms, rng),
         profiles=_profiles(world, len(rows), start_ms, duration_ms, rng),
         labels=labels,
@@ -94,85 +104,28 @@ def plan_live(
     )
 
 
-def _within(rows: Purchases, start_ms: int, end_ms: int) -> Purchases:
-    first, last = np.searchsorted(rows.time_ms, [start_ms, end_ms])
+def _within(rows: Purchases, window: Window) -> Purchases:
+    first, last = np.searchsorted(rows.time_ms, [window.start_ms, window.end_ms])
     return rows.take(slice(int(first), int(last)))
 
 
-def _visits(
-    world: World, n: int, start_ms: int, duration_ms: int, regulars: bool, rng: np.random.Generator
-) -> Arrivals:
-    """People by weight: each time anew, or else different ones as far as they go."""
-    weight = world.accounts.weight**_TEMPER
-    account = _drawn(weight, n, rng) if regulars else _everybody_once(weight, n, rng)
-    return Arrivals(
-        time_ms=np.sort(start_ms + rng.integers(0, duration_ms, n)),
-        account=account.astype(np.int32),
-        event=np.full(n, ANY_EVENT, dtype=np.int32),
-    )
+def _expected_rows(whole: Attack, way: tuple[int, ...]) -> int:
+    """Purchases that the attacks will make: an adversary works in one way at a time."""
+    by_way = np.array(way, dtype=np.int64)[whole.purchases.origin]
+    return int(np.count_nonzero(by_way <= 0))
 
 
-def _drawn(weight: Floats, n: int, rng: np.random.Generator) -> Ints:
-    return np.searchsorted(popularity_cdf(weight), rng.random(n), side="right").astype(np.int64)
-
-
-def _everybody_once(weight: Floats, n: int, rng: np.random.Generator) -> Ints:
-    """A weighted draw without replacement, repeated when exhausted."""
-    people: list[npt.NDArray[np.int64]] = []
-    for taken in range(0, n, len(weight)):
-        # Exponential race: the order of arrival of clocks with these rates is the weighted draw.
-        race = np.argsort(rng.exponential(1.0, len(weight)) / weight)
-        people.append(race[: n - taken])
-    return rng.permutation(np.concatenate(people)) if people else np.empty(0, dtype=np.int64)
-
-
-def _attack(
-    world: World,
-    market: Market,
-    scenario: Scenario,
-    expected: float,
-    start_ms: int,
-    duration_ms: int,
-    rng: np.random.Generator,
-) -> Attack:
-    """The scenario's bursts over the everyday fraud, at the shares of the world."""
-    under = Underworld.of(world)
-    taken, stolen = (
-        int(rng.poisson(share * expected)) for share in (world.spec.takeover_share, world.spec.stolen_share)
-    )
-    attacks = [
-        takeovers(under, market, start_ms, duration_ms, taken, rng),
-        stolen_cards(under, market, start_ms, duration_ms, stolen, rng),
+def _honest(
+    world: World, market: Market, scenario: Scenario, window: Window, taken: int, rng: np.random.Generator
+) -> Purchases:
+    """Ordinary buyers and crowds, so many that with the `taken` of attacks the rate is what was asked for."""
+    start_ms, duration_ms = window.start_ms, window.duration_ms
+    crowds = [
+        crowd_visits(world, market, crowd, window.expected, start_ms, duration_ms, rng) for crowd in scenario.crowds
     ]
-    for burst in scenario.bursts:
-        plan = _squeezed(burst, expected, start_ms, duration_ms)
-        attacks.append(card_testing(under, market, plan, rng))
-    for sale in scenario.ghosts:
-        attacks.append(ghost_events(under, _on_sale(sale, expected, start_ms, duration_ms), rng))
-    whole = merged(attacks)
-    return replace(whole, purchases=_within(whole.purchases, start_ms, start_ms + duration_ms))
-
-
-def _squeezed(burst: TestingBurst, expected: float, start_ms: int, duration_ms: int) -> CardTesting:
-    """A burst's means grow with its size; each device and address still tries about a dozen cards."""
-    tests = max(10, round(burst.share * expected))
-    return CardTesting(
-        start_ms=start_ms + int(burst.start * duration_ms),
-        duration_ms=int(burst.length * duration_ms),
-        tests=tests,
-        devices=max(2, tests // 14),
-        addresses=max(2, tests // 12),
-        accounts=max(3, tests // 8),
-        disguise=burst.disguise,
-        dead_cards=burst.dead_cards,
-        cash_out_delay_ms=burst.cash_out_delay * duration_ms,
-    )
-
-
-def _on_sale(sale: GhostSale, expected: float, start_ms: int, duration_ms: int) -> GhostEvents:
-    after_ms = min(int(sale.after_s * 1000), duration_ms - 1)
-    share = sale.share * (duration_ms - after_ms) / duration_ms
-    return GhostEvents(start_ms + after_ms, duration_ms - after_ms, max(1, round(share * expected)), sale.events)
+    ordinary = max(0, int(rng.poisson(window.expected)) - taken - sum(map(len, crowds)))
+    base = visits(world, ordinary, start_ms, duration_ms, scenario.surges, scenario.regulars, rng)
+    return ordinary_purchases(world, market, together([base, *crowds]), world.spec.days, rng)
 
 
 def pace_of(duration_ms: int) -> Pace:

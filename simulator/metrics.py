@@ -1,6 +1,6 @@
 """Figures of a run, each defined in one place.
 
-An attack's purchases are those of the scenario's campaigns. Positive means review or deny. Precision
+An attack's purchases are those of the scenario's own campaigns, not of the everyday fraud. Positive means review or deny. Precision
 counts honest purchases as false; frauds of other kinds are left out, being neither.
 """
 
@@ -11,8 +11,6 @@ import msgspec
 import numpy as np
 
 from simulator.results import DENY, NO_DECISION, NOT_SENT, PurchaseResult, RunResult
-
-ATTACK_KINDS = frozenset({"card_testing", "cash_out", "ghost_events"})
 
 
 class Percentiles(msgspec.Struct, frozen=True):
@@ -35,6 +33,18 @@ class Detection(msgspec.Struct, frozen=True, kw_only=True):
     first_caught_after_s: float | None
 
 
+class Money(msgspec.Struct, frozen=True, kw_only=True):
+    """What was at stake, in dollars: purchases that their issuer would let pass, whatever we decided, and those that we let pass.
+
+    saved: fraud that we denied, and lost: that we did not; kept: honest purchases that we did not deny, and turned_away: that we did.
+    """
+
+    saved_usd: float
+    lost_usd: float
+    kept_usd: float
+    turned_away_usd: float
+
+
 class RunMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """The run in figures. `honest_flagged` and `honest_denied` are shares of decided honest purchases.
 
@@ -54,6 +64,8 @@ class RunMetrics(msgspec.Struct, frozen=True, kw_only=True):
     lag_ms: Percentiles
     attack: Detection
     everyday_fraud: Detection
+    by_kind: dict[str, Detection]
+    money: Money
     honest_flagged: float | None
     honest_denied: float | None
     degraded: int
@@ -87,8 +99,13 @@ def metrics_of(result: RunResult) -> RunMetrics:
         by_decision=dict(by_decision),
         latency_ms=percentiles([row.latency_ms for row in decided if row.latency_ms is not None]),
         lag_ms=lag,
-        attack=_detection(rows, honest, lambda row: row.kind in ATTACK_KINDS),
-        everyday_fraud=_detection(rows, honest, lambda row: row.is_fraud and row.kind not in ATTACK_KINDS),
+        attack=_detection(rows, honest, lambda row: row.attacks),
+        everyday_fraud=_detection(rows, honest, lambda row: row.is_fraud and not row.attacks),
+        by_kind={
+            kind: _detection(rows, honest, lambda row, kind=kind: row.kind == kind)  # type: ignore[misc]
+            for kind in sorted({row.kind for row in rows if row.kind is not None})
+        },
+        money=_money(rows),
         honest_flagged=_share(sum(row.flagged for row in honest), len(honest)),
         honest_denied=_share(sum(row.decision == DENY for row in honest), len(honest)),
         degraded=sum(bool(row.degraded_reasons) for row in decided),
@@ -113,6 +130,19 @@ def _detection(
         recall=_share(len(caught), len(decided)),
         precision=_share(len(caught), len(caught) + false_alarms),
         first_caught_after_s=_delay(mine, caught),
+    )
+
+
+def _money(rows: Sequence[PurchaseResult]) -> Money:
+    def dollars(is_fraud: bool, denied: bool) -> float:
+        mine = (row for row in rows if row.is_fraud == is_fraud and (row.decision == DENY) == denied)
+        return round(sum(row.amount_usd for row in mine if row.decision == DENY or row.outcome == "approved"), 2)
+
+    return Money(
+        saved_usd=dollars(True, True),
+        lost_usd=dollars(True, False),
+        kept_usd=dollars(False, False),
+        turned_away_usd=dollars(False, True),
     )
 
 

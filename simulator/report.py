@@ -10,8 +10,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from simulator.charts import Band, Series, histogram, lines, stacked_bars
-from simulator.metrics import ATTACK_KINDS, RunMetrics, listed, metrics_of, percent, reasons
+from simulator.figures import figures_of
+from simulator.metrics import RunMetrics, listed, metrics_of, percent, reasons
 from simulator.results import APPROVE, DENY, NO_DECISION, NOT_SENT, REVIEW, PurchaseResult, RunResult
+from simulator.scenarios.tolerances import Judged, judged
 
 _BUCKETS = 60
 _SCORE_BINS = 20
@@ -43,16 +45,29 @@ class Tile:
     tone: str = "plain"
 
 
-def write_report(result: RunResult, path: Path, skew: Skew | None = None, notes: Sequence[str] = ()) -> Path:
+def write_report(
+    result: RunResult,
+    path: Path,
+    skew: Skew | None = None,
+    notes: Sequence[str] = (),
+    verdicts: Sequence[Judged] | None = None,
+) -> Path:
     """Write the page and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render(result, skew, notes), encoding="utf-8")
+    path.write_text(render(result, skew, notes, verdicts), encoding="utf-8")
     return path
 
 
-def render(result: RunResult, skew: Skew | None = None, notes: Sequence[str] = ()) -> str:
-    """The page. notes: sentences of the caller's to show under the figures."""
+def render(
+    result: RunResult,
+    skew: Skew | None = None,
+    notes: Sequence[str] = (),
+    verdicts: Sequence[Judged] | None = None,
+) -> str:
+    """The page. notes: sentences of the caller's to show under the figures. verdicts: on the tolerances, by default of what the run measured."""
     metrics = metrics_of(result)
+    if verdicts is None:
+        verdicts = judged(result.tolerances, figures_of(result, metrics))
     # Everything is escaped but the charts, whose text is escaped where it is made.
     environment = Environment(
         loader=PackageLoader("simulator"),
@@ -61,11 +76,8 @@ def render(result: RunResult, skew: Skew | None = None, notes: Sequence[str] = (
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    bands = [
-        Band(band.start_s, band.end_s, band.kind.replace("_", " "))
-        for band in result.bands
-        if band.kind == "card_testing"
-    ]
+    bands = [Band(band.start_s, band.end_s, band.kind.replace("_", " ")) for band in result.bands]
+    bands += [Band(one.start_s, one.end_s, f"{one.dependency} {one.fault}", "outage") for one in result.outages]
     return environment.get_template("report.html.j2").render(
         result=result,
         metrics=metrics,
@@ -80,6 +92,9 @@ def render(result: RunResult, skew: Skew | None = None, notes: Sequence[str] = (
         reasons=_reason_bars(result.purchases),
         groups=_examples(result.purchases),
         notes=list(notes),
+        verdicts=list(verdicts),
+        percent=percent,
+        shaded=" and ".join(["the attacks"] * bool(result.bands) + ["what was broken"] * bool(result.outages)),
     )
 
 
@@ -120,6 +135,12 @@ def _tiles(result: RunResult, metrics: RunMetrics, skew: Skew | None) -> list[Ti
         ),
         Tile("Recall on the attack", percent(attack.recall), f"{attack.caught} of {attack.decided} purchases"),
         Tile("Precision on the attack", percent(attack.precision), f"{attack.false_alarms} honest purchases flagged"),
+        Tile("Fraud stopped", _usd(metrics.money.saved_usd), f"{_usd(metrics.money.lost_usd)} of fraud was let pass"),
+        Tile(
+            "Honest revenue kept",
+            _usd(metrics.money.kept_usd),
+            f"{_usd(metrics.money.turned_away_usd)} of honest purchases was turned away",
+        ),
         Tile(
             "Everyday fraud found",
             percent(metrics.everyday_fraud.recall),
@@ -139,6 +160,10 @@ def _because(reasons: Mapping[str, int]) -> str:
 
 def _ms(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f} ms"
+
+
+def _usd(value: float) -> str:
+    return f"${value:,.0f}"
 
 
 def _bucket_s(result: RunResult) -> float:
@@ -193,9 +218,9 @@ def _scores(rows: Sequence[PurchaseResult]) -> str:
         (
             "everyday fraud",
             "c-review",
-            [r.score for r in rows if r.score is not None and r.is_fraud and r.kind not in ATTACK_KINDS],
+            [r.score for r in rows if r.score is not None and r.is_fraud and not r.attacks],
         ),
-        ("attack", "c-deny", [r.score for r in rows if r.score is not None and r.kind in ATTACK_KINDS]),
+        ("attack", "c-deny", [r.score for r in rows if r.score is not None and r.attacks]),
     )
     edges = np.linspace(0, 1, _SCORE_BINS + 1)
     labels = [f"{edge:.2f}" for edge in edges[:-1]]

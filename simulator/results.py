@@ -4,6 +4,8 @@ from pathlib import Path
 
 import msgspec
 
+from simulator.scenarios.tolerances import Tolerance
+
 # Decisions of the platform, and the two ways to get none.
 APPROVE, REVIEW, DENY = "approve", "review", "deny"
 NO_DECISION = "none"
@@ -15,6 +17,7 @@ class PurchaseResult(msgspec.Struct, frozen=True, kw_only=True):
 
     latency_ms: from handing over the request to its answer. lag_ms: how late the driver itself
     was. decision: approve, review or deny; `none` with an `error`; `not_sent` when the driver shed it.
+    attacks: it is one of the scenario's own campaigns, and not of the everyday fraud. amount_usd: at the world's own rates.
     """
 
     transaction_id: str
@@ -27,6 +30,8 @@ class PurchaseResult(msgspec.Struct, frozen=True, kw_only=True):
     campaign: str | None
     kind: str | None
     persona: str
+    attacks: bool = False
+    amount_usd: float = 0.0
     decision: str
     outcome: str
     score: float | None = None
@@ -51,8 +56,25 @@ class AttackBand(msgspec.Struct, frozen=True, kw_only=True):
     end_s: float
 
 
+class OutageBand(msgspec.Struct, frozen=True, kw_only=True):
+    """When a dependency was slow, hung or refused, seconds into the run."""
+
+    dependency: str
+    fault: str
+    start_s: float
+    end_s: float
+
+
+class Move(msgspec.Struct, frozen=True, kw_only=True):
+    """An adversary's change of ways. disguise: of the new one, 0 loud to 1 careful."""
+
+    at_s: float
+    disguise: float
+    why: str
+
+
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A run. `rate_per_s` was asked for; what was achieved is in the metrics."""
+    """A run. `rate_per_s` was asked for; what was achieved is in the metrics. tolerances: of the scenario."""
 
     scenario: str
     summary: str
@@ -67,6 +89,9 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     published: dict[str, int]
     delivery_failures: int
     in_flight_peak: int
+    outages: list[OutageBand] = []
+    moves: list[Move] = []
+    tolerances: list[Tolerance] = []
 
 
 def write_jsonl(result: RunResult, path: Path) -> None:

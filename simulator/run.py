@@ -4,6 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 from fraud_assets.contracts.tokens import TokenKey
 from simulator.build import World, build_world, name_world
 from simulator.catalogue import SOLD_AFTER_DAYS, SOLD_BEFORE_DAYS
+from simulator.faults import HttpFaults, NobodyBreaks, NoFaults
 from simulator.history import WorldFile
 from simulator.http_client import HttpClient
 from simulator.kafka_source import KafkaSource, ensure_topics
@@ -35,6 +37,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What to run, against what. `world`: the file a history left, `<lake>/../truth/world.json`.
 
     api_key_file: holds what the scorer wants to see from its callers. pace: of labels. labels_to: kafka, or api for `POST /labels`.
+    level, weights: of the scenarios that have them. faults_url: of the fault proxy, where a scenario breaks something.
     """
 
     scenario: str
@@ -50,6 +53,9 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     max_in_flight: int = 2_000
     pace: Pace | None = None
     labels_to: str = KAFKA
+    level: float | None = None
+    weights: dict[str, float] = {}
+    faults_url: str = ""
 
 
 class BadTarget(ValueError):
@@ -61,12 +67,20 @@ class BadWorld(ValueError):
 
 
 def run_scenario(request: RunRequest, key: TokenKey, on_tick: Callable[[int, int, int], None] = unwatched) -> RunResult:
-    """Drive the scenario and return what came of it. Raises BadTarget, BadWorld, UnknownScenario, KafkaException."""
+    """Drive the scenario and return what came of it. Raises BadTarget, BadWorld, NoFaults, UnknownScenario, KafkaException."""
     unknown = set(request.targets) - {API, KAFKA}
     if unknown or not request.targets:
         raise BadTarget(f"BadTarget: {', '.join(sorted(unknown)) or 'none'}. Known: {API}, {KAFKA}.")
-    scenario = scenario_named(request.scenario)
-    client = _client(request)
+    scenario = scenario_named(request.scenario, level=request.level, weights=request.weights)
+    client, proxy = (
+        _client(request.api_url, request),
+        _client(request.faults_url, request) if request.faults_url else None,
+    )
+    if scenario.outages and proxy is None:
+        raise NoFaults(
+            f"NoFaults: {scenario.name} breaks {scenario.outages[0].dependency!r} through a fault proxy. Name one with --faults;"
+            " make scenarios starts a platform that has it."
+        )
     world, names, sold = open_world(request, key)
     source = _source(request)
     head_start = _HEAD_START_MS + _HEAD_START_MS_PER_PURCHASE * request.rate_per_s * request.duration_s
@@ -79,10 +93,13 @@ def run_scenario(request: RunRequest, key: TokenKey, on_tick: Callable[[int, int
         return start_ms / 1000 - time.time()
 
     async def drive() -> RunResult:
-        async with client:
+        async with client, proxy or nullcontext():
             scorer = ApiScorer(client) if API in request.targets else NoScorer()
             case_system = ApiLabels(client) if request.labels_to == API else None
-            live = LiveRun(world, names, plan, settings, scorer, source, sold, on_tick, case_system, starts_in_s)
+            faults = HttpFaults(proxy) if proxy is not None else NobodyBreaks()
+            live = LiveRun(
+                world, names, plan, settings, scorer, source, sold, on_tick, case_system, starts_in_s, faults
+            )
             # Whoever ends a run wants what came of it.
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, live.stop)
             return await live.run()
@@ -90,11 +107,11 @@ def run_scenario(request: RunRequest, key: TokenKey, on_tick: Callable[[int, int
     return asyncio.run(drive())
 
 
-def _client(request: RunRequest) -> HttpClient:
+def _client(url: str, request: RunRequest) -> HttpClient:
     try:
-        return HttpClient(request.api_url, timeout_s=request.timeout_s, credential=_credential(request))
+        return HttpClient(url, timeout_s=request.timeout_s, credential=_credential(request))
     except ValueError as error:
-        raise BadTarget(f"BadTarget: api_url {request.api_url!r} is not http://host:port.") from error
+        raise BadTarget(f"BadTarget: {url!r} is not http://host:port.") from error
 
 
 def _check_on_sale(spec: WorldSpec, start_ms: int, request: RunRequest) -> None:

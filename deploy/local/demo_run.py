@@ -138,6 +138,7 @@ def drive(steps: Steps, stack: Stack, demo: Demo) -> None:
         *("--seed", str(demo.world.seed), "--api-url", stack.env["FRAUD_SCORER_URL"]),
         *("--api-key-file", str(key_path(demo.var_dir))),
         *("--whole", str(result_path(demo)), "--report", str(report_path(demo))),
+        "--no-judge",  # it has a verdict of its own
     ]
     title = f"{traffic.seconds:g} s of live traffic with an attack in it"
     with steps.step(title) as step:

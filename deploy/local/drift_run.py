@@ -115,6 +115,7 @@ def traffic(steps: Steps, stack: Stack, demo: DriftDemo) -> Iterator["subprocess
         ),
         *("--seed", str(demo.world.seed), "--api-url", stack.env["FRAUD_SCORER_URL"]),
         *("--api-key-file", str(key_path(demo.var_dir)), "--whole", str(result_path(demo))),
+        "--no-judge",  # by the drift demo itself
         *("--results", str(demo.var_dir / "purchases.jsonl"), "--report", str(demo.var_dir / "traffic.html")),
     ]
     log = steps.log_path("traffic")

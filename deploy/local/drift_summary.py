@@ -14,7 +14,6 @@ from fraud_assets.rollout.log import Entry
 from fraud_assets.rollout.machine import Appoint, BeginShadow, Halt, Step, ToCanary, ToFull, kind
 from fraud_assets.training.money import euro_cents
 from fraud_assets.training.threshold import CostTable
-from simulator.metrics import ATTACK_KINDS
 from simulator.results import DENY, NO_DECISION, NOT_SENT, REVIEW, PurchaseResult
 
 MACHINES = frozenset({"champion_model", "rollout_guard"})
@@ -219,7 +218,7 @@ def figures_of(purchases: Sequence[PurchaseResult], costs: CostTable | None = No
     costs = costs or CostTable()
     rows = [one for one in purchases if one.decision not in (NO_DECISION, NOT_SENT)]
     fraud = np.array([one.is_fraud for one in rows], bool)
-    new = np.array([one.kind in ATTACK_KINDS for one in rows], bool)
+    new = np.array([one.attacks for one in rows], bool)
     flagged, denied = (np.array([one.decision in said for one in rows], bool) for said in ((REVIEW, DENY), (DENY,)))
     cents = euro_cents(np.array([one.amount_minor for one in rows], np.int64), [one.currency for one in rows])
     cost = costs.lost(fraud, cents)[~flagged].sum() + costs.false_decline_minor * (denied & ~fraud).sum()

@@ -1,22 +1,69 @@
 """Scenarios by name."""
 
-from simulator.scenarios import card_testing, ghost_events, normal_traffic
+from collections.abc import Mapping
+
+from simulator.scenarios import (
+    adaptive,
+    black_friday,
+    card_testing,
+    drift,
+    flash_sale,
+    fraud_attack,
+    ghost_events,
+    mix,
+    normal_traffic,
+    system_degradation,
+)
 from simulator.scenarios.scenario import Scenario
 
 SCENARIOS = {
-    scenario.name: scenario for scenario in (normal_traffic.SCENARIO, card_testing.SCENARIO, ghost_events.SCENARIO)
+    one.SCENARIO.name: one.SCENARIO
+    for one in (
+        normal_traffic,
+        card_testing,
+        flash_sale,
+        fraud_attack,
+        drift,
+        system_degradation,
+        black_friday,
+        mix,
+        adaptive,
+        ghost_events,
+    )
 }
 
 
 class UnknownScenario(KeyError):
-    """No scenario of that name."""
+    """No scenario of that name, or not with these options; the message names the way out."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
-def scenario_named(name: str) -> Scenario:
-    """Raises UnknownScenario, which lists the known ones."""
+def scenario_named(name: str, *, level: float | None = None, weights: Mapping[str, float] | None = None) -> Scenario:
+    """With its options, if it takes them. Raises UnknownScenario, which lists the known ones."""
+    found = _known(name)
+    if level is not None and not found.has_level:
+        raise UnknownScenario(f"UnknownScenario: {name!r} has no --level. {_those('has_level')}.")
+    if weights and not found.has_weights:
+        raise UnknownScenario(f"UnknownScenario: {name!r} has no --weight. {_those('has_weights')}.")
+    if found.has_weights:
+        return mix.mixed({_part(part): weight for part, weight in (weights or mix.DEFAULT).items()})
+    return found if level is None else drift.at(found, level)
+
+
+def _known(name: str) -> Scenario:
     if name not in SCENARIOS:
         raise UnknownScenario(f"UnknownScenario: {name!r}. Known: {', '.join(sorted(SCENARIOS))}.")
     return SCENARIOS[name]
+
+
+def _part(name: str) -> Scenario:
+    part = _known(name)
+    if part.has_weights:
+        raise UnknownScenario(f"UnknownScenario: {name!r} cannot be a part of itself.")
+    return part
+
+
+def _those(option: str) -> str:
+    return f"It is for {', '.join(name for name, one in SCENARIOS.items() if getattr(one, option))}"

@@ -1,9 +1,15 @@
-"""What a scenario says: the attacks in it and when, as shares of the run.
+"""What a scenario says: who comes, which attacks there are and when, what breaks, and what the platform has to keep to.
 
-A new scenario is one file beside this one with a `SCENARIO`, named in `registry.py`.
+A new scenario is one file beside this one with a `SCENARIO`, named in `registry.py`. Starts and lengths are shares of the run.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from simulator.campaigns import Kind
+from simulator.scenarios.tolerances import Tolerance
+
+# From bots that do not care to crews that look like everybody.
+DISGUISES = (0.0, 0.35, 0.7, 1.0)
 
 
 @dataclass(frozen=True)
@@ -32,14 +38,113 @@ class GhostSale:
 
 
 @dataclass(frozen=True)
+class Raid:
+    """Everyday fraud of one kind, but much of it at once. share: of the run's purchases."""
+
+    kind: Kind
+    start: float
+    length: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Adversary:
+    """A card-testing crew that watches what is refused, and changes its devices, addresses, amounts and tempo.
+
+    share: of the run's purchases while it is at its loudest. disguises: its ways of working, the loudest first. It turns to the next
+    when `refused` of its last `window` purchases were denied, and lies low for `pause`; when nothing of two windows was, it grows
+    bolder again.
+    """
+
+    start: float
+    length: float
+    share: float
+    disguises: tuple[float, ...] = DISGUISES
+    window: int = 6
+    refused: int = 4
+    pause: float = 0.02
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """An on-sale: people who come at once for the most wanted event, the most of them at its start. share: of the run's purchases."""
+
+    start: float
+    length: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Surge:
+    """For a while there are `factor` times as many arrivals."""
+
+    start: float
+    length: float
+    factor: float
+
+
+@dataclass(frozen=True)
+class Outage:
+    """A dependency behind the fault proxy is slow (each way by `delay_ms`), hung or refused."""
+
+    dependency: str
+    fault: str
+    start: float
+    length: float
+    delay_ms: float = 0.0
+
+
+@dataclass(frozen=True)
+class Shift:
+    """From `start` on the honest world is another: level 0 changes nothing, 1 prices, baskets and ways to pay of everybody."""
+
+    start: float
+    level: float
+
+
+@dataclass(frozen=True)
 class Scenario:
-    """name: as typed; summary: one line for `list` and the report; bursts, ghosts: attacks over the base.
+    """name: as typed; summary: one line for `list` and the report; the rest goes over the base of ordinary buyers and everyday fraud.
 
     regulars: who has just bought may be the next, as often as people buy; else everybody comes once before anybody comes again.
+    has_level, has_weights, has_log: `run` takes `--level`, `--weight`, `--log`.
     """
 
     name: str
     summary: str
     bursts: tuple[TestingBurst, ...] = ()
     ghosts: tuple[GhostSale, ...] = ()
+    raids: tuple[Raid, ...] = ()
+    adversary: Adversary | None = None
+    crowds: tuple[Crowd, ...] = ()
+    surges: tuple[Surge, ...] = ()
+    outages: tuple[Outage, ...] = ()
+    shift: Shift | None = None
     regulars: bool = False
+    tolerances: tuple[Tolerance, ...] = ()
+    has_level: bool = False
+    has_weights: bool = False
+    has_log: bool = False
+
+    def at_level(self, level: float) -> "Scenario":
+        """With its shift at that level, 0 to 1, and so much of its ghost sales."""
+        return replace(
+            self,
+            shift=self.shift and replace(self.shift, level=level),
+            ghosts=tuple(replace(sale, share=sale.share * level) for sale in self.ghosts if level),
+        )
+
+    def thinned(self, weight: float) -> "Scenario":
+        """With that share of its attacks and crowds; surges, outages and shifts have no halves and stay."""
+
+        def part(one: "TestingBurst | GhostSale | Raid | Crowd") -> "TestingBurst | GhostSale | Raid | Crowd":
+            return replace(one, share=one.share * weight)
+
+        return replace(
+            self,
+            bursts=tuple(map(part, self.bursts)),  # type: ignore[arg-type]
+            ghosts=tuple(map(part, self.ghosts)),  # type: ignore[arg-type]
+            raids=tuple(map(part, self.raids)),  # type: ignore[arg-type]
+            crowds=tuple(map(part, self.crowds)),  # type: ignore[arg-type]
+            surges=tuple(replace(one, factor=1 + (one.factor - 1) * weight) for one in self.surges),
+        )

@@ -1,5 +1,6 @@
 """The command line does what README says, and says what is wrong in one line."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,7 @@ def test_history_writes_the_settings_lake_and_the_truth_beside_it(var_dir: Path)
 
 
 def test_run_against_nobody_still_writes_results_and_report(var_dir: Path, free_port: int) -> None:
-    """An API that is down is a finding of the run, not a crash of it."""
+    """An API that is down is a finding of the run: a tolerance that is broken, and named."""
     simulator("history", "--days", "1", "--rate", "300", "--accounts", "500", "--until", "2026-11-01")
 
     code, output = simulator(
@@ -43,8 +44,8 @@ def test_run_against_nobody_still_writes_results_and_report(var_dir: Path, free_
         f"http://127.0.0.1:{free_port}",
     )
 
-    assert code == 0, output
-    assert "refused" in output
+    assert code == 1, output
+    assert "refused" in output and re.search(r"unanswered +at most 0.01 +1 +broken", output)
     assert (var_dir / "simulator" / "card-testing-7.jsonl").exists()
     assert (var_dir / "simulator" / "card-testing-7.html").exists()
 
@@ -61,6 +62,15 @@ def test_list_names_every_scenario() -> None:
     [
         (("run", "nonsense"), "UnknownScenario"),
         (("run", "card-testing", "--target", "carrier-pigeon"), "BadTarget"),
+        (("run", "card-testing", "--level", "0.5"), "It is for drift"),
+        (("run", "drift", "--level", "2"), "--level"),
+        (("run", "drift", "--weight", "drift=1"), "It is for mix"),
+        (("run", "mix", "--weight", "card-testing"), "card-testing=1"),
+        (("run", "mix", "--weight", "card-testing=-1"), "card-testing=1"),
+        (("run", "mix", "--weight", "nonsense=1"), "UnknownScenario"),
+        (("run", "mix", "--weight", "mix=1"), "part of itself"),
+        (("run", "system-degradation", "--target", "api"), "make scenarios"),
+        (("run", "system-degradation", "--target", "api", "--faults", "nonsense"), "http://host:port"),
         (("run", "card-testing", "--target", "api", "--api-url", "nonsense"), "http://host:port"),
         (("run", "card-testing", "--world", "nowhere.json"), "does not exist"),
         (("run", "card-testing", "--rate", "inf"), "--rate"),

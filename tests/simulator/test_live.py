@@ -269,5 +269,5 @@ def test_kafka_alone_asks_nobody(made: Made) -> None:
 
 
 def test_an_unknown_scenario_is_named_with_the_known_ones() -> None:
-    with pytest.raises(UnknownScenario, match=r"'blak-friday'.*card-testing, ghost-events, normal-traffic"):
+    with pytest.raises(UnknownScenario, match=r"'blak-friday'.*adaptive, black-friday, card-testing"):
         scenario_named("blak-friday")

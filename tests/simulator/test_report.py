@@ -9,13 +9,15 @@ import pytest
 
 from simulator.metrics import metrics_of, percent, percentiles
 from simulator.report import Skew, render, write_report
-from simulator.results import AttackBand, PurchaseResult, RunResult, read_jsonl, write_jsonl
+from simulator.results import AttackBand, Move, OutageBand, PurchaseResult, RunResult, read_jsonl, write_jsonl
+from simulator.scenarios.tolerances import Tolerance
 
 
 def purchase(i: int, decision: str, kind: str | None = None, **more: object) -> PurchaseResult:
     usual = PurchaseResult(
         transaction_id=f"txn_{i}", account_id=f"acct_{i}", event_time_ms=1_000 * i, offset_s=float(i),
-        amount_minor=12_345, currency="EUR", is_fraud=kind is not None, campaign=kind, kind=kind,
+        amount_minor=12_345, currency="EUR", amount_usd=123.45, is_fraud=kind is not None, campaign=kind, kind=kind,
+        attacks=kind in ("card_testing", "cash_out"),
         persona="casual", decision=decision, outcome="approved", score=0.9 if decision == "deny" else 0.1,
         latency_ms=float(i + 1), lag_ms=0.1, reason_codes=["CARD_VELOCITY"] if decision != "approve" else [],
     )  # fmt: skip
@@ -119,6 +121,23 @@ def test_the_page_fetches_and_executes_nothing() -> None:
     assert "url(" not in text and "@import" not in text
 
 
+def test_the_page_shows_tolerances_outages_and_what_an_adversary_learnt() -> None:
+    result = msgspec.structs.replace(
+        run(MIXED),
+        outages=[OutageBand(dependency="store", fault="hung", start_s=1.0, end_s=2.0)],
+        moves=[Move(at_s=4.2, disguise=0.35, why="4 of its last 6 purchases were denied")],
+        tolerances=[Tolerance("recall", at_least=0.9), Tolerance("skew_mismatches", at_most=0)],
+    )
+
+    text = render(result)
+
+    assert re.search(r"recall</code></td><td>at least 0.9</td>.*0.6667.*>broken<", text)
+    assert re.search(r"skew_mismatches</code></td><td>at most 0</td>.*–.*>unmeasured<", text)
+    assert 'class="band outage"' in text and "store hung" in text
+    assert "4 of its last 6 purchases were denied" in text
+    assert "<b>$123</b><span>$370 of fraud was let pass" in text
+
+
 def test_the_page_shows_figures_skew_band_reasons_and_examples() -> None:
     skew = Skew(checked=1_234, mismatches=0, stale_reads=5, pending=6)
 
@@ -126,7 +145,7 @@ def test_the_page_shows_figures_skew_band_reasons_and_examples() -> None:
 
     assert "67% of the attack" in text
     assert "mismatches of 1,234 checked · 5 stale reads · 6 pending" in text
-    assert 'class="band"' in text
+    assert 'class="band attack"' in text
     assert "CARD_VELOCITY" in text
     assert "Model fraud@champion, version 3." in text
     for title in ("Caught", "Missed", "False alarms"):

@@ -1,0 +1,93 @@
+"""The figures that a tolerance may speak of, by name.
+
+| Figure | What it is |
+|---|---|
+| `latency_p50_ms`, `latency_p95_ms`, `latency_p99_ms` | of decided purchases |
+| `unanswered` | share of purchases without a decision: errors, and what the driver shed |
+| `errors_5xx` | answers with a status of 500 to 599, but for 503, which is what overload is told with |
+| `degraded` | share of decisions made with something missing |
+| `recall`, `recall.<kind>` | flagged over decided, of the scenario's attack or of a kind of fraud |
+| `delay_s`, `delay_s.<kind>` | seconds from its first purchase to the first that was flagged |
+| `honest_denied`, `honest_flagged` | shares of decided honest purchases |
+| `revenue_kept` | honest dollars not denied, of all honest dollars |
+| `fraud_saved` | dollars of fraud denied, of all dollars of fraud |
+| `recovery_s` | seconds from the end of an outage to the last purchase that still felt it: undecided, or with something missing; the longest |
+| `moves` | changes of ways of an adversary |
+| `offered_per_s`, `decisions_per_s` | purchases due and decided |
+
+Only who runs the platform knows, and hands in: `skew_mismatches`, `skew_checked`, `drift_found` (1 or 0).
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+from simulator.metrics import RunMetrics
+from simulator.results import NO_DECISION, NOT_SENT, PurchaseResult, RunResult
+
+HANDED_IN = ("skew_mismatches", "skew_checked", "drift_found")
+_OVERLOAD = "status_503"
+# What is missing later than that is not the outage's fault.
+_SETTLED_S = 10.0
+
+
+def figures_of(
+    result: RunResult, metrics: RunMetrics, handed_in: Mapping[str, float] | None = None
+) -> dict[str, float | None]:
+    """All of them; null where there is nothing to take it of. Raises UnknownFigure for one handed in that is not `HANDED_IN`."""
+    known = dict(handed_in or {})
+    if unknown := sorted(set(known) - set(HANDED_IN)):
+        raise UnknownFigure(f"UnknownFigure: {', '.join(unknown)}. Known: {', '.join(HANDED_IN)}.")
+    money, purchases = metrics.money, metrics.purchases
+    figures: dict[str, float | None] = {
+        "latency_p50_ms": metrics.latency_ms.p50,
+        "latency_p95_ms": metrics.latency_ms.p95,
+        "latency_p99_ms": metrics.latency_ms.p99,
+        "unanswered": _of(sum(metrics.unanswered.values()), purchases),
+        "errors_5xx": float(sum(count for name, count in metrics.errors.items() if _is_failure(name))),
+        "degraded": _of(metrics.degraded, metrics.decisions),
+        "recall": metrics.attack.recall,
+        "delay_s": metrics.attack.first_caught_after_s,
+        "honest_denied": metrics.honest_denied,
+        "honest_flagged": metrics.honest_flagged,
+        "revenue_kept": _of(money.kept_usd, money.kept_usd + money.turned_away_usd),
+        "fraud_saved": _of(money.saved_usd, money.saved_usd + money.lost_usd),
+        "recovery_s": _recovery_s(result),
+        "moves": float(len(result.moves)),
+        "offered_per_s": metrics.offered_per_s,
+        "decisions_per_s": metrics.decisions_per_s,
+        **dict.fromkeys(HANDED_IN),
+    }
+    for kind, found in metrics.by_kind.items():
+        figures[f"recall.{kind}"] = found.recall
+        figures[f"delay_s.{kind}"] = found.first_caught_after_s
+    return figures | known
+
+
+class UnknownFigure(ValueError):
+    """A figure that nobody can hand in."""
+
+
+def _of(part: float, whole: float) -> float | None:
+    return round(part / whole, 4) if whole else None
+
+
+def _is_failure(error: str) -> bool:
+    return error.startswith("status_5") and error != _OVERLOAD
+
+
+def _recovery_s(result: RunResult) -> float | None:
+    """None without an outage."""
+    ends = sorted((outage.start_s, outage.end_s) for outage in result.outages)
+    waits = [_felt_after(result, end, later) for (_, end), (later, _) in pairwise([*ends, (float("inf"), 0.0)])]
+    return round(max(waits), 3) if waits else None
+
+
+def _felt_after(result: RunResult, end_s: float, until_s: float) -> float:
+    """Seconds from the end of an outage to the last purchase that still felt it, before the next one."""
+    until_s = min(until_s, end_s + _SETTLED_S)
+    felt = [row.offset_s for row in result.purchases if end_s <= row.offset_s < until_s and _is_marred(row)]
+    return max(felt) - end_s if felt else 0.0
+
+
+def _is_marred(row: PurchaseResult) -> bool:
+    return row.decision in (NO_DECISION, NOT_SENT) or bool(row.degraded_reasons)

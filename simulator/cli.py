@@ -25,6 +25,7 @@ from simulator.run import BadTarget, BadWorld, RunRequest, run_scenario
 from simulator.rush import Rush
 from simulator.scenarios.registry import SCENARIOS, UnknownScenario
 from simulator.scenarios.tolerances import Judged, Kept, judged
+from simulator.script import BadRecording
 from simulator.spec import DAY_MS, MAX_SEED, MIN_ACCOUNTS, WorldSpec, default_accounts
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="A seeded world of ticket buyers and thieves.")
@@ -77,10 +78,11 @@ def history(
         float, typer.Option(min=0, max=1_440, help="The last minutes before --until at the rate of a live run.")
     ] = 0.0,
     rush_rate: Annotated[float, typer.Option(min=0.1, max=10_000, help="Purchases per second of them.")] = 20.0,
+    rush_attacks: Annotated[bool, typer.Option(help="With card testing among them.")] = False,
 ) -> None:
     """Write past days to the lake; the truth goes to the folder `truth` beside it."""
     settings, key = environment()
-    rush = Rush(rush_minutes, rush_rate) if rush_minutes else None
+    rush = Rush(rush_minutes, rush_rate, rush_attacks) if rush_minutes else None
     end_ms = _end_ms(until) - (rush.duration_ms if rush else 0)
     start_ms = -(-end_ms // DAY_MS) * DAY_MS - days * DAY_MS
     if start_ms < FIRST_DAY.timestamp() * 1000 or end_ms > LAST_DAY.timestamp() * 1000:
@@ -154,6 +156,12 @@ def run(
     level: Annotated[float | None, typer.Option(min=0, max=1, help="How far the world moves, for drift.")] = None,
     weight: Annotated[list[str] | None, typer.Option(help="NAME=PART, again for each part of a mix.")] = None,
     faults: Annotated[str, typer.Option(help="Where the fault proxy takes orders, for system-degradation.")] = "",
+    log: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="What `run --record` wrote, for replay.")
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Where to write what was done, to be replayed.")
+    ] = None,
     judge: Annotated[bool, typer.Option(help="End with 1 if a tolerance of the scenario is broken.")] = True,
 ) -> None:
     """Drive live traffic; arrivals do not wait for answers. Ends with 1 if a tolerance of the scenario is broken."""
@@ -161,8 +169,8 @@ def run(
     folder = settings.var_dir / "simulator"
     results = results or folder / f"{scenario}-{seed}.jsonl"
     report = report or folder / f"{scenario}-{seed}.html"
-    with told("--results, --report, --whole"):  # before minutes of traffic, not after them
-        for path in (results, report, whole):
+    with told("--results, --report, --whole, --record"):  # before minutes of traffic, not after them
+        for path in (results, report, whole, record):
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
     request = RunRequest(
@@ -180,9 +188,11 @@ def run(
         level=level,
         weights=_weights(weight or []),
         faults_url=faults,
+        log=log,
+        record=record,
     )
     result = _run_watched(request, key)
-    with told("--results, --report, --whole"):
+    with told("--results, --report, --whole, --record"):
         write_jsonl(result, results)
         if whole is not None:
             write_result(result, whole)
@@ -226,7 +236,7 @@ def _run_watched(request: RunRequest, key: TokenKey) -> RunResult:
 
         try:
             return run_scenario(request, key, on_tick)
-        except (BadTarget, BadWorld, NoFaults, UnknownScenario) as error:
+        except (BadRecording, BadTarget, BadWorld, NoFaults, UnknownScenario) as error:
             raise typer.BadParameter(str(error)) from None
         except KafkaException as error:
             raise typer.BadParameter(

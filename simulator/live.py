@@ -19,14 +19,13 @@ from fraud_assets.contracts.events import Label, LabelSource, Outcome, Transacti
 from fraud_assets.contracts.topics import ACTIVITY, TRANSACTIONS
 from simulator.build import World
 from simulator.faults import Faults, NobodyBreaks, play
-from simulator.live_events import Due, Inventory, requests, surroundings, transactions, with_outcome
-from simulator.live_plan import LivePlan
+from simulator.live_events import Due, Inventory, with_outcome
 from simulator.places import PRICE_LEVEL
 from simulator.ports import ApiLabels, NoVerdict, Scorer, Source, Verdict
 from simulator.results import NO_DECISION, NOT_SENT, OutageBand, PurchaseResult, RunResult
-from simulator.truth import campaign_name
+from simulator.script import Script, without
 from simulator.watcher import Watcher
-from simulator.world import Ints, Names, Persona
+from simulator.world import Ints, Names
 
 _TICK_S = 0.02
 _INVENTORY_EVERY_S = 2.0
@@ -59,7 +58,7 @@ class LiveRun:
 
     world: World
     names: Names
-    plan: LivePlan
+    script: Script
     settings: RunSettings
     scorer: Scorer
     source: Source
@@ -73,19 +72,19 @@ class LiveRun:
     in_flight_peak: int = 0
 
     def __post_init__(self) -> None:
-        adversary = self.plan.scenario.adversary
+        adversary = self.script.scenario.adversary
         pause_s = adversary.pause * self.settings.duration_s if adversary is not None else 0.0
         self._watcher = Watcher(adversary, pause_s) if adversary is not None else None
         self._unmade: set[int] = set()
-        self._transactions = transactions(self.world, self.names, self.plan)
-        self._requests = requests(self.names, self.plan, self._transactions)
-        self._around = surroundings(self.world, self.names, self.plan)
         self._inventory = Inventory(self.world, self.names, self.sold)
-        self._campaign_names = [campaign_name(c, i) for i, c in enumerate(self.plan.campaigns)]
         self._due = 0
         self._origin = 0.0
         self._work: set[asyncio.Task[None]] = set()
         self._stopped = asyncio.Event()
+
+    def made(self) -> Script:
+        """What was done, to be recorded: without what an adversary might have done, and with nothing after a stop."""
+        return without(self.script, {row for row in range(len(self.script.purchases)) if row not in self.results})
 
     def stop(self) -> None:
         """No further arrivals; `run` then ends as at the plan's end."""
@@ -99,7 +98,7 @@ class LiveRun:
         around = asyncio.create_task(self._surroundings(ending))
         told = asyncio.create_task(self._labels(ending))
         broken = asyncio.create_task(
-            play(self.plan.scenario.outages, self.settings.duration_s, self.faults, self._now_s)
+            play(self.script.scenario.outages, self.settings.duration_s, self.faults, self._now_s)
         )
         broken.add_done_callback(self._unless_broken)
         try:
@@ -128,8 +127,8 @@ class LiveRun:
 
     async def _arrivals(self) -> None:
         """Send each purchase at its time; everything due by now goes at once."""
-        offsets = ((self.plan.rows.time_ms - self.plan.start_ms) / 1000).tolist()
-        for row, offset in enumerate(offsets):
+        for row, planned in enumerate(self.script.purchases):
+            offset = planned.offset_ms / 1000
             if (wait := offset - self._now_s()) > 0:
                 await _unless(self._stopped, wait)
             if self._stopped.is_set():
@@ -146,12 +145,8 @@ class LiveRun:
 
     def _is_made(self, row: int, offset: float) -> bool:
         """All are, but for an adversary's in the ways that it is not working in."""
-        way = self._way(row)
+        way = self.script.purchases[row].way
         return way < 0 or self._watcher is None or self._watcher.sends(way, offset)
-
-    def _way(self, row: int) -> int:
-        origin = int(self.plan.rows.origin[row])
-        return self.plan.way[origin] if origin >= 0 else -1
 
     def _start(self, row: int, offset: float) -> None:
         self.in_flight += 1
@@ -166,14 +161,14 @@ class LiveRun:
         verdict: Verdict | None = None
         error: str | None = None
         try:
-            verdict = await self.scorer.decide(self._requests[row])
+            verdict = await self.scorer.decide(self.script.purchases[row].request)
         except NoVerdict as failure:
             error = failure.reason
         finally:
             self.in_flight -= 1
         answered = self._now_s()
         if self._watcher is not None and verdict is not None:
-            self._watcher.saw(self._way(row), verdict.decision, answered)
+            self._watcher.saw(self.script.purchases[row].way, verdict.decision, answered)
         self._settle(
             row,
             offset,
@@ -196,19 +191,19 @@ class LiveRun:
         latency_s: float | None = None,
     ) -> None:
         """Publish the purchase and note the result."""
-        event = with_outcome(self._transactions[row], decision)
+        planned = self.script.purchases[row]
+        event = with_outcome(planned.transaction, decision)
         self.source.publish(TRANSACTIONS, event)
         if event.outcome is Outcome.APPROVED:
-            self._inventory.sell(int(self.plan.rows.event[row]), event.ticket_count)
-        origin = int(self.plan.rows.origin[row])
+            self._inventory.sell(planned.event, event.ticket_count)
         self.results[row] = PurchaseResult(
             **_facts(event),
             offset_s=round(offset, 3),
-            is_fraud=bool(self.plan.truth.is_fraud[row]),
-            campaign=self._campaign_names[origin] if origin >= 0 else None,
-            kind=str(self.plan.campaigns[origin].kind) if origin >= 0 else None,
-            persona=Persona(int(self.plan.truth.persona[row])).name.lower(),
-            attacks=origin >= 0 and self.plan.own[origin],
+            is_fraud=planned.is_fraud,
+            campaign=planned.campaign,
+            kind=planned.kind,
+            persona=planned.persona,
+            attacks=planned.attacks,
             amount_usd=round(event.amount_minor / 100 / PRICE_LEVEL.get(event.currency, 1.0), 2),
             decision=decision,
             score=verdict.fraud_score if verdict else None,
@@ -224,8 +219,8 @@ class LiveRun:
         position, waiting, next_count = 0, list[Due](), _INVENTORY_EVERY_S
         while not ending.is_set():
             now_s = self._now_s()
-            while position < len(self._around) and self._offset(self._around[position]) <= now_s:
-                waiting.append(self._around[position])
+            while position < len(self.script.around) and self._offset(self.script.around[position]) <= now_s:
+                waiting.append(self.script.around[position])
                 position += 1
             waiting = [due for due in waiting if not self._published(due)]
             if now_s >= next_count:
@@ -241,7 +236,7 @@ class LiveRun:
             await asyncio.sleep(_LABELS_EVERY_S)
 
     def _offset(self, due: Due) -> float:
-        return (due.time_ms - self.plan.start_ms) / 1000
+        return (due.time_ms - self.script.start_ms) / 1000
 
     def _published(self, due: Due) -> bool:
         """Whether this is done with. A label waits until its purchase is settled."""
@@ -259,28 +254,28 @@ class LiveRun:
         return True
 
     def _publish_inventory(self, now_s: float) -> None:
-        for count in self._inventory.counts(self.plan.start_ms + int(now_s * 1000)):
+        for count in self._inventory.counts(self.script.start_ms + int(now_s * 1000)):
             self.source.publish(ACTIVITY, count)
 
     def _result(self, elapsed_s: float, outages: list[OutageBand]) -> RunResult:
-        settings, plan = self.settings, self.plan
+        settings, script = self.settings, self.script
         return RunResult(
-            scenario=plan.scenario.name,
-            summary=plan.scenario.summary,
+            scenario=script.scenario.name,
+            summary=script.scenario.summary,
             seed=settings.seed,
             rate_per_s=settings.rate_per_s,
             duration_s=settings.duration_s,
             elapsed_s=round(elapsed_s, 3),
-            started_ms=plan.start_ms,
+            started_ms=script.start_ms,
             targets=list(settings.targets),
-            bands=list(plan.bands),
+            bands=list(script.bands),
             purchases=[self.results[row] for row in sorted(self.results)],
             published=dict(self.source.published),
             delivery_failures=self.source.failed,
             in_flight_peak=self.in_flight_peak,
             outages=outages,
             moves=self._watcher.moves if self._watcher is not None else [],
-            tolerances=list(plan.scenario.tolerances),
+            tolerances=list(script.scenario.tolerances),
         )
 
 

@@ -24,6 +24,8 @@ from simulator.live_plan import plan_live
 from simulator.ports import ApiLabels, ApiScorer, NoScorer, NoSource, Source
 from simulator.results import RunResult
 from simulator.scenarios.registry import scenario_named
+from simulator.scenarios.scenario import Scenario
+from simulator.script import Script, read_recording, record, script_of
 from simulator.spec import DAY_MS, WorldSpec
 from simulator.world import Ints, Names
 
@@ -37,7 +39,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What to run, against what. `world`: the file a history left, `<lake>/../truth/world.json`.
 
     api_key_file: holds what the scorer wants to see from its callers. pace: of labels. labels_to: kafka, or api for `POST /labels`.
-    level, weights: of the scenarios that have them. faults_url: of the fault proxy, where a scenario breaks something.
+    level, weights: of the scenarios that have them. log: to be replayed. record: where to write what was done. faults_url: of the fault proxy, where a scenario breaks something.
     """
 
     scenario: str
@@ -56,6 +58,8 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     level: float | None = None
     weights: dict[str, float] = {}
     faults_url: str = ""
+    log: Path | None = None
+    record: Path | None = None
 
 
 class BadTarget(ValueError):
@@ -67,11 +71,13 @@ class BadWorld(ValueError):
 
 
 def run_scenario(request: RunRequest, key: TokenKey, on_tick: Callable[[int, int, int], None] = unwatched) -> RunResult:
-    """Drive the scenario and return what came of it. Raises BadTarget, BadWorld, NoFaults, UnknownScenario, KafkaException."""
+    """Drive the scenario and return what came of it. Raises BadTarget, BadRecording, BadWorld, NoFaults, UnknownScenario,
+    KafkaException.
+    """
     unknown = set(request.targets) - {API, KAFKA}
     if unknown or not request.targets:
         raise BadTarget(f"BadTarget: {', '.join(sorted(unknown)) or 'none'}. Known: {API}, {KAFKA}.")
-    scenario = scenario_named(request.scenario, level=request.level, weights=request.weights)
+    scenario = scenario_named(request.scenario, level=request.level, weights=request.weights, log=request.log)
     client, proxy = (
         _client(request.api_url, request),
         _client(request.faults_url, request) if request.faults_url else None,
@@ -86,8 +92,10 @@ def run_scenario(request: RunRequest, key: TokenKey, on_tick: Callable[[int, int
     head_start = _HEAD_START_MS + _HEAD_START_MS_PER_PURCHASE * request.rate_per_s * request.duration_s
     start_ms = int(time.time() * 1000 + head_start)
     _check_on_sale(world.spec, start_ms, request)
-    plan = plan_live(world, scenario, request.rate_per_s, request.duration_s, request.seed, start_ms, request.pace)
-    settings = RunSettings(request.rate_per_s, request.duration_s, request.seed, request.targets, request.max_in_flight)
+    script = _script(request, scenario, world, names, start_ms)
+    seconds = script.duration_ms / 1000
+    rate = request.rate_per_s if request.log is None else round(len(script.purchases) / seconds, 3)
+    settings = RunSettings(rate, seconds, request.seed, request.targets, request.max_in_flight)
 
     def starts_in_s() -> float:
         return start_ms / 1000 - time.time()
@@ -98,13 +106,25 @@ def run_scenario(request: RunRequest, key: TokenKey, on_tick: Callable[[int, int
             case_system = ApiLabels(client) if request.labels_to == API else None
             faults = HttpFaults(proxy) if proxy is not None else NobodyBreaks()
             live = LiveRun(
-                world, names, plan, settings, scorer, source, sold, on_tick, case_system, starts_in_s, faults
+                world, names, script, settings, scorer, source, sold, on_tick, case_system, starts_in_s, faults
             )
             # Whoever ends a run wants what came of it.
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, live.stop)
-            return await live.run()
+            try:
+                return await live.run()
+            finally:
+                if request.record is not None:
+                    record(live.made(), request.record)
 
     return asyncio.run(drive())
+
+
+def _script(request: RunRequest, scenario: Scenario, world: World, names: Names, start_ms: int) -> Script:
+    """Planned, or read."""
+    if request.log is not None:
+        return read_recording(request.log, scenario, start_ms)
+    rate, seconds = request.rate_per_s, request.duration_s
+    return script_of(world, names, plan_live(world, scenario, rate, seconds, request.seed, start_ms, request.pace))
 
 
 def _client(url: str, request: RunRequest) -> HttpClient:

@@ -4,7 +4,7 @@ A world of two thousand purchases a day has one in forty seconds. Traffic of twe
 the purchases of an hour: with such a history before it, a live run goes on as things were.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from simulator.activity import counts_every, joined
@@ -12,7 +12,7 @@ from simulator.build import World
 from simulator.ids import hex_ids, numbers_from
 from simulator.labels import Pace
 from simulator.live_plan import LivePlan, plan_live
-from simulator.scenarios.scenario import Scenario
+from simulator.scenarios.scenario import Scenario, TestingBurst
 from simulator.spec import MINUTE_MS
 from simulator.tables import (
     CONTRACT_OF,
@@ -31,15 +31,24 @@ SEED_BESIDE = 1
 ORDINARY = Scenario(
     name="rush", summary="Ordinary buyers and the everyday fraud, at the rate of a live run.", regulars=True
 )
+# Card testing of every manner, a few cards in a thousand purchases: who learns of nothing else knows them at this rate.
+ATTACKED = replace(
+    ORDINARY,
+    bursts=tuple(
+        TestingBurst(start=start, length=0.2, share=0.003, disguise=disguise, cash_out_delay=0.02)
+        for start, disguise in ((0.02, 0.1), (0.2, 0.4), (0.4, 0.7), (0.55, 0.2), (0.75, 0.5))
+    ),
+)
 COUNTED_EVERY_MS = 2_000  # as a live run counts
 
 
 @dataclass(frozen=True)
 class Rush:
-    """minutes: of it, at the end of a history. rate_per_s: purchases."""
+    """minutes: of it, at the end of a history. rate_per_s: purchases. is_attacked: with card testing in it."""
 
     minutes: float
     rate_per_s: float
+    is_attacked: bool = False
 
     @property
     def duration_ms(self) -> int:
@@ -47,9 +56,10 @@ class Rush:
 
 
 def plan_rush(world: World, rush: Rush, pace: Pace) -> LivePlan:
-    """Ordinary traffic and everyday fraud from where the world's days end."""
+    """Traffic from where the world's days end."""
+    scenario = ATTACKED if rush.is_attacked else ORDINARY
     seconds, seed = rush.duration_ms / 1000, world.spec.seed + SEED_BESIDE
-    return plan_live(world, ORDINARY, rush.rate_per_s, seconds, seed, world.spec.end_ms, pace)
+    return plan_live(world, scenario, rush.rate_per_s, seconds, seed, world.spec.end_ms, pace)
 
 
 def write_rush(

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from deploy.local.bootstrap import build_model, build_states, build_tables, make_history
-from deploy.local.demo_steps import StepFailed, Steps
+from deploy.local.demo_steps import Step, StepFailed, Steps
 from deploy.local.demo_summary import Summary, print_summary
 from deploy.local.demo_traffic import NotDrained, drain, watch_scorer
 from deploy.local.given import take_servers
@@ -105,7 +105,8 @@ def start_servers(steps: Steps, stack: Stack) -> None:
         for name in mine:
             stack.wait_ready(name)
         ensure_platform_topics(stack.env["KAFKA_BOOTSTRAP_SERVERS"])
-        step.result = f"Dagster will be at {stack.env['FRAUD_DAGSTER_URL']}"
+        dagster = stack.env.get("FRAUD_DAGSTER_URL")
+        step.result = f"Dagster will be at {dagster}" if dagster else "ready"
 
 
 def launch(stack: Stack, *names: str) -> None:
@@ -154,26 +155,32 @@ def drive(steps: Steps, stack: Stack, demo: Demo) -> None:
 
 def drain_into_lake(steps: Steps, stack: Stack) -> None:
     with steps.step("the lake takes up what was said") as step:
-        try:
-            records = drain(stack.env["KAFKA_BOOTSTRAP_SERVERS"], _DRAIN_WITHIN_S, step.note)
-        except NotDrained as failure:
-            raise StepFailed(f"{failure}; the worker's log: {stack.log('worker')}") from failure
-        step.result = f"{records:,} records"
+        step.result = f"{drained(step, stack):,} records"
+
+
+def drained(step: Step, stack: Stack) -> int:
+    """Records that were said so far, once the lake has them all. Raises StepFailed."""
+    try:
+        return drain(stack.env["KAFKA_BOOTSTRAP_SERVERS"], _DRAIN_WITHIN_S, step.note)
+    except NotDrained as failure:
+        raise StepFailed(f"{failure}; the worker's log: {stack.log('worker')}") from failure
 
 
 def check_skew(steps: Steps, graph: Graph, demo: Demo) -> Skew:
     """Recompute what was served from the lake, up to the positions that each decision logged."""
     with steps.step("every served vector recomputed from the log") as step:
-        # A mismatch fails the asset's check, not its run: the figures are read either way.
-        found = [
-            graph.materialize(step, ["skew_report"], last=day)["skew_report"]
-            for day in days_of(read_result(result_path(demo)))
-        ]
-        skew = Skew(**{one.name: sum(int(day[one.name]) for day in found) for one in fields(Skew)})
+        skew = skew_of(step, graph, read_result(result_path(demo)))
         step.result = (
             f"{skew.mismatches} mismatches of {skew.checked:,}, {skew.stale_reads} stale reads, {skew.pending} pending"
         )
         return skew
+
+
+def skew_of(step: Step, graph: Graph, result: RunResult) -> Skew:
+    """Of the run's days, whoever else was decided on in them."""
+    # A mismatch fails the asset's check, not its run: the figures are read either way.
+    found = [graph.materialize(step, ["skew_report"], last=day)["skew_report"] for day in days_of(result)]
+    return Skew(**{one.name: sum(int(day[one.name]) for day in found) for one in fields(Skew)})
 
 
 def days_of(result: RunResult) -> list[date]:

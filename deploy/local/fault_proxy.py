@@ -29,14 +29,14 @@ class Fault(StrEnum):
 
 
 class FaultProxy:
-    """Stands before `host:port` on a free port of its own, in a thread of its own, until closed.
+    """Stands before `host:port` on `own_port`, by default any that is free, in a thread of its own, until closed.
 
     A change of fault holds for connections that are open too; REFUSED resets them.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, own_port: int | None = None) -> None:
         self._upstream = host, port
-        self.port = free_port()
+        self.port = own_port or free_port()
         self._delay_s = 0.0
         self._cut_after: int | None = None
         self._flowing = asyncio.Event()

@@ -1,6 +1,7 @@
 """Scenarios by name."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from simulator.scenarios import (
     adaptive,
@@ -12,6 +13,7 @@ from simulator.scenarios import (
     ghost_events,
     mix,
     normal_traffic,
+    replay,
     system_degradation,
 )
 from simulator.scenarios.scenario import Scenario
@@ -28,6 +30,7 @@ SCENARIOS = {
         black_friday,
         mix,
         adaptive,
+        replay,
         ghost_events,
     )
 }
@@ -40,9 +43,15 @@ class UnknownScenario(KeyError):
         return str(self.args[0])
 
 
-def scenario_named(name: str, *, level: float | None = None, weights: Mapping[str, float] | None = None) -> Scenario:
+def scenario_named(
+    name: str, *, level: float | None = None, weights: Mapping[str, float] | None = None, log: Path | None = None
+) -> Scenario:
     """With its options, if it takes them. Raises UnknownScenario, which lists the known ones."""
     found = _known(name)
+    if log is None and found.has_log:
+        raise UnknownScenario(f"UnknownScenario: {name!r} needs a --log: a file that `run --record FILE` wrote.")
+    if log is not None and not found.has_log:
+        raise UnknownScenario(f"UnknownScenario: {name!r} has no --log. {_those('has_log')}.")
     if level is not None and not found.has_level:
         raise UnknownScenario(f"UnknownScenario: {name!r} has no --level. {_those('has_level')}.")
     if weights and not found.has_weights:
@@ -60,8 +69,8 @@ def _known(name: str) -> Scenario:
 
 def _part(name: str) -> Scenario:
     part = _known(name)
-    if part.has_weights:
-        raise UnknownScenario(f"UnknownScenario: {name!r} cannot be a part of itself.")
+    if part.has_weights or part.has_log:
+        raise UnknownScenario(f"UnknownScenario: {name!r} cannot be a part of a mix.")
     return part
 
 

@@ -13,6 +13,7 @@ from simulator.live import LiveRun, RunSettings
 from simulator.live_plan import plan_live
 from simulator.ports import NoScorer
 from simulator.scenarios.registry import SCENARIOS
+from simulator.script import script_of
 from tests.simulator.worlds import SPEC, Made
 
 
@@ -48,7 +49,15 @@ def test_a_run_publishes_every_purchase_keyed_by_account_in_order(made: Made, bo
     plan = plan_live(made.world, SCENARIOS["card-testing"], 200, 1.5, 3, SPEC.end_ms)
     source = KafkaSource(bootstrap_servers)
     settings = RunSettings(200, 1.5, 3, ("kafka",))
-    run = LiveRun(made.world, made.names, plan, settings, NoScorer(), source, made.world.events.sold_before)
+    run = LiveRun(
+        made.world,
+        made.names,
+        script_of(made.world, made.names, plan),
+        settings,
+        NoScorer(),
+        source,
+        made.world.events.sold_before,
+    )
 
     result = asyncio.run(run.run())
     rows = read_from(bootstrap_servers, starts, len(plan.rows))

@@ -21,6 +21,7 @@ from simulator.metrics import metrics_of
 from simulator.ports import ApiScorer, NoScorer, NoVerdict, Scorer, Verdict
 from simulator.results import RunResult
 from simulator.scenarios.registry import SCENARIOS, UnknownScenario, scenario_named
+from simulator.script import script_of
 from tests.simulator.fake_api import FakeApi
 from tests.simulator.worlds import KEY, SPEC, Made
 
@@ -72,9 +73,19 @@ def driven(
 
     async def drive() -> RunResult:
         if scorer is not None:
-            return await LiveRun(made.world, made.names, plan, settings, scorer, source, sold).run()
+            return await LiveRun(
+                made.world, made.names, script_of(made.world, made.names, plan), settings, scorer, source, sold
+            ).run()
         async with api or FakeApi() as server, HttpClient(server.url, timeout_s=60) as client:
-            return await LiveRun(made.world, made.names, plan, settings, ApiScorer(client), source, sold).run()
+            return await LiveRun(
+                made.world,
+                made.names,
+                script_of(made.world, made.names, plan),
+                settings,
+                ApiScorer(client),
+                source,
+                sold,
+            ).run()
 
     return asyncio.run(drive())
 

@@ -23,6 +23,7 @@ from simulator.ports import AT_ONCE, ApiLabels, NoScorer
 from simulator.results import RunResult
 from simulator.rush import Rush
 from simulator.scenarios.scenario import GhostSale, Scenario
+from simulator.script import script_of
 from simulator.spec import DAY_MS
 from tests.simulator.test_live import START_MS, Recorded
 from tests.simulator.worlds import KEY, SPEC, Made
@@ -126,7 +127,16 @@ def test_a_rush_goes_on_in_the_log_where_the_days_end(rushed: Lake, table: str) 
 def run_of(made: Made, plan: LivePlan, source: Recorded, case_system: ApiLabels | None = None) -> LiveRun:
     settings = RunSettings(50.0, 60.0, 7, ("kafka",))
     sold = made.world.events.sold_before
-    return LiveRun(made.world, made.names, plan, settings, NoScorer(), source, sold, case_system=case_system)
+    return LiveRun(
+        made.world,
+        made.names,
+        script_of(made.world, made.names, plan),
+        settings,
+        NoScorer(),
+        source,
+        sold,
+        case_system=case_system,
+    )
 
 
 def test_a_run_that_is_stopped_accounts_for_what_it_did(made: Made, shifted: LivePlan) -> None:

@@ -1,0 +1,58 @@
+"""Every scenario of the simulator against one platform, each judged by the tolerances beside it.
+
+    python -m deploy.local.scenarios [--only NAME ...] [--seconds 30] [--rate 20] [--var var/scenarios]
+
+A history that ends with an hour at the scenarios' rate, a model, worker and scorer with a fault proxy before the online store; then one
+scenario after the other, small. After each the lake takes up what was said and every served vector is recomputed. Prints one line of
+JSON for each; exits with 1 if a tolerance is broken or unmeasured. Everything it started is stopped.
+"""
+
+import argparse
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from deploy.local.demo_command import conduct
+from deploy.local.scenarios_run import LEFT_OUT, RECORDED, REPLAY, Scenarios, everybody, run
+from deploy.local.world import World
+from simulator.scenarios.registry import SCENARIOS
+
+# So that people, cards and devices have a past; what a model learns from is the hour after it.
+WORLD = World(days=16, per_day=1_500)
+
+
+def main() -> None:
+    asked = _parse_arguments(sys.argv[1:])
+    conduct(asked.var_dir, lambda folder, console, began_s: run(replace(asked, var_dir=folder), console, began_s))
+
+
+def _parse_arguments(arguments: list[str]) -> Scenarios:
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.local.scenarios",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these, in this order")
+    parser.add_argument(
+        "--seconds", type=float, default=30.0, help="of traffic, each; those with a drift check take a minute"
+    )
+    parser.add_argument("--rate", type=float, default=20.0, help="purchases per second, before surges")
+    parser.add_argument("--seed", type=int, default=WORLD.seed)
+    default_var = Path(os.environ.get("FRAUD_VAR_DIR", "var")) / "scenarios"
+    parser.add_argument("--var", type=Path, default=default_var, help="all state; wiped at the start")
+    chosen = parser.parse_args(arguments)
+    for name in chosen.only:
+        if name in LEFT_OUT:
+            parser.error(f"{name} is not run here: {LEFT_OUT[name]}")
+        if name not in SCENARIOS:
+            parser.error(f"{name} is none. Known: {', '.join(everybody())}")
+        if name == REPLAY and RECORDED not in chosen.only[: chosen.only.index(name)]:
+            parser.error(f"{REPLAY} plays {RECORDED} again: name that before it")
+    return Scenarios(
+        chosen.var, replace(WORLD, seed=chosen.seed), tuple(chosen.only) or everybody(), chosen.seconds, chosen.rate
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,259 @@
+"""Every scenario against one platform, one after the other, and each judged by its tolerances."""
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from deploy.local import probes
+from deploy.local.bootstrap import build_model, build_tables, fill_store, make_history
+from deploy.local.demo_run import days_of, drained, failing_as_step, launch, skew_of, start_servers, supervised
+from deploy.local.demo_steps import Step, StepFailed, Steps
+from deploy.local.drift_settings import ACCOUNTS, EVERYDAY_FRAUD, MINUTES_PER_DAY
+from deploy.local.graph import Graph, loaded_graph
+from deploy.local.ports import LOOPBACK, held_ports
+from deploy.local.scorer_key import key_path
+from deploy.local.services import BROKER, SCORER, VALKEY, WORKER, Context, Service
+from deploy.local.stack import Stack
+from deploy.local.world import World
+from fraud_assets.monitoring.drift import DRIFTED, MAX_DRIFTED_SHARE
+from simulator.figures import figures_of
+from simulator.metrics import metrics_of
+from simulator.report import Skew, write_report
+from simulator.results import RunResult, read_result
+from simulator.scenarios.registry import SCENARIOS
+from simulator.scenarios.tolerances import Judged, Kept, judged
+
+BESIDE = "make drift-demo runs it, with the whole learning loop around it"
+LEFT_OUT: Mapping[str, str] = {"ghost-events": BESIDE}
+RECORDED, REPLAY = "card-testing", "replay"
+STORE_PORT = "FAULT_STORE_PORT"
+LIVE = ("faults", "worker", "scorer")
+# A drift check looks at the newest minute, so a run that is judged by one lasts as long.
+DRIFT_S = 60.0
+LABEL_WEEK_S = 30.0
+RUSH_MIN = 65.0
+_TRAFFIC_SPARE_S = 120.0
+_PREPARING = 6
+
+
+@dataclass(frozen=True)
+class Scenarios:
+    """names: in this order. seconds: of each; rate_per_s: of purchases, before surges."""
+
+    var_dir: Path
+    world: World
+    names: tuple[str, ...]
+    seconds: float = 30.0
+    rate_per_s: float = 20.0
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of `scenarios.jsonl`."""
+
+    scenario: str
+    passed: bool
+    broken: list[str]
+    figures: dict[str, float | None]
+    report: str
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """All of them, as a verdict."""
+
+    outcomes: list[Outcome]
+
+    def problems(self) -> list[str]:
+        return [f"{one.scenario}: {', '.join(one.broken)}" for one in self.outcomes if not one.passed]
+
+
+def everybody() -> tuple[str, ...]:
+    """Each that stands for itself; those that leave another world behind come last."""
+    names = [name for name in SCENARIOS if name not in LEFT_OUT]
+    return tuple(sorted(names, key=lambda name: SCENARIOS[name].shift is not None))
+
+
+def run(asked: Scenarios, console: Console, began_s: float) -> Outcomes:
+    """Raises StepFailed if the platform cannot be had or a run does not end; what it then did is the outcomes' to say."""
+    with held_ports(1) as (port,):
+        settings = {**_settings(asked.world), STORE_PORT: str(port)}
+        with supervised(asked.var_dir, settings, CATALOGUE) as stack:
+            steps = Steps(console, _PREPARING + len(asked.names), asked.var_dir / "logs", stack.env)
+            with loaded_graph(stack.env, asked.var_dir / "logs") as graph:
+                prepare(steps, stack, graph, asked)
+                platform = Platform(steps, stack, graph, asked)
+                outcomes = [platform.outcome(name) for name in asked.names]
+    return conclude(console, asked, outcomes, began_s)
+
+
+def _settings(world: World) -> Mapping[str, str]:
+    return {
+        "FRAUD_HISTORY_START": world.first_day.isoformat(),
+        "FRAUD_LABEL_DELAY_DAYS": str(LABEL_WEEK_S / 60 / MINUTES_PER_DAY),
+        "FRAUD_TRAINING_AS_OF": "log_end",
+        # The hour: who learns from the weeks before it too is judged on it alone, and not calibrated for it.
+        "FRAUD_TRAINING_WINDOW_DAYS": str(RUSH_MIN / MINUTES_PER_DAY),
+        "FRAUD_TUNING_TRIALS": "0",
+        "FRAUD_DRIFT_WINDOW_MINUTES": str(DRIFT_S / 60),
+        "FRAUD_LAKE_FLUSH_S": "1",
+    }
+
+
+def _store_before(context: Context) -> str:
+    given = urlsplit(context.env["REDIS_URL"])
+    return f"{given.hostname}:{given.port}"
+
+
+def _faulty_store(context: Context) -> str:
+    return f"redis://{LOOPBACK}:{context.env[STORE_PORT]}/0"
+
+
+FAULTS = Service(
+    name="faults",
+    needs=("valkey",),
+    argv=lambda c: [
+        *(sys.executable, "-m", "deploy.local.faults", "--port", str(c.port("faults"))),
+        *("--store", _store_before(c), "--store-port", c.env[STORE_PORT]),
+    ],
+    probe=lambda c: probes.http_answers(f"http://{LOOPBACK}:{c.port('faults')}/health"),
+    provides=lambda c: {"FAULTS_URL": f"http://{LOOPBACK}:{c.port('faults')}"},
+)
+"""Stands between the scorer and the online store."""
+
+BEHIND_FAULTS = replace(
+    SCORER,
+    needs=(*SCORER.needs, "faults"),
+    argv=lambda c: ["env", f"REDIS_URL={_faulty_store(c)}", *SCORER.argv(c)],
+)
+
+CATALOGUE: Mapping[str, Service] = {one.name: one for one in (VALKEY, BROKER, FAULTS, WORKER, BEHIND_FAULTS)}
+
+
+def prepare(steps: Steps, stack: Stack, graph: Graph, asked: Scenarios) -> None:
+    """A past that ends with an hour at the scenarios' rate, which is then nothing new, and a model that knows it."""
+    start_servers(steps, stack)
+    rush = "--rush-minutes", f"{RUSH_MIN:g}", "--rush-rate", f"{asked.rate_per_s:g}", "--rush-attacks"
+    more = "--accounts", str(ACCOUNTS), "--everyday-fraud", str(EVERYDAY_FRAUD), "--label-week", f"{LABEL_WEEK_S:g}"
+    make_history(steps, asked.world, [*more, *rush])
+    build_tables(steps, graph, asked.world)
+    launch(stack, *LIVE)
+    fill_store(steps, graph, asked.world)
+    build_model(steps, graph, asked.world)
+    with steps.step("worker and scorer") as step, failing_as_step():
+        for name in LIVE:
+            step.note(f"waiting for {name}")
+            stack.wait_ready(name)
+        step.result = f"scorer {stack.env['FRAUD_SCORER_URL']}"
+
+
+@dataclass
+class Platform:
+    """What the scenarios run against. seen: decisions whose vectors were recomputed, up to the scenario before."""
+
+    steps: Steps
+    stack: Stack
+    graph: Graph
+    asked: Scenarios
+    seen: Skew = field(default_factory=lambda: Skew(0, 0, 0, 0))
+
+    def outcome(self, name: str) -> Outcome:
+        """Run it, recompute what it was served, judge it."""
+        with self.steps.step(name) as step:
+            whole = self._drive(step, name)
+            result = read_result(whole)
+            drained(step, self.stack)
+            skew = self._skew(step, result)
+            handed_in = {"skew_mismatches": float(skew.mismatches), "skew_checked": float(skew.checked)}
+            if any(one.figure == "drift_found" for one in result.tolerances):
+                handed_in["drift_found"] = drift_found(step, self.graph, result)
+            figures = figures_of(result, metrics_of(result), handed_in)
+            verdicts = judged(result.tolerances, figures)
+            page = write_report(result, whole.with_suffix(".html"), skew, verdicts=verdicts)
+            # What nobody measured is not kept: here everything can be.
+            broken = [said(one) for one in verdicts if one.kept is not Kept.YES]
+            step.result = "; ".join(broken) or f"{len(verdicts)} tolerances kept"
+            return Outcome(scenario=name, passed=not broken, broken=broken, figures=figures, report=page.as_uri())
+
+    def _drive(self, step: Step, name: str) -> Path:
+        """The run's own account."""
+        asked, seconds = self.asked, self.asked.seconds
+        if any(one.figure == "drift_found" for one in SCENARIOS[name].tolerances):
+            seconds = max(seconds, DRIFT_S)
+        whole = asked.var_dir / "scenarios" / f"{name}.json"
+        recording = str(whole.with_name("recording.jsonl"))
+        argv = [
+            *(sys.executable, "-m", "simulator", "run", name, "--target", "api,kafka"),
+            *("--rate", f"{asked.rate_per_s:g}", "--duration", f"{seconds:g}", "--seed", str(asked.world.seed)),
+            *("--label-week", f"{LABEL_WEEK_S:g}", "--api-url", self.stack.env["FRAUD_SCORER_URL"]),
+            *("--api-key-file", str(key_path(asked.var_dir)), "--faults", self.stack.env["FAULTS_URL"], "--no-judge"),
+            *("--whole", str(whole), "--report", str(whole.with_suffix(".html"))),
+            *("--results", str(whole.with_suffix(".jsonl"))),
+            *(("--record", recording) if name == RECORDED else ("--log", recording) if name == REPLAY else ()),
+        ]
+        within_s = seconds + _TRAFFIC_SPARE_S
+        self.steps.watch(step, name, argv, lambda: f"{step.elapsed_s:.0f} of {seconds:g} s", within_s)
+        return whole
+
+    def _skew(self, step: Step, result: RunResult) -> Skew:
+        """Of this scenario: the report is of the day, and so of those before it too."""
+        now, before = skew_of(step, self.graph, result), self.seen
+        self.seen = now
+        return Skew(
+            checked=now.checked - before.checked,
+            mismatches=now.mismatches - before.mismatches,
+            stale_reads=now.stale_reads - before.stale_reads,
+            pending=now.pending,
+        )
+
+
+def drift_found(step: Step, graph: Graph, result: RunResult) -> float:
+    """1 if the check of the newest minute fails, 0 if it passes. Raises StepFailed if there is too little to judge by."""
+    found = graph.materialize(step, ["drift_report"], last=days_of(result)[-1])["drift_report"]
+    if not found["judged"]:
+        raise StepFailed(f"no drift check: {found['rows']} decisions in the newest minute are too few")
+    over = found["share_drifted"] > MAX_DRIFTED_SHARE or found.get("psi_of_score", 0.0) > DRIFTED
+    return float(over)
+
+
+def said(one: Judged) -> str:
+    was = "unmeasured" if one.value is None else f"{one.value:.4g}"
+    return f"{one.figure} {was}, has to be {one.bound}"
+
+
+def conclude(console: Console, asked: Scenarios, outcomes: list[Outcome], began_s: float) -> Outcomes:
+    """A line of JSON for each, for machines and in `scenarios.jsonl`; then a table, and where the reports are."""
+    lines = [msgspec.json.encode(one).decode() for one in outcomes]
+    path = asked.var_dir / "scenarios.jsonl"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    for line in lines:
+        print(line)
+    table = Table(
+        "scenario", "", "p99 ms", "recall", "honest denied", "fraud saved", "report", box=None, pad_edge=False
+    )
+    for one in outcomes:
+        verdict = "[green]passed[/]" if one.passed else "[bold red]broken[/]"
+        table.add_row(
+            one.scenario, verdict, *(_shown(one.figures[name]) for name in SHOWN), Path(urlsplit(one.report).path).name
+        )
+    console.print(table)
+    passed = sum(one.passed for one in outcomes)
+    console.print(
+        f"{passed} of {len(outcomes)} passed, {time.monotonic() - began_s:.0f} s; look at {path.parent}/scenarios"
+    )
+    for name, why in LEFT_OUT.items():
+        console.print(f"[dim]left out: {name} ({why})[/]")
+    return Outcomes(outcomes)
+
+
+SHOWN = ("latency_p99_ms", "recall", "honest_denied", "fraud_saved")
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"

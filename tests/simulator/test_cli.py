@@ -71,7 +71,7 @@ def test_list_names_every_scenario() -> None:
         (("run", "mix", "--weight", "mix=1"), "part of a mix"),
         (("run", "system-degradation", "--target", "api"), "make scenarios"),
         (("run", "replay"), "run --record FILE"),
-        (("run", "replay", "--log", "{file}"), "BadRecording"),
+        (("run", "replay", "--log", "{file}", "--target", "api"), "BadRecording"),
         (("run", "replay", "--log", "nowhere.jsonl"), "does not exist"),
         (("run", "card-testing", "--log", "{file}"), "It is for replay"),
         (("run", "system-degradation", "--target", "api", "--faults", "nonsense"), "http://host:port"),

@@ -3,7 +3,7 @@
     python -m deploy.local.scenarios [--only NAME ...] [--seconds 30] [--rate 20] [--var var/scenarios]
 
 A history that ends with an hour at the scenarios' rate, a model, worker and scorer with a fault proxy before the online store; then one
-scenario after the other, small. After each the lake takes up what was said and every served vector is recomputed. Prints one line of
+scenario after the other, small. In the end every served vector is recomputed. Prints one line of
 JSON for each; exits with 1 if a tolerance is broken or unmeasured. Everything it started is stopped.
 """
 

@@ -13,15 +13,16 @@ import numpy.typing as npt
 from simulator.activity import ActivityRows, joined, views_before, window_shopping
 from simulator.arrivals import ANY_EVENT, Arrivals
 from simulator.build import World
-from simulator.campaigns import Attack, Campaign, Kind, Underworld, merged
+from simulator.campaigns import Attack, Campaign, Underworld, merged
 from simulator.card_testing import CardTesting, card_testing
 from simulator.everyday_fraud import stolen_cards, takeovers
 from simulator.ghost_events import GhostEvents, ghost_events
-from simulator.labels import Pace, StatedLabels, by_known_time, labels_of, stated, with_audit
+from simulator.kinds import Kind
+from simulator.labels import Pace, StatedLabels, by_known_time, labels_of, stated
 from simulator.market import Market
 from simulator.ordinary import ordinary_purchases
 from simulator.people import popularity_cdf
-from simulator.plan import plan_attacks
+from simulator.plan import plan_attacks, wave_of
 from simulator.profiles import ProfileRows, current_versions
 from simulator.purchases import Purchases, concat
 from simulator.scenarios.scenario import GhostSale, Scenario, TestingBurst
@@ -74,10 +75,7 @@ def plan_live(
     block = _LIVE_BLOCK_BIT | (start_ms // 1000) & (_LIVE_BLOCK_BIT - 1)
     number = np.arange(len(rows), dtype=np.uint64) + np.uint64(block << 40)
     truth = truth_of(world, rows, attack.campaigns)
-    said = labels_of(rows, truth.is_fraud, pace or pace_of(duration_ms), rng)
-    ghosts = np.array([*(one.kind is Kind.GHOST_EVENTS for one in attack.campaigns), False])[rows.origin]
-    if ghosts.any():
-        said = with_audit(said, rows, ghosts, pace or pace_of(duration_ms), rng)
+    said = labels_of(rows, truth, pace or pace_of(duration_ms), rng)
     labels = by_known_time([stated(said, rows, number)])
     return LivePlan(
         scenario=scenario,
@@ -141,8 +139,8 @@ def _attack(
         int(rng.poisson(share * expected)) for share in (world.spec.takeover_share, world.spec.stolen_share)
     )
     attacks = [
-        takeovers(under, market, start_ms, duration_ms, taken, rng),
-        stolen_cards(under, market, start_ms, duration_ms, stolen, rng),
+        takeovers(under, market, wave_of(Kind.ACCOUNT_TAKEOVER, start_ms, duration_ms, taken), rng),
+        stolen_cards(under, market, wave_of(Kind.STOLEN_CARD, start_ms, duration_ms, stolen), rng),
     ]
     for burst in scenario.bursts:
         plan = _squeezed(burst, expected, start_ms, duration_ms)
@@ -163,7 +161,7 @@ def _squeezed(burst: TestingBurst, expected: float, start_ms: int, duration_ms: 
         devices=max(2, tests // 14),
         addresses=max(2, tests // 12),
         accounts=max(3, tests // 8),
-        disguise=burst.disguise,
+        camouflage=burst.disguise,
         dead_cards=burst.dead_cards,
         cash_out_delay_ms=burst.cash_out_delay * duration_ms,
     )

@@ -15,7 +15,7 @@ import benchmarks
 # Modules that benchmarks share, and peers that live in an environment of their own.
 # label_weights and model_holdout have no peer: docs/model.md has what they say of models, and they are run by hand.
 NOT_BENCHMARKS = frozenset(
-    {"__main__", "label_weights", "measure", "model_holdout", "open_loop", "payments", "peers", "scorer_rig", "synthetic", "worlds"}
+    {"__main__", "across_worlds", "label_weights", "measure", "model_holdout", "open_loop", "payments", "peers", "scorer_rig", "synthetic", "worlds"}
 )  # fmt: skip
 
 

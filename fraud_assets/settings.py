@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     var_dir: Path = Field(Path("var"), validation_alias="FRAUD_VAR_DIR")
     """The one folder that holds all state of a local run; deleting it forgets everything."""
 
+    data_dir: Path = Field(Path("../shared/data"), validation_alias="FRAUD_DATA_DIR")
+    """External data sets that the simulator's worlds are compared with: `handbook/` and `sparkov/`."""
+
     lake_uri: str = Field(default_factory=_inside_var("lake"), validation_alias="FRAUD_LAKE_URI")
     """Root of the lake: a folder, or `s3://bucket/prefix` of any S3-compatible store, which the S3 client's own variables
     (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION) lead to."""

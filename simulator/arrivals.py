@@ -64,9 +64,15 @@ def _regulars(world: World, start: int, cdf: Floats, rng: np.random.Generator) -
     weekday = (start // DAY_MS + 3) % 7  # 1970-01-01 was a Thursday
     n = int(rng.poisson(world.spec.rate_per_day * WEEKDAY_FACTOR[weekday]))
     account = _drawn(cdf, n, rng)
+    return _pack(at_own_hours(world, account, rng), account, ANY_EVENT)
+
+
+def at_own_hours(world: World, account: Ints | Index, rng: np.random.Generator) -> Ints:
+    """(n,) ms since midnight UTC: when each of them buys, drawn from the habits of their persona."""
+    n = len(account)
     minute = _MINUTES[world.accounts.persona[account], rng.integers(0, _MINUTES.shape[1], n)]
     local = minute * np.int64(MINUTE_MS) + rng.integers(0, MINUTE_MS, n)
-    return _pack((local - _OFFSET_MS[world.accounts.city[account]]) % DAY_MS, account, ANY_EVENT)
+    return np.asarray((local - _OFFSET_MS[world.accounts.city[account]]) % DAY_MS, dtype=np.int64)
 
 
 def _drawn(cdf: Floats, n: int, rng: np.random.Generator) -> Ints:

@@ -6,11 +6,11 @@ everything observable is already fixed.
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
 from simulator.build import World
+from simulator.kinds import Kind
 from simulator.people import popularity_cdf
 from simulator.places import CITIES, city_country
 from simulator.purchases import NO_PLACE, Purchases, concat
@@ -18,16 +18,6 @@ from simulator.world import Flags, Floats, Index, Ints, Persona, Small
 
 _CITY_COUNTRY = city_country()
 _CITY_PLACE = np.array([(city.lat, city.lon) for city in CITIES])
-
-
-class Kind(StrEnum):
-    """How the money is stolen."""
-
-    CARD_TESTING = "card_testing"
-    CASH_OUT = "cash_out"
-    ACCOUNT_TAKEOVER = "account_takeover"
-    STOLEN_CARD = "stolen_card"
-    GHOST_EVENTS = "ghost_events"
 
 
 @dataclass(frozen=True)
@@ -41,6 +31,16 @@ class Campaign:
 
 
 @dataclass(frozen=True)
+class Wave:
+    """What is asked of any kind: about so many purchases in [start_ms, start_ms + span_ms). camouflage: 0 loud to 1 nearly honest."""
+
+    start_ms: int
+    span_ms: int
+    purchases: int
+    camouflage: float
+
+
+@dataclass(frozen=True)
 class Attack:
     """Purchases whose `origin` counts into `campaigns`, and profile changes attackers made."""
 
@@ -48,6 +48,11 @@ class Attack:
     campaigns: tuple[Campaign, ...]
     hijacked: Index
     hijacked_ms: Ints
+
+    @classmethod
+    def of(cls, purchases: Purchases, *campaigns: Campaign) -> "Attack":
+        """One that changes nobody's profile."""
+        return cls(purchases, campaigns, np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64))
 
 
 def merged(attacks: list[Attack]) -> Attack:

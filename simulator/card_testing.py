@@ -1,6 +1,6 @@
 """Card testing with cash-out: many stolen cards tried with small amounts, the good ones emptied later.
 
-The tempo, devices, addresses and disguise differ from one campaign to the next; some are loud, some
+The tempo, devices, addresses and camouflage differ from one campaign to the next; some are loud, some
 hide among the small purchases everybody makes.
 """
 
@@ -8,18 +8,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.campaigns import Attack, Campaign, Kind, Underworld, claimed_places, countries, merged
+from simulator.campaigns import Attack, Campaign, Underworld, Wave, claimed_places, countries, merged
+from simulator.kinds import NATURES, Kind
 from simulator.market import Market, price_table, rounded
 from simulator.ordinary import outcome_of
 from simulator.places import price_level
 from simulator.purchases import APPROVED, CARD, PREMIUM, STANDARD, VIP, WALLET, Purchases
 from simulator.spec import HOUR_MS, MINUTE_MS
-from simulator.world import Index, Small
+from simulator.world import Index, Ints, Small
+
+_SPREAD = 3.2  # of the camouflage of campaigns: a and b of its beta distribution together
 
 
 @dataclass(frozen=True)
 class CardTesting:
-    """One campaign. `disguise`: 0 loud to 1 careful (local addresses, slower, dearer tests)."""
+    """One campaign. `camouflage`: 0 loud to 1 careful (local addresses, slower, dearer tests)."""
 
     start_ms: int
     duration_ms: int
@@ -27,24 +30,41 @@ class CardTesting:
     devices: int
     addresses: int
     accounts: int
-    disguise: float
+    camouflage: float
     dead_cards: float
     cash_out_delay_ms: float
 
     @classmethod
     def drawn(cls, start_ms: int, rng: np.random.Generator) -> "CardTesting":
-        """A campaign as they come."""
-        disguise = float(rng.beta(1.6, 1.6))
+        """A campaign as they come, some loud and some careful."""
+        mean = NATURES[Kind.CARD_TESTING].camouflage
+        camouflage = float(rng.beta(_SPREAD * mean, _SPREAD * (1 - mean)))
         return cls(
             start_ms=start_ms,
-            duration_ms=int(np.clip(rng.lognormal(np.log(45 + 150 * disguise), 0.5), 12, 600) * MINUTE_MS),
+            duration_ms=int(np.clip(rng.lognormal(np.log(45 + 150 * camouflage), 0.5), 12, 600) * MINUTE_MS),
             tests=int(np.clip(rng.lognormal(np.log(110), 0.45), 40, 350)),
-            devices=int(2 + rng.poisson(3 + 40 * disguise)),
-            addresses=int(3 + rng.poisson(4 + 24 * disguise)),
-            accounts=int(5 + rng.poisson(10 + 60 * disguise)),
-            disguise=disguise,
+            devices=int(2 + rng.poisson(3 + 40 * camouflage)),
+            addresses=int(3 + rng.poisson(4 + 24 * camouflage)),
+            accounts=int(5 + rng.poisson(10 + 60 * camouflage)),
+            camouflage=camouflage,
             dead_cards=float(rng.uniform(0.35, 0.65)),
             cash_out_delay_ms=9.0 * HOUR_MS,
+        )
+
+    @classmethod
+    def of(cls, wave: Wave) -> "CardTesting":
+        """Tests within the wave, its cash-out a tenth of it later; each device and address tries about a dozen cards, fewer if it hides."""
+        each = 14 * (1 - 0.7 * wave.camouflage)
+        return cls(
+            start_ms=wave.start_ms,
+            duration_ms=wave.span_ms,
+            tests=wave.purchases,
+            devices=max(2, int(wave.purchases / each)),
+            addresses=max(2, int(wave.purchases / each)),
+            accounts=max(3, wave.purchases // 8),
+            camouflage=wave.camouflage,
+            dead_cards=0.5,
+            cash_out_delay_ms=0.1 * wave.span_ms,
         )
 
 
@@ -54,11 +74,10 @@ def card_testing(under: Underworld, market: Market, plan: CardTesting, rng: np.r
     tests = _tests(under, market, plan, crew, rng)
     cash = _cash_out(under, market, plan, tests, rng)
     end = plan.start_ms + plan.duration_ms
-    nobody = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64)
     return merged(
         [
-            Attack(tests, (Campaign(Kind.CARD_TESTING, plan.start_ms, end),), *nobody),
-            Attack(cash, (Campaign(Kind.CASH_OUT, plan.start_ms, int(cash.time_ms.max(initial=end))),), *nobody),
+            Attack.of(tests, Campaign(Kind.CARD_TESTING, plan.start_ms, end)),
+            Attack.of(cash, Campaign(Kind.CASH_OUT, plan.start_ms, int(cash.time_ms.max(initial=end)))),
         ]
     )
 
@@ -74,13 +93,13 @@ class _Crew:
     @classmethod
     def hired(cls, under: Underworld, plan: CardTesting, rng: np.random.Generator) -> "_Crew":
         country = countries(plan.addresses, rng)
-        proxied = rng.random(plan.addresses) < 0.25 + 0.7 * plan.disguise
+        proxied = rng.random(plan.addresses) < 0.25 + 0.7 * plan.camouflage
         address = np.where(proxied, under.homes_in(country, rng), under.hosting_in(country, rng))
         borrowed = rng.random(plan.accounts) < 0.3
         accounts = np.where(borrowed, under.people(plan.accounts, rng), under.mules(plan.start_ms, plan.accounts, rng))
         # Careful crews run on hijacked phones and laptops that their owners also shop with.
         infected = under.world.accounts.devices[under.people(plan.devices, rng), 0]
-        devices = np.where(rng.random(plan.devices) < 0.5 * plan.disguise, infected, under.rigs(plan.devices, rng))
+        devices = np.where(rng.random(plan.devices) < 0.5 * plan.camouflage, infected, under.rigs(plan.devices, rng))
         return cls(devices, address.astype(np.int32), accounts)
 
 
@@ -95,11 +114,11 @@ def _tests(under: Underworld, market: Market, plan: CardTesting, crew: _Crew, rn
     event = rng.choice(market.cheapest_quarter(under.world), size=n)
     # Careful crews route each test through a hijacked home in the card's own country.
     billing = under.world.cards.country[card]
-    routed = rng.random(n) < 0.75 * plan.disguise
+    routed = rng.random(n) < 0.75 * plan.camouflage
     ip = np.where(routed, under.homes_in(billing, rng), crew.addresses[at])
     country = under.world.events.country[event]
-    dollars = np.clip(rng.lognormal(np.log(380 + 900 * plan.disguise), 0.6, n), 100, 6_000)
-    lat, lon = claimed_places(under.world.network.country[ip], rng.random(n) < 0.45 + 0.2 * plan.disguise, rng)
+    dollars = np.clip(rng.lognormal(np.log(380 + 900 * plan.camouflage), 0.6, n), 100, 6_000)
+    lat, lon = claimed_places(under.world.network.country[ip], rng.random(n) < 0.45 + 0.2 * plan.camouflage, rng)
     return Purchases(
         time_ms=np.sort(plan.start_ms + rng.integers(0, plan.duration_ms, n)),
         account=crew.accounts[account],
@@ -115,7 +134,7 @@ def _tests(under: Underworld, market: Market, plan: CardTesting, crew: _Crew, rn
         lat_e6=lat,
         lon_e6=lon,
         outcome=outcome_of(rng.random(n, dtype=np.float32), plan.dead_cards, 0.03, 0.04),
-        browsing=(rng.random(n) < 0.15 + 0.5 * plan.disguise).astype(np.int8),
+        browsing=(rng.random(n) < 0.15 + 0.5 * plan.camouflage).astype(np.int8),
         origin=np.zeros(n, dtype=np.int32),
     )
 
@@ -155,12 +174,23 @@ def _cash_out(
     )
 
 
-def resale_basket(
-    under: Underworld, market: Market, n: int, rng: np.random.Generator
-) -> tuple[Index, Small, Small, "np.ndarray[tuple[int], np.dtype[np.int64]]"]:
+Basket = tuple[Index, Small, Small, Ints]
+"""Event, tickets, tier and amount of each purchase."""
+
+
+def resale_basket(under: Underworld, market: Market, n: int, rng: np.random.Generator) -> Basket:
     """Tickets that sell on quickly: popular events, two to six seats, often the better ones."""
     anywhere = countries(n, rng)
     event = market.choose(anywhere, rng.integers(0, 8, n).astype(np.int8), rng)
     tickets = rng.choice(np.array([1, 2, 3, 4, 6], dtype=np.int8), size=n, p=[0.1, 0.42, 0.13, 0.27, 0.08])
     tier = rng.choice(np.array([STANDARD, PREMIUM, VIP], dtype=np.int8), size=n, p=[0.55, 0.33, 0.12])
+    return event, tickets, tier, rounded(price_table(under.world)[event, tier] * tickets)
+
+
+def modest_basket(under: Underworld, market: Market, account: Index, rng: np.random.Generator) -> Basket:
+    """What the account's owner might have bought: near home, to their taste, one seat or two."""
+    n, people = len(account), under.world.accounts
+    event = market.choose(people.country[account], people.category[account], rng)
+    tickets = rng.choice(np.array([1, 2], dtype=np.int8), size=n, p=[0.35, 0.65])
+    tier = rng.choice(np.array([STANDARD, PREMIUM], dtype=np.int8), size=n, p=[0.85, 0.15])
     return event, tickets, tier, rounded(price_table(under.world)[event, tier] * tickets)

@@ -1,5 +1,6 @@
-"""The simulator's command line: `history`, `run` and `list`."""
+"""The simulator's command line: `history`, `run`, `realism` and `list`."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -33,6 +34,8 @@ console = Console()
 
 # Contracts take times from 1970 to 2100; accounts are years older than their world, labels weeks younger.
 FIRST_DAY, LAST_DAY = datetime(2000, 1, 1, tzinfo=UTC), datetime(2099, 1, 1, tzinfo=UTC)
+
+REALISM_FIRST_MS = 20_546 * DAY_MS  # a Friday; which year it is changes nothing
 
 
 def environment() -> tuple[Settings, TokenKey]:
@@ -248,6 +251,40 @@ def _run_watched(request: RunRequest, key: TokenKey) -> RunResult:
             raise typer.BadParameter(
                 "that many purchases do not fit into memory", param_hint="--rate, --duration"
             ) from None
+
+
+@app.command()
+def realism(
+    data: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Folder of handbook/ and sparkov/; by default FRAUD_DATA_DIR."),
+    ] = None,
+    report: Annotated[Path | None, typer.Option(dir_okay=False, help="HTML report.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED)] = 7,
+    days: Annotated[int, typer.Option(min=7, max=365, help="Days of the world that is compared.")] = 60,
+    rate: Annotated[int, typer.Option(min=100, help="Purchases per day.")] = 5_000,
+) -> None:
+    """Compare a world with the Handbook's and Sparkov's payments; a JSON line on standard output."""
+    from simulator.realism import as_json, compared  # SciPy's second, for which nobody else should wait
+    from simulator.realism_page import realism_page
+    from simulator.reference import NoReference, ours, references
+
+    settings, _ = environment()
+    report = report or settings.var_dir / "simulator" / "realism.html"
+    spec = WorldSpec(
+        seed=seed, start_ms=REALISM_FIRST_MS, days=days, rate_per_day=rate, accounts=default_accounts(days, rate)
+    )
+    try:
+        others = references(data or settings.data_dir)
+    except NoReference as error:
+        raise typer.BadParameter(str(error), param_hint="--data") from None
+    world = ours(spec)
+    lines = compared(world, others)
+    with told("--report"):
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(realism_page(world, others, lines), encoding="utf-8")
+    print(json.dumps(as_json(world, others, lines)))
+    Console(stderr=True).print(f"report → {report}")
 
 
 @app.command("list")

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.campaigns import Attack, Campaign, Kind, Underworld
+from simulator.campaigns import Attack, Campaign, Underworld, Wave
+from simulator.kinds import Kind
 from simulator.market import price_table, rounded
 from simulator.ordinary import outcome_of
 from simulator.purchases import CARD, NO_PLACE, PREMIUM, STANDARD, WALLET, Purchases
@@ -25,16 +26,21 @@ class GhostEvents:
     purchases: int
     events: int
 
+    @classmethod
+    def of(cls, wave: Wave) -> "GhostEvents":
+        """The better hidden, the more events share the sales."""
+        return cls(wave.start_ms, wave.span_ms, wave.purchases, 1 + round(6 * wave.camouflage))
+
 
 def ghost_events(under: Underworld, plan: GhostEvents, rng: np.random.Generator) -> Attack:
     """Purchases at a steady tempo, of one or two tickets each."""
     people, n = under.world.accounts, plan.purchases
     victim = under.people(n, rng)
-    event = rng.choice(_quiet(under, plan, rng), size=n)
+    end = plan.start_ms + plan.duration_ms
+    event = rng.choice(quiet_events(under, plan.start_ms, end, plan.events, rng), size=n)
     tickets = rng.choice(np.array([1, 2], dtype=np.int8), size=n)
     tier = rng.choice(np.array([STANDARD, PREMIUM], dtype=np.int8), size=n, p=[0.8, 0.2])
     card = people.cards[victim, 0]
-    end = plan.start_ms + plan.duration_ms
     purchases = Purchases(
         time_ms=np.sort(plan.start_ms + rng.integers(0, plan.duration_ms, n)),
         account=victim,
@@ -53,17 +59,14 @@ def ghost_events(under: Underworld, plan: GhostEvents, rng: np.random.Generator)
         browsing=np.zeros(n, dtype=np.int8),
         origin=np.zeros(n, dtype=np.int32),
     )
-    nobody = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64)
-    return Attack(purchases, (Campaign(Kind.GHOST_EVENTS, plan.start_ms, end),), *nobody)
+    return Attack.of(purchases, Campaign(Kind.GHOST_EVENTS, plan.start_ms, end))
 
 
-def _quiet(under: Underworld, plan: GhostEvents, rng: np.random.Generator) -> Index:
+def quiet_events(under: Underworld, start_ms: int, end_ms: int, wanted: int, rng: np.random.Generator) -> Index:
     """The least wanted events of one promoter who has that many on sale: hardly anybody honest buys there."""
     events = under.world.events
-    on_sale = np.flatnonzero(
-        (events.on_sale_ms <= plan.start_ms) & (plan.start_ms + plan.duration_ms < events.closes_ms)
-    )
+    on_sale = np.flatnonzero((events.on_sale_ms <= start_ms) & (end_ms < events.closes_ms))
     counts = np.bincount(events.promoter[on_sale])
-    promoter = rng.choice(np.flatnonzero(counts >= min(plan.events, counts.max())))
+    promoter = rng.choice(np.flatnonzero(counts >= min(wanted, counts.max())))
     mine = on_sale[events.promoter[on_sale] == promoter]
-    return mine[np.argsort(events.popularity[mine], kind="stable")[: plan.events]].astype(np.int32)
+    return mine[np.argsort(events.popularity[mine], kind="stable")[:wanted]].astype(np.int32)

@@ -145,7 +145,7 @@ def write_history(
         happened, sold = activity_of_day(world, day, sold)
         number = row_numbers(day.index, len(happened))
         tables["activity"].append(activity_columns(world, names, happened, number))
-        said = labels_of(day.rows, truth.is_fraud, pace, stream(spec, "labels", day.index))
+        said = labels_of(day.rows, truth, pace, stream(spec, "labels", day.index))
         spoken.append(stated(said, day.rows, day.number))
         on_day(day.index)
     truth_file.close()

@@ -5,17 +5,16 @@ platform sees that is.
 """
 
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
 
+from simulator.kinds import NATURES, Kind, Source, Telling
 from simulator.purchases import APPROVED, BANK, DECLINED_BY_ISSUER, Purchases
 from simulator.spec import DAY_MS, HOUR_MS
+from simulator.truth import Truth
 from simulator.world import Flags, Index, Ints, Small
 
-_NOTICED = 0.85  # of large frauds; the rest is never reported
-_NOTICED_SMALL = 0.6  # few people read a statement for the price of a coffee
 _SMALL_MINOR = 1_500
 _REGRET = 0.0004  # honest purchases charged back: buyer's remorse, a teenager, a forgotten order
 _REPRESENTED = 0.5  # of those, the shop later proves right: a second revision says "legitimate"
@@ -25,15 +24,8 @@ _REVIEWER_ERROR = 0.07
 # A burst of declines is noticed as a burst: somebody marks what belongs to it, and a little besides.
 _SWEPT = 0.6
 _SWEPT_ANYHOW = 0.004
-_AUDITED = 0.97
-
-
-class Source(IntEnum):
-    """Index into `LABEL_SOURCES`."""
-
-    CHARGEBACK = 0
-    MANUAL_REVIEW = 1
-    OPERATOR = 2
+# By place in `Kind`; the last cell answers for -1, nobody's campaign.
+_SEEN = np.array([*(NATURES[kind].seen for kind in Kind), True])
 
 
 @dataclass(frozen=True)
@@ -49,6 +41,14 @@ class Pace:
         """As many chargebacks within `week_ms` as the world has within a week; everything that is said is as much sooner."""
         usual, sooner = cls(), week_ms / (7 * DAY_MS)
         return cls(usual.chargeback_median_ms * sooner, usual.review_median_ms * sooner, usual.sweep_median_ms * sooner)
+
+    def median_ms(self, told: Telling) -> float:
+        """As much sooner than the kind's own delay as all else of that source is."""
+        usual, ours = (
+            (pace.chargeback_median_ms, pace.review_median_ms, pace.sweep_median_ms)[told.source]
+            for pace in (Pace(), self)
+        )
+        return told.median_days * DAY_MS * ours / usual
 
 
 @dataclass(frozen=True)
@@ -69,28 +69,71 @@ class Labels:
         return Labels(self.known_ms[rows], self.row[rows], self.source[rows], self.is_fraud[rows], self.revision[rows])
 
 
-def labels_of(rows: Purchases, is_fraud: Flags, pace: Pace, rng: np.random.Generator) -> Labels:
+def labels_of(rows: Purchases, truth: Truth, pace: Pace, rng: np.random.Generator) -> Labels:
     """Everything that will be said about these purchases, whenever it becomes known."""
-    charged = _chargebacks(rows, is_fraud, pace, rng)
-    swept = _sweeps(rows, is_fraud, pace, rng)
-    return _joined([charged, _representments(charged, is_fraud, pace, rng), _reviews(rows, is_fraud, pace, rng), swept])
+    told = _joined([_regrets(rows, truth, pace, rng), *_tellings(rows, truth, pace, rng)])
+    charged = told.take(told.source == Source.CHARGEBACK)
+    # Of a friendly fraud nobody but the cardholder could know.
+    seen = truth.is_fraud & _SEEN[truth.kind]
+    routine = [_reviews(rows, seen, pace, rng), _sweeps(rows, seen, pace, rng)]
+    return _once(_joined([told, _representments(charged, truth.is_fraud, pace, rng), *routine]))
 
 
-def with_audit(said: Labels, rows: Purchases, audited: Flags, pace: Pace, rng: np.random.Generator) -> Labels:
-    """Reviewers go through all `audited` purchases, nearly, and know what they see: of a show that nobody holds every sale is fraud.
+def _once(labels: Labels) -> Labels:
+    """One statement for each purchase, source and revision: the first."""
+    slot = (labels.row * len(Source) + labels.source) * 2 + labels.revision
+    return labels.take(np.sort(np.unique(slot, return_index=True)[1]))
 
-    They speak of purchases that were refused too. What reviewers said of these otherwise is left out.
-    """
-    row = np.flatnonzero(audited & (rng.random(len(rows)) < _AUDITED))
+
+def _tellings(rows: Purchases, truth: Truth, pace: Pace, rng: np.random.Generator) -> list[Labels]:
+    """How each kind comes to light, and what is mistaken for it by the way."""
+    found = []
+    for place, kind in enumerate(Kind):
+        mine = np.flatnonzero(truth.is_fraud & (truth.kind == place))
+        if not len(mine):
+            continue
+        for told in NATURES[kind].told:
+            row = _told(rows, mine, told, rng)
+            found.append(_said(rows, row, told.source, pace.median_ms(told), told.spread, rng))
+            cause = row[rng.random(len(row)) < told.mistaken]
+            other = _look_alikes(rows, truth.is_fraud, cause, told)
+            found.append(_said(rows, other, told.source, pace.median_ms(told), told.spread, rng))
+    return found
+
+
+def _told(rows: Purchases, mine: Ints, told: Telling, rng: np.random.Generator) -> Ints:
+    """Which of a kind's purchases somebody speaks of."""
+    small = rows.amount_minor[mine] < _SMALL_MINOR
+    missed = np.where(small, told.missed if told.missed_small is None else told.missed_small, told.missed)
+    spoken = (rng.random(len(mine)) >= missed) & (told.refused | _speakable(rows, told.source)[mine])
+    return mine[spoken]
+
+
+def _speakable(rows: Purchases, source: Source) -> Flags:
+    """Only money that moved comes back, and only cards and wallets have chargebacks."""
+    return (rows.outcome == APPROVED) & ((source != Source.CHARGEBACK) | (rows.method < BANK))
+
+
+def _look_alikes(rows: Purchases, is_fraud: Flags, cause: Ints, told: Telling) -> Ints:
+    """For each fraud that is told of the next honest purchase of the same account, event or address, if there is one."""
+    key = getattr(rows, told.alike.value)
+    honest = np.flatnonzero(~is_fraud & _speakable(rows, told.source) & np.isin(key, key[cause]))
+    found = [honest[(key[honest] == key[row]) & (honest > row)][:1] for row in cause.tolist()]
+    return np.unique(np.concatenate([np.empty(0, dtype=np.int64), *found]))
+
+
+def _said(
+    rows: Purchases, row: Ints, source: Source, median_ms: float, spread: float, rng: np.random.Generator
+) -> Labels:
+    """That each of these purchases was fraud."""
     n = len(row)
-    audit = Labels(
-        known_ms=rows.time_ms[row] + _delay(pace.review_median_ms, 0.7, n, rng),
+    return Labels(
+        known_ms=rows.time_ms[row] + _delay(median_ms, spread, n, rng),
         row=row,
-        source=np.full(n, Source.MANUAL_REVIEW, dtype=np.int8),
+        source=np.full(n, source, dtype=np.int8),
         is_fraud=np.ones(n, dtype=bool),
         revision=np.zeros(n, dtype=np.int8),
     )
-    return _joined([said.take(~(audited[said.row] & (said.source == Source.MANUAL_REVIEW))), audit])
 
 
 def _joined(parts: list[Labels]) -> Labels:
@@ -107,20 +150,11 @@ def _delay(median_ms: float, spread: float, n: int, rng: np.random.Generator) ->
     return np.maximum(1_000, rng.lognormal(np.log(median_ms), spread, n)).astype(np.int64)
 
 
-def _chargebacks(rows: Purchases, is_fraud: Flags, pace: Pace, rng: np.random.Generator) -> Labels:
-    """Only money that moved comes back, and only cards and wallets have chargebacks."""
-    moved = (rows.outcome == APPROVED) & (rows.method < BANK)
-    noticed = np.where(rows.amount_minor < _SMALL_MINOR, _NOTICED_SMALL, _NOTICED)
-    chance = np.where(is_fraud, noticed, _REGRET)
-    row = np.flatnonzero(moved & (rng.random(len(rows)) < chance))
-    n = len(row)
-    return Labels(
-        known_ms=rows.time_ms[row] + _delay(pace.chargeback_median_ms, 0.6, n, rng),
-        row=row,
-        source=np.full(n, Source.CHARGEBACK, dtype=np.int8),
-        is_fraud=np.ones(n, dtype=bool),
-        revision=np.zeros(n, dtype=np.int8),
-    )
+def _regrets(rows: Purchases, truth: Truth, pace: Pace, rng: np.random.Generator) -> Labels:
+    """Honest purchases that are charged back."""
+    honest = ~truth.is_fraud & _speakable(rows, Source.CHARGEBACK)
+    row = np.flatnonzero(honest & (rng.random(len(rows)) < _REGRET))
+    return _said(rows, row, Source.CHARGEBACK, pace.chargeback_median_ms, 0.6, rng)
 
 
 def _representments(charged: Labels, is_fraud: Flags, pace: Pace, rng: np.random.Generator) -> Labels:
@@ -156,14 +190,7 @@ def _sweeps(rows: Purchases, is_fraud: Flags, pace: Pace, rng: np.random.Generat
     """Operators go through declined payments a day later; no chargeback would ever speak of these."""
     declined = rows.outcome == DECLINED_BY_ISSUER
     row = np.flatnonzero(declined & (rng.random(len(rows)) < np.where(is_fraud, _SWEPT, _SWEPT_ANYHOW)))
-    n = len(row)
-    return Labels(
-        known_ms=rows.time_ms[row] + _delay(pace.sweep_median_ms, 0.6, n, rng),
-        row=row,
-        source=np.full(n, Source.OPERATOR, dtype=np.int8),
-        is_fraud=np.ones(n, dtype=bool),
-        revision=np.zeros(n, dtype=np.int8),
-    )
+    return _said(rows, row, Source.OPERATOR, pace.sweep_median_ms, 0.6, rng)
 
 
 def _oddity(rows: Purchases) -> Flags:

@@ -1,15 +1,16 @@
 """The attacks of a live run: the everyday fraud, and over it the scenario's own, squeezed into minutes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from simulator.build import World
-from simulator.campaigns import Attack, Kind, Underworld
+from simulator.campaigns import Attack, Underworld
 from simulator.card_testing import CardTesting, card_testing
-from simulator.everyday_fraud import stolen_cards, takeovers
 from simulator.ghost_events import GhostEvents, ghost_events
+from simulator.kinds import Kind
 from simulator.market import Market
+from simulator.plan import CAMPAIGNS, wave_of
 from simulator.results import AttackBand
 from simulator.scenarios.scenario import Adversary, GhostSale, Raid, Scenario, TestingBurst
 
@@ -50,20 +51,18 @@ class Planned:
         )
 
 
-RAIDS = {Kind.ACCOUNT_TAKEOVER: takeovers, Kind.STOLEN_CARD: stolen_cards}
-"""What a raid may be of."""
-
-
 def planned_attacks(
     world: World, market: Market, scenario: Scenario, window: Window, rng: np.random.Generator
 ) -> list[Planned]:
     """The everyday fraud at the shares of the world, and over it the scenario's own."""
     under = Underworld.of(world)
-    everyday = (takeovers, world.spec.takeover_share), (stolen_cards, world.spec.stolen_share)
-    orders = [int(rng.poisson(share * window.expected)) for _, share in everyday]
+    shares = {Kind.ACCOUNT_TAKEOVER: world.spec.takeover_share, Kind.STOLEN_CARD: world.spec.stolen_share}
+    orders = {kind: int(rng.poisson(share * window.expected)) for kind, share in shares.items()}
     planned = [
-        Planned(kind(under, market, window.start_ms, window.duration_ms, n, rng), is_own=False)
-        for (kind, _), n in zip(everyday, orders, strict=True)
+        Planned(
+            CAMPAIGNS[kind](under, market, wave_of(kind, window.start_ms, window.duration_ms, n), rng), is_own=False
+        )
+        for kind, n in orders.items()
     ]
     for burst in scenario.bursts:
         planned.append(_burst(under, market, burst, window, rng))
@@ -89,8 +88,10 @@ def _burst(
 
 def _raid(under: Underworld, market: Market, raid: Raid, window: Window, rng: np.random.Generator) -> Planned:
     start, length_ms = window.at(raid.start), max(1, int(raid.length * window.duration_ms))
-    orders = max(1, round(raid.share * window.expected))
-    attack = RAIDS[raid.kind](under, market, start, length_ms, orders, rng)
+    wave = wave_of(raid.kind, start, length_ms, max(1, round(raid.share * window.expected)))
+    if raid.camouflage is not None:
+        wave = replace(wave, camouflage=raid.camouflage)
+    attack = CAMPAIGNS[raid.kind](under, market, wave, rng)
     return Planned(attack, kind=raid.kind, span=(start, start + length_ms))
 
 
@@ -100,10 +101,10 @@ def _ways(adversary: Adversary) -> list[TestingBurst]:
         TestingBurst(
             start=adversary.start,
             length=adversary.length,
-            share=adversary.share * (1 - 0.6 * disguise),
-            disguise=disguise,
+            share=adversary.share * (1 - 0.6 * camouflage),
+            camouflage=camouflage,
         )
-        for disguise in adversary.disguises
+        for camouflage in adversary.camouflages
     ]
 
 
@@ -117,7 +118,7 @@ def _squeezed(burst: TestingBurst, window: Window) -> CardTesting:
         devices=max(2, tests // 14),
         addresses=max(2, tests // 12),
         accounts=max(3, tests // 8),
-        disguise=burst.disguise,
+        camouflage=burst.camouflage,
         dead_cards=burst.dead_cards,
         cash_out_delay_ms=burst.cash_out_delay * window.duration_ms,
     )

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from simulator.activity import ActivityRows, joined, views_before, window_shopping
 from simulator.build import World
-from simulator.campaigns import Attack, Campaign, Kind, merged
-from simulator.labels import Pace, StatedLabels, by_known_time, labels_of, stated, with_audit
+from simulator.campaigns import Attack, Campaign, merged
+from simulator.labels import Pace, StatedLabels, by_known_time, labels_of, stated
 from simulator.live_attacks import Window, planned_attacks
 from simulator.market import Market
 from simulator.ordinary import ordinary_purchases
@@ -81,10 +81,7 @@ def plan_live(
     block = _LIVE_BLOCK_BIT | (start_ms // 1000) & (_LIVE_BLOCK_BIT - 1)
     number = np.arange(len(rows), dtype=np.uint64) + np.uint64(block << 40)
     truth = truth_of(world, rows, whole.campaigns)
-    said = labels_of(rows, truth.is_fraud, pace or pace_of(duration_ms), rng)
-    ghosts = np.array([*(one.kind is Kind.GHOST_EVENTS for one in whole.campaigns), False])[rows.origin]
-    if ghosts.any():
-        said = with_audit(said, rows, ghosts, pace or pace_of(duration_ms), rng)
+    said = labels_of(rows, truth, pace or pace_of(duration_ms), rng)
     labels = by_known_time([stated(said, rows, number)])
     return LivePlan(
         scenario=scenario,

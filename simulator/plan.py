@@ -1,24 +1,52 @@
-"""Which attacks happen in a history, and when."""
+"""Which attacks happen in a history, and when; and how any kind is asked for."""
+
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from simulator.bot_scalping import bot_scalping, opening
 from simulator.build import World
-from simulator.campaigns import Attack, Underworld, clipped_to_world, merged
+from simulator.campaigns import Attack, Underworld, Wave, clipped_to_world, merged
 from simulator.card_testing import CardTesting, card_testing
 from simulator.everyday_fraud import stolen_cards, takeovers
+from simulator.friendly_fraud import friendly_fraud
+from simulator.ghost_events import GhostEvents, ghost_events
+from simulator.kinds import NATURES, Kind
 from simulator.market import Market
-from simulator.spec import DAY_MS, stream
+from simulator.mule_ring import mule_ring
+from simulator.promoter_collusion import promoter_collusion
+from simulator.spec import DAY_MS, HOUR_MS, MINUTE_MS, WorldSpec, stream
 
 _PURCHASES_PER_TESTING = 140  # tests and cash-out of a middling campaign
+_CARELESSNESS = 3.2  # a and b together of the beta distribution of a campaign's camouflage about its kind's
+
+Make = Callable[[Underworld, Market, Wave, np.random.Generator], Attack]
+
+# Cash-out comes of card testing.
+CAMPAIGNS: Mapping[Kind, Make] = {
+    Kind.CARD_TESTING: lambda under, market, wave, rng: card_testing(under, market, CardTesting.of(wave), rng),
+    Kind.ACCOUNT_TAKEOVER: takeovers,
+    Kind.STOLEN_CARD: stolen_cards,
+    Kind.GHOST_EVENTS: lambda under, _market, wave, rng: ghost_events(under, GhostEvents.of(wave), rng),
+    Kind.BOT_SCALPING: bot_scalping,
+    Kind.FRIENDLY_FRAUD: friendly_fraud,
+    Kind.PROMOTER_COLLUSION: promoter_collusion,
+    Kind.MULE_RING: mule_ring,
+}
 
 
 def plan_attacks(world: World) -> Attack:
     """All attacks of the world's days, in time order, under one register."""
     under = Underworld.of(world)
-    attacks = _testing_campaigns(world, under)
+    attacks = [*_testing_campaigns(world, under), *_scalpings(world, under), *_rings(world, under)]
     for day in range(world.spec.days):
         attacks.extend(_everyday(world, under, day))
     return clipped_to_world(world, merged(attacks))
+
+
+def wave_of(kind: Kind, start_ms: int, span_ms: int, purchases: int) -> Wave:
+    """As well hidden as the kind mostly is."""
+    return Wave(start_ms, span_ms, purchases, NATURES[kind].camouflage)
 
 
 def _testing_campaigns(world: World, under: Underworld) -> list[Attack]:
@@ -31,15 +59,60 @@ def _testing_campaigns(world: World, under: Underworld) -> list[Attack]:
     return [card_testing(under, Market.at(world, plan.start_ms), plan, rng) for plan in plans]
 
 
+def _scalpings(world: World, under: Underworld) -> list[Attack]:
+    """Farms of some thirty bots, each at an on-sale that draws a crowd; none where no event does."""
+    spec, rng = world.spec, stream(world.spec, "scalping")
+    opens = opening(world, spec.start_ms, spec.end_ms - HOUR_MS)
+    size, count = _campaigns(spec, spec.scalping_share, 30)
+    chosen = rng.choice(opens, min(count, len(opens)), replace=False) if len(opens) else opens
+    waves = [
+        Wave(int(world.events.on_sale_ms[event]), HOUR_MS, size, _drawn(Kind.BOT_SCALPING, rng)) for event in chosen
+    ]
+    return [bot_scalping(under, Market.at(world, wave.start_ms + MINUTE_MS), wave, rng) for wave in waves]
+
+
+def _rings(world: World, under: Underworld) -> list[Attack]:
+    """What goes on for weeks: colluding promoters and mules."""
+    spec, attacks = world.spec, []
+    for kind, share, size, days in (
+        (Kind.PROMOTER_COLLUSION, spec.collusion_share, 25, 12),
+        (Kind.MULE_RING, spec.mule_share, 40, 9),
+    ):
+        rng = stream(spec, str(kind))
+        size, count = _campaigns(spec, share, size)
+        span_ms = min(days, spec.days) * DAY_MS
+        for _ in range(count):
+            start_ms = int(rng.integers(spec.start_ms, spec.end_ms - min(span_ms, spec.end_ms - spec.start_ms) + 1))
+            wave = Wave(start_ms, span_ms, size, _drawn(kind, rng))
+            attacks.append(CAMPAIGNS[kind](under, Market.at(world, start_ms), wave, rng))
+    return attacks
+
+
+def _campaigns(spec: WorldSpec, share: float, size: int) -> tuple[int, int]:
+    """Purchases of a campaign, and how many campaigns: about `size` each; small ones where the share is small."""
+    wanted = round(share * spec.purchases)
+    count = -(-wanted // size)
+    return round(wanted / max(1, count)), count
+
+
+def _drawn(kind: Kind, rng: np.random.Generator) -> float:
+    mean = NATURES[kind].camouflage
+    return float(rng.beta(_CARELESSNESS * mean, _CARELESSNESS * (1 - mean)))
+
+
 def _everyday(world: World, under: Underworld, day: int) -> list[Attack]:
-    """Takeovers and single stolen cards of one day."""
+    """Takeovers, single stolen cards and what will be disputed, of one day."""
     spec = world.spec
     rng = stream(spec, "everyday", day)
     start = spec.start_ms + day * DAY_MS
     market = Market.at(world, start)
     taken = int(rng.poisson(spec.takeover_share * spec.rate_per_day))
     stolen = int(rng.poisson(spec.stolen_share * spec.rate_per_day))
-    return [
-        takeovers(under, market, start, DAY_MS, taken, rng),
-        stolen_cards(under, market, start, DAY_MS, stolen, rng),
+    disputed = int(rng.poisson(spec.friendly_share * spec.rate_per_day))
+    attacks = [
+        takeovers(under, market, wave_of(Kind.ACCOUNT_TAKEOVER, start, DAY_MS, taken), rng),
+        stolen_cards(under, market, wave_of(Kind.STOLEN_CARD, start, DAY_MS, stolen), rng),
     ]
+    if disputed:
+        attacks.append(friendly_fraud(under, market, wave_of(Kind.FRIENDLY_FRAUD, start, DAY_MS, disputed), rng))
+    return attacks

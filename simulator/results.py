@@ -66,10 +66,10 @@ class OutageBand(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):
-    """An adversary's change of ways. disguise: of the new one, 0 loud to 1 careful."""
+    """An adversary's change of ways. camouflage: of the new one, 0 loud to 1 careful."""
 
     at_s: float
-    disguise: float
+    camouflage: float
     why: str
 
 

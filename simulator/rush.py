@@ -35,8 +35,8 @@ ORDINARY = Scenario(
 ATTACKED = replace(
     ORDINARY,
     bursts=tuple(
-        TestingBurst(start=start, length=0.2, share=0.003, disguise=disguise, cash_out_delay=0.02)
-        for start, disguise in ((0.02, 0.1), (0.2, 0.4), (0.4, 0.7), (0.55, 0.2), (0.75, 0.5))
+        TestingBurst(start=start, length=0.2, share=0.003, camouflage=camouflage, cash_out_delay=0.02)
+        for start, camouflage in ((0.02, 0.1), (0.2, 0.4), (0.4, 0.7), (0.55, 0.2), (0.75, 0.5))
     ),
 )
 COUNTED_EVERY_MS = 2_000  # as a live run counts

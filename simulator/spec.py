@@ -23,7 +23,7 @@ class WorldSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     until_ms: ends the last day early, so that a live run can carry on from the present.
 
-    The shares are of purchases: card testing with its cash-out, account takeover, single stolen cards.
+    The shares are of purchases, each of a kind of fraud (`kinds.py`); testing_share: card testing with its cash-out.
     """
 
     seed: Annotated[int, Meta(ge=0, le=MAX_SEED)]
@@ -37,6 +37,10 @@ class WorldSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     testing_share: float = 0.006
     takeover_share: float = 0.003
     stolen_share: float = 0.002
+    scalping_share: float = 0.001
+    friendly_share: float = 0.0014
+    collusion_share: float = 0.0006
+    mule_share: float = 0.001
 
     @property
     def end_ms(self) -> int:

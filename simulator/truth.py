@@ -13,9 +13,11 @@ import pyarrow.parquet as pq
 
 from simulator.build import World
 from simulator.campaigns import Campaign
+from simulator.kinds import Kind
 from simulator.purchases import Purchases
 from simulator.world import Flags, Index, Persona, Small
 
+_KINDS = tuple(Kind)
 SCHEMA = pa.schema(
     [
         pa.field("transaction_id", pa.string(), nullable=False),
@@ -30,10 +32,11 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Truth:
-    """One row per purchase: fraud or not, by which campaign (-1 none), by whose account."""
+    """One row per purchase: fraud or not, by which campaign, of which kind (place in `Kind`; -1 none for both), by whose account."""
 
     is_fraud: Flags
     campaign: Index
+    kind: Small
     persona: Small
 
 
@@ -41,7 +44,8 @@ def truth_of(world: World, rows: Purchases, campaigns: tuple[Campaign, ...]) -> 
     """Looked up from the register of campaigns, not drawn."""
     # The row past the end answers for origin -1: nobody's campaign, so no fraud.
     verdict = np.array([*(campaign.is_fraud for campaign in campaigns), False])
-    return Truth(verdict[rows.origin], rows.origin, world.accounts.persona[rows.account])
+    kind = np.array([*(_KINDS.index(campaign.kind) for campaign in campaigns), -1], dtype=np.int8)
+    return Truth(verdict[rows.origin], rows.origin, kind[rows.origin], world.accounts.persona[rows.account])
 
 
 def campaign_name(campaign: Campaign, index: int) -> str:

@@ -30,7 +30,11 @@ class Watcher:
             return
         self._seen.append(decision == DENY)
         recent = list(self._seen)[-self.plan.window :]
-        if len(recent) == self.plan.window and sum(recent) >= self.plan.refused and way + 1 < len(self.plan.disguises):
+        if (
+            len(recent) == self.plan.window
+            and sum(recent) >= self.plan.refused
+            and way + 1 < len(self.plan.camouflages)
+        ):
             self._quiet_until_s = at_s + self.pause_s
             self._turn_to(way + 1, f"{sum(recent)} of its last {len(recent)} purchases were denied", at_s)
         elif len(self._seen) == self._seen.maxlen and not any(self._seen) and way > 0:
@@ -39,4 +43,4 @@ class Watcher:
     def _turn_to(self, way: int, why: str, at_s: float) -> None:
         self._way = way
         self._seen.clear()
-        self.moves.append(Move(at_s=round(at_s, 3), disguise=self.plan.disguises[way], why=why))
+        self.moves.append(Move(at_s=round(at_s, 3), camouflage=self.plan.camouflages[way], why=why))

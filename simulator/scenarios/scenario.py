@@ -5,25 +5,25 @@ A new scenario is one file beside this one with a `SCENARIO`, named in `registry
 
 from dataclasses import dataclass, replace
 
-from simulator.campaigns import Kind
+from simulator.kinds import Kind
 from simulator.scenarios.tolerances import Tolerance
 
 # From bots that do not care to crews that look like everybody.
-DISGUISES = (0.0, 0.35, 0.7, 1.0)
+CAMOUFLAGES = (0.0, 0.35, 0.7, 1.0)
 
 
 @dataclass(frozen=True)
 class TestingBurst:
     """A card-testing campaign squeezed into a run.
 
-    start, length: shares of the run's duration. share: of the run's purchases. disguise: 0 loud to
+    start, length: shares of the run's duration. share: of the run's purchases. camouflage: 0 loud to
     1 careful. cash_out_delay: mean wait between a passed test and its cash-out, share of the run.
     """
 
     start: float
     length: float
     share: float
-    disguise: float = 0.35
+    camouflage: float = 0.35
     dead_cards: float = 0.5
     cash_out_delay: float = 0.12
 
@@ -39,19 +39,20 @@ class GhostSale:
 
 @dataclass(frozen=True)
 class Raid:
-    """Everyday fraud of one kind, but much of it at once. share: of the run's purchases."""
+    """Much fraud of one kind at once. share: of the run's purchases. camouflage: by default as the kind mostly is."""
 
     kind: Kind
     start: float
     length: float
     share: float
+    camouflage: float | None = None
 
 
 @dataclass(frozen=True)
 class Adversary:
     """A card-testing crew that watches what is refused, and changes its devices, addresses, amounts and tempo.
 
-    share: of the run's purchases while it is at its loudest. disguises: its ways of working, the loudest first. It turns to the next
+    share: of the run's purchases while it is at its loudest. camouflages: its ways of working, the loudest first. It turns to the next
     when `refused` of its last `window` purchases were denied, and lies low for `pause`; when nothing of two windows was, it grows
     bolder again.
     """
@@ -59,7 +60,7 @@ class Adversary:
     start: float
     length: float
     share: float
-    disguises: tuple[float, ...] = DISGUISES
+    camouflages: tuple[float, ...] = CAMOUFLAGES
     window: int = 6
     refused: int = 4
     pause: float = 0.02

@@ -80,8 +80,9 @@ ANSWERED = (
 
 EVERYDAY = (
     *ANSWERED,
-    Tolerance("honest_denied", at_most=0.01),
-    Tolerance("revenue_kept", at_least=0.98),
+    # Of the few hundred purchases of a small run, one dear order turned away is a hundredth of the money.
+    Tolerance("honest_denied", at_most=0.02),
+    Tolerance("revenue_kept", at_least=0.95),
     Tolerance("skew_mismatches", at_most=0),
 )
 """What honest buyers may expect on any day, and what was served is what batch makes of it."""

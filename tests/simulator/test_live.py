@@ -129,7 +129,7 @@ def test_the_attack_stays_in_its_band_and_adds_nothing_to_the_rate(made: Made) -
 
 def test_honest_people_buy_about_once_in_a_short_run(made: Made) -> None:
     """A dense run must not turn ordinary people into suspects: nobody honest has many purchases."""
-    plan = planned(made, "normal-traffic", rate=500)
+    plan = planned(made, "card-testing", rate=500)
     honest = plan.rows.account[plan.rows.origin < 0]
 
     assert np.bincount(honest).max() <= 3

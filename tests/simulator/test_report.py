@@ -125,7 +125,7 @@ def test_the_page_shows_tolerances_outages_and_what_an_adversary_learnt() -> Non
     result = msgspec.structs.replace(
         run(MIXED),
         outages=[OutageBand(dependency="store", fault="hung", start_s=1.0, end_s=2.0)],
-        moves=[Move(at_s=4.2, disguise=0.35, why="4 of its last 6 purchases were denied")],
+        moves=[Move(at_s=4.2, camouflage=0.35, why="4 of its last 6 purchases were denied")],
         tolerances=[Tolerance("recall", at_least=0.9), Tolerance("skew_mismatches", at_most=0)],
     )
 

@@ -4,8 +4,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from simulator.campaigns import Kind
 from simulator.figures import HANDED_IN, UnknownFigure, figures_of
+from simulator.kinds import Kind
 from simulator.live_plan import LivePlan, plan_live
 from simulator.metrics import metrics_of
 from simulator.purchases import WALLET
@@ -112,7 +112,7 @@ def test_an_adversary_that_is_refused_turns_careful_and_lies_low() -> None:
         assert crew.sends(0, at_s) and not crew.sends(1, at_s)
         crew.saw(0, "deny" if at_s % 3 else "approve", float(at_s))
 
-    assert [(one.at_s, one.disguise) for one in crew.moves] == [(5.0, 0.35)]
+    assert [(one.at_s, one.camouflage) for one in crew.moves] == [(5.0, 0.35)]
     assert not crew.sends(0, 6.0) and not crew.sends(1, 6.9) and crew.sends(1, 7.0)
 
 
@@ -123,7 +123,7 @@ def test_an_adversary_that_nobody_refuses_grows_bolder_again() -> None:
     for at_s in range(10, 22):
         crew.saw(1, "approve", at_s)
 
-    assert [one.disguise for one in crew.moves] == [0.35, 0.0]
+    assert [one.camouflage for one in crew.moves] == [0.35, 0.0]
 
 
 def test_answers_to_a_way_it_has_left_are_old_news() -> None:
@@ -142,7 +142,7 @@ def test_an_adversary_without_a_more_careful_way_goes_on() -> None:
         for at_s in range(20):
             crew.saw(way, "deny", at_s)
 
-    assert [one.disguise for one in crew.moves] == [0.35, 0.7, 1.0]
+    assert [one.camouflage for one in crew.moves] == [0.35, 0.7, 1.0]
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ import pytest
 from api.labels import parse_labels
 from fraud_assets.contracts.events import Label, Transaction
 from fraud_assets.stores.lake import Lake
-from simulator.campaigns import Kind
 from simulator.history import write_history
 from simulator.http_client import HttpFailure
+from simulator.kinds import Kind
 from simulator.labels import Pace
 from simulator.live import LiveRun, RunSettings
 from simulator.live_plan import LivePlan, plan_live

@@ -79,7 +79,7 @@ def window_shopping(
     """People who only look; a third of them not signed in."""
     n = int(rng.poisson(purchases * _WINDOW_SHOPPERS))
     people = world.accounts
-    cdf = popularity_cdf(people.weight * (people.created_ms < start_ms))
+    cdf = popularity_cdf(people.weight * people.awake(start_ms))
     account = np.searchsorted(cdf, rng.random(n), side="right").astype(np.int32)
     guest = rng.random(n) < _GUESTS
     device = np.where(guest, people.devices[account, 0], NOBODY).astype(np.int32)

@@ -7,9 +7,10 @@ import numpy as np
 from simulator.build import World
 from simulator.habits import WEEKDAY_FACTOR, minutes_of_day
 from simulator.people import popularity_cdf
+from simulator.personas import of_persona
 from simulator.places import CITIES
 from simulator.spec import DAY_MS, MINUTE_MS, stream
-from simulator.world import Floats, Index, Ints, Persona
+from simulator.world import Floats, Index, Ints
 
 ANY_EVENT = -1
 _MINUTES = minutes_of_day()
@@ -18,7 +19,8 @@ _OFFSET_MS = np.array([city.utc_offset_h for city in CITIES], dtype=np.int64) * 
 # the day, 24 of account, 11 of event + 1.
 _ACCOUNT_BITS, _EVENT_BITS = 24, 11
 _CROWD_MEAN_MS = 11 * MINUTE_MS
-CROWD_LOVE = np.array([0.6, 2.0, 1.5, 9.0, 0.6])  # scalpers live for on-sale mornings
+CROWD_LOVE = of_persona("crowd")
+_BUYS_AT_ONCE = of_persona("buys_at_once")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def arrivals_of_day(world: World, day: int) -> Arrivals:
     """Everybody who tries to buy on one day of the world."""
     rng = stream(world.spec, "arrivals", day)
     start = world.spec.start_ms + day * DAY_MS
-    cdf = popularity_cdf(world.accounts.weight * (world.accounts.created_ms < start))
+    cdf = popularity_cdf(world.accounts.weight * world.accounts.awake(start))
     packed = np.concatenate(
         [_regulars(world, start, cdf, rng), *_crowds(world, start, cdf, rng), _newcomers(world, start, rng)]
     )
@@ -98,7 +100,6 @@ def _newcomers(world: World, start: int, rng: np.random.Generator) -> Ints:
     """People who joined today mostly did so to buy something: a new account is no crime."""
     created = world.accounts.created_ms
     today = np.flatnonzero((created >= start) & (created < start + DAY_MS))
-    buys = np.where(world.accounts.persona[today] == Persona.FRAUDSTER, 0.35, 0.75)
-    today = today[rng.random(len(today)) < buys]
+    today = today[rng.random(len(today)) < _BUYS_AT_ONCE[world.accounts.persona[today]]]
     offset = created[today] - start + rng.exponential(15 * MINUTE_MS, len(today)).astype(np.int64)
     return _pack(np.minimum(offset + 20_000, DAY_MS - 1), today, ANY_EVENT)

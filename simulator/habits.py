@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from simulator.purchases import PREMIUM, STANDARD, VIP
+from simulator.personas import PERSONAS
 from simulator.spec import DAY_MS, MINUTE_MS
 from simulator.world import CardSlot, DeviceSlot, IpSlot, Persona, Small
 
@@ -30,7 +30,7 @@ def _cells(weights: Mapping[int, float]) -> Small:
     return np.repeat(np.array(list(weights), dtype=np.int8), np.diff(edges, prepend=0))
 
 
-# Rows in the order of `people.IP_HABIT_SHARE` and its siblings.
+# Rows in the order of the shares of `personas.Habits`.
 IP_TABLE = table(
     [
         {IpSlot.HOME: 72, IpSlot.MOBILE: 20, IpSlot.WORK: 8},
@@ -55,50 +55,13 @@ CARD_TABLE = table(
         {CardSlot.FIRST: 40, CardSlot.SECOND: 25, CardSlot.FRESH: 35},
     ]
 )
-_FRAUDSTERS_COVER: Mapping[int, float] = {
-    1: 30,
-    2: 50,
-    3: 10,
-    4: 10,
-}  # an ordinary basket, for their ordinary purchases
-TICKET_TABLE = table(
-    [
-        {1: 28, 2: 52, 3: 8, 4: 10, 5: 1, 6: 1},
-        {1: 38, 2: 46, 3: 7, 4: 7, 6: 2},
-        {1: 15, 2: 55, 4: 22, 6: 6, 8: 2},
-        {2: 12, 4: 34, 6: 26, 8: 28},
-        _FRAUDSTERS_COVER,
-    ]
-)
-TIER_TABLE = table(
-    [
-        {STANDARD: 86, PREMIUM: 12, VIP: 2},
-        {STANDARD: 74, PREMIUM: 21, VIP: 5},
-        {STANDARD: 25, PREMIUM: 40, VIP: 35},
-        {STANDARD: 78, PREMIUM: 20, VIP: 2},
-        {STANDARD: 85, PREMIUM: 13, VIP: 2},
-    ]
-)
-BROWSING_TABLE = table(
-    [
-        {0: 25, 1: 30, 2: 25, 3: 14, 4: 6},
-        {0: 35, 1: 35, 2: 20, 3: 10},
-        {0: 30, 1: 40, 2: 20, 3: 10},
-        {0: 75, 1: 20, 2: 5},
-        {0: 40, 1: 40, 2: 20},
-    ]
-)
+TICKET_TABLE = table([PERSONAS[persona].tickets for persona in Persona])
+TIER_TABLE = table([PERSONAS[persona].tiers for persona in Persona])
+BROWSING_TABLE = table([PERSONAS[persona].browsing for persona in Persona])
 
 TIER_PRICE = np.array([1.0, 1.7, 3.2])
 WEEKDAY_FACTOR = (0.86, 0.88, 0.93, 1.0, 1.18, 1.22, 0.97)  # Monday first
 
-_HOURS = {
-    Persona.CASUAL: (1, 0.5, 0.3, 0.2, 0.3, 0.6, 1.5, 3, 4, 5, 5.5, 6, 7, 6, 5, 5, 6, 7, 9, 10, 10, 8, 5, 2.5),
-    Persona.ENTHUSIAST: (3, 2, 1, 0.5, 0.3, 0.5, 1, 2, 4, 7, 8, 6, 6, 5, 5, 5, 6, 7, 8, 9, 9, 8, 7, 5),
-    Persona.VIP: (1, 0.4, 0.2, 0.2, 0.3, 0.8, 2, 5, 8, 9, 9, 8, 7, 7, 8, 8, 7, 6, 5, 4, 4, 3, 2, 1.5),
-    Persona.SCALPER: (3, 3, 2, 2, 2, 2, 3, 4, 7, 9, 9, 8, 6, 5, 5, 5, 5, 5, 5, 5, 5, 4, 4, 3),
-    Persona.FRAUDSTER: (4, 4, 4, 3, 3, 2, 2, 2, 3, 4, 5, 5, 5, 5, 5, 5, 5, 5, 6, 6, 6, 6, 5, 5),
-}
 _MINUTES = 4_096
 
 
@@ -106,7 +69,7 @@ def minutes_of_day() -> npt.NDArray[np.int16]:
     """(personas, 4096) local minutes, each as frequent as that persona buys then."""
     rows = []
     for persona in Persona:
-        cdf = np.concatenate([[0.0], np.cumsum(_HOURS[persona])])
+        cdf = np.concatenate([[0.0], np.cumsum(PERSONAS[persona].hours)])
         quantile = (np.arange(_MINUTES) + 0.5) / _MINUTES * cdf[-1]
         rows.append(np.interp(quantile, cdf, np.arange(25) * 60.0))
     return np.minimum(np.stack(rows), DAY_MS // MINUTE_MS - 1).astype(np.int16)

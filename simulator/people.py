@@ -10,23 +10,17 @@ from typing import Any
 import numpy as np
 
 from simulator.catalogue import CATEGORIES
+from simulator.personas import of_persona
 from simulator.places import CITIES, COUNTRIES, city_country, city_share
 from simulator.spec import DAY_MS, WorldSpec, stream
 from simulator.world import Accounts, Cards, Devices, Flags, Floats, Index, Ints, Network, Persona, Small
 
-PERSONA_SHARE = (0.66, 0.24, 0.05, 0.03, 0.02)
-_PERSONA_WEIGHT = (1.0, 3.5, 5.0, 6.0, 0.5)
 _HOUSEHOLD_SIZES = (0.45, 0.30, 0.12, 0.10, 0.03)
 _COLLEAGUES = 40
 _HOSTING_PER_COUNTRY = 40
 _KIOSKS_PER_CITY = 1
 USER_AGENT_COUNT = 24
-
-# Habits are rows of lookup tables in `behaviour`; the shares say how common each one is.
-IP_HABIT_SHARE = (0.60, 0.25, 0.09, 0.06)  # homebody, mobile first, office buyer, VPN user
-DEVICE_HABIT_SHARE = (0.55, 0.31, 0.09, 0.05)  # one, two, family tablet, cookie blocker
-CARD_HABIT_SHARE = (0.62, 0.25, 0.08, 0.05)  # one, two, family or company card, card collector
-METHOD_SHARE = (0.70, 0.20, 0.06, 0.04)  # card, wallet, bank, voucher
+_REMAINING_MS = 100 * 365 * DAY_MS  # who has left does not come back
 
 
 def build_accounts(spec: WorldSpec) -> tuple[Accounts, Network, Devices, Cards]:
@@ -39,21 +33,22 @@ def build_accounts(spec: WorldSpec) -> tuple[Accounts, Network, Devices, Cards]:
     office_city = _office_cities(n, rng)
     office = _offices_of(home_city[household], office_city, rng)
     network = _network(np.concatenate([home_city, office_city]), n)
-    persona = rng.choice(len(Persona), size=n, p=PERSONA_SHARE).astype(np.int8)
+    persona = rng.choice(len(Persona), size=n, p=of_persona("share")).astype(np.int8)
     accounts = Accounts(
         persona=persona,
         household=household,
-        weight=np.array(_PERSONA_WEIGHT)[persona] * rng.lognormal(0, 0.7, n),
+        weight=of_persona("weight")[persona] * rng.lognormal(0, 0.7, n),
         created_ms=_created(spec, persona, rng),
         category=rng.integers(0, len(CATEGORIES), n).astype(np.int8),
         **_home(home_city, household, rng),
-        **_trip(spec, rng),
-        **_habits(n, rng),
+        **_trip(spec, persona, rng),
+        **_habits(persona, rng),
         ips=_ip_columns(household, homes + office, network, city_country()[home_city[household]], rng),
         devices=_device_columns(n, household, homes),
         cards=_card_columns(n, household, office, homes, rng),
         shares_place=rng.random(n) < 0.7,
         decline_share=rng.beta(1.2, 30, n).astype(np.float32),
+        **_pause(spec, persona),
     )
     devices = _devices(spec, 2 * n + homes, rng)
     cards = _cards(spec, accounts, home_city, office_city, rng)
@@ -131,12 +126,12 @@ def _home(home_city: Small, household: Index, rng: np.random.Generator) -> dict[
     return {"city": city, "country": city_country()[city], "lat": place[:, 0], "lon": place[:, 1]}
 
 
-def _trip(spec: WorldSpec, rng: np.random.Generator) -> dict[str, Any]:
-    """One account in eight travels once, for two days to two weeks."""
+def _trip(spec: WorldSpec, persona: Small, rng: np.random.Generator) -> dict[str, Any]:
+    """Some travel once, for two days to two weeks."""
     n = spec.accounts
     start = rng.integers(spec.start_ms - 5 * DAY_MS, spec.end_ms + 10 * DAY_MS, n)
     length = rng.integers(2, 15, n) * DAY_MS
-    travels = rng.random(n) < 0.125
+    travels = rng.random(n) < of_persona("travels")[persona]
     return {
         "trip_city": rng.choice(len(CITIES), size=n, p=city_share()).astype(np.int8),
         "trip_start_ms": start,
@@ -144,24 +139,38 @@ def _trip(spec: WorldSpec, rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
-def _habits(n: int, rng: np.random.Generator) -> dict[str, Any]:
-    def drawn(share: tuple[float, ...]) -> Small:
-        return rng.choice(len(share), size=n, p=share).astype(np.int8)
+def _pause(spec: WorldSpec, persona: Small) -> dict[str, Any]:
+    """Some sleep for two to eight weeks, some leave; when, is drawn apart from all else, about the world's days."""
+    rng, n = stream(spec, "life"), len(persona)
+    start = rng.integers(spec.start_ms - 30 * DAY_MS, spec.end_ms, n)
+    length = rng.integers(14, 57, n) * DAY_MS
+    fate, leaves = rng.random(n), of_persona("leaves")[persona]
+    has_left, sleeps = fate < leaves, fate < leaves + of_persona("sleeps")[persona]
+    return {
+        "pause_start_ms": start,
+        "pause_end_ms": np.where(has_left, start + _REMAINING_MS, np.where(sleeps, start + length, start)),
+    }
+
+
+def _habits(persona: Small, rng: np.random.Generator) -> dict[str, Any]:
+    def drawn(name: str) -> Small:
+        edges = np.cumsum(of_persona(name), axis=1)[:, :-1]
+        return (rng.random(len(persona))[:, None] >= edges[persona]).sum(axis=1).astype(np.int8)
 
     return {
-        "ip_habit": drawn(IP_HABIT_SHARE),
-        "device_habit": drawn(DEVICE_HABIT_SHARE),
-        "card_habit": drawn(CARD_HABIT_SHARE),
-        "method": drawn(METHOD_SHARE),
+        "ip_habit": drawn("ip"),
+        "device_habit": drawn("device"),
+        "card_habit": drawn("card"),
+        "method": drawn("method"),
     }
 
 
 def _created(spec: WorldSpec, persona: Small, rng: np.random.Generator) -> Ints:
-    """Most accounts are years old, an eighth joins during the world; fraud prefers, not needs, the new."""
+    """Most accounts are years old, some join during the world."""
     n = spec.accounts
     age_days = 2 + rng.lognormal(np.log(450), 1.0, n)
     created = spec.start_ms - (age_days * DAY_MS).astype(np.int64)
-    joins = rng.random(n) < np.where(persona == Persona.FRAUDSTER, 0.6, 0.125)
+    joins = rng.random(n) < of_persona("joins")[persona]
     during = rng.integers(spec.start_ms, spec.end_ms, n)
     return np.maximum(np.where(joins, during, created), 0)
 

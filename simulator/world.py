@@ -82,6 +82,13 @@ class Accounts:
     trip_city: Small
     trip_start_ms: Ints
     trip_end_ms: Ints
+    pause_start_ms: Ints
+    pause_end_ms: Ints
+
+    def awake(self, time_ms: int) -> Flags:
+        """Opened by then, and neither asleep nor gone."""
+        pauses = (self.pause_start_ms <= time_ms) & (time_ms < self.pause_end_ms)
+        return np.asarray((self.created_ms < time_ms) & ~pauses, dtype=bool)
 
     def __len__(self) -> int:
         return len(self.persona)

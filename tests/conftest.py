@@ -1,6 +1,7 @@
 """Fixtures that every folder of tests may use. Those that start servers are in deploy/local/testing.py."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,6 +125,28 @@ def model_dir(tmp_path: Path, trained: "Trained") -> Path:
 
     write_artifact(tmp_path / "v1", trained.booster_json, trained.manifest())
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def migrated_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's SQLite file as its own migrations make it, which takes two seconds of a core. To be copied."""
+    from fraud_assets.stores.registry import SQLITE, _client
+
+    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    _client(f"{SQLITE}{file}")
+    return file
+
+
+@pytest.fixture
+def mlflow_uri(migrated_mlflow: Path, tmp_path: Path) -> str:
+    """A store of MLflow with the platform's experiment, and nothing in it."""
+    from fraud_assets.stores.registry import SQLITE, prepare_store
+
+    file = tmp_path / "mlflow" / "mlflow.db"
+    file.parent.mkdir()
+    shutil.copy(migrated_mlflow, file)
+    prepare_store(f"{SQLITE}{file}", "fraud", tmp_path / "artifacts")
+    return f"{SQLITE}{file}"
 
 
 @pytest.fixture

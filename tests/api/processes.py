@@ -59,7 +59,7 @@ class Running:
     def metric(self, line: str) -> float:
         """A sample by its name and labels; 0 if it is not there yet."""
         call = urllib.request.Request(f"{self.url}/metrics", headers=bearer(ALL))
-        with urllib.request.urlopen(call, timeout=5) as response:
+        with urllib.request.urlopen(call, timeout=30) as response:
             text = response.read().decode()
         found = [float(one.rpartition(" ")[2]) for one in text.splitlines() if one.startswith(line)]
         return sum(found)

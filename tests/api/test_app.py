@@ -155,7 +155,7 @@ def test_the_command_serves_and_drains(
         call = urllib.request.Request(
             f"http://127.0.0.1:{free_port}/predict", body, {"Content-Type": "application/json", **bearer(ALL)}
         )
-        with urllib.request.urlopen(call, timeout=5) as response:
+        with urllib.request.urlopen(call, timeout=30) as response:
             answer = json.load(response)
         reload = urllib.request.Request(f"http://127.0.0.1:{free_port}/admin/reload", b"", bearer(ALL))
         with urllib.request.urlopen(reload, timeout=60) as response:

@@ -26,7 +26,7 @@ from fraud_assets.stores.online import OnlineStore
 from streaming import explainer, folder, label_stage, router
 from streaming.supervise import ROLES
 from tests.chaos.brokers import own_broker
-from tests.streaming.live import Log, Worker, wait_for
+from tests.streaming.live import ANSWER_S, Log, Worker, wait_for
 from tests.streaming.world import World, assert_equal_to_batch, caught_up, dead_letters, facts, feed, folded, lake_rows
 
 STRUCK_WORKER = Path(__file__).with_name("struck_worker.py")
@@ -165,8 +165,8 @@ class Line:
         """Members that each of the four groups has, once all have settled; 0 while they have not."""
         # A process that is told to stop before it runs ends as Python does, and its supervisor then says that not all has drained.
         names = [router.GROUP, label_stage.GROUP, explainer.GROUP, f"{folder.GROUP}.{self.world.epoch}"]
-        asked = self.world.log.admin.describe_consumer_groups(names, request_timeout=10)
-        told = [answer.result(10) for answer in asked.values()]
+        asked = self.world.log.admin.describe_consumer_groups(names, request_timeout=ANSWER_S)
+        told = [answer.result(ANSWER_S) for answer in asked.values()]
         counts = {len(one.members) if one.state is ConsumerGroupState.STABLE else 0 for one in told}
         return counts.pop() if len(counts) == 1 else 0
 
@@ -236,19 +236,19 @@ def _topics_of_ours(bootstrap_servers: str) -> Iterator[None]:
     """Every topic of the platform, new, and gone afterwards. Refuses a broker that has one: it is somebody's."""
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
     names = [topic.name for topic in (*PLATFORM_TOPICS, *map(entity_topic, entity_groups()))]
-    held = set(admin.list_topics(timeout=15).topics) & set(names)
+    held = set(admin.list_topics(timeout=ANSWER_S).topics) & set(names)
     assert not held, f"{bootstrap_servers} holds {', '.join(sorted(held))}: give a broker without the platform's topics"
     ensure_platform_topics(bootstrap_servers)
     try:
         yield
     finally:
-        groups = admin.list_consumer_groups().result(15).valid
+        groups = admin.list_consumer_groups().result(ANSWER_S).valid
         ours = [group.group_id for group in groups if group.group_id.startswith("fraud-worker")]
         # A member that was killed stays in its group until its session ends.
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + ANSWER_S
         while ours and time.monotonic() < deadline:
             answers = admin.delete_consumer_groups(ours)
-            ours = [name for name, answer in answers.items() if answer.exception(15)]
+            ours = [name for name, answer in answers.items() if answer.exception(ANSWER_S)]
             time.sleep(0.5 if ours else 0)
         for answer in admin.delete_topics(names).values():
-            answer.result(15)
+            answer.result(ANSWER_S)

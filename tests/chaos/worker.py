@@ -18,7 +18,7 @@ from tests.chaos.proof import Outcome, Scale
 from tests.chaos.stream import WITHIN_S, Line, is_whole, line
 from tests.chaos.struck_worker import STEPS
 from tests.streaming.events import DAY, POISON, transaction
-from tests.streaming.live import wait_for
+from tests.streaming.live import ANSWER_S, wait_for
 from tests.streaming.world import caught_up
 
 # --------------------------------------------------------------------------------------- R1
@@ -183,6 +183,6 @@ def _rest(made: Line) -> dict[tuple[str, str], _AtRest]:
 
 
 def _metric(port: int, name: str) -> float:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=ANSWER_S) as answer:
         lines = answer.read().decode().splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))

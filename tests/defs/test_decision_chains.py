@@ -63,7 +63,7 @@ class Platform(NamedTuple):
 @pytest.fixture
 def platform(tmp_path: Path) -> Iterator[Platform]:
     settings = Settings(var_dir=tmp_path)
-    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+    with dg.DagsterInstance.ephemeral(str(tmp_path)) as instance:
         yield Platform(Lake(settings.lake_uri), instance, settings)
 
 

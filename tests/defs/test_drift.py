@@ -111,7 +111,13 @@ def place(past: Past, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, T
 
 
 @pytest.fixture
-def report(place: tuple[Path, TrainingSet], tmp_path: Path) -> Report:
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral(str(tmp_path)) as found:
+        yield found
+
+
+@pytest.fixture
+def report(place: tuple[Path, TrainingSet], instance: dg.DagsterInstance, tmp_path: Path) -> Report:
     """Materialize the last day over a copy of the place, after `decisions` were written to it."""
     shutil.copytree(place[0], tmp_path / "var", dirs_exist_ok=True)
     settings = Settings(var_dir=tmp_path / "var", label_delay_days=LABEL_DELAY_DAYS)
@@ -121,10 +127,9 @@ def report(place: tuple[Path, TrainingSet], tmp_path: Path) -> Report:
     ) -> tuple[dg.ExecuteInProcessResult, Mapping[str, Any], dg.AssetCheckEvaluation]:
         if decisions:
             append(Lake(settings.lake_uri), decisions, "decided")
-        with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-            result = dg.materialize(
-                [drift_report], resources=resources_of(settings), instance=instance, partition_key=LAST_DAY
-            )
+        result = dg.materialize(
+            [drift_report], resources=resources_of(settings), instance=instance, partition_key=LAST_DAY
+        )
         (check,) = result.get_asset_check_evaluations()
         return result, result.asset_materializations_for_node("drift_report")[0].metadata, check
 
@@ -233,17 +238,12 @@ def test_the_scores_of_two_models_are_not_mixed(
     assert metadata["psi_of_score"].value < 0.1
 
 
-def test_a_platform_that_has_trained_nothing_says_so(past: Past, tmp_path: Path) -> None:
+def test_a_platform_that_has_trained_nothing_says_so(past: Past, instance: dg.DagsterInstance, tmp_path: Path) -> None:
     shutil.copytree(past.folder / "lake", tmp_path / "var" / "lake")
     resources = resources_of(Settings(var_dir=tmp_path / "var"))
 
     with pytest.raises(FileNotFoundError, match="Materialize training_set first"):
-        dg.materialize(
-            [drift_report],
-            resources=resources,
-            instance=dg.DagsterInstance.local_temp(str(tmp_path)),
-            partition_key=LAST_DAY,
-        )
+        dg.materialize([drift_report], resources=resources, instance=instance, partition_key=LAST_DAY)
 
 
 def test_the_vectors_of_a_day_are_those_of_its_transactions(past: Past) -> None:
@@ -260,12 +260,6 @@ class Tick(Protocol):
     """A look of the sensor on a day, after the look before."""
 
     def __call__(self, today: str) -> dg.SensorResult: ...
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as found:
-        yield found
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def settings_of(past: Past, var_dir: Path, **changed: Any) -> Settings:
 
 
 def materialized(settings: Settings, folder: Path, day: str) -> dg.ExecuteInProcessResult:
-    with dg.DagsterInstance.local_temp(str(folder)) as instance:
+    with dg.DagsterInstance.ephemeral(str(folder)) as instance:
         return dg.materialize(ASSETS, resources=resources_of(settings), instance=instance, partition_key=day)
 
 
@@ -130,7 +130,7 @@ def test_a_training_set_of_the_same_day_weighs_its_rows_where_that_is_switched_o
 ) -> None:
     settings, result = labelled
     settings = settings.model_copy(update={"propagation_weights": True, "warm_up_days": WARM_UP_DAYS})
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+    with dg.DagsterInstance.ephemeral(str(tmp_path)) as instance:
         made = dg.materialize(
             [training_set], resources=resources_of(settings), instance=instance, partition_key=LAST_DAY
         )

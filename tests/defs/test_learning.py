@@ -100,7 +100,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory, valkey_server: str) -> Lear
         kafka_bootstrap_servers="127.0.0.1:1",
     )
     resources = resources_of(settings)
-    instance = dg.DagsterInstance.local_temp(str(folder))
+    instance = dg.DagsterInstance.ephemeral(str(folder))
     raw = [raw_asset(name, *what) for name, what in RAW.items()]
     view = view_asset(past.plan, past.plan.registry.view("account_declines"))
     assert in_range([*raw, label_facts, view], resources, instance, FIRST_DAY, LAST_DAY).success

@@ -44,7 +44,7 @@ class Shop:
         self.folder = folder
         self.settings = Settings(var_dir=folder / "var", label_delay_days=LABEL_DELAY_DAYS)
         self.lake = Lake(self.settings.lake_uri)
-        self.instance = dg.DagsterInstance.local_temp(str(folder))
+        self.instance = dg.DagsterInstance.ephemeral(str(folder))
         self._trained = trained
 
     def champion(self) -> "Shop":

@@ -12,7 +12,7 @@ from fraud_assets.defs.rollout import assets
 from fraud_assets.models.artifact import champion_of, read_champion
 from fraud_assets.rollout.log import PromotionLog
 from fraud_assets.rollout.machine import Phase, Rollback
-from fraud_assets.stores.registry import ModelRegistry, _client, prepare_store
+from fraud_assets.stores.registry import ModelRegistry, _client
 from fraud_assets.training.trial import FOLLOWED_MS
 from tests.models.made import Trained
 from tests.training.trials import T0, Trial, calm, decision
@@ -30,7 +30,7 @@ def trial(tmp_path: Path, trained: Trained) -> Trial:
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as found:
+    with dg.DagsterInstance.ephemeral(str(tmp_path)) as found:
         yield found
 
 
@@ -134,17 +134,15 @@ def test_a_persons_step_is_shown_at_the_next_look_and_is_no_failure(trial: Trial
     assert "nothing is watched" in str(quiet.skip_reason)
 
 
-def test_mlflow_is_told_when_it_is_back(trial: Trial, guard: Guard, tmp_path: Path) -> None:
+def test_mlflow_is_told_when_it_is_back(trial: Trial, guard: Guard, mlflow_uri: str) -> None:
     """The step was taken while it was down."""
     trial.decided([decision(n, LIVE + n, 0.01, {"v2": 0.9}) for n in range(200)])
     guard.tick(LIVE + 1_000)
-    uri = f"sqlite:///{tmp_path / 'mlflow' / 'mlflow.db'}"
-    prepare_store(uri, "fraud", tmp_path / "artifacts")
-    registry, client = ModelRegistry(uri), _client(uri)
+    registry, client = ModelRegistry(mlflow_uri), _client(mlflow_uri)
     for version in ("v1", "v2"):
         registry.register(client.create_run("0").info.run_id, version, {})
 
-    trial.settings = trial.settings.model_copy(update={"mlflow_tracking_uri": uri})
+    trial.settings = trial.settings.model_copy(update={"mlflow_tracking_uri": mlflow_uri})
     guard.tick(LIVE + 31_000)
 
     stages = {one.tags["model_version"]: one.tags["stage"] for one in client.search_model_versions("name='fraud'")}

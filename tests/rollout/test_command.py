@@ -12,7 +12,7 @@ from fraud_assets.rollout.__main__ import main
 from fraud_assets.rollout.log import LOG_FILE, PromotionLog
 from fraud_assets.rollout.machine import Phase, Plan
 from fraud_assets.rollout.pointer import follow
-from fraud_assets.stores.registry import ModelRegistry, _client, prepare_store
+from fraud_assets.stores.registry import ModelRegistry, _client
 from tests.models.made import Trained
 
 SAID = ["--who", "anna", "--why", "a test"]
@@ -33,14 +33,12 @@ def folder(model_dir: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture
-def registry(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelRegistry:
+def registry(folder: Path, mlflow_uri: str, monkeypatch: pytest.MonkeyPatch) -> ModelRegistry:
     """An MLflow that is there and knows both versions."""
-    uri = f"sqlite:///{tmp_path / 'mlflow' / 'mlflow.db'}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    prepare_store(uri, "fraud", tmp_path / "artifacts")
-    registry = ModelRegistry(uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
+    registry = ModelRegistry(mlflow_uri)
     for version in ("v1", "v2"):
-        registry.register(_client(uri).create_run("0").info.run_id, version, {})
+        registry.register(_client(mlflow_uri).create_run("0").info.run_id, version, {})
     return registry
 
 

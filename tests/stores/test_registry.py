@@ -48,13 +48,11 @@ def test_a_new_store_is_made_once_by_runs_that_start_together(tmp_path: Path) ->
 
 
 def test_two_runs_that_register_the_first_version_at_one_moment_both_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One has looked and found no model; before it makes one the other has."""
-    uri = f"sqlite:///{tmp_path / 'mlflow' / 'mlflow.db'}"
-    prepare_store(uri, "fraud", tmp_path / "artifacts")
-    one, other = ModelRegistry(uri), ModelRegistry(uri)
-    runs = [_client(uri).create_run("0").info.run_id for _ in range(2)]
+    one, other = ModelRegistry(mlflow_uri), ModelRegistry(mlflow_uri)
+    runs = [_client(mlflow_uri).create_run("0").info.run_id for _ in range(2)]
     looked = one._client.get_registered_model
 
     def look_and_be_overtaken(name: str) -> Any:
@@ -67,20 +65,19 @@ def test_two_runs_that_register_the_first_version_at_one_moment_both_do(
     monkeypatch.setattr(one._client, "get_registered_model", look_and_be_overtaken)
     one.register(runs[0], "a", {})
 
-    assert sorted(version.tags["model_version"] for version in _client(uri).search_model_versions()) == ["a", "b"]
+    registered = _client(mlflow_uri).search_model_versions()
+    assert sorted(version.tags["model_version"] for version in registered) == ["a", "b"]
 
 
 # ------------------------------------------------------------------------------- aliases and stages
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> ModelRegistry:
+def registry(mlflow_uri: str) -> ModelRegistry:
     """With versions v1, v2 and v3."""
-    uri = f"sqlite:///{tmp_path / 'mlflow' / 'mlflow.db'}"
-    prepare_store(uri, "fraud", tmp_path / "artifacts")
-    registry = ModelRegistry(uri)
+    registry = ModelRegistry(mlflow_uri)
     for version in ("v1", "v2", "v3"):
-        registry.register(_client(uri).create_run("0").info.run_id, version, {})
+        registry.register(_client(mlflow_uri).create_run("0").info.run_id, version, {})
     return registry
 
 
@@ -160,8 +157,8 @@ def test_a_version_that_mlflow_does_not_have_is_named_and_moves_no_alias(registr
     assert said(registry)[0] == {"champion": "v1"}
 
 
-def test_a_registry_without_any_model_has_nothing_to_say(tmp_path: Path) -> None:
-    registry = ModelRegistry(f"sqlite:///{tmp_path / 'mlflow' / 'mlflow.db'}")
+def test_a_registry_without_any_model_has_nothing_to_say(mlflow_uri: str) -> None:
+    registry = ModelRegistry(mlflow_uri)
 
     assert registry.reconcile(SHADOW) == Reconciled([], ["v1", "v2"])
 

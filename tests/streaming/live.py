@@ -30,6 +30,7 @@ from streaming.core.records import Record
 from streaming.core.sources import SOURCES
 
 PATIENCE_S = 90.0
+ANSWER_S = 30.0  # of one question to a server that shares its cores with other tests
 NO_LEADER_YET = (
     KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.FENCED_LEADER_EPOCH, KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE,
 )  # fmt: skip
@@ -112,7 +113,7 @@ class Worker:
         family = psutil.Process(self.process.pid).children()
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(PATIENCE_S)
-        _, alive = psutil.wait_procs(family, timeout=10)
+        _, alive = psutil.wait_procs(family, timeout=ANSWER_S)
         assert alive == [], "processes outlived their supervisor"
 
     def stop(self) -> int:
@@ -141,15 +142,15 @@ class Log:
 
     def ends(self, names: Sequence[str]) -> dict[tuple[str, int], int]:
         """(topic, partition) to its end offset."""
-        known = self.admin.list_topics(timeout=10).topics
+        known = self.admin.list_topics(timeout=ANSWER_S).topics
         asked = [TopicPartition(name, partition) for name in names for partition in known[name].partitions]
-        found = self.admin.list_offsets({at: OffsetSpec.latest() for at in asked}, request_timeout=10)
-        return {(at.topic, at.partition): answer.result(10).offset for at, answer in found.items()}
+        found = self.admin.list_offsets({at: OffsetSpec.latest() for at in asked}, request_timeout=ANSWER_S)
+        return {(at.topic, at.partition): answer.result(ANSWER_S).offset for at, answer in found.items()}
 
     def committed(self, group: str, at: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """0 where nothing is committed."""
         asked = ConsumerGroupTopicPartitions(group, [TopicPartition(*one) for one in at])
-        found = self.admin.list_consumer_group_offsets([asked], request_timeout=10)[group].result(10)
+        found = self.admin.list_consumer_group_offsets([asked], request_timeout=ANSWER_S)[group].result(ANSWER_S)
         return {(one.topic, one.partition): max(0, one.offset) for one in found.topic_partitions}
 
     def has_caught_up(self, group: str, names: Sequence[str]) -> bool:
@@ -169,7 +170,7 @@ class Log:
         try:
             consumer.assign([TopicPartition(*at, 0) for at in ends])
             while ends:
-                message = consumer.poll(10)
+                message = consumer.poll(ANSWER_S)
                 assert message is not None, f"records before {ends} do not come"
                 if message.error():
                     raise KafkaException(message.error())

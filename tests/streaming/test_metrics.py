@@ -26,7 +26,7 @@ def taken() -> Iterator[int]:
 
 def is_scraped(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
             return b"fraud_worker_epoch_valid" in answer.read()
     except OSError:
         return False

@@ -22,7 +22,7 @@ from fraud_assets.stores.online_memory import MemoryStore
 from fraud_assets.stores.snapshot import entity_rows, events_until, publish_snapshot
 from streaming import folder, label_stage, router
 from tests.streaming.events import DAY, MINUTE, TOPIC_OF, activity, label, profile, transaction
-from tests.streaming.live import ENTITY, RAW, Log, Worker
+from tests.streaming.live import ANSWER_S, ENTITY, RAW, Log, Worker
 
 ACCOUNTS = 40
 
@@ -139,7 +139,7 @@ def is_folding(port: int) -> bool:
 
 def samples(port: int, name: str) -> dict[str, float]:
     """What a process tells its scraper of one metric, by name and labels."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=ANSWER_S) as answer:
         lines = [line.rpartition(" ") for line in answer.read().decode().splitlines()]
     return {label: float(value) for label, _, value in lines if label.partition("{")[0] == name}
 

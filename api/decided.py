@@ -35,7 +35,7 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Decided(msgspec.Struct, array_like=True):
-    """One decision. request: the event as JSON with its names sorted (`as_request`), as it is in the record. features: float32, NaN
+    """One decision. request: the event as JSON with its names sorted (`as_request`, `Scored`), as it is in the record. features: float32, NaN
     for null. status: int8 of each unit.
 
     keys, versions, positions: of each group; a key is None where the payment names no such entity, positions are int64
@@ -84,7 +84,7 @@ def _layout_1() -> type[msgspec.Struct]:
 
 
 encode = msgspec.msgpack.Encoder().encode
-as_request = msgspec.json.Encoder(order="sorted").encode
+as_request = msgspec.json.Encoder(order="deterministic").encode
 decode = msgspec.msgpack.Decoder(Decided).decode
 _decode_named = msgspec.msgpack.Decoder(_Named).decode
 _decode_1 = msgspec.msgpack.Decoder(_layout_1()).decode

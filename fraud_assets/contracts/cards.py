@@ -11,7 +11,7 @@ payment nor the event.
 
 import heapq
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -35,6 +35,8 @@ E = TypeVar("E", bound=msgspec.Struct)
 
 # Payments are many and cards in them few: one pass at C's speed says that there are not even enough digits in a row.
 _KINDS = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else ord("x") for byte in range(256))
+_BETWEEN = "\0"
+_KINDS_OF_MANY = b"\0" + _KINDS[1:]
 _ENOUGH, _SEPARATORS = b"0" * SHORTEST, b" -"
 _RUN = re.compile(r"[0-9](?:[ -]*[0-9]){11,}")
 _GROUP = re.compile(r"[0-9]+")
@@ -110,6 +112,19 @@ def without_cards(event: E, in_id: OnCard = refuse) -> E:
     if all(getattr(event, name) == text for name, text in clean.items()):
         return event
     return msgspec.structs.replace(event, **clean)
+
+
+def may_hold_cards(events: Sequence[msgspec.Struct]) -> Sequence[int]:
+    """Places of those events, all of one contract, that `without_cards` has to look at: one pass for all of them."""
+    texts = _texts_of(type(events[0]))
+    rows = _BETWEEN.join(["\n".join(texts.all_of(event)) for event in events]).encode()
+    kinds = rows.translate(_KINDS_OF_MANY, _SEPARATORS)
+    if _ENOUGH not in kinds:
+        return ()
+    found = kinds.split(_BETWEEN.encode())
+    if len(found) != len(events):  # a text of theirs has what is put between them
+        return range(len(events))
+    return [place for place, row in enumerate(found) if _ENOUGH in row]
 
 
 class _Texts(NamedTuple):

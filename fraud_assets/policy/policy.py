@@ -125,6 +125,9 @@ class Decider:
                 f"BadPolicy: {policy.version} has rules about {', '.join(unknown)}, which the service does not serve."
             )
         self._picked = np.array([place[name] for name in wanted], np.int64)
+        bounds = [(item.feature, item.value) for rule in policy.rules for item in rule.conditions]
+        self._least = np.array([min(bound for of, bound in bounds if of == name) for name in wanted], np.float64)
+        self._has_conditions = all(rule.conditions for rule in policy.rules)
         at = {name: number for number, name in enumerate(wanted)}
         self._rules = [
             ([(at[item.feature], item.value) for item in rule.conditions], _SEVERITY[rule.action], rule.reason)
@@ -144,14 +147,29 @@ class Decider:
         explain: rows of features → (n, n_features), what moved their scores. Approvals are nearly all and need no reasons, so
         it is asked of few.
         """
-        values = features.take(self._picked, axis=1).tolist()
-        verdicts = list(map(self._decide, scores, values, amounts_minor, degraded))
+        picked = features.take(self._picked, axis=1)
+        values = picked.tolist()
+        if len(values) > 1 and self._has_conditions:
+            rows = zip(scores, values, amounts_minor, degraded, self._may_fire(picked), strict=True)
+            verdicts = [
+                self._decide(score, row, amount, without)
+                if may_fire or without or not score < self._review
+                else Verdict(Action.APPROVE, [])
+                for score, row, amount, without, may_fire in rows
+            ]
+        else:
+            verdicts = list(map(self._decide, scores, values, amounts_minor, degraded))
         places = [place for place, one in enumerate(verdicts) if one.action is not Action.APPROVE]
         if places:
             for place, shares in zip(places, explain(features.take(places, axis=0)), strict=True):
                 action, fired, ruled = verdicts[place]
                 verdicts[place] = Verdict(action, in_order(fired, self._attribution.top(shares)), ruled)
         return verdicts
+
+    def _may_fire(self, picked: Floats) -> list[bool]:
+        """Of each row of values that rules are about: whether a condition of any rule may hold. Of most rows none does."""
+        found: list[bool] = np.any(picked >= self._least, axis=1).tolist()
+        return found
 
     def _decide(self, score: float, values: Sequence[float], amount_minor: int, degraded: bool) -> Verdict:
         """The action and the reasons of the rules that fired, each of which makes it no approval. values: of what rules are about."""

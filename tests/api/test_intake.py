@@ -67,6 +67,38 @@ def test_a_batch_is_what_its_payments_are_one_by_one(bodies: list[dict[str, obje
     ]
 
 
+CARD_LIKE = "4111 1111 1111 1111"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [({"device_id": CARD_LIKE}, "device_id"), ({"ip": "300.1.1.1"}, "ip"), ({"email": "nobody"}, "email"),
+     ({"card_number": "1234567890ab"}, "card_number"), ({"event_time_ms": NOW_MS + 10**6}, "event_time_ms")],
+)  # fmt: skip
+@pytest.mark.parametrize("later", [{}, {"ip": "300.1.1.1"}, {"account_id": CARD_LIKE}])
+def test_the_first_payment_that_is_refused_is_named(
+    wrong: dict[str, object], field: str, later: dict[str, object]
+) -> None:
+    """Whatever is wrong with one after it."""
+    good = request(event_time_ms=NOW_MS)
+
+    with pytest.raises(BadField) as refused:
+        parse(batch([good, good, good | wrong, good, good | later]), KEY, NOW_MS)
+
+    assert refused.value.field == f"transactions[2].{field}"
+
+
+def test_of_a_batch_an_id_like_a_card_is_counted_once_and_free_text_is_redacted() -> None:
+    found = list[str]()
+    raw = batch([request(), request(device_id=CARD_LIKE), request(user_agent=f"pays by {CARD_LIKE}")])
+
+    events = parse(raw, KEY, NOW_MS, found.append).events
+
+    assert found == ["device_id"]
+    assert [CARD_LIKE in event.user_agent for event in events] == [False] * 3
+    assert [event.device_id == CARD_LIKE for event in events] == [False, True, False]
+
+
 @given(st.data())
 def test_a_batch_is_taken_and_refused_as_the_contracts_codec_does(data: st.DataObject) -> None:
     """Whatever is in its bytes: the same batch, or the same reason, field and fix."""

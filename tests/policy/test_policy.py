@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
-from fraud_assets.policy.policy import DEFAULT_POLICY, Action, AtLeast, BadPolicy, Decider, Rule, Verdict
+from fraud_assets.policy.policy import DEFAULT_POLICY, Action, AtLeast, BadPolicy, Decider, Policy, Rule, Verdict
 from fraud_assets.policy.reasons import (
     LEAST_SHARE,
     MAX_REASONS,
@@ -86,6 +86,34 @@ def test_a_rule_only_makes_an_action_stricter(score: float, name: str) -> None:
     (fired,) = DECIDER.verdicts([score], x[None, :], [100], [False], unmoved)
 
     assert order.index(fired.action) >= max(order.index(action(score)), order.index(rule.action))
+
+
+UNCONDITIONAL = msgspec.structs.replace(
+    DEFAULT_POLICY, rules=(Rule("all", (), Action.REVIEW, ReasonCode.HIGH_FREQUENCY), *DEFAULT_POLICY.rules)
+)
+payments = st.tuples(
+    st.sampled_from([0.0, 0.39, 0.4, 0.8, 1.0]),
+    st.dictionaries(st.sampled_from(RULED), st.sampled_from([0.0, 0.49, 0.5, 3, 5, 10, 1_200, np.inf])),
+    st.sampled_from([100, DEFAULT_POLICY.degraded_review_minor]),
+    st.booleans(),
+)
+
+
+@given(st.lists(payments, min_size=2, max_size=8), st.sampled_from([DEFAULT_POLICY, UNCONDITIONAL]))
+def test_many_payments_are_judged_as_each_of_them_alone(
+    given: list[tuple[float, dict[str, float], int, bool]], policy: Policy
+) -> None:
+    """Rows of which no rule's condition holds are passed over, and only those."""
+    decider = Decider(policy, NAMES, 0.4, 0.8)
+    scores, values, amounts, degraded = zip(*given, strict=True)
+    rows = np.array([vector(**one) for one in values])
+
+    alone = [
+        decider.verdicts([score], row[None, :], [amount], [without], unmoved)[0]
+        for score, row, amount, without in zip(scores, rows, amounts, degraded, strict=True)
+    ]
+
+    assert decider.verdicts(scores, rows, amounts, degraded, unmoved) == alone
 
 
 def test_nulls_fire_no_rule() -> None:

@@ -21,7 +21,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo drift-demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser check static lint format types imports kernels fetch bench bench-peers chaos chaos-kafka fuzz handbook screenshots lock clean java jars redis torch chromium
+.PHONY: help install demo drift-demo pricing-demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser check static lint format types imports kernels fetch bench bench-peers chaos chaos-kafka fuzz handbook screenshots lock clean java jars redis torch chromium
 
 help: ## list everything
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ demo: $(READY) kernels ## from nothing to live decisions with an attack in them;
 
 drift-demo: $(READY) kernels ## fraud shifts under live traffic, and the platform finds its way back with nobody watching; about fifteen minutes
 	$(RUN) -m deploy.local.drift_demo
+
+pricing-demo: $(READY) kernels ## the pricing service in seeded markets against fixed prices and a rule: revenue, sell-through, regret; about five minutes (ARGS="--seeds 1")
+	$(RUN) -m deploy.local.pricing_demo $(ARGS)
 
 up: $(READY) kernels ## start the embedded stack, leave it running and print the addresses (ARGS=--help)
 	$(RUN) -m deploy.local.stack up $(ARGS)

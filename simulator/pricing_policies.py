@@ -1,13 +1,16 @@
 """Who prices the market: nobody, a rule of thumb, and the pricing service over HTTP."""
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from simulator.http_client import HttpClient
+from simulator.http_client import HttpClient, HttpFailure
 from simulator.pricing_market import HOUR_MS, MAX_CHANGE, MULTIPLIERS, Selling, Sold, price_at
 
 _BATCH = 200
+_TRIES = 5
+_PAUSE_S = 1.0
 
 
 class Fixed:
@@ -82,9 +85,20 @@ class Service:
     async def _batches(self, path: str, takes: str, gives: str, items: list[dict[str, object]]) -> list[dict[str, Any]]:  # fmt: skip
         found: list[dict[str, Any]] = []
         for begin in range(0, len(items), _BATCH):
-            raw = await self._client.post(path, json.dumps({takes: items[begin : begin + _BATCH]}).encode())
+            raw = await self._sent(path, json.dumps({takes: items[begin : begin + _BATCH]}).encode())
             found += json.loads(raw)[gives]
         return found
+
+    async def _sent(self, path: str, body: bytes) -> bytes:
+        """Sent again as it is where the service could not answer: an interval has one price and counts once."""
+        for _ in range(_TRIES - 1):
+            try:
+                return await self._client.post(path, body)
+            except HttpFailure as failure:
+                if failure.reason not in ("status_503", "timeout", "reset"):
+                    raise
+                await asyncio.sleep(_PAUSE_S)
+        return await self._client.post(path, body)
 
     def _asked(self, one: Selling, at_ms: int) -> dict[str, object]:
         event = one.event

@@ -43,6 +43,8 @@ from simulator.pricing_results import Earned, best_of, earned, expected_regret
 OFF_POLICY_WITHIN = 0.10
 """Doubly robust, relative, of the base price's revenue per visitor."""
 _SECONDS_FOR_AN_ANSWER = 20.0
+# What is earned must not turn on the milliseconds in which a busy machine may not answer.
+PATIENCE = {"FRAUD_STORE_TIMEOUT_MS": "1000", "FRAUD_SHARED_TIMEOUT_MS": "1000", "FRAUD_PRICE_TIMEOUT_MS": "5000"}
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def run(demo: PricingDemo, folder: Path, console: Console, began_s: float) -> Pr
     try:
         with ExitStack() as stopped:
             with steps.step("online store and pricing service") as step:
-                stack = stopped.enter_context(running(["valkey", PRICING], folder))
+                stack = stopped.enter_context(running(["valkey", PRICING], folder, PATIENCE))
                 step.result = stack.env["FRAUD_PRICING_URL"]
             for seed in range(1, demo.seeds + 1):
                 with steps.step(f"market {seed}: fixed, rule, service") as step:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from simulator.http_client import HttpFailure
 from simulator.pricing_market import (
     MAX_CHANGE,
     MULTIPLIERS,
@@ -179,3 +180,29 @@ def test_the_report_is_one_file_and_says_what_did_not_hold(tmp_path: Path) -> No
     assert headline(markets).startswith("The service earned 0.0% more than fixed prices")
     assert page.count("<polyline") == 3 and "✘ more &lt;revenue&gt;: less" in page
     assert "<script" not in page and "http" not in page
+
+
+class Stumbles(Answers):
+    """Fails once before each answer; `reason` is how."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self._reason = reason
+        self._failed = False
+
+    async def post(self, path: str, body: bytes, headers: str = "") -> bytes:
+        self._failed = not self._failed
+        if self._failed:
+            raise HttpFailure(self._reason)
+        return await super().post(path, body, headers)
+
+
+def test_what_was_not_answered_is_sent_again_and_what_was_refused_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulator.pricing_policies._PAUSE_S", 0.0)
+    client = Stumbles("status_503")
+
+    run = played(Service(client, 0, lambda selling, at_ms: None))  # type: ignore[arg-type]
+
+    assert run.tickets.sum() > 0 and client.sent
+    with pytest.raises(HttpFailure, match="status_422"):
+        played(Service(Stumbles("status_422"), 0, lambda selling, at_ms: None))  # type: ignore[arg-type]

@@ -42,6 +42,8 @@ from simulator.pricing_results import Earned, best_of, earned, expected_regret
 
 OFF_POLICY_WITHIN = 0.10
 """Doubly robust, relative, of the base price's revenue per visitor."""
+BEGAN_MS = 497_460 * HOUR_MS
+"""Each market's first hour: a draw is of its event and interval, so another time would be another run."""
 _SECONDS_FOR_AN_ANSWER = 20.0
 # What is earned must not turn on the milliseconds in which a busy machine may not answer.
 PATIENCE = {"FRAUD_STORE_TIMEOUT_MS": "1000", "FRAUD_SHARED_TIMEOUT_MS": "1000", "FRAUD_PRICE_TIMEOUT_MS": "5000"}
@@ -136,16 +138,15 @@ async def _service(
     spec: MarketSpec, events: Sequence[MarketEvent], stack: Stack, played: Played, step: Step
 ) -> Run:  # fmt: skip
     """In an empty store: what one market taught the next must not know."""
-    began_ms = (time.time_ns() // 1_000_000) // HOUR_MS * HOUR_MS - spec.hours * HOUR_MS
     url = stack.env["REDIS_URL"]
     with redis.Redis.from_url(url) as client:
         client.flushall()
     store = OnlineStore.connect(url, registry())
     try:
-        store.publish_epoch(f"market-{spec.seed}", log="market", resume={}, now_ms=began_ms)
+        store.publish_epoch(f"market-{spec.seed}", log="market", resume={}, now_ms=BEGAN_MS)
         credential = ensure_key(stack.context.var_dir)
         async with HttpClient(stack.env["FRAUD_PRICING_URL"], _SECONDS_FOR_AN_ANSWER, 1, credential) as client:
-            policy = Service(client, began_ms, Feed(store).publish)
+            policy = Service(client, BEGAN_MS, Feed(store).publish)
             found = await play(spec, events, policy, _noting("service", spec, step))
     finally:
         store.close()

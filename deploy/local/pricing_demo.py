@@ -197,7 +197,7 @@ def tolerances_of(
     return [
         *beats,
         Tolerance(
-            "regret is sublinear: by the true demand, less is lost in the last third of a sale than in the first (events with plenty)",
+            "regret grows ever slower: by the true demand, less is lost in the last third of a sale than in the first (events with plenty)",
             " → ".join(percent(one, 2) for one in learning), learning[-1] < learning[0],
         ),
         Tolerance("no guard rail is broken, as the market sees it", f"{len(broken)} broken", not broken),

@@ -66,7 +66,7 @@ demo: $(READY) kernels ## from nothing to live decisions with an attack in them;
 drift-demo: $(READY) kernels ## fraud shifts under live traffic, and the platform finds its way back with nobody watching; about fifteen minutes
 	$(RUN) -m deploy.local.drift_demo
 
-pricing-demo: $(READY) kernels ## the pricing service in seeded markets against fixed prices and a rule: revenue, sell-through, regret; about seven minutes (ARGS="--seeds 1")
+pricing-demo: $(READY) kernels ## the pricing service in seeded markets against fixed prices and a rule: revenue, sell-through, regret; about seven minutes (ARGS=--help)
 	$(RUN) -m deploy.local.pricing_demo $(ARGS)
 
 up: $(READY) kernels ## start the embedded stack, leave it running and print the addresses (ARGS=--help)

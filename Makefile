@@ -21,7 +21,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo drift-demo scenarios up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser check static lint format types imports kernels fetch bench bench-peers chaos chaos-kafka fuzz handbook screenshots lock clean java jars redis torch chromium
+.PHONY: help install demo drift-demo scenarios pricing-demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser check static lint format types imports kernels fetch bench bench-peers chaos chaos-kafka fuzz handbook screenshots lock clean java jars redis torch chromium
 
 help: ## list everything
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ drift-demo: $(READY) kernels ## fraud shifts under live traffic, and the platfor
 
 scenarios: $(READY) kernels ## every scenario of the simulator against one platform, each judged by its tolerances; about ten minutes (ONLY="flash-sale adaptive")
 	$(RUN) -m deploy.local.scenarios $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+pricing-demo: $(READY) kernels ## the pricing service in seeded markets against fixed prices and a rule: revenue, sell-through, regret; about seven minutes (ARGS=--help)
+	$(RUN) -m deploy.local.pricing_demo $(ARGS)
 
 up: $(READY) kernels ## start the embedded stack, leave it running and print the addresses (ARGS=--help)
 	$(RUN) -m deploy.local.stack up $(ARGS)

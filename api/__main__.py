@@ -3,9 +3,7 @@
 import argparse
 import sys
 
-import uvicorn
-
-from api import audit_cli, keys_cli, logs
+from api import audit_cli, edge, keys_cli, logs
 from api.app import create_app
 from api.jwt_bearer import BadJwtKey
 from api.keys import BadKeys, read_keys
@@ -15,10 +13,6 @@ from fraud_assets.contracts.subjects import agree_or_exit
 from fraud_assets.contracts.topics import DECISIONS, LABELS
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
 from fraud_assets.settings import BadSettings, read_settings
-
-# Longer than callers keep a connection that they do not use (a minute, in most pools). The other way
-# round a payment now and then meets a connection that is just being closed, and gets no answer.
-KEEP_ALIVE_S = 75
 
 
 def main() -> None:
@@ -51,18 +45,7 @@ def serve(host: str, port: int) -> None:
     read_keys(settings.api_keys_file)  # said here, before a server says it in a traceback
     logs.configure()
     agree_or_exit(settings.schema_registry_url, (DECISIONS, LABELS))
-    app = create_app(Runtime(settings, registry(), FRAUD_SCORING))
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        access_log=False,  # one canonical line per request comes from the scorer itself
-        log_config=None,  # its lines are ours, api/logs.py
-        log_level="warning",
-        server_header=False,
-        ws="none",
-        timeout_keep_alive=KEEP_ALIVE_S,
-    )
+    edge.serve(create_app(Runtime(settings, registry(), FRAUD_SCORING)), host, port)
 
 
 if __name__ == "__main__":

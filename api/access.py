@@ -13,10 +13,11 @@ _BEARER = b"bearer "
 
 
 class Scope(StrEnum):
-    """What a key is good for: deciding on payments, saying what they turned out to be, operating the scorer."""
+    """What a key is good for: deciding on payments, saying what they turned out to be, pricing events, operating a service."""
 
     SCORE = "score"
     LABEL = "label"
+    PRICE = "price"
     ADMIN = "admin"
 
 

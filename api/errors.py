@@ -13,7 +13,7 @@ from litestar.exceptions import HTTPException
 
 from api.intake import BadField
 from api.logs import raised_at
-from api.metrics import Metrics
+from api.metrics import EdgeMetrics
 from api.service import say
 from fraud_assets.contracts.codec import BadEvent, Reason
 
@@ -21,7 +21,7 @@ PROBLEM_JSON = "application/problem+json"
 
 
 class NotReady(RuntimeError):
-    """No decision can be made yet; the message says what is missing."""
+    """The service has no traffic to get yet; the message says what is missing."""
 
 
 class Refused(HTTPException):
@@ -128,7 +128,7 @@ def problem_of(error: Exception) -> Problem:
         case BadIdempotencyKey():
             return Problem("idempotency_key", "The idempotency key cannot be used.", 422, str(error), "Idempotency-Key")
         case NotReady():
-            return Problem("not_ready", "The scorer is not ready.", 503, str(error))
+            return Problem("not_ready", "The service is not ready.", 503, str(error))
         case BrokerSilent():
             return Problem(
                 "not_confirmed",
@@ -145,7 +145,7 @@ def problem_of(error: Exception) -> Problem:
 class Refusals:
     """Litestar's exception handlers, counting what they answer."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: EdgeMetrics) -> None:
         self._refused = metrics.refused
 
     def answer(self, request: "Request[Any, Any, Any]", error: Exception) -> Response[bytes]:

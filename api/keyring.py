@@ -11,7 +11,7 @@ import structlog
 
 from api.access import Caller
 from api.keys import ApiKey, BadKeys, digest_of, now_utc, read_keys
-from api.metrics import Metrics
+from api.metrics import EdgeMetrics
 from api.tasks import ended
 
 WATCH_S = 1.0
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 class KeyRing:
     """Callers by their key. A file that cannot be read leaves the keys that were; one that is gone, none."""
 
-    def __init__(self, path: Path, metrics: Metrics, now: Callable[[], datetime] = now_utc) -> None:
+    def __init__(self, path: Path, metrics: EdgeMetrics, now: Callable[[], datetime] = now_utc) -> None:
         self._path = path
         self._now = now
         self._metrics = metrics

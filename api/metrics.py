@@ -1,4 +1,4 @@
-"""What Prometheus sees of the scorer."""
+"""What Prometheus sees of a service, and of the scorer."""
 
 import time
 from bisect import bisect_left
@@ -41,24 +41,37 @@ class Distribution(Collector):
         yield family
 
 
-class Metrics:
+class EdgeMetrics:
     """One registry per application, so that tests may run several in a process."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.refused = self._counter("fraud_refused_requests", "Requests answered with a problem.", "type")
+        self.key_reloads = self._counter("fraud_api_key_reloads", "Readings of a changed keys file.", "result")
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)
+
+
+class Metrics(EdgeMetrics):
+    """The scorer's."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self.decisions = self._counter("fraud_decisions", "Decisions made.", "decision")
         self.degraded = self._counter("fraud_degraded_decisions", "Decisions made without history.", "reason")
         self.self_included = self._counter("fraud_self_included_decisions", "Scored ids already in a state.")
         self.card_like = self._counter(
             "fraud_card_like_ids", "Ids that look like a card number and were let pass.", "field"
         )
-        self.refused = self._counter("fraud_refused_requests", "Requests answered with a problem.", "type")
         self.events = self._counter("fraud_decision_events", "Decision events by what became of them.", "result")
         self.reloads = self._counter("fraud_model_reloads", "Model loads by result.", "result")
         self.alias_reads = self._counter(
             "fraud_model_registry_reads", "Looks at MLflow's alias by what they found.", "result"
         )
-        self.key_reloads = self._counter("fraud_api_key_reloads", "Readings of a changed keys file.", "result")
         self.repeats = self._counter("fraud_idempotent_requests", "Requests with an idempotency key.", "status")
         self.latency = Distribution(
             "fraud_decision_seconds", "Time from body read to answer made, per request.", BUCKETS, self.registry
@@ -76,9 +89,3 @@ class Metrics:
         self.ready = self._gauge("fraud_scorer_ready", "1 while model and online store are there.")
         self.pending = self._gauge("fraud_decision_events_pending", "Decision events that Kafka may not have.")
         self.journal_bytes = self._gauge("fraud_decision_journal_bytes", "Size of the decision events kept on disk.")
-
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(name, text, labels, registry=self.registry)
-
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(name, text, labels, registry=self.registry)

@@ -8,12 +8,12 @@ from litestar import Request, Response, asgi, get, post
 from litestar.datastructures import State
 from litestar.types import Receive, Send
 from litestar.types import Scope as Asked
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api import plain
 from api.access import PUBLIC, Caller, Scope, needs
-from api.body import body_of, header
+from api.body import header
 from api.contract import Answers
+from api.edge import read_body
 from api.errors import NotReady
 from api.intake import MAX_BODY_BYTES, parse
 from api.labels import Accepted, counted, parse_labels
@@ -38,7 +38,7 @@ async def predict(scope: Asked, receive: Receive, send: Send) -> None:
     runtime: Runtime = _service(scope).runtime
     caller: Caller = scope["user"]
     await runtime.rates.spend(caller, 1)
-    raw = await _body(scope, receive)
+    raw = await read_body(scope, receive, MAX_BODY_BYTES)
     given = header(scope, b"idempotency-key")
     if given is None:
         await plain.answer(send, await decide(runtime, raw, scope))
@@ -63,21 +63,11 @@ async def decide(runtime: Runtime, raw: bytes, scope: Any) -> bytes:
     return _encode(Answers(answers) if parsed.is_batch else answers[0])
 
 
-@get("/health/live", opt=PUBLIC)
-async def live() -> dict[str, str]:
-    return {"status": "live"}
-
-
 @get("/health/ready", opt=PUBLIC)
 async def ready(runtime: Runtime) -> dict[str, str]:
     if missing := runtime.missing():
         raise NotReady("; ".join(missing))
     return {"status": "ready", "model_version": runtime.model_version}
-
-
-@get("/metrics", media_type=CONTENT_TYPE_LATEST, opt=needs(Scope.ADMIN))
-async def metrics(runtime: Runtime) -> Response[bytes]:
-    return Response(generate_latest(runtime.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 @post("/labels", status_code=202, opt=needs(Scope.LABEL))
@@ -86,7 +76,7 @@ async def labels(request: Call, runtime: Runtime) -> Response[bytes]:
     plain.require_json(request.scope)
     caller: Caller = request.scope["user"]
     await runtime.rates.spend(caller, 1)
-    raw, card_like = await _body(request.scope, request.receive), list[str]()
+    raw, card_like = await read_body(request.scope, request.receive, MAX_BODY_BYTES), list[str]()
     found = parse_labels(raw, runtime.scorer.now_ms(), on_card(runtime.cards_in_ids, card_like))
     if card_like:
         _let_pass(runtime, request.scope, card_like)
@@ -122,14 +112,4 @@ def _service(scope: Asked) -> Service:
     return cast(Service, scope["app"])
 
 
-async def _body(scope: Asked, receive: Receive) -> bytes:
-    """Who sends slowly holds no place among the requests that are worked on."""
-    service = _service(scope)
-    service.in_flight -= 1
-    try:
-        return await body_of(scope, receive, MAX_BODY_BYTES)
-    finally:
-        service.in_flight += 1
-
-
-HANDLERS = (predict, labels, live, ready, metrics, model, reload)
+HANDLERS = (predict, labels, ready, model, reload)

@@ -17,12 +17,11 @@ from litestar.types import Receive, Send
 from litestar.types import Scope as Asked
 
 from api import logs, plain
-from api.__main__ import KEEP_ALIVE_S
 from api.access import Scope, needs
 from api.app import create_app
 from api.body import body_of
+from api.edge import KEEP_ALIVE_S, live
 from api.intake import MAX_BODY_BYTES
-from api.routes import live
 from api.runtime import Runtime
 from api.settings import ApiSettings
 from deploy.local.ports import free_port

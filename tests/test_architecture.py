@@ -142,6 +142,13 @@ def test_the_simulator_cannot_see_the_answers() -> None:
     assert not {name for name in loaded if name.startswith(answers)}
 
 
+def test_pricing_loads_no_model_and_nothing_of_the_scorers_own() -> None:
+    loaded = loaded_by_importing(("api.pricing.app",))
+
+    assert not {name for name in loaded if name.startswith(("fraud_assets.models", "fraud_assets.rollout"))}
+    assert not loaded & {"api.runtime", "api.scorer", "api.lineup", "api.judge", "api.recording"}
+
+
 @pytest.mark.parametrize("part", PURE_CORE)
 def test_the_pure_core_loads_no_orchestrator_and_no_batch_engine(part: str) -> None:
     inside = (f"fraud_assets.{part}", f"fraud_assets.{part}.")

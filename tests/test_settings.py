@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from api.pricing.settings import PricingSettings
 from api.settings import ApiSettings
 from fraud_assets.settings import BadSettings, Settings, read_settings
 from streaming.settings import WorkerSettings
@@ -89,7 +90,7 @@ def test_no_secret_is_in_the_repr() -> None:
     assert "hush" not in repr(settings)
 
 
-@pytest.mark.parametrize("kind", [ApiSettings, WorkerSettings, Settings])
+@pytest.mark.parametrize("kind", [ApiSettings, PricingSettings, WorkerSettings, Settings])
 def test_a_fault_shows_nothing_of_what_was_given(kind: type[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault between fields would show all of them, and a traceback is a line of a log."""
     monkeypatch.setenv("FRAUD_TOKEN_KEY", "hush-key")
@@ -113,6 +114,14 @@ def test_half_of_the_jwt_settings_shows_none_of_the_others(monkeypatch: pytest.M
         ApiSettings()
 
     assert "hush" not in str(refused.value) + repr(refused.value)
+
+
+@pytest.mark.parametrize("given", ["[1.0, 0.9]", "[0.9, 1.1]", "[-0.5, 1.0]", "[1.0, 1.0]"])
+def test_multipliers_rise_and_hold_the_base_price(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAUD_PRICE_MULTIPLIERS", given)
+
+    with pytest.raises(ValidationError, match="give rising numbers"):
+        PricingSettings()
 
 
 def test_every_field_says_what_it_is_for(root: Path) -> None:

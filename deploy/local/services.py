@@ -143,6 +143,10 @@ def _prepare_scorer(context: Context) -> None:
     ensure_key(context.var_dir)
 
 
+def _prepare_pricing(context: Context) -> None:
+    ensure_key(context.var_dir)
+
+
 VALKEY = Service(
     name="valkey",
     preferred_port=6379,
@@ -202,6 +206,19 @@ SCORER = Service(
     url=lambda c: _local(c.port("scorer"), "/schema"),
     ready_within_s=240.0,  # as the worker; and the champion is loaded and verified
 )
+
+PRICING = Service(
+    name="pricing",
+    needs=("valkey",),
+    argv=lambda c: _python("api.pricing", "--host", LOOPBACK, "--port", str(c.port("pricing"))),
+    prepare=_prepare_pricing,
+    provides=lambda c: {"FRAUD_PRICING_URL": _local(c.port("pricing"))},
+    # Not `ready`: whoever starts it beside an empty store publishes an epoch afterwards.
+    probe=lambda c: probes.http_answers(_local(c.port("pricing"), "/health/live")),
+    url=lambda c: _local(c.port("pricing"), "/schema"),
+    ready_within_s=240.0,  # as the scorer
+)
+"""Beside the catalogue: `make pricing-demo` starts it, the stack does not."""
 
 DAGSTER_CODE = Service(
     name="dagster-code",

@@ -15,7 +15,7 @@ from fraud_assets.engine.prepare import columns_from_events, rows_of
 from fraud_assets.engine.request import RequestReader
 from fraud_assets.engine.state import StateEngine
 from fraud_assets.features.catalogue.sources import TRANSACTIONS
-from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
+from fraud_assets.features.catalogue.ticketing import EVENT_PRICING, FRAUD_SCORING, registry
 
 PAYMENT = Transaction(
     transaction_id="t", account_id="a", event_id="e", promoter_id="p", device_id="d", ip_token="dev:00", ip_country="DE",
@@ -32,8 +32,9 @@ def run_everything() -> None:
     account = plan.group("account")
     engine, rows = StateEngine(plan, account), rows_of(plan, account, columns)
     engine.fold(engine.fold(None, rows).packed[0], rows)
-    reader = RequestReader(service)
-    reader.read([None] * len(reader.groups), PAYMENT, PAYMENT.event_time_ms, PAYMENT.transaction_id)
+    for read in (service, ServicePlan(plan, EVENT_PRICING)):
+        reader = RequestReader(read)
+        reader.read([None] * len(reader.groups), PAYMENT, PAYMENT.event_time_ms, PAYMENT.transaction_id)
     log = Log(plan, [columns])
     vectors(service, log, Spine.of_events(log, TRANSACTIONS.name))
 

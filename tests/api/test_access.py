@@ -18,6 +18,7 @@ PUBLIC = {("GET", "/health/live"), ("GET", "/health/ready"), ("GET", "/schema")}
 OPENS = {
     Scope.SCORE: {("POST", "/predict")},
     Scope.LABEL: {("POST", "/labels")},
+    Scope.PRICE: set[tuple[str, str]](),
     Scope.ADMIN: {("GET", "/metrics"), ("GET", "/admin/model"), ("POST", "/admin/reload")},
 }
 

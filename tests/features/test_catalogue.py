@@ -10,7 +10,7 @@ from fraud_assets.features.registry import Registry
 from fraud_assets.features.windows import DAY_MS, HOUR_MS, MINUTE_MS
 
 DOMAINS = {
-    "ticketing": ["fraud_scoring"],
+    "ticketing": ["fraud_scoring", "event_pricing"],
     "handbook": ["handbook_scoring", "handbook_scoring_with_places"],  # for whoever has the profile files too
     "sparkov": ["sparkov_scoring"],
 }

@@ -1,4 +1,4 @@
-"""The ticketing domain: its views, its request features, its service, its registry."""
+"""The ticketing domain: its views, its request features, its services, its registry."""
 
 from functools import cache
 
@@ -19,8 +19,15 @@ FRAUD_SCORING = FeatureService(
     description="What the fraud model sees of a payment.",
 )
 
+EVENT_PRICING = FeatureService(
+    name="event_pricing",
+    scored=TRANSACTIONS,  # whose keys name an event and its promoter; pricing scores no payment
+    views=(named.EVENT_REALTIME_METRICS, named.EVENT_HISTORICAL_METRICS),
+    description="What the pricing service sees of an event: nothing of any person.",
+)
+
 
 @cache
 def registry() -> Registry:
     """The built-in registry; made once a process, for digests of some fifty declarations take time."""
-    return Registry(VIEWS, (FRAUD_SCORING,))
+    return Registry(VIEWS, (FRAUD_SCORING, EVENT_PRICING))

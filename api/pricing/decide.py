@@ -1,0 +1,189 @@
+"""One event's price for one interval, and why. Pure: everything it goes by is handed in, and its record makes it again."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from api.pricing.bandit import Ahead, Chances, chances, drawn, rng_of
+from api.pricing.contract import Choice, Learned, PriceRequest, Recommendation, Record
+from api.pricing.demand import Belief, CategoryBelief, EventCounts, Floats, believed
+from api.pricing.features import EventNow
+from api.pricing.rails import Rail, Rails, prices_of
+
+SOLD_OUT, STARTED, NO_MULTIPLIER = "sold_out", "event_started", "no_multiplier_permitted"
+_VIEW_S = 300
+"""`concurrent_viewers` counts those of five minutes."""
+_DIGITS = 6
+
+
+class Rules(NamedTuple):
+    """What is the same for every event; see PricingSettings."""
+
+    interval_ms: int
+    multipliers: tuple[float, ...]
+    max_change: float
+    step_minor: int
+    explore: float
+    dispersion: float
+    seed: int
+
+    @property
+    def grid(self) -> Floats:
+        return np.array(self.multipliers)
+
+    def interval_start_ms(self, at_ms: int) -> int:
+        return at_ms - at_ms % self.interval_ms
+
+    def rails_of(self, asked: PriceRequest) -> Rails:
+        """The narrower of ours and the promoter's."""
+        lowest, *_, highest = prices_of(asked.base_price_minor, self.multipliers, self.step_minor)
+        return Rails(
+            max(lowest, asked.floor_minor or 0), min(highest, asked.cap_minor or highest), self.max_change
+        )  # fmt: skip
+
+
+class Knowledge(NamedTuple):
+    """What is known when a price is asked for. counts: as of then."""
+
+    now: EventNow
+    counts: EventCounts
+    category: CategoryBelief
+
+
+def decide(rules: Rules, asked: PriceRequest, known: Knowledge) -> Record:
+    """Draws a permitted multiplier, or keeps the price and says why."""
+    rails = rules.rails_of(asked)
+    prices = prices_of(asked.base_price_minor, rules.multipliers, rules.step_minor)
+    forbidden = [rails.forbid(price, asked.current_price_minor) for price in prices]
+    why = _why_none(asked, known.now, forbidden)
+    if why:
+        return kept(rules, asked, known.now, why)
+    belief = believed(known.counts, known.category, rules.grid, rules.dispersion)
+    ahead = _ahead(rules, asked, known)
+    found, place = draw(rules, asked.event_id, rules.interval_start_ms(asked.event_time_ms), belief, forbidden, ahead)
+    bound = forbidden[int(found.best.argmax())]
+    said = _said(
+        rules, asked, known.now, prices[place], bound, [], _because(rules, found, place, bound),
+        multiplier=rules.multipliers[place], choices=_choices(rules, prices, forbidden, found), learned=_learned(known, belief),
+    )  # fmt: skip
+    return Record(
+        recommendation=said, category=asked.category.value, explore=rules.explore, belief=belief,
+        inventory=ahead.inventory, visitors_ahead=ahead.visitors,
+    )  # fmt: skip
+
+
+def kept(rules: Rules, asked: PriceRequest, now: EventNow, why: list[str]) -> Record:
+    """The price as it is, but within floor and cap."""
+    price, bound = rules.rails_of(asked).kept(asked.current_price_minor)
+    text = f"The price stays as it is: {', '.join(why)}."
+    if bound:
+        text = f"The price moves to its {bound[0].value} and no further: {', '.join(why)}."
+    return Record(recommendation=_said(rules, asked, now, price, bound, why, text), category=asked.category.value)
+
+
+def draw(
+    rules: Rules, event_id: str, interval_start_ms: int, belief: Belief, forbidden: list[list[Rail]], ahead: Ahead
+) -> tuple[Chances, int]:  # fmt: skip
+    """The chances and the place drawn: the same of the same, whoever asks and whenever."""
+    rng = rng_of(rules.seed, event_id, interval_start_ms)
+    found = chances(belief, rules.grid, [not rails for rails in forbidden], ahead, rules.explore, rng)
+    return found, drawn(found.propensities, rng)
+
+
+def redrawn(rules: Rules, record: Record) -> float | None:
+    """The multiplier of a record, made again from what it says; None where nothing was drawn."""
+    said = record.recommendation
+    if record.belief is None:
+        return None
+    forbidden = [list(one.forbidden_by) for one in said.choices]
+    ahead = Ahead(record.inventory, record.visitors_ahead)
+    _, place = draw(rules, said.event_id, said.interval_start_ms, record.belief, forbidden, ahead)
+    return rules.multipliers[place]
+
+
+def _why_none(asked: PriceRequest, now: EventNow, forbidden: list[list[Rail]]) -> list[str]:
+    if asked.event_time_ms >= asked.starts_at_ms:
+        return [STARTED]
+    if now.missing:
+        return now.missing
+    if not now.inventory:
+        return [SOLD_OUT]
+    return [NO_MULTIPLIER] if all(forbidden) else []
+
+
+def _ahead(rules: Rules, asked: PriceRequest, known: Knowledge) -> Ahead:
+    """As many an interval as came so far, or as look now; one at least, for of none every price earns the same."""
+    intervals = max((asked.starts_at_ms - asked.event_time_ms) / rules.interval_ms, 1.0)
+    if known.counts.intervals >= 1.0:
+        per_interval = sum(known.counts.visitors) / known.counts.intervals
+    else:
+        per_interval = (known.now.viewers or 0.0) * rules.interval_ms / (1_000 * _VIEW_S)
+    return Ahead(known.now.inventory or 0.0, max(per_interval * intervals, 1.0))
+
+
+def _said(
+    rules: Rules, asked: PriceRequest, now: EventNow, price_minor: int, bound: list[Rail], fallback: list[str],
+    explanation: str, *, multiplier: float | None = None, choices: list[Choice] | None = None, learned: Learned | None = None,
+) -> Recommendation:  # fmt: skip
+    start_ms = rules.interval_start_ms(asked.event_time_ms)
+    return Recommendation(
+        event_id=asked.event_id,
+        interval_start_ms=start_ms,
+        interval_end_ms=start_ms + rules.interval_ms,
+        action=_action(price_minor, asked.current_price_minor),
+        price_minor=price_minor,
+        current_price_minor=asked.current_price_minor,
+        base_price_minor=asked.base_price_minor,
+        currency=asked.currency,
+        explanation=explanation,
+        guard_rails=bound,
+        fallback=fallback,
+        features=now.features,
+        seed=rules.seed,
+        multiplier=multiplier,
+        choices=choices or [],
+        learned=learned,
+    )
+
+
+def _action(price_minor: int, current_minor: int) -> str:
+    if price_minor == current_minor:
+        return "keep"
+    return "raise" if price_minor > current_minor else "lower"
+
+
+def _because(rules: Rules, found: Chances, place: int, bound: list[Rail]) -> str:
+    best = int(found.best.argmax())
+    text = (
+        f"{rules.multipliers[place]:g} times the base price was drawn with a chance of {found.propensities[place]:.0%}; "
+        f"{rules.multipliers[best]:g} would earn most with a chance of {found.best[best]:.0%}"
+    )
+    return f"{text}, and is forbidden by {', '.join(bound)}." if bound else f"{text}."
+
+
+def _choices(rules: Rules, prices: list[int], forbidden: list[list[Rail]], found: Chances) -> list[Choice]:
+    return [
+        Choice(
+            multiplier=multiplier,
+            price_minor=prices[place],
+            forbidden_by=forbidden[place],
+            propensity=float(found.propensities[place]),
+            best_chance=float(found.best[place]),
+            tickets_per_visitor=round(float(found.mean[place]), _DIGITS),
+            low=round(float(found.low[place]), _DIGITS),
+            high=round(float(found.high[place]), _DIGITS),
+        )
+        for place, multiplier in enumerate(rules.multipliers)
+    ]
+
+
+def _learned(known: Knowledge, belief: Belief) -> Learned:
+    mean, sd = belief.sensitivity
+    return Learned(
+        event_tickets=round(sum(known.counts.tickets), 3),
+        event_visitors=round(sum(known.counts.visitors), 3),
+        event_intervals=round(known.counts.intervals, 3),
+        category_visitors=round(known.category.visitors, 3),
+        sensitivity=round(mean, 4),
+        sensitivity_sd=round(sd, 4),
+    )

@@ -149,6 +149,9 @@ def others(address: Any, group: str) -> bool:
     """
     admin = AdminClient({**address.as_librdkafka_dict(), "log_level": 2, "logger": LIBRDKAFKA})
     try:
+        # Asks every broker, so that each is connected: librdkafka aborts the process where it describes a group and the coordinator's
+        # connection is not there (librdkafka issue 4605).
+        admin.list_consumer_groups(request_timeout=LEAVE_WITHIN_S).result(LEAVE_WITHIN_S)
         described = admin.describe_consumer_groups([group], request_timeout=LEAVE_WITHIN_S)[group]
         return len(described.result(LEAVE_WITHIN_S).members) > 1
     except (KafkaException, TimeoutError) as error:

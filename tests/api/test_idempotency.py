@@ -26,16 +26,23 @@ from tests.models.made import Trained
 HEADER = "Idempotency-Key"
 
 
+def is_guarded(client: TestClient[Litestar]) -> bool:
+    """Redis answers: on a loaded machine its first connection may take longer than a payment waits."""
+    asked = client.post("/predict", json=request(), headers={HEADER: uuid.uuid4().hex})
+    return asked.headers["idempotency-status"] == "kept"
+
+
 def test_the_same_body_gets_the_same_bytes_and_one_decision(client: TestClient[Litestar], producer: Producer) -> None:
-    body = msgspec.json.encode(request())
+    until(lambda: is_guarded(client))
+    body = msgspec.json.encode(request(transaction_id="once"))
     headers = {HEADER: uuid.uuid4().hex, "Content-Type": "application/json"}
 
     answers = [client.post("/predict", content=body, headers=headers) for _ in range(3)]
 
     assert len({answer.content for answer in answers}) == 1
     assert [answer.headers["idempotency-status"] for answer in answers] == ["kept", "replayed", "replayed"]
-    until(producer.decisions)
-    assert len(producer.decisions()) == 1
+    made = until(lambda: [one for one in producer.decisions() if one.transaction_id == "once"])
+    assert len(made) == 1
 
 
 def test_another_body_under_the_key_is_refused_by_name(client: TestClient[Litestar]) -> None:

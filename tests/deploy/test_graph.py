@@ -78,10 +78,10 @@ def test_a_run_that_fails_names_its_step_and_ends_with_the_log(graph: Graph, ste
 
 
 def test_a_process_that_is_gone_is_said_to_be(env: dict[str, str], steps: Steps, tmp_path: Path) -> None:
+    before = set(psutil.Process(os.getpid()).children())
     with loaded_graph(env, tmp_path) as graph:
-        mine = [one for one in psutil.Process(os.getpid()).children() if "deploy.local.graph_process" in one.cmdline()]
-        newest = max(mine, key=lambda one: one.create_time())
-        newest.kill()
+        (mine,) = set(psutil.Process(os.getpid()).children()) - before
+        mine.kill()
 
         with pytest.raises(StepFailed, match="Dagster's process ended with -9"), steps.step("late") as step:
             graph.materialize(step, ["transactions"], last=LAST)

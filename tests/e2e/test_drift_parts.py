@@ -61,7 +61,7 @@ def purchase(at_s: float, **changed: object) -> PurchaseResult:
 
 
 def ghost(at_s: float, decision: str) -> PurchaseResult:
-    return purchase(at_s, is_fraud=True, kind="ghost_events", decision=decision)
+    return purchase(at_s, is_fraud=True, kind="ghost_events", attacks=True, decision=decision)
 
 
 def seen(**changed: object) -> Seen:

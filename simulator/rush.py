@@ -31,12 +31,12 @@ SEED_BESIDE = 1
 ORDINARY = Scenario(
     name="rush", summary="Ordinary buyers and the everyday fraud, at the rate of a live run.", regulars=True
 )
-# Card testing of every manner, a few cards in a thousand purchases: who learns of nothing else knows them at this rate.
+# Card testing of every manner in the last quarter, which is what a model of minutes learns from.
 ATTACKED = replace(
     ORDINARY,
     bursts=tuple(
-        TestingBurst(start=start, length=0.2, share=0.003, camouflage=camouflage, cash_out_delay=0.02)
-        for start, camouflage in ((0.02, 0.1), (0.2, 0.4), (0.4, 0.7), (0.55, 0.2), (0.75, 0.5))
+        TestingBurst(start=start, length=0.045, share=0.0015, camouflage=camouflage, cash_out_delay=0.005)
+        for start, camouflage in ((0.77, 0.1), (0.81, 0.4), (0.86, 0.7), (0.9, 0.2), (0.94, 0.5))
     ),
 )
 COUNTED_EVERY_MS = 2_000  # as a live run counts

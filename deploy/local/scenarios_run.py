@@ -38,7 +38,8 @@ LIVE = ("faults", "worker", "scorer")
 # A drift check looks at the newest minute, so a run that is judged by one lasts as long.
 DRIFT_S = 60.0
 LABEL_WEEK_S = 30.0
-RUSH_MIN = 65.0
+# A model learns from the last minutes, in which windows of an hour are full: else a live minute is no more of what it has seen.
+RUSH_MIN, LEARNT_MIN = 85.0, 20.0
 _TRAFFIC_SPARE_S = 120.0
 _BESIDE = 7  # steps before and after the scenarios
 
@@ -100,8 +101,7 @@ def _settings(world: World) -> Mapping[str, str]:
         "FRAUD_HISTORY_START": world.first_day.isoformat(),
         "FRAUD_LABEL_DELAY_DAYS": str(LABEL_WEEK_S / 60 / MINUTES_PER_DAY),
         "FRAUD_TRAINING_AS_OF": "log_end",
-        # The hour: who learns from the weeks before it too is judged on it alone, and not calibrated for it.
-        "FRAUD_TRAINING_WINDOW_DAYS": str(RUSH_MIN / MINUTES_PER_DAY),
+        "FRAUD_TRAINING_WINDOW_DAYS": str(LEARNT_MIN / MINUTES_PER_DAY),
         "FRAUD_TUNING_TRIALS": "0",
         "FRAUD_DRIFT_WINDOW_MINUTES": str(DRIFT_S / 60),
         "FRAUD_LAKE_FLUSH_S": "1",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.worlds import DELAY_DAYS, WARM_UP_DAYS, world
+from benchmarks.worlds import DELAY_DAYS, WARM_UP_DAYS, history
 from fraud_assets.evaluate.across import across, settled, truth_beside
 from fraud_assets.evaluate.bar import progress_bar
 
@@ -28,7 +28,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, progress_bar(Console(stderr=True)) as bar:
         for seed in bar.track(options.seeds, description="worlds"):
             folder = Path(name) / str(seed)
-            found = settled(world(folder, seed, options.per_day), DELAY_DAYS, WARM_UP_DAYS)
+            found = settled(history(folder, seed, options.per_day), DELAY_DAYS, WARM_UP_DAYS)
             known[seed] = found, truth_beside(folder / "lake", found)
         for one, other in itertools.permutations(options.seeds, 2):
             (train, _), (test, truth) = known[one], known[other]

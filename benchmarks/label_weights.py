@@ -23,9 +23,9 @@ from benchmarks.worlds import (
     after_window,
     as_of_day,
     cents,
-    truth_of,
     world,
 )
+from fraud_assets.evaluate.across import truth_beside
 from fraud_assets.labels.confidence import confidence_as_of
 from fraud_assets.labels.graph import identity_edges, transactions_as_known
 from fraud_assets.labels.shapes import CONFIDENCE, Caps
@@ -76,7 +76,7 @@ def measured(name: str, score: Floats, truth: Flags, amount: Floats, deny: float
 
 def compared(folder: Path, seed: int, per_day: int) -> Iterator[Mapping[str, Any]]:
     then, after = sets(folder, seed, per_day)
-    truth, later = truth_of(folder, then), truth_of(folder, after)
+    (truth, _), (later, _) = (truth_beside(folder / "lake", one) for one in (then, after))
     assert then.weight is not None
     less = then.weight < 1
     about = {

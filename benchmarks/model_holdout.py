@@ -25,11 +25,10 @@ from benchmarks.worlds import (
     Floats,
     after_window,
     as_of_day,
-    attacks_of,
     service,
-    truth_of,
     world,
 )
+from fraud_assets.evaluate.across import truth_beside
 from fraud_assets.evaluate.bar import progress_bar
 from fraud_assets.evaluate.ideas import Arm, arms_of
 from fraud_assets.evaluate.measure import Measures, ablation, markdown, measures_of
@@ -118,7 +117,7 @@ def of_world(seed: int, per_day: int, arms: list[Arm], settings: Settings, bar: 
         lake = world(folder, seed, per_day)
         say("vectors")
         then, after = as_of_day(lake), after_window(lake)
-        truth, attacks = truth_of(folder, after), attacks_of(folder, after)
+        truth, attacks = truth_beside(folder / "lake", after)
         say("training")
         trained = trained_on(then, folder, settings)
     score = trained.fitted.booster.inplace_predict(after.features).astype(np.float64)

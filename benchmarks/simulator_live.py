@@ -6,7 +6,6 @@
 
 import argparse
 import asyncio
-import json
 import sys
 import tempfile
 import time
@@ -17,11 +16,12 @@ from typing import Any
 import msgspec
 import uvicorn
 
+from benchmarks.measure import report
 from deploy.local.demo_steps import start, stop
 from deploy.local.ports import LOOPBACK, held_ports
 from deploy.local.stack import running
 from fraud_assets.contracts.tokens import TokenKey
-from simulator.build import build_world, name_world
+from simulator.build import World, build_world, name_world
 from simulator.http_client import HttpClient
 from simulator.kafka_source import KafkaSource, ensure_topics
 from simulator.live import LiveRun, RunSettings
@@ -31,6 +31,7 @@ from simulator.ports import ApiScorer
 from simulator.scenarios.registry import SCENARIOS
 from simulator.script import script_of
 from simulator.spec import DAY_MS, WorldSpec
+from simulator.world import Names
 
 RATES = (1_000, 1_500, 2_000, 2_500, 3_000)
 SECONDS = 10.0
@@ -63,37 +64,35 @@ def main() -> None:
     if chosen.serve:
         uvicorn.run(approve, host=LOOPBACK, port=chosen.serve, log_level="error", access_log=False, lifespan="off")
     else:
-        print(json.dumps(measured()))
+        measure()
 
 
-def measured() -> dict[str, Any]:
+def measure() -> None:
+    today = int(time.time() * 1000) // DAY_MS * DAY_MS
+    world = build_world(WorldSpec(seed=7, start_ms=today - 5 * DAY_MS, days=5, rate_per_day=10_000, accounts=50_000))
+    names = name_world(world, KEY)
     with tempfile.TemporaryDirectory() as folder, running(["broker"], Path(folder)) as stack, held_ports(1) as (port,):
         scorer = start([sys.executable, "-m", "benchmarks.simulator_live", "--serve", str(port)], stack.env)
         try:
             bootstrap = stack.env["KAFKA_BOOTSTRAP_SERVERS"]
             ensure_topics(bootstrap)
-            drive(RATES[0], 2.0, port, bootstrap)
-            found = {rate: drive(rate, SECONDS, port, bootstrap) for rate in RATES}
+            drive(world, names, RATES[0], 2.0, port, bootstrap)
+            found = {rate: drive(world, names, rate, SECONDS, port, bootstrap) for rate in RATES}
         finally:
             stop(scorer)
-    held = [rate for rate, metrics in found.items() if metrics.held_rate]
-    return {
-        "name": "simulator.live",
-        "ours": max(held, default=0),
-        "peer": None,
-        "ratio": None,
-        "unit": "purchases/s",
-        "rows": sum(metrics.purchases for metrics in found.values()),
-        "lag_p99_ms": {str(rate): metrics.lag_ms.p99 for rate, metrics in found.items()},
-        "latency_p50_ms": {str(rate): metrics.latency_ms.p50 for rate, metrics in found.items()},
-    }
+    report(
+        "simulator.live",
+        max((rate for rate, metrics in found.items() if metrics.held_rate), default=0),
+        None,
+        None,
+        "purchases/s",
+        sum(metrics.purchases for metrics in found.values()),
+        lag_p99_ms={str(rate): metrics.lag_ms.p99 for rate, metrics in found.items()},
+        latency_p50_ms={str(rate): metrics.latency_ms.p50 for rate, metrics in found.items()},
+    )
 
 
-def drive(rate: float, seconds: float, port: int, bootstrap: str) -> RunMetrics:
-    today = int(time.time() * 1000) // DAY_MS * DAY_MS
-    spec = WorldSpec(seed=7, start_ms=today - 5 * DAY_MS, days=5, rate_per_day=10_000, accounts=50_000)
-    world = build_world(spec)
-    names = name_world(world, KEY)
+def drive(world: World, names: Names, rate: float, seconds: float, port: int, bootstrap: str) -> RunMetrics:
     script = script_of(
         world, names, plan_live(world, SCENARIOS["normal-traffic"], rate, seconds, 7, int(time.time() * 1000))
     )

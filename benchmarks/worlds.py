@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.contracts.topics import DAY_MS
@@ -40,12 +39,17 @@ Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
 
-def world(folder: Path, seed: int, per_day: int) -> Lake:
-    """DAYS of history with what was said of it, its label facts, and the truth beside the lake."""
+def history(folder: Path, seed: int, per_day: int) -> Lake:
+    """DAYS of history with what was said of it, and the truth beside the lake."""
     spec = WorldSpec(seed=seed, start_ms=START_MS, days=DAYS, rate_per_day=per_day, accounts=10_000)
     write_history(spec, folder / "lake", TokenKey.of("dev", DEVELOPMENT_TOKEN_KEY))
-    lake = Lake(folder / "lake")
-    write_imported_facts(lake, START_MS, spec.end_ms, DELAY_DAYS)
+    return Lake(folder / "lake")
+
+
+def world(folder: Path, seed: int, per_day: int) -> Lake:
+    """A history with its label facts."""
+    lake = history(folder, seed, per_day)
+    write_imported_facts(lake, START_MS, END_MS, DELAY_DAYS)
     return lake
 
 
@@ -62,23 +66,6 @@ def as_of_day(lake: Lake, weigh: Weigh | None = None) -> TrainingSet:
 def after_window(lake: Lake) -> TrainingSet:
     """Payments of the fortnight after the window, each with the vector of its instant and the verdict that was known in the end."""
     return training_set(lake, service(), Window(END_MS, AS_OF_MS - DELAY_DAYS * DAY_MS, JUDGED_UNTIL_MS))
-
-
-def truth_of(folder: Path, found: TrainingSet) -> Flags:
-    """(n,) as the simulator knows it."""
-    told: Flags = _told(folder, found, "is_fraud").to_numpy()
-    return told
-
-
-def attacks_of(folder: Path, found: TrainingSet) -> list[str | None]:
-    """Of each payment the kind of attack it belongs to, which no label says; None for none."""
-    return _told(folder, found, "kind").to_list()
-
-
-def _told(folder: Path, found: TrainingSet, what: str) -> pl.Series:
-    truth = pl.read_parquet(folder / "truth" / "transactions.parquet", columns=["transaction_id", what])
-    asked = pl.DataFrame({"transaction_id": found.rows["transaction_id"].to_pylist()})
-    return asked.join(truth, on="transaction_id", how="left", maintain_order="left")[what]
 
 
 def cents(found: TrainingSet) -> Floats:

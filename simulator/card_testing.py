@@ -9,15 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from simulator.campaigns import Attack, Campaign, Underworld, Wave, claimed_places, countries, merged
-from simulator.kinds import NATURES, Kind
+from simulator.kinds import Kind, drawn_camouflage
 from simulator.market import Market, price_table, rounded
 from simulator.ordinary import outcome_of
 from simulator.places import price_level
 from simulator.purchases import APPROVED, CARD, PREMIUM, STANDARD, VIP, WALLET, Purchases
 from simulator.spec import HOUR_MS, MINUTE_MS
 from simulator.world import Index, Ints, Small
-
-_SPREAD = 3.2  # of the camouflage of campaigns: a and b of its beta distribution together
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,7 @@ class CardTesting:
     @classmethod
     def drawn(cls, start_ms: int, rng: np.random.Generator) -> "CardTesting":
         """A campaign as they come, some loud and some careful."""
-        mean = NATURES[Kind.CARD_TESTING].camouflage
-        camouflage = float(rng.beta(_SPREAD * mean, _SPREAD * (1 - mean)))
+        camouflage = drawn_camouflage(Kind.CARD_TESTING, rng)
         return cls(
             start_ms=start_ms,
             duration_ms=int(np.clip(rng.lognormal(np.log(45 + 150 * camouflage), 0.5), 12, 600) * MINUTE_MS),

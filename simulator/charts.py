@@ -68,14 +68,21 @@ def stacked_bars(
     return _svg(height, parts)
 
 
-def lines(series: Sequence[Series], bucket: float, unit: str, bands: Sequence[Band] = (), height: int = 180) -> str:
-    """Lines over time; NaN breaks a line."""
+def lines(
+    series: Sequence[Series],
+    bucket: float,
+    unit: str,
+    bands: Sequence[Band] = (),
+    height: int = 180,
+    x_unit: str = "s",
+) -> str:
+    """Lines over time; NaN breaks a line. bucket: of a value, in `x_unit`."""
     known = [value for one in series for value in one.values if value == value]
     if not known:
         return _empty(height)
     count = max(len(one.values) for one in series)
     frame = Frame(height, count * bucket, _nice(max(known)))
-    parts = [_bands(frame, bands), _y_axis(frame, unit), _time_axis(frame)]
+    parts = [_bands(frame, bands), _y_axis(frame, unit), _time_axis(frame, x_unit)]
     for one in series:
         for run in _runs(one.values):
             points = " ".join(f"{frame.x((i + 0.5) * bucket):.1f},{frame.y(one.values[i]):.1f}" for i in run)
@@ -158,13 +165,13 @@ def _grid(frame: Frame, y: float, label: str) -> str:
     )
 
 
-def _time_axis(frame: Frame) -> str:
+def _time_axis(frame: Frame, unit: str = "s") -> str:
     step = _nice(frame.x_max / 8)
     ticks = []
     value = 0.0
     while value <= frame.x_max * 1.001:
         ticks.append(
-            f'<text class="tick" x="{frame.x(value):.1f}" y="{frame.height - 8}" text-anchor="middle">{value:g} s</text>'
+            f'<text class="tick" x="{frame.x(value):.1f}" y="{frame.height - 8}" text-anchor="middle">{value:g} {unit}</text>'
         )
         value += step
     return "".join(ticks)

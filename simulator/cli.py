@@ -315,8 +315,7 @@ def _print_verdicts(verdicts: list[Judged]) -> None:
         return
     table = Table("tolerance", "has to be", Column("was", justify="right"), "", box=None, pad_edge=False)
     for one in verdicts:
-        was = "–" if one.value is None else f"{one.value:.4g}"
-        table.add_row(one.figure, one.bound, was, f"[{_COLOUR[one.kept]}]{one.kept}[/]")
+        table.add_row(one.figure, one.bound, one.was, f"[{_COLOUR[one.kept]}]{one.kept}[/]")
     console.print(table)
 
 

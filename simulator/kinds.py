@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
+import numpy as np
+
 
 class Kind(StrEnum):
     """How the money is made."""
@@ -93,3 +95,12 @@ NATURES: Mapping[Kind, Nature] = {
         0.6, (Telling(Source.MANUAL_REVIEW, 6.0, missed=0.25, spread=0.5, mistaken=0.04, alike=Alike.IP),)
     ),
 }
+
+
+_CARELESSNESS = 3.2  # a and b together of the beta distribution of a campaign's camouflage about its kind's
+
+
+def drawn_camouflage(kind: Kind, rng: np.random.Generator) -> float:
+    """Of a campaign as they come: some are loud and some careful."""
+    mean = NATURES[kind].camouflage
+    return float(rng.beta(_CARELESSNESS * mean, _CARELESSNESS * (1 - mean)))

@@ -6,12 +6,11 @@ tickets are for the same few shows. The contract has no field for whom tickets a
 
 import numpy as np
 
-from simulator.campaigns import Attack, Campaign, Underworld, Wave, claimed_places, countries
+from simulator.campaigns import Attack, Campaign, Underworld, Wave, countries
 from simulator.card_testing import resale_basket
 from simulator.kinds import Kind
-from simulator.market import Market, price_table, rounded
-from simulator.ordinary import outcome_of
-from simulator.purchases import CARD, WALLET, Purchases
+from simulator.market import Market
+from simulator.spread import spread_purchases
 from simulator.world import Index, Ints
 
 
@@ -31,29 +30,13 @@ def mule_ring(under: Underworld, market: Market, wave: Wave, rng: np.random.Gene
     at_home = rng.random(n) < 0.35 * hidden
     ip = np.where(at_home, world.accounts.household[account], address[_rotating(turn, homes, 2)]).astype(np.int32)
     card = under.stolen_cards(max(2, round(n / 1.7)), rng)[_rotating(turn, max(2, round(n / 1.7)), 1)]
-    event, tickets, tier, amount = resale_basket(under, market, n, rng)
+    event, tickets, tier, _ = resale_basket(under, market, n, rng)
     shows = event[: max(2, round(3 + 9 * hidden))]
     event = np.where(rng.random(n) < 0.7 * (1 - 0.5 * hidden), shows[rng.integers(0, len(shows), n)], event)
-    amount = rounded(price_table(world)[event, tier] * tickets)
-    lat, lon = claimed_places(world.network.country[ip], rng.random(n) < 0.55, rng)
-    purchases = Purchases(
-        time_ms=np.sort(wave.start_ms + rng.integers(0, wave.span_ms, n)),
-        account=account,
-        event=event,
-        tickets=tickets,
-        tier=tier,
-        device=device,
-        ip=ip,
-        card=card,
-        method=np.where(rng.random(n) < 0.85, CARD, WALLET).astype(np.int8),
-        amount_minor=amount,
-        billing=world.cards.country[card],
-        lat_e6=lat,
-        lon_e6=lon,
-        outcome=outcome_of(rng.random(n, dtype=np.float32), 0.12, 0.03, 0.02),
-        browsing=rng.integers(0, 3, n).astype(np.int8),
-        origin=np.zeros(n, dtype=np.int32),
-    )
+    purchases = spread_purchases(
+        under, wave, account=account, event=event, tickets=tickets, tier=tier, device=device, ip=ip, card=card,
+        located=0.55, ends=(0.12, 0.03, 0.02), browsing=3, rng=rng,
+    )  # fmt: skip
     return Attack.of(purchases, Campaign(Kind.MULE_RING, wave.start_ms, wave.start_ms + wave.span_ms))
 
 

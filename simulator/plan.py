@@ -11,14 +11,13 @@ from simulator.card_testing import CardTesting, card_testing
 from simulator.everyday_fraud import stolen_cards, takeovers
 from simulator.friendly_fraud import friendly_fraud
 from simulator.ghost_events import GhostEvents, ghost_events
-from simulator.kinds import NATURES, Kind
+from simulator.kinds import NATURES, Kind, drawn_camouflage
 from simulator.market import Market
 from simulator.mule_ring import mule_ring
 from simulator.promoter_collusion import promoter_collusion
 from simulator.spec import DAY_MS, HOUR_MS, MINUTE_MS, WorldSpec, stream
 
 _PURCHASES_PER_TESTING = 140  # tests and cash-out of a middling campaign
-_CARELESSNESS = 3.2  # a and b together of the beta distribution of a campaign's camouflage about its kind's
 
 Make = Callable[[Underworld, Market, Wave, np.random.Generator], Attack]
 
@@ -66,7 +65,8 @@ def _scalpings(world: World, under: Underworld) -> list[Attack]:
     size, count = _campaigns(spec, spec.scalping_share, 30)
     chosen = rng.choice(opens, min(count, len(opens)), replace=False) if len(opens) else opens
     waves = [
-        Wave(int(world.events.on_sale_ms[event]), HOUR_MS, size, _drawn(Kind.BOT_SCALPING, rng)) for event in chosen
+        Wave(int(world.events.on_sale_ms[event]), HOUR_MS, size, drawn_camouflage(Kind.BOT_SCALPING, rng))
+        for event in chosen
     ]
     return [bot_scalping(under, Market.at(world, wave.start_ms + MINUTE_MS), wave, rng) for wave in waves]
 
@@ -83,7 +83,7 @@ def _rings(world: World, under: Underworld) -> list[Attack]:
         span_ms = min(days, spec.days) * DAY_MS
         for _ in range(count):
             start_ms = int(rng.integers(spec.start_ms, spec.end_ms - min(span_ms, spec.end_ms - spec.start_ms) + 1))
-            wave = Wave(start_ms, span_ms, size, _drawn(kind, rng))
+            wave = Wave(start_ms, span_ms, size, drawn_camouflage(kind, rng))
             attacks.append(CAMPAIGNS[kind](under, Market.at(world, start_ms), wave, rng))
     return attacks
 
@@ -93,11 +93,6 @@ def _campaigns(spec: WorldSpec, share: float, size: int) -> tuple[int, int]:
     wanted = round(share * spec.purchases)
     count = -(-wanted // size)
     return round(wanted / max(1, count)), count
-
-
-def _drawn(kind: Kind, rng: np.random.Generator) -> float:
-    mean = NATURES[kind].camouflage
-    return float(rng.beta(_CARELESSNESS * mean, _CARELESSNESS * (1 - mean)))
 
 
 def _everyday(world: World, under: Underworld, day: int) -> list[Attack]:

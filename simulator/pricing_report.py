@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from simulator.charts import LEFT, RIGHT, WIDTH, Frame
+from simulator.charts import Series, lines
 from simulator.metrics import percent
+from simulator.pages import page
 from simulator.pricing_market import Floats
 from simulator.pricing_results import Earned
 
@@ -42,14 +41,15 @@ def write_pricing_report(
     markets: Mapping[int, Sequence[Earned]], more: Sequence[Table], tolerances: Sequence[Tolerance], path: Path
 ) -> Path:
     """markets: by seed. more: tables of the caller's. The page, and its path."""
-    environment = Environment(
-        loader=PackageLoader("simulator"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )  # fmt: skip
-    page = environment.get_template("pricing.html.j2").render(
-        seeds=list(markets), headline=headline(markets), tables=[*_tables(markets), *more], tolerances=tolerances
+    text = page(
+        "pricing.html.j2",
+        seeds=list(markets),
+        headline=headline(markets),
+        tables=[*_tables(markets), *more],
+        tolerances=tolerances,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -99,18 +99,6 @@ def _mean_regret(markets: Mapping[int, Sequence[Earned]], policy: str) -> Floats
 
 
 def _curves(curves: Mapping[str, Floats]) -> Markup:
-    """Lines over the market's hours; regret below 0 is drawn at 0."""
-    hours = max(len(curve) for curve in curves.values())
-    top = max(float(curve.max()) for curve in curves.values()) * 1.05
-    frame = Frame(_HEIGHT, hours, max(top, 0.01))
-    parts = []
-    for step in range(5):
-        value = frame.y_max * step / 4
-        y = frame.y(value)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/><text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.1%}</text>')  # fmt: skip
-    for hour in range(0, hours + 1, 24):
-        parts.append(f'<text class="tick" x="{frame.x(hour):.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{hour} h</text>')  # fmt: skip
-    for name, curve in curves.items():
-        points = " ".join(f"{frame.x(hour + 1):.1f},{frame.y(max(float(value), 0.0)):.1f}" for hour, value in enumerate(curve))  # fmt: skip
-        parts.append(f'<polyline class="line {escape(name)}" points="{points}"><title>{escape(name)}</title></polyline>')  # fmt: skip
-    return Markup(f'<svg viewBox="0 0 {WIDTH} {_HEIGHT}" role="img">{"".join(parts)}</svg>')  # noqa: S704  # numbers, and names escaped
+    """Lines over the market's hours, in percent; regret below 0 is drawn at 0."""
+    series = [Series(name, name, (100 * np.maximum(curve, 0.0)).tolist()) for name, curve in curves.items()]
+    return Markup(lines(series, 1.0, "%", height=_HEIGHT, x_unit="h"))  # noqa: S704 - escaped by charts

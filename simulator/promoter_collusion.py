@@ -7,18 +7,18 @@ to one promoter again and again.
 
 import numpy as np
 
-from simulator.campaigns import Attack, Campaign, Underworld, Wave, claimed_places
+from simulator.campaigns import Attack, Campaign, Underworld, Wave
 from simulator.ghost_events import quiet_events
 from simulator.kinds import Kind
-from simulator.market import Market, price_table, rounded
-from simulator.ordinary import outcome_of
-from simulator.purchases import CARD, PREMIUM, STANDARD, VIP, WALLET, Purchases
+from simulator.market import Market
+from simulator.purchases import PREMIUM, STANDARD, VIP
+from simulator.spread import spread_purchases
 
 
 def promoter_collusion(under: Underworld, market: Market, wave: Wave, rng: np.random.Generator) -> Attack:
     """Purchases spread over the wave; with more camouflage more accounts, fewer seats each, and cards of their own."""
     del market  # they buy nothing that the market wants
-    world, people, n, hidden = under.world, under.world.accounts, wave.purchases, wave.camouflage
+    people, n, hidden = under.world.accounts, wave.purchases, wave.camouflage
     end_ms = wave.start_ms + wave.span_ms
     event = rng.choice(quiet_events(under, wave.start_ms, wave.start_ms, 1 + round(6 * hidden), rng), size=n)
     size = max(3, round(n / (9 - 6 * hidden)))
@@ -35,23 +35,8 @@ def promoter_collusion(under: Underworld, market: Market, wave: Wave, rng: np.ra
     card = np.where(stolen, under.stolen_cards(n, rng), people.cards[account, 0]).astype(np.int32)
     tickets = np.where(rng.random(n) < hidden, rng.integers(1, 4, n), rng.integers(3, 7, n)).astype(np.int8)
     tier = rng.choice(np.array([STANDARD, PREMIUM, VIP], dtype=np.int8), size=n, p=[0.5, 0.3, 0.2])
-    lat, lon = claimed_places(world.network.country[ip], rng.random(n) < 0.6, rng)
-    purchases = Purchases(
-        time_ms=np.sort(wave.start_ms + rng.integers(0, wave.span_ms, n)),
-        account=account,
-        event=event,
-        tickets=tickets,
-        tier=tier,
-        device=device.astype(np.int32),
-        ip=ip,
-        card=card,
-        method=np.where(rng.random(n) < 0.85, CARD, WALLET).astype(np.int8),
-        amount_minor=rounded(price_table(world)[event, tier] * tickets),
-        billing=world.cards.country[card],
-        lat_e6=lat,
-        lon_e6=lon,
-        outcome=outcome_of(rng.random(n, dtype=np.float32), 0.04 + 0.1 * (1 - hidden), 0.01, 0.01),
-        browsing=rng.integers(0, 2, n).astype(np.int8),
-        origin=np.zeros(n, dtype=np.int32),
-    )
+    purchases = spread_purchases(
+        under, wave, account=account, event=event, tickets=tickets, tier=tier, device=device.astype(np.int32), ip=ip, card=card,
+        located=0.6, ends=(0.04 + 0.1 * (1 - hidden), 0.01, 0.01), browsing=2, rng=rng,
+    )  # fmt: skip
     return Attack.of(purchases, Campaign(Kind.PROMOTER_COLLUSION, wave.start_ms, end_ms))

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from simulator.charts import Series, histogram
+from simulator.pages import page
 from simulator.realism import Compared, amount_shape, gaps, hours
 from simulator.reference import Payments
 from simulator.world import Floats
@@ -27,10 +27,8 @@ class _Chart:
 def realism_page(ours: Payments, others: Sequence[Payments], lines: Sequence[Compared]) -> str:
     """The page. All text is escaped but the charts', which is escaped where it is made."""
     everybody = (ours, *others)
-    environment = Environment(
-        loader=PackageLoader("simulator"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )  # fmt: skip
-    return environment.get_template("realism.html.j2").render(
+    return page(
+        "realism.html.j2",
         everybody=everybody,
         colours=_COLOURS,
         charts=_charts(everybody),

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from simulator.charts import Band, Series, histogram, lines, stacked_bars
 from simulator.figures import figures_of
 from simulator.metrics import RunMetrics, listed, metrics_of, percent, reasons
+from simulator.pages import page
 from simulator.results import APPROVE, DENY, NO_DECISION, NOT_SENT, REVIEW, PurchaseResult, RunResult
 from simulator.scenarios.tolerances import Judged, judged
 
@@ -68,17 +68,10 @@ def render(
     metrics = metrics_of(result)
     if verdicts is None:
         verdicts = judged(result.tolerances, figures_of(result, metrics))
-    # Everything is escaped but the charts, whose text is escaped where it is made.
-    environment = Environment(
-        loader=PackageLoader("simulator"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     bands = [Band(band.start_s, band.end_s, band.kind.replace("_", " ")) for band in result.bands]
     bands += [Band(one.start_s, one.end_s, f"{one.dependency} {one.fault}", "outage") for one in result.outages]
-    return environment.get_template("report.html.j2").render(
+    return page(
+        "report.html.j2",
         result=result,
         metrics=metrics,
         started=datetime.fromtimestamp(result.started_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),

@@ -78,10 +78,8 @@ def run_scenario(request: RunRequest, key: TokenKey, on_tick: Callable[[int, int
     if unknown or not request.targets:
         raise BadTarget(f"BadTarget: {', '.join(sorted(unknown)) or 'none'}. Known: {API}, {KAFKA}.")
     scenario = scenario_named(request.scenario, level=request.level, weights=request.weights, log=request.log)
-    client, proxy = (
-        _client(request.api_url, request),
-        _client(request.faults_url, request) if request.faults_url else None,
-    )
+    client = _client(request.api_url, request.timeout_s, _credential(request))
+    proxy = _client(request.faults_url, request.timeout_s) if request.faults_url else None
     if scenario.outages and proxy is None:
         raise NoFaults(
             f"NoFaults: {scenario.name} breaks {scenario.outages[0].dependency!r} through a fault proxy. Name one with --faults;"
@@ -127,9 +125,9 @@ def _script(request: RunRequest, scenario: Scenario, world: World, names: Names,
     return script_of(world, names, plan_live(world, scenario, rate, seconds, request.seed, start_ms, request.pace))
 
 
-def _client(url: str, request: RunRequest) -> HttpClient:
+def _client(url: str, timeout_s: float, credential: str = "") -> HttpClient:
     try:
-        return HttpClient(url, timeout_s=request.timeout_s, credential=_credential(request))
+        return HttpClient(url, timeout_s=timeout_s, credential=credential)
     except ValueError as error:
         raise BadTarget(f"BadTarget: {url!r} is not http://host:port.") from error
 

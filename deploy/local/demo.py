@@ -7,13 +7,10 @@ traffic with an attack against worker and scorer; in the end every served vector
 the log. Exits with 0 if all of that worked and no vector differs. Everything it started is stopped.
 """
 
-import argparse
-import os
 import sys
 from dataclasses import replace
-from pathlib import Path
 
-from deploy.local.demo_command import conduct
+from deploy.local.demo_command import conduct, demo_parser
 from deploy.local.demo_run import Demo, Traffic, run
 from deploy.local.world import World
 
@@ -29,16 +26,12 @@ def main() -> None:
 
 
 def _parse_arguments(arguments: list[str]) -> Demo:
-    parser = argparse.ArgumentParser(
-        prog="python -m deploy.local.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = demo_parser("deploy.local.demo", __doc__, "demo")
     parser.add_argument("--seconds", type=float, help="of live traffic")
     parser.add_argument("--rate", type=float, help="purchases per second")
     parser.add_argument("--days", type=int, help="of history")
     parser.add_argument("--per-day", type=int, help="purchases per day of history")
     parser.add_argument("--quick", action="store_true", help="everything small, as the tests run it")
-    default_var = Path(os.environ.get("FRAUD_VAR_DIR", "var")) / "demo"
-    parser.add_argument("--var", type=Path, default=default_var, help="all state; wiped at the start")
     chosen = parser.parse_args(arguments)
     world, traffic = (QUICK_WORLD, QUICK_TRAFFIC) if chosen.quick else (World(), Traffic())
     return Demo(

@@ -1,5 +1,7 @@
 """What a demo does around its steps: it is stopped in order, its failure is one message, its verdict the exit code."""
 
+import argparse
+import os
 import signal
 import sys
 import time
@@ -13,6 +15,16 @@ from rich.console import Console
 from deploy.local.demo_folder import NotOurs, claim
 from deploy.local.demo_steps import StepFailed
 from deploy.local.given import UnfitServer
+
+
+def demo_parser(module: str, doc: str | None, folder: str) -> argparse.ArgumentParser:
+    """With `--var`, by default that folder of FRAUD_VAR_DIR. doc: of the module, shown as it is written."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    default_var = Path(os.environ.get("FRAUD_VAR_DIR", "var")) / folder
+    parser.add_argument("--var", type=Path, default=default_var, help="all state; wiped at the start")
+    return parser
 
 
 class Verdict(Protocol):

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
@@ -123,12 +123,17 @@ def start_daemon(stack: Stack) -> None:
 
 
 def await_platform(steps: Steps, stack: Stack) -> None:
-    with steps.step("worker, scorer and Dagster's daemon") as step, failing_as_step():
-        # Each at rest before the first purchase: what still loads then would be measured as the scorer's latency.
-        for name in (*LIVE, DAEMON):
+    await_services(steps, stack, "worker, scorer and Dagster's daemon", (*LIVE, DAEMON))
+
+
+def await_services(steps: Steps, stack: Stack, title: str, names: Iterable[str]) -> None:
+    """Each at rest before the first purchase: what still loads then would be measured as the scorer's latency."""
+    with steps.step(title) as step, failing_as_step():
+        for name in names:
             step.note(f"waiting for {name}")
             stack.wait_ready(name)
-        step.result = f"scorer {stack.env['FRAUD_SCORER_URL']}  Dagster {stack.env['FRAUD_DAGSTER_URL']}"
+        dagster = stack.env.get("FRAUD_DAGSTER_URL")
+        step.result = f"scorer {stack.env['FRAUD_SCORER_URL']}" + (f"  Dagster {dagster}" if dagster else "")
 
 
 def drive(steps: Steps, stack: Stack, demo: Demo) -> None:

@@ -7,13 +7,10 @@ the reverse: a person puts a bad candidate into a canary, and the guard throws i
 during and after. Exits with 0 if the loop closed and the bad candidate was halted in time. Everything it started is stopped.
 """
 
-import argparse
-import os
 import sys
 from dataclasses import replace
-from pathlib import Path
 
-from deploy.local.demo_command import conduct
+from deploy.local.demo_command import conduct, demo_parser
 from deploy.local.drift_run import DriftDemo, run
 from deploy.local.drift_settings import WORLD, Pace
 
@@ -24,14 +21,8 @@ def main() -> None:
 
 
 def _parse_arguments(arguments: list[str]) -> DriftDemo:
-    parser = argparse.ArgumentParser(
-        prog="python -m deploy.local.drift_demo",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = demo_parser("deploy.local.drift_demo", __doc__, "drift-demo")
     parser.add_argument("--rate", type=float, default=Pace.rate_per_s, help="purchases per second")
-    default_var = Path(os.environ.get("FRAUD_VAR_DIR", "var")) / "drift-demo"
-    parser.add_argument("--var", type=Path, default=default_var, help="all state; wiped at the start")
     chosen = parser.parse_args(arguments)
     return DriftDemo(chosen.var, WORLD, replace(Pace(), rate_per_s=chosen.rate))
 

@@ -39,7 +39,8 @@ def settings_of(pace: Pace, world: World) -> Mapping[str, str]:
     return {name: str(value) for name, value in {**_clocks(pace, world), **_tolerances()}.items()}
 
 
-def _clocks(pace: Pace, world: World) -> Mapping[str, object]:
+def learning_settings(pace: Pace, world: World) -> Mapping[str, object]:
+    """What lets a model learn from minutes, and a drift check look at one."""
     return {
         "FRAUD_HISTORY_START": world.first_day.isoformat(),
         "FRAUD_LABEL_DELAY_DAYS": pace.week_s / 60 / MINUTES_PER_DAY,
@@ -47,6 +48,13 @@ def _clocks(pace: Pace, world: World) -> Mapping[str, object]:
         "FRAUD_TRAINING_AS_OF": "log_end",
         "FRAUD_TUNING_TRIALS": 0,
         "FRAUD_DRIFT_WINDOW_MINUTES": 1,
+        "FRAUD_LAKE_FLUSH_S": 1,
+    }
+
+
+def _clocks(pace: Pace, world: World) -> Mapping[str, object]:
+    return {
+        **learning_settings(pace, world),
         "FRAUD_LIVE_DRIFT_CRON": "* * * * *",
         "FRAUD_SENSOR_INTERVAL_S": 5,
         "FRAUD_RETRAIN_WAIT_MINUTES": pace.retrain_wait_min,
@@ -57,7 +65,6 @@ def _clocks(pace: Pace, world: World) -> Mapping[str, object]:
         "FRAUD_ROLLOUT_CANARY_HOURS": pace.canary_s / 3600,
         "FRAUD_ROLLOUT_CANARY_SHARE": pace.canary_share,
         "FRAUD_ROLLOUT_MIN_PAYMENTS": 500,
-        "FRAUD_LAKE_FLUSH_S": 1,
     }
 
 

@@ -7,9 +7,7 @@ fixed price of each event, checks off-policy estimates from the service's own lo
 with 0 if every tolerance holds. Everything it started is stopped.
 """
 
-import argparse
 import asyncio
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -24,7 +22,7 @@ from rich.console import Console
 from rich.table import Table as Shown
 
 from api.pricing.off_policy import TARGETS, Decided, Estimate, estimate, logged
-from deploy.local.demo_command import conduct
+from deploy.local.demo_command import conduct, demo_parser
 from deploy.local.demo_steps import Step, StepFailed, Steps
 from deploy.local.pricing_feed import Feed
 from deploy.local.scorer_key import ensure_key
@@ -277,14 +275,10 @@ def _print(
 
 
 def _parse_arguments(arguments: list[str]) -> PricingDemo:
-    parser = argparse.ArgumentParser(
-        prog="python -m deploy.local.pricing_demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )  # fmt: skip
+    parser = demo_parser("deploy.local.pricing_demo", __doc__, "pricing-demo")
     parser.add_argument("--seeds", type=int, default=5, help="markets")
     parser.add_argument("--events", type=int, default=40, help="of each market")
     parser.add_argument("--hours", type=int, default=240, help="of each market")
-    default_var = Path(os.environ.get("FRAUD_VAR_DIR", "var")) / "pricing-demo"
-    parser.add_argument("--var", type=Path, default=default_var, help="all state; wiped at the start")
     chosen = parser.parse_args(arguments)
     return PricingDemo(chosen.var, chosen.seeds, chosen.events, chosen.hours)
 

@@ -2,23 +2,20 @@
 
     python -m deploy.local.scenarios [--only NAME ...] [--seconds 30] [--rate 20] [--var var/scenarios]
 
-A history that ends with an hour at the scenarios' rate, a model, worker and scorer with a fault proxy before the online store; then one
-scenario after the other, small. In the end every served vector is recomputed. Prints one line of
-JSON for each; exits with 1 if a tolerance is broken or unmeasured. Everything it started is stopped.
+A history that ends at the scenarios' rate, a model of its last minutes, worker and scorer with a fault proxy before the online store; then
+one scenario after the other, small. In the end every served vector is recomputed. Prints one line of JSON for each; exits with 1 if a
+tolerance is broken or unmeasured. Everything it started is stopped.
 """
 
-import argparse
-import os
 import sys
 from dataclasses import replace
-from pathlib import Path
 
-from deploy.local.demo_command import conduct
-from deploy.local.scenarios_run import LEFT_OUT, RECORDED, REPLAY, Scenarios, everybody, run
+from deploy.local.demo_command import conduct, demo_parser
+from deploy.local.scenarios_run import LEFT_OUT, PACE, RECORDED, REPLAY, Scenarios, everybody, run
 from deploy.local.world import World
 from simulator.scenarios.registry import SCENARIOS
 
-# So that people, cards and devices have a past; what a model learns from is the hour after it.
+# So that people, cards and devices have a past; what a model learns from comes after it.
 WORLD = World(days=16, per_day=1_500)
 
 
@@ -28,19 +25,13 @@ def main() -> None:
 
 
 def _parse_arguments(arguments: list[str]) -> Scenarios:
-    parser = argparse.ArgumentParser(
-        prog="python -m deploy.local.scenarios",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = demo_parser("deploy.local.scenarios", __doc__, "scenarios")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these, in this order")
     parser.add_argument(
         "--seconds", type=float, default=30.0, help="of traffic, each; those with a drift check take a minute"
     )
-    parser.add_argument("--rate", type=float, default=20.0, help="purchases per second, before surges")
+    parser.add_argument("--rate", type=float, default=PACE.rate_per_s, help="purchases per second, before surges")
     parser.add_argument("--seed", type=int, default=WORLD.seed)
-    default_var = Path(os.environ.get("FRAUD_VAR_DIR", "var")) / "scenarios"
-    parser.add_argument("--var", type=Path, default=default_var, help="all state; wiped at the start")
     chosen = parser.parse_args(arguments)
     for name in chosen.only:
         if name in LEFT_OUT:
@@ -49,9 +40,8 @@ def _parse_arguments(arguments: list[str]) -> Scenarios:
             parser.error(f"{name} is none. Known: {', '.join(everybody())}")
         if name == REPLAY and RECORDED not in chosen.only[: chosen.only.index(name)]:
             parser.error(f"{REPLAY} plays {RECORDED} again: name that before it")
-    return Scenarios(
-        chosen.var, replace(WORLD, seed=chosen.seed), tuple(chosen.only) or everybody(), chosen.seconds, chosen.rate
-    )
+    world, pace = replace(WORLD, seed=chosen.seed), replace(PACE, rate_per_s=chosen.rate)
+    return Scenarios(chosen.var, world, tuple(chosen.only) or everybody(), chosen.seconds, pace)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,22 +13,22 @@ from rich.table import Table
 
 from deploy.local import probes
 from deploy.local.bootstrap import build_model, build_tables, fill_store, make_history
-from deploy.local.demo_run import days_of, drained, failing_as_step, launch, skew_of, start_servers, supervised
+from deploy.local.demo_run import await_services, days_of, drained, launch, skew_of, start_servers, supervised
 from deploy.local.demo_steps import Step, StepFailed, Steps
-from deploy.local.drift_settings import ACCOUNTS, EVERYDAY_FRAUD, MINUTES_PER_DAY
+from deploy.local.drift_log import Logs
+from deploy.local.drift_settings import Pace, history_arguments, learning_settings
 from deploy.local.graph import Graph, loaded_graph
 from deploy.local.ports import LOOPBACK, held_ports
 from deploy.local.scorer_key import key_path
 from deploy.local.services import BROKER, SCORER, VALKEY, WORKER, Context, Service
 from deploy.local.stack import Stack
 from deploy.local.world import World
-from fraud_assets.monitoring.drift import DRIFTED, MAX_DRIFTED_SHARE
 from simulator.figures import figures_of
 from simulator.metrics import metrics_of
 from simulator.report import Skew, write_report
 from simulator.results import RunResult, read_result
 from simulator.scenarios.registry import SCENARIOS
-from simulator.scenarios.tolerances import Judged, Kept, judged
+from simulator.scenarios.tolerances import Judged, Kept, Tolerance, judged
 
 BESIDE = "make drift-demo runs it, with the whole learning loop around it"
 LEFT_OUT: Mapping[str, str] = {"ghost-events": BESIDE}
@@ -37,22 +37,22 @@ STORE_PORT = "FAULT_STORE_PORT"
 LIVE = ("faults", "worker", "scorer")
 # A drift check looks at the newest minute, so a run that is judged by one lasts as long.
 DRIFT_S = 60.0
-LABEL_WEEK_S = 30.0
-# A model learns from the last minutes, in which windows of an hour are full: else a live minute is no more of what it has seen.
-RUSH_MIN, LEARNT_MIN = 85.0, 20.0
+DRIFT_FOUND = "drift_found"
+# A model learns from the last minutes, in which windows of an hour are full: else a live minute is more than it has seen.
+PACE = Pace(rush_min=85.0, window_min=20.0)
 _TRAFFIC_SPARE_S = 120.0
 _BESIDE = 7  # steps before and after the scenarios
 
 
 @dataclass(frozen=True)
 class Scenarios:
-    """names: in this order. seconds: of each; rate_per_s: of purchases, before surges."""
+    """names: in this order. seconds: of each. pace: its rate is that of purchases, before surges."""
 
     var_dir: Path
     world: World
     names: tuple[str, ...]
     seconds: float = 30.0
-    rate_per_s: float = 20.0
+    pace: Pace = PACE
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +84,8 @@ def everybody() -> tuple[str, ...]:
 def run(asked: Scenarios, console: Console, began_s: float) -> Outcomes:
     """Raises StepFailed if the platform cannot be had or a run does not end; what it then did is the outcomes' to say."""
     with held_ports(1) as (port,):
-        settings = {**_settings(asked.world), STORE_PORT: str(port)}
+        learning = learning_settings(asked.pace, asked.world)
+        settings = {**{name: str(value) for name, value in learning.items()}, STORE_PORT: str(port)}
         with supervised(asked.var_dir, settings, CATALOGUE) as stack:
             steps = Steps(console, _BESIDE + len(asked.names), asked.var_dir / "logs", stack.env)
             with loaded_graph(stack.env, asked.var_dir / "logs") as graph:
@@ -94,18 +95,6 @@ def run(asked: Scenarios, console: Console, began_s: float) -> Outcomes:
                 skew = platform.skew(done)
                 outcomes = [one.outcome(skew) for one in done]
     return conclude(console, asked, outcomes, began_s)
-
-
-def _settings(world: World) -> Mapping[str, str]:
-    return {
-        "FRAUD_HISTORY_START": world.first_day.isoformat(),
-        "FRAUD_LABEL_DELAY_DAYS": str(LABEL_WEEK_S / 60 / MINUTES_PER_DAY),
-        "FRAUD_TRAINING_AS_OF": "log_end",
-        "FRAUD_TRAINING_WINDOW_DAYS": str(LEARNT_MIN / MINUTES_PER_DAY),
-        "FRAUD_TUNING_TRIALS": "0",
-        "FRAUD_DRIFT_WINDOW_MINUTES": str(DRIFT_S / 60),
-        "FRAUD_LAKE_FLUSH_S": "1",
-    }
 
 
 def _store_before(context: Context) -> str:
@@ -139,20 +128,14 @@ CATALOGUE: Mapping[str, Service] = {one.name: one for one in (VALKEY, BROKER, FA
 
 
 def prepare(steps: Steps, stack: Stack, graph: Graph, asked: Scenarios) -> None:
-    """A past that ends with an hour at the scenarios' rate, which is then nothing new, and a model that knows it."""
+    """A past that ends at the scenarios' own rate, which is then nothing new, and a model that knows it."""
     start_servers(steps, stack)
-    rush = "--rush-minutes", f"{RUSH_MIN:g}", "--rush-rate", f"{asked.rate_per_s:g}", "--rush-attacks"
-    more = "--accounts", str(ACCOUNTS), "--everyday-fraud", str(EVERYDAY_FRAUD), "--label-week", f"{LABEL_WEEK_S:g}"
-    make_history(steps, asked.world, [*more, *rush])
+    make_history(steps, asked.world, [*history_arguments(asked.pace), "--rush-attacks"])
     build_tables(steps, graph, asked.world)
     launch(stack, *LIVE)
     fill_store(steps, graph, asked.world)
     build_model(steps, graph, asked.world)
-    with steps.step("worker and scorer") as step, failing_as_step():
-        for name in LIVE:
-            step.note(f"waiting for {name}")
-            stack.wait_ready(name)
-        step.result = f"scorer {stack.env['FRAUD_SCORER_URL']}"
+    await_services(steps, stack, "worker and scorer", LIVE)
 
 
 @dataclass(frozen=True)
@@ -168,7 +151,7 @@ class Done:
         """Judged, with its report. skew: of all scenarios together."""
         handed_in = {"skew_mismatches": float(skew.mismatches), "skew_checked": float(skew.checked)}
         if self.drift_found is not None:
-            handed_in["drift_found"] = self.drift_found
+            handed_in[DRIFT_FOUND] = self.drift_found
         figures = figures_of(self.result, metrics_of(self.result), handed_in)
         verdicts = judged(self.result.tolerances, figures)
         page = write_report(self.result, self.whole.with_suffix(".html"), skew, (SKEW_OF_ALL,), verdicts)
@@ -194,8 +177,7 @@ class Platform:
             whole = self._drive(step, name)
             result = read_result(whole)
             drained(step, self.stack)
-            is_judged = any(one.figure == "drift_found" for one in result.tolerances)
-            found = drift_found(step, self.graph, result) if is_judged else None
+            found = self._drift_found(step, result) if is_judged_by_drift(result.tolerances) else None
             metrics = metrics_of(result)
             step.result = f"{metrics.decisions:,} decisions of {metrics.purchases:,} purchases"
             return Done(name, whole, result, found)
@@ -211,14 +193,14 @@ class Platform:
     def _drive(self, step: Step, name: str) -> Path:
         """The run's own account."""
         asked, seconds = self.asked, self.asked.seconds
-        if any(one.figure == "drift_found" for one in SCENARIOS[name].tolerances):
+        if is_judged_by_drift(SCENARIOS[name].tolerances):
             seconds = max(seconds, DRIFT_S)
         whole = asked.var_dir / "scenarios" / f"{name}.json"
         recording = str(whole.with_name("recording.jsonl"))
         argv = [
             *(sys.executable, "-m", "simulator", "run", name, "--target", "api,kafka"),
-            *("--rate", f"{asked.rate_per_s:g}", "--duration", f"{seconds:g}", "--seed", str(asked.world.seed)),
-            *("--label-week", f"{LABEL_WEEK_S:g}", "--api-url", self.stack.env["FRAUD_SCORER_URL"]),
+            *("--rate", f"{asked.pace.rate_per_s:g}", "--duration", f"{seconds:g}", "--seed", str(asked.world.seed)),
+            *("--label-week", f"{asked.pace.week_s:g}", "--api-url", self.stack.env["FRAUD_SCORER_URL"]),
             *("--api-key-file", str(key_path(asked.var_dir)), "--faults", self.stack.env["FAULTS_URL"], "--no-judge"),
             *("--whole", str(whole), "--report", str(whole.with_suffix(".html"))),
             *("--results", str(whole.with_suffix(".jsonl"))),
@@ -228,18 +210,20 @@ class Platform:
         self.steps.watch(step, name, argv, lambda: f"{step.elapsed_s:.0f} of {seconds:g} s", within_s)
         return whole
 
+    def _drift_found(self, step: Step, result: RunResult) -> float:
+        """1 if the check of the newest minute fails, 0 if it passes. Raises StepFailed if there is too little to judge by."""
+        found = self.graph.materialize(step, ["drift_report"], last=days_of(result)[-1])["drift_report"]
+        if not found["judged"]:
+            raise StepFailed(f"no drift check: {found['rows']} decisions in the newest minute are too few")
+        return float(not Logs(self.stack.env).checks()[-1].passed)
 
-def drift_found(step: Step, graph: Graph, result: RunResult) -> float:
-    """1 if the check of the newest minute fails, 0 if it passes. Raises StepFailed if there is too little to judge by."""
-    found = graph.materialize(step, ["drift_report"], last=days_of(result)[-1])["drift_report"]
-    if not found["judged"]:
-        raise StepFailed(f"no drift check: {found['rows']} decisions in the newest minute are too few")
-    over = found["share_drifted"] > MAX_DRIFTED_SHARE or found.get("psi_of_score", 0.0) > DRIFTED
-    return float(over)
+
+def is_judged_by_drift(tolerances: Iterable[Tolerance]) -> bool:
+    return any(one.figure == DRIFT_FOUND for one in tolerances)
 
 
 def said(one: Judged) -> str:
-    was = "unmeasured" if one.value is None else f"{one.value:.4g}"
+    was = one.kept if one.kept is Kept.UNMEASURED else one.was
     return f"{one.figure} {was}, has to be {one.bound}"
 
 

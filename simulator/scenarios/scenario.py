@@ -4,6 +4,7 @@ A new scenario is one file beside this one with a `SCENARIO`, named in `registry
 """
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from simulator.kinds import Kind
 from simulator.scenarios.tolerances import Tolerance
@@ -132,20 +133,24 @@ class Scenario:
         return replace(
             self,
             shift=self.shift and replace(self.shift, level=level),
-            ghosts=tuple(replace(sale, share=sale.share * level) for sale in self.ghosts if level),
+            ghosts=_part(self.ghosts, level) if level else (),
         )
 
     def thinned(self, weight: float) -> "Scenario":
         """With that share of its attacks and crowds; surges, outages and shifts have no halves and stay."""
-
-        def part(one: "TestingBurst | GhostSale | Raid | Crowd") -> "TestingBurst | GhostSale | Raid | Crowd":
-            return replace(one, share=one.share * weight)
-
         return replace(
             self,
-            bursts=tuple(map(part, self.bursts)),  # type: ignore[arg-type]
-            ghosts=tuple(map(part, self.ghosts)),  # type: ignore[arg-type]
-            raids=tuple(map(part, self.raids)),  # type: ignore[arg-type]
-            crowds=tuple(map(part, self.crowds)),  # type: ignore[arg-type]
+            bursts=_part(self.bursts, weight),
+            ghosts=_part(self.ghosts, weight),
+            raids=_part(self.raids, weight),
+            crowds=_part(self.crowds, weight),
             surges=tuple(replace(one, factor=1 + (one.factor - 1) * weight) for one in self.surges),
         )
+
+
+_Shared = TypeVar("_Shared", TestingBurst, GhostSale, Raid, Crowd)
+
+
+def _part(ones: tuple[_Shared, ...], of: float) -> tuple[_Shared, ...]:
+    """So much of each."""
+    return tuple(replace(one, share=one.share * of) for one in ones)

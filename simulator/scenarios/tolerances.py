@@ -49,6 +49,11 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     kept: Kept
 
     @property
+    def was(self) -> str:
+        """`0.8421`; a dash where nothing was measured."""
+        return "–" if self.value is None else f"{self.value:.4g}"
+
+    @property
     def bound(self) -> str:
         """`0.5 to 0.9`, `at most 50`."""
         if self.at_least is not None and self.at_most is not None:

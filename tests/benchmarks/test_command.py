@@ -13,7 +13,7 @@ def test_make_bench_runs_what_reports_a_figure_and_nothing_else(root: Path) -> N
     imports = re.compile(r"^from benchmarks\.measure import .*\breport\b", re.MULTILINE)
     reporting = [path.stem for path in (root / "benchmarks").glob("*.py") if imports.search(path.read_text())]
 
-    own_line = {"simulator_history", "simulator_live"}
+    own_line = {"simulator_history"}
     assert set(known()) == {*reporting, *own_line}
     assert "api_open_loop" in known()
 

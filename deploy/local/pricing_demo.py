@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -25,6 +25,7 @@ from api.pricing.off_policy import TARGETS, Decided, Estimate, estimate, logged
 from deploy.local.demo_command import conduct, demo_parser
 from deploy.local.demo_steps import Step, StepFailed, Steps
 from deploy.local.pricing_feed import Feed
+from deploy.local.probes import http_answers
 from deploy.local.scorer_key import ensure_key
 from deploy.local.services import PRICING
 from deploy.local.stack import ServiceFailed, Stack, running
@@ -43,6 +44,8 @@ OFF_POLICY_WITHIN = 0.10
 BEGAN_MS = 497_460 * HOUR_MS
 """Each market's first hour: a draw is of its event and interval, so another time would be another run."""
 _SECONDS_FOR_AN_ANSWER = 20.0
+# Not `ready`: it starts beside an empty store, and each market publishes an epoch of its own.
+SERVICE = replace(PRICING, probe=lambda context: http_answers(f"{context.env['FRAUD_PRICING_URL']}/health/live"))
 # What is earned must not turn on the milliseconds in which a busy machine may not answer.
 PATIENCE = {"FRAUD_STORE_TIMEOUT_MS": "1000", "FRAUD_SHARED_TIMEOUT_MS": "1000", "FRAUD_PRICE_TIMEOUT_MS": "5000"}
 
@@ -103,7 +106,7 @@ def run(demo: PricingDemo, folder: Path, console: Console, began_s: float) -> Pr
     try:
         with ExitStack() as stopped:
             with steps.step("online store and pricing service") as step:
-                stack = stopped.enter_context(running(["valkey", PRICING], folder, PATIENCE))
+                stack = stopped.enter_context(running(["valkey", SERVICE], folder, PATIENCE))
                 step.result = stack.env["FRAUD_PRICING_URL"]
             for seed in range(1, demo.seeds + 1):
                 with steps.step(f"market {seed}: fixed, rule, service") as step:

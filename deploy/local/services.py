@@ -210,15 +210,14 @@ SCORER = Service(
 PRICING = Service(
     name="pricing",
     needs=("valkey",),
+    preferred_port=8001,
     argv=lambda c: _python("api.pricing", "--host", LOOPBACK, "--port", str(c.port("pricing"))),
     prepare=_prepare_pricing,
     provides=lambda c: {"FRAUD_PRICING_URL": _local(c.port("pricing"))},
-    # Not `ready`: whoever starts it beside an empty store publishes an epoch afterwards.
-    probe=lambda c: probes.http_answers(_local(c.port("pricing"), "/health/live")),
+    probe=lambda c: probes.http_answers(_local(c.port("pricing"), "/health/ready")),
     url=lambda c: _local(c.port("pricing"), "/schema"),
     ready_within_s=240.0,  # as the scorer
 )
-"""Beside the catalogue: `make pricing-demo` starts it, the stack does not."""
 
 DAGSTER_CODE = Service(
     name="dagster-code",
@@ -261,7 +260,7 @@ DAGSTER_DAEMON = Service(
 
 CATALOGUE: Mapping[str, Service] = {
     service.name: service
-    for service in (VALKEY, BROKER, WORKER, SCORER, DAGSTER_CODE, DAGSTER_WEBSERVER, DAGSTER_DAEMON)
+    for service in (VALKEY, BROKER, WORKER, SCORER, PRICING, DAGSTER_CODE, DAGSTER_WEBSERVER, DAGSTER_DAEMON)
 }
 """Every service by name, in the order in which people expect to read them."""
 

@@ -9,9 +9,11 @@ from api.edge import EdgeRuntime
 from api.pricing.decide import Rules
 from api.pricing.features import EventReader
 from api.pricing.metrics import PricingMetrics
+from api.pricing.price_log import PriceLog
 from api.pricing.pricer import Pricer
 from api.pricing.settings import PricingSettings
 from api.pricing.store import DAY_MS, PriceStore
+from api.producer import Producer, kafka_producer
 from api.shared import Shared
 from fraud_assets.features.language import FeatureService
 from fraud_assets.features.registry import Registry
@@ -20,11 +22,13 @@ log = structlog.get_logger()
 
 
 class Runtime(EdgeRuntime):
-    """The parts of the service, built once. `start` needs a running event loop."""
+    """The parts of the service, built once. `start` needs a running event loop. producer: what the log leaves through, if not one of ours."""
 
     metrics: PricingMetrics
 
-    def __init__(self, settings: PricingSettings, registry: Registry, service: FeatureService) -> None:
+    def __init__(
+        self, settings: PricingSettings, registry: Registry, service: FeatureService, producer: Producer | None = None
+    ) -> None:
         self.metrics = PricingMetrics()
         super().__init__(settings, registry)
         # Its own connections and patience: a rate that waits for as long as a posterior would hold up everybody.
@@ -33,7 +37,8 @@ class Runtime(EdgeRuntime):
         store = PriceStore(
             self.posteriors, settings.multipliers, settings.half_life_days * DAY_MS, settings.category_half_life_days * DAY_MS
         )  # fmt: skip
-        self.pricer = Pricer(_rules(settings), self.events, store, self.metrics, settings.learn_from)
+        self.log = PriceLog(producer or kafka_producer(settings.kafka_bootstrap_servers), store, self.metrics)
+        self.pricer = Pricer(rules_of(settings), self.events, store, self.log, self.metrics, settings.learn_from)
         self.metrics.ready.set_function(lambda: not self.missing())
 
     def now_ms(self) -> int:
@@ -42,15 +47,17 @@ class Runtime(EdgeRuntime):
     async def start(self) -> Self:
         self.events.warm()
         await super().start()
+        self.log.start()
         log.info("pricing_started", missing=self.missing())
         return self
 
     async def close(self) -> None:
+        await self.log.close()
         await super().close()
         await self.posteriors.close()
 
 
-def _rules(settings: PricingSettings) -> Rules:
+def rules_of(settings: PricingSettings) -> Rules:
     return Rules(
         interval_ms=1_000 * settings.interval_s,
         multipliers=settings.multipliers,

@@ -138,12 +138,8 @@ def _prepare_topics(context: Context) -> None:
     ensure_platform_topics(context.env["KAFKA_BOOTSTRAP_SERVERS"])
 
 
-def _prepare_scorer(context: Context) -> None:
+def _prepare_api(context: Context) -> None:
     _prepare_topics(context)
-    ensure_key(context.var_dir)
-
-
-def _prepare_pricing(context: Context) -> None:
     ensure_key(context.var_dir)
 
 
@@ -200,7 +196,7 @@ SCORER = Service(
     needs=("valkey", "broker"),
     preferred_port=8000,
     argv=lambda c: _python("api", "--host", LOOPBACK, "--port", str(c.port("scorer"))),
-    prepare=_prepare_scorer,
+    prepare=_prepare_api,
     provides=lambda c: {"FRAUD_SCORER_URL": _local(c.port("scorer"))},
     probe=lambda c: probes.http_answers(_local(c.port("scorer"), "/health/ready")),
     url=lambda c: _local(c.port("scorer"), "/schema"),
@@ -209,10 +205,10 @@ SCORER = Service(
 
 PRICING = Service(
     name="pricing",
-    needs=("valkey",),
+    needs=("valkey", "broker"),
     preferred_port=8001,
     argv=lambda c: _python("api.pricing", "--host", LOOPBACK, "--port", str(c.port("pricing"))),
-    prepare=_prepare_pricing,
+    prepare=_prepare_api,
     provides=lambda c: {"FRAUD_PRICING_URL": _local(c.port("pricing"))},
     probe=lambda c: probes.http_answers(_local(c.port("pricing"), "/health/ready")),
     url=lambda c: _local(c.port("pricing"), "/schema"),

@@ -48,6 +48,7 @@ class Money(msgspec.Struct, frozen=True, kw_only=True):
 class RunMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """The run in figures. `honest_flagged` and `honest_denied` are shares of decided honest purchases.
 
+    by_kind: of a kind that the scenario attacks with only the scenario's own.
     unanswered: purchases that got no decision, by reason; degraded: decisions made without history,
     and why (one may have several reasons).
     """
@@ -88,6 +89,7 @@ def metrics_of(result: RunResult) -> RunMetrics:
     honest = [row for row in decided if not row.is_fraud]
     by_decision = Counter(row.decision for row in rows)
     lag = percentiles([row.lag_ms for row in rows])
+    attacking = {row.kind for row in rows if row.attacks}
     return RunMetrics(
         purchases=len(rows),
         decisions=len(decided),
@@ -102,7 +104,11 @@ def metrics_of(result: RunResult) -> RunMetrics:
         attack=_detection(rows, honest, lambda row: row.attacks),
         everyday_fraud=_detection(rows, honest, lambda row: row.is_fraud and not row.attacks),
         by_kind={
-            kind: _detection(rows, honest, lambda row, kind=kind: row.kind == kind)  # type: ignore[misc]
+            kind: _detection(
+                rows,
+                honest,
+                lambda row, kind=kind: row.kind == kind and (row.attacks or kind not in attacking),  # type: ignore[misc]
+            )
             for kind in sorted({row.kind for row in rows if row.kind is not None})
         },
         money=_money(rows),

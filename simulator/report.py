@@ -110,7 +110,7 @@ def _tiles(result: RunResult, metrics: RunMetrics, skew: Skew | None) -> list[Ti
         Tile(
             "Decisions per second",
             f"{metrics.decisions_per_s:,.0f}",
-            f"of {result.rate_per_s:g} asked for",
+            f"of {metrics.offered_per_s:g} at this hour" if result.realtime else f"of {result.rate_per_s:g} asked for",
             "good" if metrics.held_rate else "bad",
         ),
         Tile("Median latency", _ms(latency.p50), f"95 %: {_ms(latency.p95)} · 99 %: {_ms(latency.p99)}"),

@@ -74,7 +74,9 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A run. `rate_per_s` was asked for; what was achieved is in the metrics. tolerances: of the scenario."""
+    """A run. `rate_per_s` was asked for; what was achieved is in the metrics. realtime: it is the mean of a day, and people came at their
+    own hours. tolerances: of the scenario.
+    """
 
     scenario: str
     summary: str
@@ -92,6 +94,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     outages: list[OutageBand] = []
     moves: list[Move] = []
     tolerances: list[Tolerance] = []
+    realtime: bool = False
 
 
 def write_jsonl(result: RunResult, path: Path) -> None:

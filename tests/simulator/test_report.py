@@ -59,6 +59,15 @@ def test_recall_and_precision_are_those_counted_by_hand() -> None:
     assert metrics.held_rate is False
 
 
+def test_a_kind_that_the_scenario_attacks_with_is_judged_by_its_own_campaigns() -> None:
+    """An everyday card test before it, that nobody caught, is neither a miss of the attack nor its beginning."""
+    everyday = purchase(0, "approve", "card_testing", attacks=False)
+    found = metrics_of(run([everyday, *MIXED[3:]])).by_kind
+
+    assert (found["card_testing"].purchases, found["card_testing"].first_caught_after_s) == (2, 0.0)
+    assert found["account_takeover"].purchases == 1
+
+
 def test_shares_of_nothing_are_null() -> None:
     metrics = metrics_of(run([]))
 

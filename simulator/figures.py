@@ -15,16 +15,17 @@
 | `moves` | changes of ways of an adversary |
 | `offered_per_s`, `decisions_per_s` | purchases due and decided |
 
-Only who runs the platform knows, and hands in: `skew_mismatches`, `skew_checked`, `drift_found` (1 or 0).
+Only who runs the platform knows, and hands in: `skew_mismatches`, `skew_checked`, `decisions_lost` (answered, and not in the lake), `drift_found`
+(1 or 0).
 """
 
 from collections.abc import Mapping
 from itertools import pairwise
 
 from simulator.metrics import RunMetrics
-from simulator.results import NO_DECISION, NOT_SENT, PurchaseResult, RunResult
+from simulator.results import PurchaseResult, RunResult
 
-HANDED_IN = ("skew_mismatches", "skew_checked", "drift_found")
+HANDED_IN = ("skew_mismatches", "skew_checked", "decisions_lost", "drift_found")
 _OVERLOAD = "status_503"
 # What is missing later than that is not the outage's fault.
 _SETTLED_S = 10.0
@@ -90,4 +91,4 @@ def _felt_after(result: RunResult, end_s: float, until_s: float) -> float:
 
 
 def _is_marred(row: PurchaseResult) -> bool:
-    return row.decision in (NO_DECISION, NOT_SENT) or bool(row.degraded_reasons)
+    return not row.was_decided or bool(row.degraded_reasons)

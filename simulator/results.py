@@ -42,6 +42,11 @@ class PurchaseResult(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
     @property
+    def was_decided(self) -> bool:
+        """The platform answered."""
+        return self.decision not in (NO_DECISION, NOT_SENT)
+
+    @property
     def flagged(self) -> bool:
         """The platform stopped it or had somebody look."""
         return self.decision in (REVIEW, DENY)

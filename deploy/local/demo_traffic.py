@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from confluent_kafka import Consumer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from fraud_assets.contracts.topics import DECISIONS, RAW_TOPICS
 
@@ -37,18 +38,34 @@ def watch_scorer(url: str, credential: str) -> Callable[[], str]:
 
 def decisions_of(url: str, credential: str) -> dict[str, float]:
     """Decisions by action; empty while the scorer does not answer, which its own log explains."""
+    return {one.labels["decision"]: one.value for one in _samples(url, credential, "fraud_decisions_total")}
+
+
+def pending_of(url: str, credential: str) -> float | None:
+    """Decision events that Kafka may not have yet; None while the scorer does not answer."""
+    return next((one.value for one in _samples(url, credential, "fraud_decision_events_pending")), None)
+
+
+def _samples(url: str, credential: str, name: str) -> list[Sample]:
     call = urllib.request.Request(f"{url}/metrics", headers={"Authorization": f"Bearer {credential}"})
     try:
         with urllib.request.urlopen(call, timeout=1.0) as response:
             text = response.read().decode()
     except (urllib.error.URLError, OSError):
-        return {}
-    return {
-        sample.labels["decision"]: sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name == "fraud_decisions_total"
-    }
+        return []
+    return [
+        sample for family in text_string_to_metric_families(text) for sample in family.samples if sample.name == name
+    ]
+
+
+def await_sent(url: str, credential: str, within_s: float, tell: Callable[[str], None]) -> None:
+    """Wait until every decision's event is on the broker: nothing is left in the scorer's spool and journal. Raises NotDrained."""
+    deadline = time.monotonic() + within_s
+    while (left := pending_of(url, credential)) != 0:
+        tell("the scorer does not answer" if left is None else f"{left:,.0f} decisions to send")
+        if time.monotonic() > deadline:
+            raise NotDrained(f"after {within_s:g} s the scorer still has decisions to send: {left}")
+        time.sleep(_LOOK_S)
 
 
 def drain(bootstrap_servers: str, within_s: float, tell: Callable[[str], None]) -> int:

@@ -136,7 +136,9 @@ def test_in_real_time_the_night_is_quiet_and_a_day_has_the_mean_rate(made: Made)
 
     assert rate(NIGHT_MS, 3_600, True) < 0.35 < 0.6 < rate(EVENING_MS, 3_600, True)
     assert [rate(at_ms, 3_600, False) for at_ms in (NIGHT_MS, EVENING_MS)] == pytest.approx([0.5, 0.5], rel=0.1)
-    assert rate(SPEC.end_ms, 24 * 3_600, True) == pytest.approx(0.5 * WEEKDAY_FACTOR[weekday(SPEC.end_ms)], rel=0.05)
+    # Retries and what is bought in addition come on top.
+    whole_day = rate(SPEC.end_ms, 24 * 3_600, True) / (0.5 * WEEKDAY_FACTOR[weekday(SPEC.end_ms)])
+    assert 1 < whole_day < 1.1
 
 
 def test_in_real_time_those_come_who_are_up(made: Made) -> None:

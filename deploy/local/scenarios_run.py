@@ -13,9 +13,9 @@ from rich.table import Table
 
 from deploy.local import probes
 from deploy.local.bootstrap import build_model, build_tables, fill_store, make_history
-from deploy.local.demo_run import await_services, days_of, drained, launch, skew_of, start_servers, supervised
+from deploy.local.demo_run import await_services, days_of, launch, skew_of, start_servers, supervised
 from deploy.local.demo_steps import Step, StepFailed, Steps
-from deploy.local.demo_traffic import NotDrained, await_sent
+from deploy.local.demo_traffic import NotDrained, await_sent, catch_up
 from deploy.local.drift_log import Logs
 from deploy.local.drift_settings import Pace, history_arguments, learning_settings
 from deploy.local.graph import Graph, loaded_graph
@@ -44,7 +44,7 @@ DRIFT_FOUND = "drift_found"
 # A model learns from the last minutes, in which windows of an hour are full: else a live minute is more than it has seen.
 PACE = Pace(rush_min=85.0, window_min=20.0)
 _TRAFFIC_SPARE_S = 120.0
-_SENT_WITHIN_S = 60.0
+_SETTLED_WITHIN_S = 180.0
 _BESIDE = 7  # steps before and after the scenarios
 
 
@@ -215,10 +215,11 @@ class Platform:
         """What was decided is on the broker, and what is there in the lake. Raises StepFailed."""
         try:
             url, credential = self.stack.env["FRAUD_SCORER_URL"], ensure_key(self.asked.var_dir)
-            await_sent(url, credential, _SENT_WITHIN_S, step.note)
+            await_sent(url, credential, _SETTLED_WITHIN_S, step.note)
+            catch_up(self.stack.env["KAFKA_BOOTSTRAP_SERVERS"], _SETTLED_WITHIN_S, step.note)
         except NotDrained as failure:
-            raise StepFailed(f"{failure}; its log: {self.stack.log('scorer')}") from failure
-        drained(step, self.stack)
+            logs = ", ".join(str(self.stack.log(name)) for name in ("scorer", "worker"))
+            raise StepFailed(f"{failure}; logs: {logs}") from failure
 
     def _drive(self, step: Step, name: str) -> Path:
         """The run's own account."""

@@ -173,10 +173,22 @@ S3 = Service(
 )
 """In a local folder's place: the lake behind an S3-compatible server. Not in the catalogue, for nobody needs it on a laptop."""
 
+BEHIND_PORT, PROXY_PORT = "FAULT_BROKER_BEHIND", "FAULT_BROKER_PORT"
+"""Where both are set, a broker listens on the first too, and tells its clients there the second: that of the proxy before it."""
+
+
+def _broker_command(context: Context) -> list[str]:
+    port, data = context.port("broker"), context.dir("broker")
+    command = _python("deploy.local.broker", "--port", str(port), "--data", str(data))
+    if BEHIND_PORT in context.env:
+        command += ["--behind", f"{context.env[BEHIND_PORT]}:{context.env[PROXY_PORT]}"]
+    return command
+
+
 BROKER = Service(
     name="broker",
     preferred_port=9092,
-    argv=lambda c: _python("deploy.local.broker", "--port", str(c.port("broker")), "--data", str(c.dir("broker"))),
+    argv=_broker_command,
     provides=lambda c: {"KAFKA_BOOTSTRAP_SERVERS": f"{LOOPBACK}:{c.port('broker')}"},
     probe=lambda c: probes.kafka_answers(c.env["KAFKA_BOOTSTRAP_SERVERS"]),
     url=lambda c: f"kafka://{c.env['KAFKA_BOOTSTRAP_SERVERS']}",

@@ -52,8 +52,9 @@ READY := $(STAMP) $(DAGSTER_HOME)/dagster.yaml
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 \
 	--generate-hashes --no-strip-extras --no-header --quiet
 
-lock: $(STAMP) ## resolve pyproject.toml and the peers' packages again into the three lock files (UPGRADE=--upgrade for newer versions)
+lock: $(STAMP) ## resolve pyproject.toml and the peers' packages again into the four lock files (UPGRADE=--upgrade for newer versions)
 	$(COMPILE) pyproject.toml $(UPGRADE) --extra platform --extra local --group dev -o requirements.lock
+	$(COMPILE) pyproject.toml $(UPGRADE) --extra platform --constraint requirements.lock -o requirements-platform.lock
 	$(COMPILE) pyproject.toml $(UPGRADE) --constraint requirements.lock -o requirements-scorer.lock
 	$(COMPILE) benchmarks/peers/requirements.in $(UPGRADE) -o requirements-peers.lock
 	@touch $(STAMP) && echo "locks written; run make install to follow them" && touch requirements.lock

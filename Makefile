@@ -21,7 +21,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo drift-demo scenarios pricing-demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser check static lint format types imports kernels fetch bench bench-peers chaos chaos-kafka fuzz handbook screenshots lock clean java jars redis torch chromium
+.PHONY: help install demo drift-demo scenarios pricing-demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser test-prometheus dashboards-check check static lint format types imports kernels fetch bench bench-peers chaos chaos-kafka fuzz handbook screenshots lock clean java jars redis torch chromium prometheus
 
 help: ## list everything
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,7 +85,7 @@ rebuild-online: $(STAMP) ## fill an emptied online store from the newest snapsho
 # -------------------------------------------------------------------------------------------- check
 
 # Kernels first: workers that start cold would each compile them, inside some test's time limit.
-test: $(READY) kernels ## all tests but those that need Java, Redis, PyTorch, Chromium or a whole demo (ARGS= is passed to pytest)
+test: $(READY) kernels ## all tests but those that need Java, Redis, PyTorch, Chromium, Prometheus or a whole demo (ARGS= is passed to pytest)
 	$(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Not one of `make test`: it is a platform of eight processes, and takes minutes.
@@ -103,6 +103,12 @@ test-torch: $(READY) torch ## the hand-over of vectors to PyTorch, without a cop
 
 test-browser: $(READY) chromium ## the Dagster UI in headless Chromium
 	$(RUN) -m pytest -m browser tests/deploy/test_screenshots.py $(ARGS)
+
+test-prometheus: $(READY) prometheus ## rules, alerts, routes and dashboards through Prometheus' own programs
+	$(RUN) -m pytest -m prometheus tests/deploy/test_prometheus.py $(ARGS)
+
+dashboards-check: $(READY) kernels prometheus ## every panel of every dashboard asked of a live run, and the fraud alert seen to arrive; about eight minutes
+	$(RUN) -m deploy.local.dashboards_check $(ARGS)
 
 check: $(READY) ## what CI runs: ruff, mypy, import-linter, tests
 	+$(MAKE) static
@@ -127,8 +133,8 @@ imports: $(STAMP) ## the import rules of docs/architecture.md
 	$(BIN)/lint-imports --no-logo
 
 # Never side by side: apt-get does not wait for another's lock. Without Redis, which is small, and which make test uses as soon as it is there.
-fetch: $(STAMP) ## download ahead what test-kafka, test-torch and test-browser need; CI does it beside its tests
-	+@$(MAKE) --jobs 1 jars torch chromium
+fetch: $(STAMP) ## download ahead what test-kafka, test-torch, test-browser and test-prometheus need; CI does it beside its tests
+	+@$(MAKE) --jobs 1 jars torch chromium prometheus
 
 # System packages are installed only by the targets that need them, and only where we may.
 java:
@@ -160,6 +166,14 @@ chromium:
 		test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 		|| { echo "Pictures are taken in Chromium: install chromium." >&2; exit 1; }; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
+
+# Only their programs: RUNLEVEL=1 tells Debian not to start them.
+prometheus:
+	@command -v promtool >/dev/null && command -v amtool >/dev/null && command -v prometheus-node-exporter >/dev/null || { \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+		|| { echo "Install prometheus, prometheus-alertmanager and prometheus-node-exporter." >&2; exit 1; }; \
+		apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			prometheus prometheus-alertmanager prometheus-node-exporter; }
 
 kernels: $(STAMP) ## compile the engine's kernels, or find them compiled
 	@echo "compiling the engine's kernels, or loading them (the first time takes a minute)"

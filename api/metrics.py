@@ -10,34 +10,61 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from fraud_assets.contracts.events import PaymentMethod
+
 # From a tenth of a millisecond, where a decision should be, to a second, where nobody waits any more.
 BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
+# The type of a request that asks about several payments: it has one time, whatever they were paid with.
+BATCH = "batch"
 
 
-class Distribution(Collector):
-    """What a `prometheus_client.Histogram` says, counted without its locks: by one thread, the event loop's.
+class Series:
+    """One series of a distribution, counted without a lock: by one thread, the event loop's."""
 
-    Two of them cost a payment what its policy costs.
-    """
+    __slots__ = ("_bounds", "_counts", "_sum")
 
-    def __init__(self, name: str, text: str, bounds: Sequence[float], registry: CollectorRegistry) -> None:
-        self._name, self._text = name, text
-        self._bounds = (*bounds, float("inf"))
-        self._counts = [0.0] * len(self._bounds)
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0.0] * len(bounds)
         self._sum = 0.0
-        self._created_s = time.time()
-        registry.register(self)
 
     def observe(self, value: float) -> None:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
-    def collect(self) -> Iterator[HistogramMetricFamily]:
+    def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
         """A bucket counts everything up to its bound."""
-        family = HistogramMetricFamily(self._name, self._text)
         bounds = map(floatToGoString, self._bounds)
-        family.add_metric([], list(zip(bounds, accumulate(self._counts), strict=True)), self._sum)
-        family.add_sample(f"{self._name}_created", {}, self._created_s)
+        family.add_metric(labels, list(zip(bounds, accumulate(self._counts), strict=True)), self._sum)
+
+
+class Distribution(Collector):
+    """What a `prometheus_client.Histogram` says, counted without its locks.
+
+    Two of them cost a payment what its policy costs. of: a series for each value of `label`, or one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        text: str,
+        bounds: Sequence[float],
+        registry: CollectorRegistry,
+        label: str = "",
+        values: Sequence[str] = ("",),
+    ) -> None:
+        self._name, self._text, self._label = name, text, label
+        self.of = {value: Series((*bounds, float("inf"))) for value in values}
+        self._created_s = time.time()
+        registry.register(self)
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        labels = (self._label,) if self._label else ()
+        family = HistogramMetricFamily(self._name, self._text, labels=labels)
+        for value, series in self.of.items():
+            series.add_to(family, [value] if labels else [])
+        for value in self.of:
+            family.add_sample(f"{self._name}_created", {self._label: value} if labels else {}, self._created_s)
         yield family
 
 
@@ -74,9 +101,15 @@ class Metrics(EdgeMetrics):
         )
         self.repeats = self._counter("fraud_idempotent_requests", "Requests with an idempotency key.", "status")
         self.latency = Distribution(
-            "fraud_decision_seconds", "Time from body read to answer made, per request.", BUCKETS, self.registry
-        )
-        self.score = Distribution("fraud_score", "Scores given.", tuple(n / 20 for n in range(1, 21)), self.registry)
+            "fraud_decision_seconds",
+            "Time from body read to answer made, per request.",
+            BUCKETS,
+            self.registry,
+            "transaction_type",
+            (*PaymentMethod, BATCH),
+        ).of
+        scores = Distribution("fraud_score", "Scores given.", tuple(n / 20 for n in range(1, 21)), self.registry)
+        self.score = scores.of[""]
         self.model = self._gauge("fraud_model_info", "The model served.", "version", "service_digest", "policy_digest")
         self.rollout = self._gauge(
             "fraud_rollout_sequence",

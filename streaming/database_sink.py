@@ -70,7 +70,7 @@ class DatabaseSink(EventSink):
 
 def run(settings: WorkerSettings) -> None:
     """Store until SIGTERM, then finish the checkpoint."""
-    metrics.serve(settings.worker_metrics_port and settings.worker_metrics_port + 4)
+    metrics.serve(*settings.metrics_address(4))
     database = Database(settings.database_url.get_secret_value())
     try:
         database.open()

@@ -149,7 +149,7 @@ def run(settings: WorkerSettings) -> None:
     """Explain until SIGTERM, then finish the checkpoint."""
     os.nice(NICENESS)
     without_sklearn()
-    metrics.serve(settings.worker_metrics_port and settings.worker_metrics_port + 3)
+    metrics.serve(*settings.metrics_address(3))
     sender = Sender(settings.kafka_bootstrap_servers)
     app = application(settings, "explainer", GROUP, settings.explain_flush_s, MAX_BATCH)
     explainer = Explainer(Boosters(settings.model_dir), sender, settings.model_patience_s, time.monotonic)

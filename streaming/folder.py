@@ -225,7 +225,7 @@ def warm_up(plan: EnginePlan) -> None:
 
 def run(settings: WorkerSettings) -> None:
     """Fold until SIGTERM, then finish the checkpoint."""
-    metrics.serve(settings.worker_metrics_port and settings.worker_metrics_port + 1)
+    metrics.serve(*settings.metrics_address(1))
     plan = EnginePlan(registry())
     warm_up(plan)
     states = OnlineStore.connect(settings.redis_url, plan.registry)

@@ -225,7 +225,7 @@ def fill(cases: RedisCases, archive: LakeCases, delay_ms: int, now_ms: int) -> N
 def run(settings: WorkerSettings) -> None:
     """Join labels until SIGTERM, then finish the checkpoint."""
     without_pandas()
-    metrics.serve(settings.worker_metrics_port and settings.worker_metrics_port + 2)
+    metrics.serve(*settings.metrics_address(2))
     delay_ms = settings.label_delay_ms
     cases = RedisCases(connect(settings.redis_url), keep_ms(delay_ms))
     archive = LakeCases(Lake(settings.lake_uri))

@@ -75,27 +75,27 @@ EXPECTED_LATENESS_MS = 10 * 60_000
 RETRY_S = 5.0
 
 
-def serve(port: int, retry_s: float = RETRY_S) -> None:
-    """Expose /metrics on loopback unless `port` is 0; a scraper elsewhere goes through a sidecar.
+def serve(host: str, port: int, retry_s: float = RETRY_S) -> None:
+    """Expose /metrics unless `port` is 0.
 
     A port that is taken is waited for beside the work: its scraper sees a target that is down, and events are folded
-    meanwhile. Raises OSError for a port that can never be had.
+    meanwhile. Raises OSError for an address that can never be had.
     """
-    if not port or _is_served(port):
+    if not port or _is_served(host, port):
         return
     log.error("metrics_port_taken", port=port, retry_in_s=retry_s, way_out="set FRAUD_WORKER_METRICS_PORT to another")
-    threading.Thread(target=_serve_later, args=(port, retry_s), name="metrics-port", daemon=True).start()
+    threading.Thread(target=_serve_later, args=(host, port, retry_s), name="metrics-port", daemon=True).start()
 
 
-def _serve_later(port: int, retry_s: float) -> None:
-    while not _is_served(port):
+def _serve_later(host: str, port: int, retry_s: float) -> None:
+    while not _is_served(host, port):
         time.sleep(retry_s)
     log.info("metrics_served", port=port)
 
 
-def _is_served(port: int) -> bool:
+def _is_served(host: str, port: int) -> bool:
     try:
-        start_http_server(port, addr="127.0.0.1")
+        start_http_server(port, addr=host)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise

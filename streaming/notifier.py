@@ -144,7 +144,7 @@ def run(settings: WorkerSettings) -> None:
     """Notify until SIGTERM, then finish the checkpoint."""
     if settings.notifications_file is None:
         raise ValueError("no FRAUD_NOTIFICATIONS_FILE says who is to be told of what")
-    metrics.serve(settings.worker_metrics_port and settings.worker_metrics_port + 5)
+    metrics.serve(*settings.metrics_address(5))
     rules = rules_of(settings.notifications_file)
     targets = Targets(rules, settings.notify_attempts, settings.notify_first_pause_s)
     app = application(settings, "notifier", GROUP, settings.notify_flush_s)

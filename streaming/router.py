@@ -155,7 +155,7 @@ def _count(records: list[Record], routed: Routed) -> None:
 def run(settings: WorkerSettings) -> None:
     """Route until SIGTERM, then finish the checkpoint."""
     without_pandas()
-    metrics.serve(settings.worker_metrics_port)
+    metrics.serve(*settings.metrics_address(0))
     features, lake = registry(), Lake(settings.lake_uri)
     seen = RedisSeen(connect(settings.redis_url), settings.dedupe_horizon_ms)
     # The writer commits, so that no checkpoint stops the poll loop.

@@ -23,6 +23,9 @@ class WorkerSettings(Settings):
     """First of six consecutive ports (router, folder, labels, explainer, database, notifier) with /metrics; 0 for none. Better below those that the
     system gives to outgoing connections (32768 and up on Linux): a process whose port is taken works without, and waits for it."""
 
+    worker_metrics_host: str = Field("127.0.0.1", min_length=1, validation_alias="FRAUD_WORKER_METRICS_HOST")
+    """Where those ports listen. In a container 0.0.0.0: they tell counts and no payment, ask for no key, and are for Prometheus alone."""
+
     lake_flush_s: float = Field(5.0, gt=0, validation_alias="FRAUD_LAKE_FLUSH_S")
     """Seconds between batches of the lake, and so between commits of the raw topics. Shorter means more small files."""
 
@@ -61,6 +64,10 @@ class WorkerSettings(Settings):
 
     replication_factor: int = Field(1, ge=1, validation_alias="FRAUD_REPLICATION_FACTOR")
     """Of topics the worker has to create; 3 in production."""
+
+    def metrics_address(self, place: int) -> tuple[str, int]:
+        """Host and port of a process' /metrics, by its place in the row of ports; port 0 for none."""
+        return self.worker_metrics_host, self.worker_metrics_port and self.worker_metrics_port + place
 
     @field_validator("database_url")
     @classmethod

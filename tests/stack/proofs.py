@@ -75,14 +75,14 @@ def a_model_is_promoted_by_mlflow(platform: Platform) -> str:
     """Its account is in PostgreSQL and its files in the bucket; the scorer gets both from MLflow alone."""
     kept = platform.compose.volume("model")
     platform.run("dagster-code", ["python", "-c", REGISTER, platform.url("mlflow", 5000), str(kept)])
-    ready = f"{platform.url('fraud-api', 8000)}/health/ready"
+    ready = f"{platform.url('scorer', 8000)}/health/ready"
     until(lambda: _asked(ready)[0] == 200, "the fraud API is ready")
     return "version v1 serves"
 
 
 def a_purchase_is_decided(platform: Platform) -> str:
     """With the key that is a secret's file, and without a key not."""
-    url, now_ms = f"{platform.url('fraud-api', 8000)}/predict", time.time_ns() // 1_000_000
+    url, now_ms = f"{platform.url('scorer', 8000)}/predict", time.time_ns() // 1_000_000
     payment = {**PAYMENT, "event_time_ms": now_ms}
     if (code := _asked(url, "", payment)[0]) != 401:
         raise Broken(f"without a key: {code}")
@@ -129,7 +129,7 @@ def the_decision_is_in_the_lake_on_s3(platform: Platform) -> str:
 def the_worker_folds_a_published_payment(platform: Platform) -> str:
     """Purchases of Compose's simulator, asked of the API and published to Kafka, come into the lake."""
     command = ["python", "-m", "simulator", "run", "normal-traffic", "--rate", "5", "--duration", "5", "--no-judge"]
-    address = ["--api-url", platform.url("fraud-api", 8000), "--api-key-file", "/run/secrets/simulator_key"]
+    address = ["--api-url", platform.url("scorer", 8000), "--api-key-file", "/run/secrets/simulator_key"]
     platform.run("simulator", [*command, *address])
     query = "SELECT count(*) FROM fraud.decisions"
 
@@ -142,7 +142,7 @@ def the_worker_folds_a_published_payment(platform: Platform) -> str:
 
 
 def pricing_is_ready(platform: Platform) -> str:
-    url = platform.url("pricing-api", 8001)
+    url = platform.url("pricing", 8000)
     until(lambda: _asked(f"{url}/health/ready")[0] == 200, "the pricing API is ready")
     code = _asked(f"{url}/price", platform.secrets["simulator_key"], {})[0]
     if code != 403:
@@ -207,7 +207,7 @@ def a_known_secret_stops_every_start(platform: Platform) -> str:
     """Each of our services, given a secret that everybody knows."""
     from tests.stack.platform import Failed
 
-    services = ("worker", "fraud-api", "pricing-api", "bucket")
+    services = ("worker", "scorer", "pricing", "bucket")
     for name in services:
         file = platform.compose.secrets_of(name) / "fraud_token_key"
         kept = file.read_text()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from structlog.testing import capture_logs
 
-from deploy.local.ports import held_ports
+from deploy.local.ports import LOOPBACK, held_ports
 from streaming import metrics
 from streaming.edges.lag import lag_gauge
 from tests.streaming.live import wait_for
@@ -35,7 +35,7 @@ def is_scraped(port: int) -> bool:
 def test_a_taken_port_is_said_and_waited_for_beside_the_work() -> None:
     """A process that ended over its metrics would leave every event unfolded, and be started again for nothing."""
     with taken() as port, capture_logs() as said:
-        metrics.serve(port, retry_s=0.05)
+        metrics.serve(LOOPBACK, port, retry_s=0.05)
         assert not is_scraped(port)
     assert [line["event"] for line in said] == ["metrics_port_taken"]
     assert said[0]["port"] == port
@@ -45,7 +45,7 @@ def test_a_taken_port_is_said_and_waited_for_beside_the_work() -> None:
 
 def test_a_free_port_is_served_at_once() -> None:
     with held_ports(1) as [port]:
-        metrics.serve(port)
+        metrics.serve(LOOPBACK, port)
         assert is_scraped(port)
 
 

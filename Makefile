@@ -54,6 +54,7 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 \
 
 lock: $(STAMP) ## resolve pyproject.toml and the peers' packages again into the lock files (UPGRADE=--upgrade for newer versions)
 	$(COMPILE) pyproject.toml $(UPGRADE) --extra platform --extra local --group dev -o requirements.lock
+	$(COMPILE) pyproject.toml $(UPGRADE) --extra platform --constraint requirements.lock -o requirements-platform.lock
 	$(COMPILE) pyproject.toml $(UPGRADE) --constraint requirements.lock -o requirements-scorer.lock
 	$(COMPILE) --group spark $(UPGRADE) --constraint requirements.lock -o requirements-spark.lock
 	$(COMPILE) benchmarks/peers/requirements.in $(UPGRADE) -o requirements-peers.lock

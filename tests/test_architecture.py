@@ -57,6 +57,7 @@ TOP_LEVEL_FILES = (
     "docs/glossary.md",
     "pyproject.toml",
     "requirements-peers.lock",
+    "requirements-platform.lock",
     "requirements-scorer.lock",
     "requirements-spark.lock",
     "requirements.lock",

@@ -61,7 +61,7 @@ def jars() -> Path:
     return fetched(POM, "dependency:copy-dependencies")
 
 
-def _java(main_class: str, *arguments: str) -> list[str]:
+def java_command(main_class: str, *arguments: str) -> list[str]:
     return [program("java", "openjdk-17-jre-headless"), *_JVM, "-cp", f"{jars()}/*", main_class, *arguments]
 
 
@@ -83,17 +83,20 @@ def _format(context: Context) -> None:
             proxy=f",BEHIND://{LOOPBACK}:{proxy}" if behind else "",
         )
     )
-    if (log_dir / "meta.properties").exists():
-        return  # a restart, of the same cluster
-    cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    if not (log_dir / "meta.properties").exists():  # else a restart, of the same cluster
+        format_log(_properties(context), log_dir, urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))
+
+
+def format_log(properties: Path, log_dir: Path, cluster_id: str) -> None:
+    """An empty KRaft log for a server of these properties. Raises JavaUnavailable."""
     # In one word: every sixty-fourth id begins with a dash, and would be taken for an option.
-    command = _java(
+    command = java_command(
         "kafka.tools.StorageTool",
         "format",
         "--ignore-formatted",
         f"--cluster-id={cluster_id}",
         "-c",
-        str(_properties(context)),
+        str(properties),
     )
     done = subprocess.run(
         command,
@@ -111,7 +114,7 @@ def _format(context: Context) -> None:
 KAFKA = Service(
     name="kafka",
     preferred_port=9092,
-    argv=lambda c: _java("kafka.Kafka", str(_properties(c))),
+    argv=lambda c: java_command("kafka.Kafka", str(_properties(c))),
     provides=lambda c: {"KAFKA_BOOTSTRAP_SERVERS": f"{LOOPBACK}:{c.port('kafka')}"},
     prepare=_format,
     probe=lambda c: probes.kafka_answers(c.env["KAFKA_BOOTSTRAP_SERVERS"]),

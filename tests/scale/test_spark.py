@@ -103,4 +103,4 @@ def test_the_asset_takes_its_engine_from_the_settings(past: Past, cluster: Execu
 def same_bits(ours: pa.ChunkedArray, theirs: pa.ChunkedArray) -> bool:
     if not pa.types.is_floating(ours.type):
         return bool(ours.equals(theirs))
-    return ours.to_numpy().tobytes() == theirs.to_numpy().tobytes()
+    return bool(ours.to_numpy().tobytes() == theirs.to_numpy().tobytes())

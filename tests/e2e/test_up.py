@@ -27,6 +27,7 @@ from deploy.local.state import read_state
 from deploy.local.valkey import valkey_command
 from fraud_assets.stores.lake import Lake
 from tests.deploy.client import poll_until
+from tests.e2e.pages import Ran, missing, run_page
 from tests.e2e.processes import at_work_in
 
 # Ten times what it takes; each step has a deadline of its own, and its message says more.
@@ -50,6 +51,7 @@ class Story:
     decision: Mapping[str, object]
     price: Mapping[str, object]
     dagster: str
+    analyst: list[Ran]
     started: list[psutil.Process]
     down: str
     left: list[psutil.Process]
@@ -74,6 +76,8 @@ def story(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stor
         price = ask(root, home, "8001/price", addresses["pricing"])
         with urllib.request.urlopen(f"{addresses['dagster-webserver']}/server_info", timeout=60) as response:
             dagster = response.read().decode()
+        page = root / "docs" / "walkthroughs" / "analyst.md"
+        analyst = run_page(page, root, home, {"http://127.0.0.1:8000": addresses["scorer"]})
         stopped = make(root, var_dir, "down")
         left = list(filter(is_alive, started))
         standing = {name: process.pid for name, process in bystanders.items() if is_alive(process)}
@@ -82,7 +86,7 @@ def story(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stor
         started_again = processes_of(var_dir)
         make(root, var_dir, "down")
         yield Story(
-            var_dir=var_dir, taken=taken, up=up, decision=decision, price=price, dagster=dagster, started=started, down=stopped, left=left,
+            var_dir=var_dir, taken=taken, up=up, decision=decision, price=price, dagster=dagster, analyst=analyst, started=started, down=stopped, left=left,
             bystanders=standing, again=again, decision_again=decision_again, left_again=list(filter(is_alive, started_again)),
         )  # fmt: skip
 
@@ -225,6 +229,14 @@ def test_the_readmes_price_is_recommended_under_the_same_key(story: Story) -> No
 
 def test_dagster_answers_at_its_address(story: Story) -> None:
     assert json.loads(story.dagster)["dagster_webserver_version"]
+
+
+def test_an_analyst_finds_out_why_and_says_what_it_was(story: Story) -> None:
+    """docs/walkthroughs/analyst.md, block by block."""
+    assert len(story.analyst) == 4
+    assert sum(bool(ran.shown) for ran in story.analyst) == 3
+    for ran in story.analyst:
+        assert missing(ran) == [], f"{ran.command}\nprinted\n{ran.printed}"
 
 
 def test_down_ends_what_up_started_down_to_its_grandchildren(story: Story) -> None:

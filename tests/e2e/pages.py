@@ -22,8 +22,12 @@ class Ran(NamedTuple):
     printed: str
 
 
-def run_page(page: Path, root: Path, home: Path, addresses: Mapping[str, str]) -> list[Ran]:
-    """In `home`, which holds `var`. addresses: those of the page, and where they are here. Raises AssertionError for a block that fails."""
+def run_page(
+    page: Path, root: Path, home: Path, addresses: Mapping[str, str], settings: Mapping[str, str]
+) -> list[Ran]:
+    """In `home`, which holds `var`. addresses: those of the page, and where they are here. settings: of a platform on other ports
+    than the usual ones. Raises AssertionError for a block that fails.
+    """
     text = page.read_text()
     for usual, here in addresses.items():
         text = text.replace(usual, here)
@@ -32,7 +36,7 @@ def run_page(page: Path, root: Path, home: Path, addresses: Mapping[str, str]) -
     venv = home / ".venv"
     if not venv.exists():
         venv.symlink_to(Path(sys.prefix))
-    env = {**os.environ, "PYTHONPATH": str(root), "COLUMNS": "160"}
+    env = {**os.environ, **settings, "PYTHONPATH": str(root), "COLUMNS": "160"}
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=home, env=env, capture_output=True, text=True, timeout=WITHIN_S, check=False,

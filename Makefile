@@ -21,7 +21,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo drift-demo scenarios pricing-demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser test-prometheus dashboards-check check static lint format types imports kernels fetch bench bench-peers chaos chaos-kafka fuzz handbook screenshots lock clean java jars redis torch chromium prometheus scale scale-test
+.PHONY: help install demo drift-demo scenarios pricing-demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser test-prometheus dashboards-check check static lint format types imports kernels fetch bench bench-peers chaos chaos-kafka fuzz handbook screenshots lock clean java jars redis torch chromium prometheus scale scale-test walkthroughs
 
 help: ## list everything
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,10 @@ test: $(READY) kernels ## all tests but those that need Java, Redis, PyTorch, Ch
 # Not one of `make test`: it is a platform of eight processes, and takes minutes.
 test-demo: $(READY) kernels ## the whole demo, and make up and down, small, as tests; about four minutes
 	$(RUN) -m pytest -m demo tests/e2e $(ARGS)
+
+# Those of a running platform are among `make up`'s own tests.
+walkthroughs: $(READY) kernels ## the pages of docs/walkthroughs and the notebook, each block run as it stands
+	$(RUN) -m pytest -m "demo or not demo" tests/e2e/test_up.py tests/notebooks $(ARGS)
 
 test-kafka: $(READY) java ## the integration tests on Apache Kafka 4, or on KAFKA_BOOTSTRAP_SERVERS; and on a schema registry
 	$(RUN) -m pytest -m kafka $(ARGS)

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from simulator.figures import HANDED_IN, UnknownFigure, figures_of
+from simulator.figures import HANDED_IN, UnknownFigure, figures_of, meaning_of
 from simulator.kinds import Kind
 from simulator.live_plan import LivePlan, plan_live
 from simulator.metrics import metrics_of
@@ -49,6 +49,7 @@ def test_a_tolerance_names_a_figure_that_there_is(name: str) -> None:
     for one in scenario_named(name).tolerances:
         base, _, kind = one.figure.partition(".")
         assert base in known and (not kind or kind in kinds), one.figure
+        assert meaning_of(one.figure)
 
 
 def test_a_surge_is_more_arrivals_where_it_is(made: Made) -> None:

@@ -1,9 +1,10 @@
 """When visitors come: by the hour of the day, since sales began, and before the doors open; learned from all events of the shop. Pure.
 
 An interval's visitors are an event's own level times three factors, so what one event showed before its doors is known of the
-next one a month before its own. Two processes' steps add up.
+next one a month before its own. Steps add up, whoever makes them.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -20,7 +21,8 @@ _BINS = len(_EDGES_MS) + 1
 SIZE = _HOURS + 2 * _BINS
 # As much as so many visitors say that all times are alike.
 _FIRM = 200.0
-# One interval moves a factor by no more than a third.
+_FACTORS = 3
+# One step moves a factor by no more than a third.
 _STEP = 0.3
 # Of a sale with more intervals left, these are looked at, evenly.
 _MOST = 1_000
@@ -31,6 +33,17 @@ class Sale(NamedTuple):
 
     opened_ms: int
     starts_ms: int
+
+
+class Heard(NamedTuple):
+    """(SIZE,) each: by how many visitors more came than were expected, and how many those were."""
+
+    more: Floats
+    expected: Floats
+
+    @classmethod
+    def nothing(cls) -> Self:
+        return cls(np.zeros(SIZE), np.zeros(SIZE))
 
 
 class Curve(NamedTuple):
@@ -48,14 +61,22 @@ class Curve(NamedTuple):
         """(n,) of intervals that begin at these times: visitors per level."""
         return np.asarray(np.exp(self.logs[_places(at_ms, sale)].sum(axis=1)))
 
-    def told(self, at_ms: int, sale: Sale, visitors: float, level: float) -> Self:
-        """What one interval adds, a step of Newton's method on the Poisson likelihood. level: the event's own, before this interval."""
+    def heard(self, at_ms: int, sale: Sale, visitors: float, level: float) -> Heard:
+        """What one interval says. level: the event's own, before this interval."""
         (places,) = _places(np.array([at_ms]), sale)
-        expected = level * float(np.exp(self.logs[places].sum()))
-        logs, known = np.zeros(SIZE), np.zeros(SIZE)
-        logs[places] = np.clip((visitors - expected) / (self.known[places] + expected + _FIRM), -_STEP, _STEP)
-        known[places] = expected
-        return type(self)(logs, known)
+        weight = float(np.exp(self.logs[places].sum()))
+        said = Heard.nothing()
+        said.more[places], said.expected[places] = visitors - level * weight, level * weight
+        return said
+
+    def step(self, said: Iterable[Heard]) -> Self:
+        """What intervals of one moment add together: a step of Newton's method on the Poisson likelihood, damped for three factors
+        that all take it.
+        """
+        every = list(said)
+        more = np.sum([one.more for one in every], axis=0)
+        expected = np.sum([one.expected for one in every], axis=0)
+        return type(self)(np.clip(more / (self.known + _FACTORS * expected + _FIRM), -_STEP, _STEP), expected)
 
     def behind(self, to_ms: int, interval_ms: int, sale: Sale, half_life_ms: float = np.inf) -> float:
         """Mean weight of the intervals since sales began, older ones counting less; of the first, before there was another."""

@@ -4,13 +4,13 @@ What is written down for the log is owed to it in the same step, so a process th
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
-from api.pricing.curve import SIZE, Curve
+from api.pricing.curve import SIZE, Curve, Heard
 from api.pricing.demand import SENSITIVITIES, CategoryBelief, EventCounts, Floats
 from api.shared import Shared
 from fraud_assets.contracts import codec
@@ -97,7 +97,7 @@ class Settled(NamedTuple):
     said: Floats
     tickets: float
     visitors: float
-    came: Curve
+    came: Heard
 
 
 class PriceStore:
@@ -179,7 +179,7 @@ class PriceStore:
         kind = "decision" if isinstance(event, PriceDecision) else "outcome"
         return self._interval_key(kind, event.event_id, event.event_time_ms)
 
-    async def settle(self, outcomes: Sequence[Settled], now_ms: int) -> list[str]:
+    async def settle(self, outcomes: Sequence[Settled], curve: Curve, now_ms: int) -> list[str]:
         """Of each: `stored`, and owed to the log from `now_ms` on; `counted`, its interval was learned from before; `changed`, the event was since it was read."""
         if not outcomes:
             return []
@@ -196,19 +196,22 @@ class PriceStore:
             return found
 
         said = [raw.decode() for raw in await self._shared.ask(ask)]
-        await self._tell(one for one, what in zip(outcomes, said, strict=True) if what == "stored")
+        await self._tell([one for one, what in zip(outcomes, said, strict=True) if what == "stored"], curve)
         return said
 
-    async def _tell(self, outcomes: Iterable[Settled]) -> None:
-        """Their categories."""
+    async def _tell(self, outcomes: Sequence[Settled], curve: Curve) -> None:
+        """Their categories, and the curve that they were judged by."""
+        if not outcomes:
+            return
+        step = curve.step(one.came for one in outcomes)
+        at_ms = max(one.after.at_ms for one in outcomes)
 
         async def ask() -> None:
             async with self._shared.client.pipeline(transaction=False) as pipe:
                 for one in outcomes:
                     values = [*one.said.tolist(), one.tickets, one.visitors]
                     self._add(pipe, self._category_key(one.category), one.after.at_ms, values, _CATEGORY_FIELDS)
-                    came = [*one.came.logs.tolist(), *one.came.known.tolist()]
-                    self._add(pipe, self._curve_key, one.after.at_ms, came, _CURVE_FIELDS)
+                self._add(pipe, self._curve_key, at_ms, [*step.logs.tolist(), *step.known.tolist()], _CURVE_FIELDS)
                 await pipe.execute()
 
         await self._shared.ask(ask)

@@ -37,9 +37,17 @@ from fraud_assets.stores.online import OnlineStore
 from simulator import pricing_policies as policies
 from simulator.http_client import HttpClient, HttpFailure
 from simulator.metrics import percent
-from simulator.pricing_market import HOUR_MS, MarketEvent, MarketSpec, Policy, Run, events_of, play
-from simulator.pricing_report import Table, Tolerance, headline, mean_share, write_pricing_report
-from simulator.pricing_results import THIRDS, Earned, Learning, best_of, earned
+from simulator.pricing_market import HOUR_MS, MarketEvent, MarketSpec, Policy, Run, best_fixed, events_of, play
+from simulator.pricing_report import (
+    Table,
+    Tolerance,
+    headline,
+    learning_table,
+    mean_share,
+    price_path,
+    write_pricing_report,
+)
+from simulator.pricing_results import THIRDS, Best, Earned, Learning, best_of, earned
 
 OFF_POLICY_WITHIN = 0.10
 """Doubly robust, relative, of the base price's revenue per visitor; or within three standard errors, where a log is short."""
@@ -84,6 +92,7 @@ class Played:
 
     markets: dict[int, list[Earned]] = field(default_factory=dict)
     learning: list[Learning] = field(default_factory=list, repr=False)
+    examples: list[Table] = field(default_factory=list, repr=False)
     events: dict[str, MarketEvent] = field(default_factory=dict)
     priced: int = 0
     counted: int = 0
@@ -172,8 +181,22 @@ def _market(spec: MarketSpec, stack: Stack, played: Played, step: Step, learn_fr
     runs["service"] = asyncio.run(_service(spec, events, stack, played, step, learn_from))
     played.markets[spec.seed] = earned(events, best.revenue_minor, runs)
     played.learning.append(Learning.of(best.plenty, runs["service"].sold))
+    played.examples = played.examples or _examples(spec, events, best, runs)
     played.events |= {event.event_id: event for event in events}
     step.result = "  ".join(f"{one.policy} {percent(one.share, 1)}" for one in played.markets[spec.seed])
+
+
+def _examples(
+    spec: MarketSpec, events: Sequence[MarketEvent], best: Best, runs: Mapping[str, Run]
+) -> list[Table]:  # fmt: skip
+    """Of each kind the event that could have earned most."""
+    found = []
+    for title, is_plenty in (("An event that runs short", False), ("An event with plenty", True)):
+        numbers = [event.number for event in events if (event.number in best.plenty) == is_plenty]
+        if numbers:
+            event = events[max(numbers, key=lambda number: float(best.revenue_minor[number].sum()))]
+            found.append(price_path(title, event, runs, best_fixed(spec, event)[0]))
+    return found
 
 
 def _baseline(spec: MarketSpec, events: Sequence[MarketEvent], policy: Policy, step: Step) -> Run:
@@ -221,7 +244,12 @@ def _conclude(
         ("policy", "inverse propensity", "self-normalised", "doubly robust", "± (1 se)", "covered", "effective decisions", "truth"),
         [_row(name, one, truth if name == "base price" else None) for name, one in estimates.items()],
     )  # fmt: skip
-    report = write_pricing_report(played.markets, [off_policy], tolerances, folder / "report.html")
+    report = write_pricing_report(
+        played.markets,
+        [learning_table(dict(zip(played.markets, played.learning, strict=True))), *played.examples, off_policy],
+        tolerances,
+        folder / "report.html",
+    )
     summary = _summary(played, learning, estimates, truth, tolerances, time.monotonic() - began_s)
     write_json(summary, folder / "summary.json")
     _print(console, played, off_policy, tolerances, learning.shares)

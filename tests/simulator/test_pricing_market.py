@@ -24,7 +24,7 @@ from simulator.pricing_market import (
     price_at,
 )
 from simulator.pricing_policies import Fixed, SellThrough, Service
-from simulator.pricing_report import Tolerance, headline, write_pricing_report
+from simulator.pricing_report import Tolerance, headline, learning_table, price_path, write_pricing_report
 from simulator.pricing_results import THIRDS, Learning, best_of, earned
 
 SPEC = MarketSpec(seed=3, events=6, hours=60, selling_hours=(30, 50))
@@ -201,12 +201,16 @@ def test_the_report_is_one_file_and_says_what_did_not_hold(tmp_path: Path) -> No
     runs = {"fixed": played(Fixed()), "rule": played(SellThrough()), "service": played(Constant(1.0))}
     markets = {SPEC.seed: earned(EVENTS, best.revenue_minor, runs)}
 
+    learning = learning_table({SPEC.seed: Learning.of(best.plenty, runs["service"].sold)})
+    path = price_path("One event", EVENTS[0], runs, 1.2)
     page = write_pricing_report(
-        markets, [], [Tolerance("more <revenue>", "less", False)], tmp_path / "r.html"
+        markets, [learning, path], [Tolerance("more <revenue>", "less", False)], tmp_path / "r.html"
     ).read_text()
 
     assert headline(markets).startswith("The service earned 0.0% more than fixed prices")
-    assert page.count("<polyline") == 3 and "✘ more &lt;revenue&gt;: less" in page
+    assert (
+        page.count("<polyline") == 6 and "1.2 times the base price" in page and "✘ more &lt;revenue&gt;: less" in page
+    )
     assert "<script" not in page and "http" not in page
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from api.pricing.curve import HOUR_MS, SIZE, Curve, Sale
+from api.pricing.curve import HOUR_MS, SIZE, Curve, Heard, Sale
 
 OPENED_MS, HOURS = 1_790_856_000_000, 120
 
@@ -24,10 +24,15 @@ def learned(n_events: int) -> Curve:
         for hour, visitors in enumerate((1.0 + number) * coming(opened_ms)):
             at_ms = opened_ms + hour * HOUR_MS
             if hour:
-                told = curve.told(at_ms, sale, visitors, came / hour / curve.behind(at_ms, HOUR_MS, sale))
-                curve = Curve(curve.logs + told.logs, curve.known + told.known)
+                heard = curve.heard(at_ms, sale, visitors, came / hour / curve.behind(at_ms, HOUR_MS, sale))
+                curve = stepped(curve, [heard])
             came += visitors
     return curve
+
+
+def stepped(curve: Curve, said: list[Heard]) -> Curve:
+    step = curve.step(said)
+    return Curve(curve.logs + step.logs, curve.known + step.known)
 
 
 def expected(curve: Curve, hour: int) -> float:
@@ -44,6 +49,19 @@ def test_what_other_events_showed_is_expected_of_the_next(hour: int) -> None:
 
     assert abs(known - 1.0) < 0.15
     assert abs(known - 1.0) < abs(flat - 1.0)
+
+
+def test_what_many_say_at_once_is_not_heard_many_times() -> None:
+    """Thirty events that all have half as many again as expected: half as many again it is, not thirty times that."""
+    sale, curve = Sale(OPENED_MS, OPENED_MS + HOURS * HOUR_MS), Curve.flat()
+
+    for hour in range(1, 25):
+        at_ms = OPENED_MS + hour * HOUR_MS
+        wanted = 1.5 if hour % 24 < 12 else 0.5
+        curve = stepped(curve, [curve.heard(at_ms, sale, 100.0 * wanted, 100.0)] * 30)
+
+    weights = curve.weights(OPENED_MS + HOUR_MS * np.arange(1, 25), sale)
+    assert weights.max() < 2.0 and weights.min() > 0.3
 
 
 def test_before_anything_is_known_all_intervals_weigh_alike() -> None:

@@ -66,4 +66,6 @@ def rules_of(settings: PricingSettings) -> Rules:
         explore=settings.explore,
         dispersion=settings.dispersion,
         seed=settings.seed,
+        draws=settings.draws,
+        half_life_ms=settings.half_life_days * DAY_MS,
     )

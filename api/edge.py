@@ -1,5 +1,6 @@
 """What all our services have in common: the gate, the error table, the bound on what is under way, the server."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from api.body import body_of
 from api.errors import Refusals
 from api.metrics import EdgeMetrics
 from api.service import Service
+from fraud_assets.tracing import Spans
 
 # Longer than callers keep a connection that they do not use (a minute, in most pools). The other way
 # round a payment now and then meets a connection that is just being closed, and gets no answer.
@@ -23,10 +25,11 @@ KEEP_ALIVE_S = 75
 
 
 class Held(Protocol):
-    """What a process holds between requests. knowing: who knows its callers."""
+    """What a process holds between requests. knowing: who knows its callers. spans: None where nobody asks for them."""
 
     knowing: list[Identifies]
     max_in_flight: int
+    spans: Spans | None
 
     @property
     def metrics(self) -> EdgeMetrics: ...
@@ -46,6 +49,8 @@ def service_of(runtime: Held, handlers: Sequence[Any], document: bytes, max_body
             yield
         finally:
             await runtime.close()
+            if runtime.spans is not None:
+                await asyncio.to_thread(runtime.spans.close)
 
     refusals = Refusals(runtime.metrics)
     service = Service(
@@ -60,6 +65,7 @@ def service_of(runtime: Held, handlers: Sequence[Any], document: bytes, max_body
         debug=False,
     )
     service.runtime = runtime
+    service.spans = runtime.spans
     service.max_in_flight = runtime.max_in_flight
     service.on_overload = runtime.metrics.refused.labels("overloaded").inc
     return service

@@ -30,6 +30,7 @@ from fraud_assets.features.language import FeatureService
 from fraud_assets.features.registry import Registry
 from fraud_assets.models.manifest import Definitions
 from fraud_assets.stores.online_async import OnlineReader
+from fraud_assets.tracing import spans_of
 
 # Objects of which the interpreter looks for cycles: those of a few batches of a thousand. Of 700, as it does by itself, it walks
 # through each batch dozens of times, a tenth of the batch's time, and finds nothing, for all of them die without it.
@@ -60,6 +61,7 @@ class Runtime:
         self.repeats = Repeats(self.shared, self.token_key, settings.idempotency_ttl_s, self.metrics)
         self.rates = Rates(settings.redis_url, self.shared, settings.api_rate_per_s)
         self.max_in_flight = settings.max_in_flight
+        self.spans = spans_of(settings, "fraud-scorer")
         self.models = LineupSlot(settings.model_dir, definitions, self.metrics)
         self.alias = follower(settings, definitions, self.metrics)
         reader = RequestReader(plan)

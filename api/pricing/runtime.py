@@ -19,6 +19,7 @@ from api.shared import Shared
 from fraud_assets.features.language import FeatureService
 from fraud_assets.features.registry import Registry
 from fraud_assets.stores.online_async import OnlineReader
+from fraud_assets.tracing import spans_of
 
 log = structlog.get_logger()
 
@@ -30,6 +31,7 @@ class Runtime:
         self.metrics = PricingMetrics()
         self.cards_in_ids = settings.cards_in_ids
         self.max_in_flight = settings.max_in_flight
+        self.spans = spans_of(settings, "fraud-pricing")
         self.keys = KeyRing(settings.api_keys_file, self.metrics)
         self.knowing: list[Identifies] = [self.keys, *([JwtBearer(settings.jwt)] if settings.jwt else [])]
         self.online = OnlineReader(settings.redis_url, registry, settings.store_timeout_ms / 1_000)

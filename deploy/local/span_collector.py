@@ -1,0 +1,76 @@
+"""An OpenTelemetry collector that remembers what it was told, over OTLP/HTTP."""
+
+import gzip
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from deploy.local.ports import LOOPBACK
+
+
+class Seen(NamedTuple):
+    """A span. service: that told it. attributes: as text."""
+
+    service: str
+    name: str
+    trace_id: str
+    span_id: str
+    parent_id: str
+    began_ns: int
+    ended_ns: int
+    attributes: dict[str, str]
+
+
+class Collector:
+    """endpoint: for OTEL_EXPORTER_OTLP_ENDPOINT; what it is told is in `spans`."""
+
+    def __init__(self, server: ThreadingHTTPServer) -> None:
+        self.endpoint = f"http://{LOOPBACK}:{server.server_port}"
+        self.spans: list[Seen] = []
+
+    def services(self, trace_id: str) -> set[str]:
+        """Who told of a trace."""
+        return {span.service for span in list(self.spans) if span.trace_id == trace_id}
+
+
+@contextmanager
+def collecting() -> Iterator[Collector]:
+    """Until the block ends."""
+
+    class Traces(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            raw = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.headers.get("Content-Encoding") == "gzip":
+                raw = gzip.decompress(raw)
+            collector.spans += _seen(ExportTraceServiceRequest.FromString(raw))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Kept in `spans`."""
+
+    with ThreadingHTTPServer((LOOPBACK, 0), Traces) as server:
+        collector = Collector(server)
+        thread = threading.Thread(target=server.serve_forever, name="span-collector", daemon=True)
+        thread.start()
+        try:
+            yield collector
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _seen(said: ExportTraceServiceRequest) -> Iterator[Seen]:
+    for resource in said.resource_spans:
+        service = next(one.value.string_value for one in resource.resource.attributes if one.key == "service.name")
+        for span in (span for scope in resource.scope_spans for span in scope.spans):
+            attributes = {one.key: one.value.string_value or str(one.value.int_value) for one in span.attributes}
+            yield Seen(
+                service, span.name, span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex(),
+                span.start_time_unix_nano, span.end_time_unix_nano, attributes,
+            )  # fmt: skip

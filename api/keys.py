@@ -5,6 +5,7 @@ wait until the old one is no longer used, end it.
 """
 
 import hashlib
+import hmac
 import os
 import secrets
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from msgspec import Meta
 from api.access import Scope
 
 SECRET_BYTES = 32
+MIN_SECRET_LENGTH = 43  # of those bytes in base64
 CLIENT = r"^[A-Za-z0-9_-]{1,64}$"  # it is logged, so it can be no e-mail address
 
 Moment = Annotated[datetime, Meta(tz=True)]
@@ -112,6 +114,28 @@ def write_private(path: Path, raw: bytes) -> None:
     with os.fdopen(descriptor, "wb") as out:
         out.write(raw)
     partial.replace(path)
+
+
+def adopt_key(path: Path, client: str, scope: Scope, credential: str, now: datetime) -> ApiKey:
+    """A key made elsewhere, which is in the file afterwards, once, until it is ended. Raises BadKeys."""
+    key_id, _, secret = credential.partition(".")
+    keys = read_keys(path)
+    held = next((key for key in keys if key.id == key_id), None)
+    if len(secret) < MIN_SECRET_LENGTH or (
+        held is not None and not hmac.compare_digest(bytes.fromhex(held.sha256), digest_of(secret))
+    ):
+        raise BadKeys(
+            f"BadKeys: the key of {client} is no new one. Make it as `python -m api keys new` does: an id, a dot, 43 characters."
+        )
+    if held is not None:
+        return held
+    fields = {"id": key_id, "client": client, "scopes": [scope], "sha256": digest_of(secret).hex(), "created_at": now}
+    try:
+        adopted = msgspec.convert(fields, ApiKey)
+    except msgspec.ValidationError as error:
+        raise BadKeys(f"BadKeys: the key of {client}: {error}") from None
+    write_keys(path, [*keys, adopted])
+    return adopted
 
 
 def end_key(path: Path, key_id: str, now: datetime) -> ApiKey:

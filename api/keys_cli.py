@@ -1,4 +1,4 @@
-"""`python -m api keys`: make a key, list them, end one. The running scorers follow the file within a second."""
+"""`python -m api keys`: make a key, take one in, list them, end one. The running scorers follow the file within a second."""
 
 import argparse
 import sys
@@ -6,20 +6,24 @@ from datetime import timedelta
 from pathlib import Path
 
 from api.access import Scope
-from api.keys import ApiKey, BadKeys, end_key, make_key, now_utc, read_keys, write_keys
+from api.keys import ApiKey, BadKeys, adopt_key, end_key, make_key, now_utc, read_keys, write_keys
 
 DAYS = 365
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The command and its three verbs."""
-    keys = commands.add_parser("keys", help="make, list and end API keys")
+    """The command and its verbs."""
+    keys = commands.add_parser("keys", help="make, take in, list and end API keys")
     verbs = keys.add_subparsers(dest="verb", required=True)
     new = verbs.add_parser("new", help="make a key and print it, once")
     new.add_argument("--client", required=True, help="whom it is for; a client may have several live keys")
     new.add_argument("--scope", required=True, nargs="+", type=Scope, choices=list(Scope), help="what it is good for")
     new.add_argument("--days", type=int, default=DAYS, help=f"how long it is good ({DAYS}); 0: until it is ended")
     new.add_argument("--rate", type=int, help="transactions or labels a second; FRAUD_API_RATE_PER_S if not given")
+    adopt = verbs.add_parser(
+        "adopt", help="let in keys that are secrets of files, each called as its file; again changes nothing"
+    )
+    adopt.add_argument("files", nargs="+", type=_scope_and_file, metavar="SCOPE=FILE")
     verbs.add_parser("list", help="say whose keys there are, and until when")
     revoke = verbs.add_parser("revoke", help="end a key now")
     revoke.add_argument("id")
@@ -30,6 +34,8 @@ def run(chosen: argparse.Namespace, path: Path) -> None:
     try:
         if chosen.verb == "new":
             _new(path, chosen)
+        elif chosen.verb == "adopt":
+            _adopt(path, chosen.files)
         elif chosen.verb == "revoke":
             ended = end_key(path, chosen.id, now_utc())
             print(f"{ended.id} of {ended.client} is ended")
@@ -47,6 +53,20 @@ def _new(path: Path, chosen: argparse.Namespace) -> None:
     write_keys(path, [*read_keys(path), made.key])
     print(made.credential)
     print(f"for {_line(made.key)}; it is shown this once, {path} keeps its SHA-256", file=sys.stderr)
+
+
+def _scope_and_file(given: str) -> tuple[Scope, Path]:
+    scope, _, file = given.partition("=")
+    return Scope(scope), Path(file)
+
+
+def _adopt(path: Path, files: list[tuple[Scope, Path]]) -> None:
+    for scope, file in files:
+        try:
+            credential = file.read_text().strip()
+        except OSError as error:
+            raise BadKeys(f"BadKeys: {file}: {error.strerror}") from None
+        print(_line(adopt_key(path, file.name, scope, credential, now_utc())))
 
 
 def _line(key: ApiKey) -> str:

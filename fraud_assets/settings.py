@@ -5,20 +5,53 @@ reads the environment, and nothing reads it at import time.
 """
 
 import math
+import os
+from collections.abc import Iterator
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 # Public, so worthless: tokens made with it can be reversed by anybody who reads this file.
 DEVELOPMENT_TOKEN_KEY = "INSECURE-development-key-do-not-use-in-production"
 
+SECRETS_DIR = "FRAUD_SECRETS_DIR"
+"""Names a folder with one file for each secret, called as its variable is, in any case. A variable wins over its file."""
+
+# What images, tutorials and this repository's own tests begin with. Longer ones are refused by their length or their letters.
+KNOWN_SECRETS = frozenset({
+    "admin", "changeme", "default", "fraud", "local-secret", "minioadmin", "mlflow", "password", "postgres", "redis", "secret",
+    "correct-horse-battery-staple", "your-secret-here", "replace-me-in-production",
+})  # fmt: skip
+MIN_PASSWORD_LENGTH, MIN_KEY_LENGTH = 16, 32
+MIN_DIFFERENT_LETTERS = 8
+
 
 class BadSettings(ValueError):
     """The environment says what cannot be; the message names each variable and hides its value."""
+
+
+def weakness(secret: str, min_length: int = MIN_PASSWORD_LENGTH) -> str:
+    """What makes it one that others know or can guess, "" for none. It says nothing of how it was drawn."""
+    if secret == DEVELOPMENT_TOKEN_KEY or secret.lower() in KNOWN_SECRETS:
+        return "a default that everybody knows"
+    if len(secret) < min_length:
+        return f"shorter than {min_length} characters"
+    return (
+        f"of fewer than {MIN_DIFFERENT_LETTERS} different characters"
+        if len(set(secret)) < MIN_DIFFERENT_LETTERS
+        else ""
+    )
 
 
 class Environment(StrEnum):
@@ -34,8 +67,7 @@ def _inside_var(name: str) -> Any:
 class Settings(BaseSettings):
     """Paths, addresses and keys of this process.
 
-    Raises ValidationError, naming the variable, for a value that cannot be; also for the
-    development key in production.
+    Raises ValidationError, naming the variable, for a value that cannot be; in production also for what is only fit for a laptop.
     """
 
     # An error that showed what was given would show keys and passwords: a fault between fields shows them all.
@@ -44,7 +76,8 @@ class Settings(BaseSettings):
     )
 
     environment: Environment = Field(Environment.LOCAL, validation_alias="ENVIRONMENT")
-    """`production` refuses what is only fit for a laptop, such as the development token key."""
+    """`local` has a default for everything, below one folder. `production` has none for where things are: lake (S3 or GCS), broker, online
+    store and MLflow must be named, and secrets that are missing, known or short are refused at the start."""
 
     var_dir: Path = Field(Path("var"), validation_alias="FRAUD_VAR_DIR")
     """The one folder that holds all state of a local run; deleting it forgets everything."""
@@ -53,8 +86,11 @@ class Settings(BaseSettings):
     """External data sets that the simulator's worlds are compared with: `handbook/` and `sparkov/`."""
 
     lake_uri: str = Field(default_factory=_inside_var("lake"), validation_alias="FRAUD_LAKE_URI")
-    """Root of the lake: a folder, or `s3://bucket/prefix` of any S3-compatible store, which the S3 client's own variables
-    (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION) lead to."""
+    """Root of the lake: a folder, `gs://bucket/prefix`, or `s3://bucket/prefix` of any S3-compatible store, which the S3 client's own variables
+    (AWS_ENDPOINT_URL, AWS_REGION, AWS_SHARED_CREDENTIALS_FILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY) lead to."""
+
+    s3_secret_key: SecretStr = Field(SecretStr(""), validation_alias="AWS_SECRET_ACCESS_KEY")
+    """The S3 clients read it themselves; here it is only looked at, for production refuses a known one."""
 
     model_dir: Path = Field(default_factory=_inside_var("models"), validation_alias="FRAUD_MODEL_DIR")
     """Where verified model artifacts are kept for the scorer, one folder per version."""
@@ -155,6 +191,12 @@ class Settings(BaseSettings):
 
     reviews_per_day: float = Field(100.0, ge=0, validation_alias="FRAUD_REVIEWS_PER_DAY")
     """Payments that the analysts can look at on a day; 0 sends none for review."""
+
+    feature_engine: Literal["local", "spark"] = Field("local", validation_alias="FRAUD_FEATURE_ENGINE")
+    """What computes the feature views' partitions: this process, or a Spark cluster with the same kernels."""
+
+    spark_master: str = Field("local[*]", min_length=1, validation_alias="FRAUD_SPARK_MASTER")
+    """The cluster, as Spark names it: `local[2]`, `local-cluster[2,1,1024]`, `spark://host:7077`."""
 
     training_split: Literal["temporal", "stratified"] = Field("temporal", validation_alias="FRAUD_TRAINING_SPLIT")
     """How candidates are compared: on the newest quarter of the window, or on a random one with as many frauds, which flatters."""
@@ -277,11 +319,60 @@ class Settings(BaseSettings):
         return uri
 
     @model_validator(mode="after")
-    def _production_has_its_own_key(self) -> "Settings":
-        if self.environment is Environment.PRODUCTION and self.token_key.get_secret_value() == DEVELOPMENT_TOKEN_KEY:
-            msg = "ENVIRONMENT=production with the development token key. Set FRAUD_TOKEN_KEY and FRAUD_TOKEN_KEY_ID."
-            raise ValueError(msg)
+    def _production_is_no_laptop(self) -> "Settings":
+        if self.environment is Environment.PRODUCTION and (faults := [*self._unnamed(), *self._guessable()]):
+            raise ValueError(f"ENVIRONMENT=production refuses to start. {' '.join(faults)}")
         return self
+
+    def _unnamed(self) -> Iterator[str]:
+        """Places that are a laptop's, or nobody's word."""
+        if not self.lake_uri.startswith(("s3://", "gs://")):
+            yield "Set FRAUD_LAKE_URI to s3://bucket/folder or gs://bucket/folder."
+        if not self.mlflow_tracking_uri.startswith(("http://", "https://")):
+            yield "Set MLFLOW_TRACKING_URI to a server's address."
+        for name, variable in (("kafka_bootstrap_servers", "KAFKA_BOOTSTRAP_SERVERS"), ("redis_url", "REDIS_URL")):
+            if name not in self.model_fields_set:
+                yield f"Set {variable}: its default is a server of this machine."
+
+    def _guessable(self) -> Iterator[str]:
+        if fault := weakness(self.token_key.get_secret_value(), MIN_KEY_LENGTH):
+            yield f"Set FRAUD_TOKEN_KEY: it is {fault}."
+        if self.token_key_id == "dev":
+            yield "Set FRAUD_TOKEN_KEY_ID: its default names the public key."
+        if "redis_url" in self.model_fields_set and (fault := weakness(_password(self.redis_url))):
+            yield f"Give REDIS_URL a password: its own is {fault}."
+        yield from self._guessable_others()
+
+    def _guessable_others(self) -> Iterator[str]:
+        """Secrets that may be absent, of this process's settings: whole ones, and passwords in addresses."""
+        for name, field in type(self).model_fields.items():
+            given = getattr(self, name)
+            if name == "token_key" or not isinstance(given, SecretStr) or not given.get_secret_value():
+                continue
+            is_address = "://" in given.get_secret_value()
+            secret = _password(given.get_secret_value()) if is_address else given.get_secret_value()
+            if (secret or not is_address) and (fault := weakness(secret)):
+                yield f"Set {field.validation_alias}: its secret is {fault}."
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then variables, then the files of FRAUD_SECRETS_DIR."""
+        folder = os.environ.get(SECRETS_DIR)
+        if folder and not Path(folder).is_dir():
+            raise SettingsError(f"{SECRETS_DIR} is no folder")
+        files = SecretsSettingsSource(settings_cls, folder) if folder else file_secret_settings
+        return init_settings, env_settings, dotenv_settings, files
+
+
+def _password(address: str) -> str:
+    return unquote(urlsplit(address).password or "")
 
 
 Kind = TypeVar("Kind", bound=Settings)
@@ -291,6 +382,8 @@ def read_settings(kind: type[Kind]) -> Kind:
     """The settings, or those of one process, for a command line: raises BadSettings, whose message is for a person."""
     try:
         return kind()
+    except SettingsError as error:
+        raise BadSettings(f"BadSettings: {error}.") from None
     except ValidationError as error:
         faults = (
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ")

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 HEADER = "traceparent"
 _FORM = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _SAMPLED = 0x01
-_EXPORT_WITHIN_S = 2.0
+# A process that stops waits no longer than this for a collector that does not answer.
+EXPORT_WITHIN_S = 3.0
 
 
 class Kind(StrEnum):
@@ -68,7 +69,7 @@ class Spans:
         from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
         from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 
-        exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=_EXPORT_WITHIN_S)
+        exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_WITHIN_S)
         self._processor = BatchSpanProcessor(exporter)
         self._resource = Resource.create({"service.name": service})
         self._ids = RandomIdGenerator()

@@ -5,65 +5,9 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-
-
-@pytest.fixture(scope="module")
-def compose(root: Path) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((root / "docker-compose.yml").read_text())
-    return found
-
-
-def test_compose_starts_the_services_that_exist(compose: dict[str, Any]) -> None:
-    assert set(compose["services"]) == {
-        "kafka",
-        "valkey",
-        "postgres",
-        "mlflow",
-        "dagster-webserver",
-        "dagster-daemon",
-        "worker",
-        "scorer",
-    }
-
-
-def test_compose_publishes_nothing_beyond_loopback(compose: dict[str, Any]) -> None:
-    for name, service in compose["services"].items():
-        for port in service.get("ports", []):
-            assert port.startswith("127.0.0.1:"), f"{name} publishes {port}"
-
-
-def test_compose_waits_only_for_services_that_can_say_they_are_healthy(compose: dict[str, Any]) -> None:
-    for service in compose["services"].values():
-        for needed, how in service.get("depends_on", {}).items():
-            assert how == {"condition": "service_healthy"}
-            assert "healthcheck" in compose["services"][needed]
-
-
-def test_compose_names_only_files_volumes_and_targets_that_exist(compose: dict[str, Any], root: Path) -> None:
-    dockerfile = (root / "deploy" / "Dockerfile").read_text()
-    for service in compose["services"].values():
-        for volume in service.get("volumes", []):
-            source = volume.partition(":")[0]
-            assert source in compose["volumes"] or (root / source).is_file(), source
-        if "build" in service:
-            assert f" AS {service['build']['target']}\n" in dockerfile
-
-
-def test_images_are_pinned_and_not_latest(compose: dict[str, Any]) -> None:
-    for name, service in compose["services"].items():
-        if "build" not in service:
-            assert re.search(r":\d", service["image"]), f"{name}: {service['image']}"
-
-
-def test_the_image_copies_only_what_exists(root: Path) -> None:
-    for line in (root / "deploy" / "Dockerfile").read_text().splitlines():
-        if line.startswith("COPY "):
-            *sources, _ = line.split()[1:]
-            assert all((root / source).exists() for source in sources), line
 
 
 def test_the_container_instance_differs_from_the_local_one_in_its_storage_only(root: Path) -> None:

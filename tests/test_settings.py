@@ -60,11 +60,101 @@ def test_settings_are_frozen() -> None:
         Settings().token_key_id = "other"  # type: ignore[misc]  # what the test wants refused
 
 
-def test_production_refuses_the_development_key_and_names_the_way_out() -> None:
-    with pytest.raises(ValidationError, match="Set FRAUD_TOKEN_KEY"):
-        Settings(environment="production")
+PRODUCTION = {
+    "ENVIRONMENT": "production",
+    "FRAUD_LAKE_URI": "s3://fraud/lake",
+    "KAFKA_BOOTSTRAP_SERVERS": "kafka:9092",
+    "REDIS_URL": "redis://:Zq8-vT2-kL9-mX4-pW7@valkey:6379/0",
+    "MLFLOW_TRACKING_URI": "http://mlflow:5000",
+    "FRAUD_TOKEN_KEY": "4f1c9be07a5d83264f1c9be07a5d8326",
+    "FRAUD_TOKEN_KEY_ID": "k1",
+}
 
-    assert Settings(environment="production", token_key="a key of our own").environment == "production"
+
+@pytest.fixture
+def production(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment in which production starts."""
+    for name, value in PRODUCTION.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def test_production_starts_where_everything_is_named(production: pytest.MonkeyPatch) -> None:
+    for kind in (Settings, ApiSettings, PricingSettings, WorkerSettings):
+        assert kind().environment == "production"
+
+
+def test_local_needs_nothing_and_says_all_that_production_misses_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().environment == "local"
+
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+
+    for name in set(PRODUCTION) - {"ENVIRONMENT"}:
+        assert f"Set {name}" in str(refused.value), name
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        ("FRAUD_TOKEN_KEY", "INSECURE-development-key-do-not-use-in-production", "everybody knows"),
+        ("FRAUD_TOKEN_KEY", "4f1c9be07a5d8326", "shorter than 32"),
+        ("FRAUD_TOKEN_KEY", "ab" * 20, "different"),
+        ("FRAUD_TOKEN_KEY_ID", "dev", "public key"),
+        ("FRAUD_LAKE_URI", "/data/lake", "s3://bucket/folder"),
+        ("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db", "server's address"),
+        ("REDIS_URL", "redis://valkey:6379/0", "shorter than 16"),
+        ("REDIS_URL", "redis://:changeme@valkey:6379/0", "everybody knows"),
+        ("DATABASE_URL", "postgresql://fraud:postgres@postgres/decisions", "everybody knows"),
+        ("AWS_SECRET_ACCESS_KEY", "minioadmin", "everybody knows"),
+    ],
+)
+def test_production_refuses_what_is_weak_and_does_not_show_it(
+    production: pytest.MonkeyPatch, name: str, given: str, said: str
+) -> None:
+    production.setenv(name, given)
+
+    with pytest.raises(BadSettings, match=f"{name}.*{said}") as refused:
+        read_settings(WorkerSettings)
+
+    assert given not in str(refused.value)
+
+
+def test_an_address_without_a_password_is_no_weak_one(production: pytest.MonkeyPatch) -> None:
+    """PostgreSQL's is in the connection service file."""
+    production.setenv("DATABASE_URL", "postgresql:///?service=decisions")
+
+    assert WorkerSettings().database_url.get_secret_value() == "postgresql:///?service=decisions"
+
+
+def test_secrets_come_from_files_and_a_variable_wins(tmp_path: Path, production: pytest.MonkeyPatch) -> None:
+    for name in ("REDIS_URL", "FRAUD_TOKEN_KEY"):
+        (tmp_path / name.lower()).write_text(f"{PRODUCTION[name]}\n")
+        production.delenv(name)
+    production.setenv("FRAUD_SECRETS_DIR", str(tmp_path))
+
+    assert Settings().redis_url == PRODUCTION["REDIS_URL"]
+    assert Settings().token_key.get_secret_value() == PRODUCTION["FRAUD_TOKEN_KEY"]
+
+    production.setenv("REDIS_URL", "redis://:another-password-42@valkey:6379/0")
+    assert Settings().redis_url == "redis://:another-password-42@valkey:6379/0"
+
+
+def test_a_secret_in_a_file_is_held_to_the_same(tmp_path: Path, production: pytest.MonkeyPatch) -> None:
+    production.delenv("FRAUD_TOKEN_KEY")
+    (tmp_path / "fraud_token_key").write_text("short")
+    production.setenv("FRAUD_SECRETS_DIR", str(tmp_path))
+
+    with pytest.raises(BadSettings, match="FRAUD_TOKEN_KEY: it is shorter"):
+        read_settings(Settings)
+
+
+def test_a_folder_of_secrets_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAUD_SECRETS_DIR", "/nowhere")
+
+    with pytest.raises(BadSettings, match="FRAUD_SECRETS_DIR is no folder"):
+        read_settings(Settings)
 
 
 def test_a_command_line_is_told_each_wrong_variable_and_not_its_value(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,12 +34,19 @@ def _sockets(folder: Path) -> list[tuple[str, Path]]:
     return [(part, path) for part, path in found if len(str(path)) < 100]
 
 
-def s3_command(port: int, folder: Path) -> list[str]:
-    """The command line of a server with one empty bucket and one identity, whose state is `folder`."""
+def s3_command(
+    port: int,
+    folder: Path,
+    *,
+    host: str = LOOPBACK,
+    credentials: Mapping[str, str] = CREDENTIALS,
+    bucket: str = BUCKET,
+) -> list[str]:
+    """The command line of a server with one identity and one empty bucket (none for ""), whose state is `folder`."""
     identity = {
         "name": "local",
         "credentials": [
-            {"accessKey": CREDENTIALS["AWS_ACCESS_KEY_ID"], "secretKey": CREDENTIALS["AWS_SECRET_ACCESS_KEY"]}
+            {"accessKey": credentials["AWS_ACCESS_KEY_ID"], "secretKey": credentials["AWS_SECRET_ACCESS_KEY"]}
         ],
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
@@ -50,8 +57,8 @@ def s3_command(port: int, folder: Path) -> list[str]:
     others = zip(_LISTENERS, choose_ports([0] * len(_LISTENERS)), strict=True)
     return [
         *(str(seaweed_executable()), "-logtostderr=true"),
-        *("mini", f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}", f"-dir={data}"),
-        *(f"-s3.port={port}", f"-s3.config={config}", f"-bucket={BUCKET}"),
+        *("mini", f"-ip={host}", f"-ip.bind={host}", f"-dir={data}"),
+        *(f"-s3.port={port}", f"-s3.config={config}", *([f"-bucket={bucket}"] if bucket else [])),
         *(f"-{name}={other}" for name, other in others),
         *(f"-{part}.localSocket={path}" for part, path in _sockets(folder)),
         *("-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"),

@@ -32,9 +32,12 @@ class Collector:
         self.endpoint = f"http://{LOOPBACK}:{server.server_port}"
         self.spans: list[Seen] = []
 
-    def services(self, trace_id: str) -> set[str]:
-        """Who told of a trace."""
-        return {span.service for span in list(self.spans) if span.trace_id == trace_id}
+    def by_trace(self) -> dict[str, set[str]]:
+        """Who told of each trace."""
+        found: dict[str, set[str]] = {}
+        for span in list(self.spans):
+            found.setdefault(span.trace_id, set()).add(span.service)
+        return found
 
 
 @contextmanager

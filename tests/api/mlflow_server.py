@@ -58,32 +58,42 @@ class MlflowServer:
 
     def register(self, trained: Trained, version: str, *, broken: bool = False) -> ModelRegistry:
         """A version with its artifact, as a training run logs it; broken: one byte of the model is another."""
-        kept = self.folder / "made" / version
-        write_artifact(kept, trained.booster_json, trained.manifest(version))
-        if broken:
-            raw = (kept / "model.json").read_bytes()
-            (kept / "model.json").write_bytes(raw.replace(b"1", b"2", 1))
-        prepare_store(self.url, "fraud", self.folder)
-        registry = ModelRegistry(self.url)
-        client = registry._client
-        experiment = client.get_experiment_by_name("fraud")
-        assert experiment is not None
-        run = client.create_run(experiment.experiment_id).info.run_id
-        client.log_artifacts(run, str(kept), ARTIFACT_PATH)
-        registry.register(run, version, {})
-        return registry
+        return register_version(self.url, self.folder, trained, version, broken=broken)
 
     def name_champion(self, version: str) -> None:
         """Move the alias, as a person does on MLflow's page."""
-        registry = ModelRegistry(self.url)
-        number = str(registry.registered(version).number)
-        registry._client.set_registered_model_alias(registry.name, CHAMPION, number)
+        name_champion(self.url, version)
 
     def _answers(self) -> bool:
         try:
             return httpx.get(f"{self.url}/health", timeout=2).is_success
         except httpx.HTTPError:
             return False
+
+
+def register_version(url: str, folder: Path, trained: Trained, version: str, *, broken: bool = False) -> ModelRegistry:
+    """See MlflowServer.register; of any server."""
+    kept = folder / "made" / version
+    write_artifact(kept, trained.booster_json, trained.manifest(version))
+    if broken:
+        raw = (kept / "model.json").read_bytes()
+        (kept / "model.json").write_bytes(raw.replace(b"1", b"2", 1))
+    prepare_store(url, "fraud", folder)
+    registry = ModelRegistry(url)
+    client = registry._client
+    experiment = client.get_experiment_by_name("fraud")
+    assert experiment is not None
+    run = client.create_run(experiment.experiment_id).info.run_id
+    client.log_artifacts(run, str(kept), ARTIFACT_PATH)
+    registry.register(run, version, {})
+    return registry
+
+
+def name_champion(url: str, version: str) -> None:
+    """See MlflowServer.name_champion; of any server."""
+    registry = ModelRegistry(url)
+    number = str(registry.registered(version).number)
+    registry._client.set_registered_model_alias(registry.name, CHAMPION, number)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import pytest
 from api import keys_cli
 from api.access import Scope
 from api.keyring import KeyRing
-from api.keys import BadKeys, end_key, make_key, now_utc, read_keys, write_keys
+from api.keys import BadKeys, adopt_key, end_key, make_key, now_utc, read_keys, write_keys
 from api.metrics import Metrics
 
 
@@ -135,6 +135,36 @@ def test_what_cannot_be_done_ends_with_one_line(tmp_path: Path, words: tuple[str
     """An e-mail address would be in every log line."""
     with pytest.raises(SystemExit, match="BadKeys"):
         command(tmp_path / "keys.json", *words)
+
+
+def test_a_key_that_is_a_secret_is_let_in_once_and_stays_ended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make_key("elsewhere", [Scope.ADMIN], now_utc())
+    (tmp_path / "prometheus").write_text(f"{made.credential}\n")
+    path = tmp_path / "keys.json"
+    arguments = argparse.ArgumentParser()
+    keys_cli.add_to(arguments.add_subparsers(dest="command"))
+    adopt = arguments.parse_args(["keys", "adopt", f"admin={tmp_path / 'prometheus'}"])
+
+    keys_cli.run(adopt, path)
+    keys_cli.run(adopt, path)
+
+    [key] = read_keys(path)
+    assert (key.client, key.scopes, key.sha256) == ("prometheus", [Scope.ADMIN], made.key.sha256)
+    assert made.credential.partition(".")[2] not in path.read_text() + capsys.readouterr().out
+
+    end_key(path, key.id, now_utc())
+    keys_cli.run(adopt, path)
+    assert not read_keys(path)[0].is_live(now_utc())
+
+
+@pytest.mark.parametrize("credential", ["", "k1", "k1.short", "K 1." + "s" * 43])
+def test_a_secret_that_is_no_key_is_not_let_in(tmp_path: Path, credential: str) -> None:
+    with pytest.raises(BadKeys, match="the key of shop"):
+        adopt_key(tmp_path / "keys.json", "shop", Scope.SCORE, credential, now_utc())
+
+    assert not (tmp_path / "keys.json").exists()
 
 
 def test_the_local_stack_makes_its_key_once(tmp_path: Path) -> None:

@@ -1,15 +1,14 @@
 """An OpenTelemetry collector that remembers what it was told, over OTLP/HTTP."""
 
 import gzip
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import NamedTuple
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from deploy.local.ports import LOOPBACK
+from deploy.local.posts import posted
 
 
 class Seen(NamedTuple):
@@ -28,9 +27,13 @@ class Seen(NamedTuple):
 class Collector:
     """endpoint: for OTEL_EXPORTER_OTLP_ENDPOINT; what it is told is in `spans`."""
 
-    def __init__(self, server: ThreadingHTTPServer) -> None:
-        self.endpoint = f"http://{LOOPBACK}:{server.server_port}"
+    def __init__(self) -> None:
+        self.endpoint = ""
         self.spans: list[Seen] = []
+
+    def take(self, raw: bytes, asked: BaseHTTPRequestHandler) -> None:
+        is_packed = asked.headers.get("Content-Encoding") == "gzip"
+        self.spans += _seen(ExportTraceServiceRequest.FromString(gzip.decompress(raw) if is_packed else raw))
 
     def by_trace(self) -> dict[str, set[str]]:
         """Who told of each trace."""
@@ -43,29 +46,9 @@ class Collector:
 @contextmanager
 def collecting() -> Iterator[Collector]:
     """Until the block ends."""
-
-    class Traces(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            raw = self.rfile.read(int(self.headers["Content-Length"]))
-            if self.headers.get("Content-Encoding") == "gzip":
-                raw = gzip.decompress(raw)
-            collector.spans += _seen(ExportTraceServiceRequest.FromString(raw))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Kept in `spans`."""
-
-    with ThreadingHTTPServer((LOOPBACK, 0), Traces) as server:
-        collector = Collector(server)
-        thread = threading.Thread(target=server.serve_forever, name="span-collector", daemon=True)
-        thread.start()
-        try:
-            yield collector
-        finally:
-            server.shutdown()
-            thread.join()
+    collector = Collector()
+    with posted(collector.take) as collector.endpoint:
+        yield collector
 
 
 def _seen(said: ExportTraceServiceRequest) -> Iterator[Seen]:

@@ -58,7 +58,7 @@ async def decide(runtime: Runtime, raw: bytes, scope: Any) -> bytes:
         _let_pass(runtime, scope, card_like)
     await runtime.rates.spend(scope["user"], len(parsed.events) - 1)
     made = await runtime.scorer.decide([(event, context) for event in parsed.events])
-    kind = BATCH if parsed.is_batch else parsed.events[0].payment_method
+    kind = BATCH if len(parsed.events) > 1 else parsed.events[0].payment_method
     runtime.metrics.latency[kind].observe(time.perf_counter() - context.began_s)
     say(scope, n=len(made), model_version=made[0].serving.model.version)
     answers = [answer(one, runtime.scorer.unit_names) for one in made]

@@ -40,6 +40,7 @@ class Runtime(EdgeRuntime):
     through a process beside this one.
     """
 
+    name = "fraud-scorer"
     metrics: Metrics
 
     def __init__(

@@ -24,6 +24,7 @@ log = structlog.get_logger()
 class Runtime(EdgeRuntime):
     """The parts of the service, built once. `start` needs a running event loop. producer: what the log leaves through, if not one of ours."""
 
+    name = "fraud-pricing"
     metrics: PricingMetrics
 
     def __init__(

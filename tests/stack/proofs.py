@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from deploy.local.probes import graphql
 from tests.stack.platform import Platform
@@ -247,7 +248,7 @@ def _database(platform: Platform, service: str, name: str) -> "psycopg.Connectio
     """As that service reaches it."""
     file = Path(platform.compose.env_of(service)["PGSERVICEFILE"])
     given = dict(line.split("=", 1) for line in file.read_text().splitlines() if "=" in line)
-    return psycopg.connect(**given, autocommit=True)
+    return psycopg.connect(make_conninfo(**given), autocommit=True)
 
 
 PROOFS: Mapping[str, Callable[[Platform], str]] = {

@@ -105,7 +105,8 @@ class Compose:
             source, target = volume.split(":")[:2]
             if not source.startswith(".") and not target.startswith(IMAGE_HOME):
                 said = re.sub(rf"^{re.escape(target)}(?=/|$)", str(self.volume(source)), said)
-        return said
+        # The image's own, of who mounts nothing there.
+        return re.sub(r"^/data(?=/|$)", str(self.volume(f"{name}-data")), said)
 
     @property
     def _translated(self) -> Path:

@@ -21,7 +21,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo drift-demo scenarios pricing-demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser test-prometheus dashboards-check stack-test check static lint format types imports kernels fetch bench bench-peers chaos chaos-kafka fuzz handbook screenshots lock clean java jars redis torch chromium prometheus
+.PHONY: help install demo drift-demo scenarios pricing-demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser test-prometheus dashboards-check stack-test check static lint format types imports kernels fetch bench bench-peers chaos chaos-kafka fuzz handbook screenshots lock clean java jars redis torch chromium prometheus spark scale-test
 
 help: ## list everything
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,10 +52,11 @@ READY := $(STAMP) $(DAGSTER_HOME)/dagster.yaml
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 \
 	--generate-hashes --no-strip-extras --no-header --quiet
 
-lock: $(STAMP) ## resolve pyproject.toml and the peers' packages again into the four lock files (UPGRADE=--upgrade for newer versions)
+lock: $(STAMP) ## resolve pyproject.toml and the peers' packages again into the lock files (UPGRADE=--upgrade for newer versions)
 	$(COMPILE) pyproject.toml $(UPGRADE) --extra platform --extra local --group dev -o requirements.lock
 	$(COMPILE) pyproject.toml $(UPGRADE) --extra platform --constraint requirements.lock -o requirements-platform.lock
 	$(COMPILE) pyproject.toml $(UPGRADE) --constraint requirements.lock -o requirements-scorer.lock
+	$(COMPILE) --group spark $(UPGRADE) --constraint requirements.lock -o requirements-spark.lock
 	$(COMPILE) benchmarks/peers/requirements.in $(UPGRADE) -o requirements-peers.lock
 	@touch $(STAMP) && echo "locks written; run make install to follow them" && touch requirements.lock
 
@@ -100,6 +101,9 @@ test-redis: $(READY) redis ## the online store's tests on Redis too; make test r
 
 test-torch: $(READY) torch ## the hand-over of vectors to PyTorch, without a copy
 	$(RUN) -m pytest -m torch tests/stores/test_conversions.py $(ARGS)
+
+scale-test: $(READY) spark kernels ## feature views on a Spark cluster of two executors, bit for bit those of one machine
+	$(RUN) -m pytest -m scale $(ARGS)
 
 test-browser: $(READY) chromium ## the Dagster UI in headless Chromium
 	$(RUN) -m pytest -m browser tests/deploy/test_screenshots.py $(ARGS)
@@ -163,6 +167,10 @@ torch:
 		test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 		|| { echo "This test needs PyTorch: install python3-torch, or torch into $(VENV)." >&2; exit 1; }; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-torch; }
+
+# A lock of its own: only who computes history on a cluster wants its 430 MB.
+spark: $(STAMP) java
+	@$(RUN) -c 'import pyspark' 2>/dev/null || VIRTUAL_ENV=$(CURDIR)/$(VENV) sh deploy/brief.sh $(BIN)/uv pip install --require-hashes --compile-bytecode -r requirements-spark.lock
 
 chromium:
 	@command -v chromium >/dev/null || { \

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import uvicorn
 from litestar import Response, get
@@ -14,29 +14,58 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from api.access import PUBLIC, Gate, Identifies, Scope, needs
 from api.body import body_of
 from api.errors import Refusals
+from api.jwt_bearer import JwtBearer
+from api.keyring import KeyRing
 from api.metrics import EdgeMetrics
+from api.rates import Rates
 from api.service import Service
+from api.settings import EdgeSettings
+from api.shared import Shared
+from fraud_assets.features.registry import Registry
+from fraud_assets.stores.online_async import OnlineReader
 
 # Longer than callers keep a connection that they do not use (a minute, in most pools). The other way
 # round a payment now and then meets a connection that is just being closed, and gets no answer.
 KEEP_ALIVE_S = 75
+_NO_STORE = (
+    "the online store is unreachable, or is behind and folds what it lost, or holds no valid epoch; run online_store_snapshot if it is the"
+    " last"
+)
 
 
-class Held(Protocol):
-    """What a process holds between requests. knowing: who knows its callers."""
+class EdgeRuntime:
+    """What a process of any service holds between requests: who may call and how much, and the online store.
 
-    knowing: list[Identifies]
-    max_in_flight: int
+    `start` needs a running event loop.
+    """
 
-    @property
-    def metrics(self) -> EdgeMetrics: ...
+    metrics: EdgeMetrics
 
-    async def start(self) -> Any: ...
+    def __init__(self, settings: EdgeSettings, registry: Registry) -> None:
+        self.cards_in_ids = settings.cards_in_ids
+        self.max_in_flight = settings.max_in_flight
+        self.keys = KeyRing(settings.api_keys_file, self.metrics)
+        self.knowing: list[Identifies] = [self.keys, *([JwtBearer(settings.jwt)] if settings.jwt else [])]
+        self.store = OnlineReader(settings.redis_url, registry, settings.store_timeout_ms / 1_000)
+        self.shared = Shared(settings.redis_url, settings.shared_timeout_ms / 1_000)
+        self.rates = Rates(settings.redis_url, self.shared, settings.api_rate_per_s)
 
-    async def close(self) -> None: ...
+    def missing(self) -> list[str]:
+        """Why this process should get no traffic; empty when it should."""
+        return [] if self.store.marker is not None else [_NO_STORE]
+
+    async def start(self) -> Any:
+        self.keys.start()
+        self.store.start()
+        await self.rates.start()
+
+    async def close(self) -> None:
+        await self.keys.close()
+        await self.store.close()
+        await self.shared.close()
 
 
-def service_of(runtime: Held, handlers: Sequence[Any], document: bytes, max_body_bytes: int) -> Service:
+def service_of(runtime: EdgeRuntime, handlers: Sequence[Any], document: bytes, max_body_bytes: int) -> Service:
     """Routes and errors around a runtime, which the application starts and stops. document: what `/schema` says."""
 
     @asynccontextmanager

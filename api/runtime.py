@@ -7,21 +7,17 @@ from typing import Self
 import structlog
 
 from api import decided
-from api.access import Identifies
 from api.alias import follower
 from api.decided import Decided, Facts
+from api.edge import EdgeRuntime
 from api.idempotency import Repeats
-from api.jwt_bearer import JwtBearer
-from api.keyring import KeyRing
 from api.labels import LabelSink
 from api.lineup import LineupSlot
 from api.metrics import Metrics
 from api.producer import Producer, kafka_producer
-from api.rates import Rates
 from api.recording import Beside, Here, Recording
 from api.scorer import Made, Scorer
 from api.settings import ApiSettings
-from api.shared import Shared
 from fraud_assets.contracts import tokens
 from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.engine.plan import PARTITION_BITS, EnginePlan, ServicePlan
@@ -29,7 +25,6 @@ from fraud_assets.engine.request import STATUS_NAMES, RequestReader
 from fraud_assets.features.language import FeatureService
 from fraud_assets.features.registry import Registry
 from fraud_assets.models.manifest import Definitions
-from fraud_assets.stores.online_async import OnlineReader
 
 # Objects of which the interpreter looks for cycles: those of a few batches of a thousand. Of 700, as it does by itself, it walks
 # through each batch dozens of times, a tenth of the batch's time, and finds nothing, for all of them die without it.
@@ -38,12 +33,14 @@ GARBAGE = 50_000
 log = structlog.get_logger()
 
 
-class Runtime:
+class Runtime(EdgeRuntime):
     """The parts of the scorer, built once. `start` needs a running event loop.
 
     producer: what decisions and labels leave through, here; without one, labels leave through one of ours, and decisions
     through a process beside this one.
     """
+
+    metrics: Metrics
 
     def __init__(
         self, settings: ApiSettings, registry: Registry, service: FeatureService, producer: Producer | None = None
@@ -51,15 +48,9 @@ class Runtime:
         plan = ServicePlan(EnginePlan(registry), service)
         definitions = Definitions.of(registry, service)
         self.metrics = Metrics()
+        super().__init__(settings, registry)
         self.token_key = TokenKey.of_settings(settings)
-        self.cards_in_ids = settings.cards_in_ids
-        self.keys = KeyRing(settings.api_keys_file, self.metrics)
-        self.knowing: list[Identifies] = [self.keys, *([JwtBearer(settings.jwt)] if settings.jwt else [])]
-        self.store = OnlineReader(settings.redis_url, registry, settings.store_timeout_ms / 1_000)
-        self.shared = Shared(settings.redis_url, settings.shared_timeout_ms / 1_000)
         self.repeats = Repeats(self.shared, self.token_key, settings.idempotency_ttl_s, self.metrics)
-        self.rates = Rates(settings.redis_url, self.shared, settings.api_rate_per_s)
-        self.max_in_flight = settings.max_in_flight
         self.models = LineupSlot(settings.model_dir, definitions, self.metrics)
         self.alias = follower(settings, definitions, self.metrics)
         reader = RequestReader(plan)
@@ -76,15 +67,8 @@ class Runtime:
 
     def missing(self) -> list[str]:
         """Why this process should get no traffic; empty when it should."""
-        found = []
-        if self.models.champion is None:
-            found.append("no model is loaded; train one and publish it as champion")
-        if self.store.marker is None:
-            found.append(
-                "the online store is unreachable, or is behind and folds what it lost, or holds no valid epoch; run"
-                " online_store_snapshot if it is the last"
-            )
-        return found
+        no_model = ["no model is loaded; train one and publish it as champion"]
+        return [*([] if self.models.champion else no_model), *super().missing()]
 
     def _recording(self, facts: Facts, settings: ApiSettings, producer: Producer | None) -> Recording:
         folder, journal_bytes = settings.decision_journal_dir, settings.decision_journal_mb * 2**20
@@ -95,9 +79,7 @@ class Runtime:
     async def start(self) -> Self:
         tokens.warm_up()
         self.scorer.warm()
-        self.keys.start()
-        self.store.start()
-        await self.rates.start()
+        await super().start()
         await self.recording.start()
         await self.models.start()
         if self.alias is not None:
@@ -111,13 +93,11 @@ class Runtime:
         return self
 
     async def close(self) -> None:
-        await self.keys.close()
         if self.alias is not None:
             await self.alias.close()
         await self.models.close()
         await self.recording.close()
-        await self.store.close()
-        await self.shared.close()
+        await super().close()
 
     def _record(self, made: Sequence[Made]) -> None:
         self.recording.add([decided.encode(_decided(one)) for one in made])

@@ -185,6 +185,12 @@ class Settings(BaseSettings):
     reviews_per_day: float = Field(100.0, ge=0, validation_alias="FRAUD_REVIEWS_PER_DAY")
     """Payments that the analysts can look at on a day; 0 sends none for review."""
 
+    feature_engine: Literal["local", "spark"] = Field("local", validation_alias="FRAUD_FEATURE_ENGINE")
+    """What computes the feature views' partitions: this process, or a Spark cluster with the same kernels."""
+
+    spark_master: str = Field("local[*]", min_length=1, validation_alias="FRAUD_SPARK_MASTER")
+    """The cluster, as Spark names it: `local[2]`, `local-cluster[2,1,1024]`, `spark://host:7077`."""
+
     training_split: Literal["temporal", "stratified"] = Field("temporal", validation_alias="FRAUD_TRAINING_SPLIT")
     """How candidates are compared: on the newest quarter of the window, or on a random one with as many frauds, which flatters."""
 

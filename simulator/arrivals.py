@@ -9,6 +9,7 @@ from simulator.habits import WEEKDAY_FACTOR, minutes_of_day
 from simulator.people import popularity_cdf
 from simulator.personas import of_persona
 from simulator.places import CITIES
+from simulator.rhythm import weekday
 from simulator.spec import DAY_MS, MINUTE_MS, stream
 from simulator.world import Floats, Index, Ints
 
@@ -63,8 +64,7 @@ def _unpack(packed: Ints, start: int) -> Arrivals:
 
 def _regulars(world: World, start: int, cdf: Floats, rng: np.random.Generator) -> Ints:
     """Ordinary visits at each person's own hours, in their own time zone."""
-    weekday = (start // DAY_MS + 3) % 7  # 1970-01-01 was a Thursday
-    n = int(rng.poisson(world.spec.rate_per_day * WEEKDAY_FACTOR[weekday]))
+    n = int(rng.poisson(world.spec.rate_per_day * WEEKDAY_FACTOR[weekday(start)]))
     account = _drawn(cdf, n, rng)
     return _pack(at_own_hours(world, account, rng), account, ANY_EVENT)
 

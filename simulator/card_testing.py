@@ -36,33 +36,49 @@ class CardTesting:
     def drawn(cls, start_ms: int, rng: np.random.Generator) -> "CardTesting":
         """A campaign as they come, some loud and some careful."""
         camouflage = drawn_camouflage(Kind.CARD_TESTING, rng)
+        duration_ms = int(np.clip(rng.lognormal(np.log(45 + 150 * camouflage), 0.5), 12, 600) * MINUTE_MS)
+        tests = int(np.clip(rng.lognormal(np.log(MIDDLING_TESTS), 0.45), 40, 350))
+        devices, addresses, accounts = (
+            at_least + int(rng.poisson(mean)) for at_least, mean in _means(camouflage).values()
+        )
         return cls(
             start_ms=start_ms,
-            duration_ms=int(np.clip(rng.lognormal(np.log(45 + 150 * camouflage), 0.5), 12, 600) * MINUTE_MS),
-            tests=int(np.clip(rng.lognormal(np.log(110), 0.45), 40, 350)),
-            devices=int(2 + rng.poisson(3 + 40 * camouflage)),
-            addresses=int(3 + rng.poisson(4 + 24 * camouflage)),
-            accounts=int(5 + rng.poisson(10 + 60 * camouflage)),
+            duration_ms=duration_ms,
+            tests=tests,
+            devices=devices,
+            addresses=addresses,
+            accounts=accounts,
             camouflage=camouflage,
             dead_cards=float(rng.uniform(0.35, 0.65)),
             cash_out_delay_ms=9.0 * HOUR_MS,
         )
 
     @classmethod
-    def of(cls, wave: Wave) -> "CardTesting":
-        """Tests within the wave, its cash-out a tenth of it later; each device and address tries about a dozen cards, fewer if it hides."""
-        each = 14 * (1 - 0.7 * wave.camouflage)
+    def of(cls, wave: Wave, dead_cards: float = 0.5, cash_out_delay: float = 0.1) -> "CardTesting":
+        """Tests within the wave, by as many means as a campaign of history has for so many. cash_out_delay: mean, share of the wave."""
+        part = wave.purchases / MIDDLING_TESTS
+        means = {name: at_least + round(part * mean) for name, (at_least, mean) in _means(wave.camouflage).items()}
         return cls(
             start_ms=wave.start_ms,
             duration_ms=wave.span_ms,
             tests=wave.purchases,
-            devices=max(2, int(wave.purchases / each)),
-            addresses=max(2, int(wave.purchases / each)),
-            accounts=max(3, wave.purchases // 8),
+            **means,
             camouflage=wave.camouflage,
-            dead_cards=0.5,
-            cash_out_delay_ms=0.1 * wave.span_ms,
+            dead_cards=dead_cards,
+            cash_out_delay_ms=cash_out_delay * wave.span_ms,
         )
+
+
+MIDDLING_TESTS = 110
+
+
+def _means(camouflage: float) -> dict[str, tuple[int, float]]:
+    """What the crew of a middling campaign works with: how many it has at least, and how many more in the mean."""
+    return {
+        "devices": (2, 3 + 40 * camouflage),
+        "addresses": (3, 4 + 24 * camouflage),
+        "accounts": (5, 10 + 60 * camouflage),
+    }
 
 
 def card_testing(under: Underworld, market: Market, plan: CardTesting, rng: np.random.Generator) -> Attack:

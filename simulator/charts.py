@@ -8,6 +8,7 @@ from simulator.metrics import percent
 
 WIDTH = 960
 LEFT, RIGHT, TOP, BOTTOM = 54, 12, 12, 26
+_LETTER_PX = 7.5
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def stacked_bars(
                 title = f"{one.label}: {value:.1f} {unit} at {i * bucket:.0f} s"
                 parts.append(_bar(frame, i * bucket, bucket, base, value, one.css, title))
             base += value
-    return _svg(height, parts)
+    return _svg(height, [*parts, _band_labels(frame, bands)])
 
 
 def lines(
@@ -89,7 +90,7 @@ def lines(
             parts.append(
                 f'<polyline class="line {one.css}" points="{points}"><title>{escape(one.label)}</title></polyline>'
             )
-    return _svg(height, parts)
+    return _svg(height, [*parts, _band_labels(frame, bands)])
 
 
 def histogram(series: Sequence[Series], labels: Sequence[str], height: int = 220, width: int = 470) -> str:
@@ -134,12 +135,23 @@ def _bar(frame: Frame, x: float, width: float, base: float, value: float, css: s
 
 
 def _bands(frame: Frame, bands: Sequence[Band]) -> str:
+    return "".join(
+        f'<rect class="band {band.css}" x="{frame.x(max(0.0, band.start)):.1f}" y="{TOP}" '
+        f'width="{max(frame.x(min(band.end, frame.x_max)) - frame.x(max(0.0, band.start)), 1):.1f}" height="{frame.height - TOP - BOTTOM}"/>'
+        for band in bands
+    )
+
+
+def _band_labels(frame: Frame, bands: Sequence[Band]) -> str:
+    """Over everything that is drawn; in a lower row where the one above is taken."""
+    ends: list[float] = []
     drawn = []
-    for row, band in enumerate(bands):
-        left, right = frame.x(max(0.0, band.start)), frame.x(min(band.end, frame.x_max))
+    for band in sorted(bands, key=lambda one: one.start):
+        left = frame.x(max(0.0, band.start)) + 4
+        row = next((i for i, end in enumerate(ends) if end <= left), len(ends))
+        ends[row : row + 1] = [left + _LETTER_PX * len(band.label)]
         drawn.append(
-            f'<rect class="band {band.css}" x="{left:.1f}" y="{TOP}" width="{max(right - left, 1):.1f}" height="{frame.height - TOP - BOTTOM}"/>'
-            f'<text class="bandlabel {band.css}" x="{left + 6:.1f}" y="{TOP + 14 + 14 * row}">{escape(band.label)}</text>'
+            f'<text class="bandlabel {band.css}" x="{left:.1f}" y="{TOP + 14 + 14 * row}">{escape(band.label)}</text>'
         )
     return "".join(drawn)
 

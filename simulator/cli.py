@@ -76,7 +76,9 @@ def history(
     ] = None,
     accounts: Annotated[int | None, typer.Option(min=MIN_ACCOUNTS, max=10_000_000, help="People in the world.")] = None,
     label_week: Annotated[float | None, typer.Option(min=1, help=LABEL_WEEK)] = None,
-    everyday_fraud: Annotated[float, typer.Option(min=0, max=0.5, help="Share of purchases.")] = 0.005,
+    everyday_fraud: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Taken-over accounts and stolen cards, share of purchases.")
+    ] = 0.005,
     rush_minutes: Annotated[
         float, typer.Option(min=0, max=1_440, help="The last minutes before --until at the rate of a live run.")
     ] = 0.0,
@@ -142,6 +144,13 @@ def run(
     rate: Annotated[float, typer.Option(min=0.1, max=100_000, help="Purchases per second, attack included.")] = 50.0,
     duration: Annotated[float, typer.Option(min=1, max=86_400, help="Seconds.")] = 120.0,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Same world, seed and start: same purchases.")] = 7,
+    realtime: Annotated[
+        bool,
+        typer.Option(
+            "--realtime",
+            help="People come at their own hours, by the clock and the day of the week; --rate is then the mean of a day.",
+        ),
+    ] = False,
     target: Annotated[str, typer.Option(help="api, kafka, or both.")] = "api,kafka",
     api_url: Annotated[str, typer.Option(help="Where POST /predict is.")] = "http://127.0.0.1:8000",
     api_key_file: Annotated[
@@ -169,6 +178,8 @@ def run(
 ) -> None:
     """Drive live traffic; arrivals do not wait for answers. Ends with 1 if a tolerance of the scenario is broken."""
     settings, key = environment()
+    if realtime and log is not None:
+        raise typer.BadParameter("a recording has hours of its own", param_hint="--realtime, --log")
     folder = settings.var_dir / "simulator"
     results = results or folder / f"{scenario}-{seed}.jsonl"
     report = report or folder / f"{scenario}-{seed}.html"
@@ -181,6 +192,7 @@ def run(
         rate_per_s=rate,
         duration_s=duration,
         seed=seed,
+        realtime=realtime,
         targets=tuple(part.strip() for part in target.split(",") if part.strip()),
         api_url=api_url,
         api_key_file=api_key_file or settings.var_dir / "api" / "key",
@@ -222,6 +234,12 @@ def _weights(given: list[str]) -> dict[str, float]:
     return found
 
 
+def _expected(request: RunRequest) -> int | None:
+    """Purchases; not known before the run where the hour decides, or a recording."""
+    known = not request.realtime and request.log is None
+    return int(request.rate_per_s * request.duration_s) if known else None
+
+
 def _run_watched(request: RunRequest, key: TokenKey) -> RunResult:
     """With a progress bar; what is wrong with the request ends the command with one line."""
     columns = (
@@ -232,7 +250,7 @@ def _run_watched(request: RunRequest, key: TokenKey) -> RunResult:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(request.scenario, total=int(request.rate_per_s * request.duration_s), live="")
+        task = progress.add_task(request.scenario, total=_expected(request), live="")
 
         def on_tick(due: int, answered: int, in_flight: int) -> None:
             progress.update(task, completed=answered, live=f"due {due:,} · unanswered {in_flight:,}")

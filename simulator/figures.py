@@ -1,30 +1,37 @@
-"""The figures that a tolerance may speak of, by name.
-
-| Figure | What it is |
-|---|---|
-| `latency_p50_ms`, `latency_p95_ms`, `latency_p99_ms` | of decided purchases |
-| `unanswered` | share of purchases without a decision: errors, and what the driver shed |
-| `errors_5xx` | answers with a status of 500 to 599, but for 503, which is what overload is told with |
-| `degraded` | share of decisions made with something missing |
-| `recall`, `recall.<kind>` | flagged over decided, of the scenario's attack or of a kind of fraud |
-| `delay_s`, `delay_s.<kind>` | seconds from its first purchase to the first that was flagged |
-| `honest_denied`, `honest_flagged` | shares of decided honest purchases |
-| `revenue_kept` | honest dollars not denied, of all honest dollars |
-| `fraud_saved` | dollars of fraud denied, of all dollars of fraud |
-| `recovery_s` | seconds from the end of an outage to the last purchase that still felt it: undecided, or with something missing; the longest |
-| `moves` | changes of ways of an adversary |
-| `offered_per_s`, `decisions_per_s` | purchases due and decided |
-
-Only who runs the platform knows, and hands in: `skew_mismatches`, `skew_checked`, `drift_found` (1 or 0).
-"""
+"""The figures that a tolerance may speak of, by name."""
 
 from collections.abc import Mapping
 from itertools import pairwise
 
 from simulator.metrics import RunMetrics
-from simulator.results import NO_DECISION, NOT_SENT, PurchaseResult, RunResult
+from simulator.results import PurchaseResult, RunResult
 
-HANDED_IN = ("skew_mismatches", "skew_checked", "drift_found")
+MEANINGS: Mapping[str, str] = {
+    "latency_p50_ms": "latency of decided purchases, median",
+    "latency_p95_ms": "latency of decided purchases, 95th percentile",
+    "latency_p99_ms": "latency of decided purchases, 99th percentile",
+    "unanswered": "share of purchases without a decision: errors, and what the driver shed",
+    "errors_5xx": "answers with a status of 500 to 599, but for 503, which is what overload is told with",
+    "degraded": "share of decisions made with something missing",
+    "recall": "share of decided frauds that were stopped or sent to review: of the scenario's attack, or of a kind",
+    "delay_s": "seconds from the first purchase of the attack, or of a kind, to the first that was stopped or sent to review",
+    "honest_denied": "share of decided honest purchases that were denied",
+    "honest_flagged": "share of decided honest purchases that were denied or sent to review",
+    "revenue_kept": "honest dollars not denied, of all honest dollars",
+    "fraud_saved": "dollars of fraud denied, of all dollars of fraud",
+    "recovery_s": "seconds from the end of an outage to the last purchase that still felt it, undecided or with something missing; the longest",
+    "moves": "changes of ways of an adversary",
+    "offered_per_s": "purchases due a second",
+    "decisions_per_s": "purchases decided a second",
+    "skew_mismatches": "served feature vectors that differ from their recomputation",
+    "skew_checked": "served feature vectors that were recomputed",
+    "decisions_lost": "decisions that were answered and are not in the lake",
+    "drift_found": "1 if the drift check of the newest minute fails, 0 if it passes",
+}
+"""`recall` and `delay_s` also of one kind of fraud: `recall.card_testing`."""
+
+# Only who runs the platform knows.
+HANDED_IN = ("skew_mismatches", "skew_checked", "decisions_lost", "drift_found")
 _OVERLOAD = "status_503"
 # What is missing later than that is not the outage's fault.
 _SETTLED_S = 10.0
@@ -90,4 +97,9 @@ def _felt_after(result: RunResult, end_s: float, until_s: float) -> float:
 
 
 def _is_marred(row: PurchaseResult) -> bool:
-    return row.decision in (NO_DECISION, NOT_SENT) or bool(row.degraded_reasons)
+    return not row.was_decided or bool(row.degraded_reasons)
+
+
+def meaning_of(figure: str) -> str:
+    """In words: `recall.card_testing` is that of `recall`. Empty for one that there is not."""
+    return MEANINGS.get(figure.partition(".")[0], "")

@@ -42,6 +42,7 @@ class RunSettings:
     seed: int
     targets: tuple[str, ...]
     max_in_flight: int = 2_000
+    realtime: bool = False
 
 
 def unwatched(_due: int, _answered: int, _in_flight: int) -> None:
@@ -264,6 +265,7 @@ class LiveRun:
             summary=script.scenario.summary,
             seed=settings.seed,
             rate_per_s=settings.rate_per_s,
+            realtime=settings.realtime,
             duration_s=settings.duration_s,
             elapsed_s=round(elapsed_s, 3),
             started_ms=script.start_ms,

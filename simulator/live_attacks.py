@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from simulator.build import World
-from simulator.campaigns import Attack, Underworld
+from simulator.campaigns import Attack, Underworld, Wave
 from simulator.card_testing import CardTesting, card_testing
 from simulator.ghost_events import GhostEvents, ghost_events
 from simulator.kinds import Kind
 from simulator.market import Market
-from simulator.plan import CAMPAIGNS, wave_of
+from simulator.plan import CAMPAIGNS, everyday_waves, wave_of
 from simulator.results import AttackBand
 from simulator.scenarios.scenario import Adversary, GhostSale, Raid, Scenario, TestingBurst
 
@@ -56,13 +56,9 @@ def planned_attacks(
 ) -> list[Planned]:
     """The everyday fraud at the shares of the world, and over it the scenario's own."""
     under = Underworld.of(world)
-    shares = {Kind.ACCOUNT_TAKEOVER: world.spec.takeover_share, Kind.STOLEN_CARD: world.spec.stolen_share}
-    orders = {kind: int(rng.poisson(share * window.expected)) for kind, share in shares.items()}
     planned = [
-        Planned(
-            CAMPAIGNS[kind](under, market, wave_of(kind, window.start_ms, window.duration_ms, n), rng), is_own=False
-        )
-        for kind, n in orders.items()
+        Planned(CAMPAIGNS[kind](under, market, wave, rng), is_own=False)
+        for kind, wave in everyday_waves(world.spec, window.start_ms, window.duration_ms, window.expected, rng)
     ]
     for burst in scenario.bursts:
         planned.append(_burst(under, market, burst, window, rng))
@@ -109,19 +105,10 @@ def _ways(adversary: Adversary) -> list[TestingBurst]:
 
 
 def _squeezed(burst: TestingBurst, window: Window) -> CardTesting:
-    """A burst's means grow with its size; each device and address still tries about a dozen cards."""
+    length_ms = int(burst.length * window.duration_ms)
     tests = max(10, round(burst.share * window.expected))
-    return CardTesting(
-        start_ms=window.at(burst.start),
-        duration_ms=int(burst.length * window.duration_ms),
-        tests=tests,
-        devices=max(2, tests // 14),
-        addresses=max(2, tests // 12),
-        accounts=max(3, tests // 8),
-        camouflage=burst.camouflage,
-        dead_cards=burst.dead_cards,
-        cash_out_delay_ms=burst.cash_out_delay * window.duration_ms,
-    )
+    wave = Wave(window.at(burst.start), length_ms, tests, burst.camouflage)
+    return CardTesting.of(wave, burst.dead_cards, burst.cash_out_delay / burst.length)
 
 
 def _on_sale(sale: GhostSale, window: Window) -> GhostEvents:

@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from simulator.activity import ActivityRows, joined, views_before, window_shopping
+from simulator.arrivals import Arrivals
 from simulator.build import World
 from simulator.campaigns import Attack, Campaign, merged
 from simulator.labels import Pace, StatedLabels, by_known_time, labels_of, stated
 from simulator.live_attacks import Window, planned_attacks
 from simulator.market import Market
 from simulator.ordinary import ordinary_purchases
-from simulator.pace import crowd_visits, mean_factor, together, visits
+from simulator.pace import crowd_visits, rate_shape, together, visits, visits_of_the_hour
 from simulator.plan import plan_attacks
 from simulator.profiles import ProfileRows, current_versions
 from simulator.purchases import Purchases, concat
@@ -64,17 +65,29 @@ def plan_live(
     seed: int,
     start_ms: int,
     pace: Pace | None = None,
+    *,
+    realtime: bool = False,
 ) -> LivePlan:
-    """rate: purchases per second, all included; arrivals are Poisson. pace: of labels; by default that of the run (`pace_of`)."""
+    """rate: purchases per second, all included; arrivals are Poisson. pace: of labels; by default that of the run (`pace_of`).
+
+    realtime: people come at their own hours, and rate is the mean of the world's days; else it is that of any hour.
+    """
     rng = stream(world.spec, "live", seed)
     duration_ms = int(duration_s * 1000)
-    window = Window(start_ms, duration_ms, rate * duration_s * mean_factor(scenario.surges))
+    shape = rate_shape(world, scenario.surges, start_ms, duration_ms, realtime)
+    window = Window(start_ms, duration_ms, rate * duration_s * float(shape.mean()))
     market = Market.at(world, start_ms)
     attacks = planned_attacks(world, market, scenario, window, rng)
     whole = merged([one.attack for one in attacks])
     whole = replace(whole, purchases=_within(whole.purchases, window))
     way = tuple(one.way for one in attacks for _ in one.attack.campaigns)
-    honest = _honest(world, market, scenario, window, _expected_rows(whole, way), rng)
+    crowds = _crowds(world, market, scenario, window, rng)
+    wanted = max(0, int(rng.poisson(window.expected)) - _expected_rows(whole, way) - sum(map(len, crowds)))
+    if realtime:
+        base = visits_of_the_hour(world, wanted, start_ms, duration_ms, shape, rng)
+    else:
+        base = visits(world, wanted, start_ms, duration_ms, shape, scenario.regulars, rng)
+    honest = ordinary_purchases(world, market, together([base, *crowds]), world.spec.days, rng)
     rows = _within(concat([honest, whole.purchases]).by_time(), window)
     if scenario.shift is not None and scenario.shift.level:
         rows = shifted(rows, window.at(scenario.shift.start), scenario.shift.level, rng)
@@ -112,17 +125,13 @@ def _expected_rows(whole: Attack, way: tuple[int, ...]) -> int:
     return int(np.count_nonzero(by_way <= 0))
 
 
-def _honest(
-    world: World, market: Market, scenario: Scenario, window: Window, taken: int, rng: np.random.Generator
-) -> Purchases:
-    """Ordinary buyers and crowds, so many that with the `taken` of attacks the rate is what was asked for."""
-    start_ms, duration_ms = window.start_ms, window.duration_ms
-    crowds = [
-        crowd_visits(world, market, crowd, window.expected, start_ms, duration_ms, rng) for crowd in scenario.crowds
+def _crowds(
+    world: World, market: Market, scenario: Scenario, window: Window, rng: np.random.Generator
+) -> list[Arrivals]:
+    return [
+        crowd_visits(world, market, crowd, window.expected, window.start_ms, window.duration_ms, rng)
+        for crowd in scenario.crowds
     ]
-    ordinary = max(0, int(rng.poisson(window.expected)) - taken - sum(map(len, crowds)))
-    base = visits(world, ordinary, start_ms, duration_ms, scenario.surges, scenario.regulars, rng)
-    return ordinary_purchases(world, market, together([base, *crowds]), world.spec.days, rng)
 
 
 def pace_of(duration_ms: int) -> Pace:

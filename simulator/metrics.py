@@ -48,6 +48,7 @@ class Money(msgspec.Struct, frozen=True, kw_only=True):
 class RunMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """The run in figures. `honest_flagged` and `honest_denied` are shares of decided honest purchases.
 
+    by_kind: of a kind that the scenario attacks with only the scenario's own.
     unanswered: purchases that got no decision, by reason; degraded: decisions made without history,
     and why (one may have several reasons).
     """
@@ -84,10 +85,11 @@ def percentiles(values: Sequence[float]) -> Percentiles:
 def metrics_of(result: RunResult) -> RunMetrics:
     """All figures of one run."""
     rows = result.purchases
-    decided = [row for row in rows if row.decision not in (NO_DECISION, NOT_SENT)]
+    decided = [row for row in rows if row.was_decided]
     honest = [row for row in decided if not row.is_fraud]
     by_decision = Counter(row.decision for row in rows)
     lag = percentiles([row.lag_ms for row in rows])
+    attacking = {row.kind for row in rows if row.attacks}
     return RunMetrics(
         purchases=len(rows),
         decisions=len(decided),
@@ -95,14 +97,18 @@ def metrics_of(result: RunResult) -> RunMetrics:
         offered_per_s=round(len(rows) / max(result.duration_s, 1e-9), 1),
         not_sent=by_decision[NOT_SENT],
         errors=dict(Counter(row.error for row in rows if row.error is not None)),
-        unanswered=dict(Counter(row.error or row.decision for row in rows if row.decision in (NO_DECISION, NOT_SENT))),
+        unanswered=dict(Counter(row.error or row.decision for row in rows if not row.was_decided)),
         by_decision=dict(by_decision),
         latency_ms=percentiles([row.latency_ms for row in decided if row.latency_ms is not None]),
         lag_ms=lag,
         attack=_detection(rows, honest, lambda row: row.attacks),
         everyday_fraud=_detection(rows, honest, lambda row: row.is_fraud and not row.attacks),
         by_kind={
-            kind: _detection(rows, honest, lambda row, kind=kind: row.kind == kind)  # type: ignore[misc]
+            kind: _detection(
+                rows,
+                honest,
+                lambda row, kind=kind: row.kind == kind and (row.attacks or kind not in attacking),  # type: ignore[misc]
+            )
             for kind in sorted({row.kind for row in rows if row.kind is not None})
         },
         money=_money(rows),
@@ -119,7 +125,7 @@ def _detection(
     rows: list[PurchaseResult], honest: list[PurchaseResult], belongs: Callable[[PurchaseResult], bool]
 ) -> Detection:
     mine = [row for row in rows if belongs(row)]
-    decided = [row for row in mine if row.decision not in (NO_DECISION, NOT_SENT)]
+    decided = [row for row in mine if row.was_decided]
     caught = [row for row in decided if row.flagged]
     false_alarms = sum(row.flagged for row in honest)
     return Detection(

@@ -1,4 +1,4 @@
-"""When people come in a run: evenly, in surges, and at once for an on-sale."""
+"""When people come in a run: evenly or at their own hours, in surges, and at once for an on-sale."""
 
 import numpy as np
 
@@ -6,7 +6,9 @@ from simulator.arrivals import ANY_EVENT, CROWD_LOVE, Arrivals
 from simulator.build import World
 from simulator.market import Market
 from simulator.people import popularity_cdf
+from simulator.rhythm import awake_at, busy_at
 from simulator.scenarios.scenario import Crowd, Surge
+from simulator.spec import HOUR_MS
 from simulator.world import Floats, Ints
 
 # Even heavy buyers buy once in two minutes; a flatter weight keeps a dense run's people natural.
@@ -16,18 +18,13 @@ _STEPS = 1_000  # of a run; a surge begins and ends at one
 _CROWD_MEAN = 1 / 3
 
 
-def rate_shape(surges: tuple[Surge, ...]) -> Floats:
-    """(steps,) arrivals of each step of a run, in those of a run without surges."""
+def rate_shape(world: World, surges: tuple[Surge, ...], start_ms: int, duration_ms: int, realtime: bool) -> Floats:
+    """(steps,) arrivals of each step of a run, in those of a run without surges; realtime: of a mean minute of the world."""
     middle = (np.arange(_STEPS) + 0.5) / _STEPS
-    shape = np.ones(_STEPS)
+    shape = busy_at(world, start_ms + (middle * duration_ms).astype(np.int64)) if realtime else np.ones(_STEPS)
     for surge in surges:
         shape[(middle >= surge.start) & (middle < surge.start + surge.length)] *= surge.factor
     return shape
-
-
-def mean_factor(surges: tuple[Surge, ...]) -> float:
-    """How many times as many arrivals a run with these surges has."""
-    return float(rate_shape(surges).mean())
 
 
 def visits(
@@ -35,17 +32,34 @@ def visits(
     n: int,
     start_ms: int,
     duration_ms: int,
-    surges: tuple[Surge, ...],
+    shape: Floats,
     regulars: bool,
     rng: np.random.Generator,
 ) -> Arrivals:
     """People by weight: each time anew, or else different ones as far as they go."""
     weight = world.accounts.weight**_TEMPER
     account = _drawn(weight, n, rng) if regulars else _everybody_once(weight, n, rng)
+    return _in_order(start_ms + _times(n, duration_ms, shape, rng), account)
+
+
+def visits_of_the_hour(
+    world: World, n: int, start_ms: int, duration_ms: int, shape: Floats, rng: np.random.Generator
+) -> Arrivals:
+    """Those who are up, each time anew."""
+    time_ms = np.sort(start_ms + _times(n, duration_ms, shape, rng))
+    account = np.empty(n, dtype=np.int64)
+    for hour in np.unique(time_ms // HOUR_MS).tolist():
+        now = np.flatnonzero(time_ms // HOUR_MS == hour)
+        weight = world.accounts.weight**_TEMPER * awake_at(world, hour * HOUR_MS)
+        account[now] = _drawn(weight, len(now), rng)
+    return _in_order(time_ms, account)
+
+
+def _in_order(time_ms: Ints, account: Ints) -> Arrivals:
     return Arrivals(
-        time_ms=np.sort(start_ms + _times(n, duration_ms, surges, rng)),
+        time_ms=np.sort(time_ms),
         account=account.astype(np.int32),
-        event=np.full(n, ANY_EVENT, dtype=np.int32),
+        event=np.full(len(account), ANY_EVENT, dtype=np.int32),
     )
 
 
@@ -83,10 +97,10 @@ def together(parts: list[Arrivals]) -> Arrivals:
     )
 
 
-def _times(n: int, duration_ms: int, surges: tuple[Surge, ...], rng: np.random.Generator) -> Ints:
-    if not surges:
+def _times(n: int, duration_ms: int, shape: Floats, rng: np.random.Generator) -> Ints:
+    if (shape == shape[0]).all():
         return rng.integers(0, duration_ms, n)
-    cdf = np.concatenate([[0.0], np.cumsum(rate_shape(surges))])
+    cdf = np.concatenate([[0.0], np.cumsum(shape)])
     share = np.interp(rng.random(n), cdf / cdf[-1], np.arange(_STEPS + 1) / _STEPS)
     return np.minimum((share * duration_ms).astype(np.int64), duration_ms - 1)
 

@@ -1,6 +1,7 @@
 """Which attacks happen in a history, and when; and how any kind is asked for."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,7 +18,25 @@ from simulator.mule_ring import mule_ring
 from simulator.promoter_collusion import promoter_collusion
 from simulator.spec import DAY_MS, HOUR_MS, MINUTE_MS, WorldSpec, stream
 
-_PURCHASES_PER_TESTING = 140  # tests and cash-out of a middling campaign
+
+@dataclass(frozen=True)
+class Usual:
+    """Of a kind that there is always some of. share: the field of the spec. size: purchases of a campaign, None where each incident stands alone."""
+
+    share: str
+    size: int | None = None
+    span_ms: int = DAY_MS
+
+
+EVERYDAY: Mapping[Kind, Usual] = {
+    Kind.ACCOUNT_TAKEOVER: Usual("takeover_share"),
+    Kind.STOLEN_CARD: Usual("stolen_share"),
+    Kind.FRIENDLY_FRAUD: Usual("friendly_share"),
+    Kind.CARD_TESTING: Usual("testing_share", 140, 2 * HOUR_MS),  # tests and cash-out of a middling campaign
+    Kind.BOT_SCALPING: Usual("scalping_share", 30, HOUR_MS),
+    Kind.PROMOTER_COLLUSION: Usual("collusion_share", 25, 12 * DAY_MS),
+    Kind.MULE_RING: Usual("mule_share", 40, 9 * DAY_MS),
+}
 
 Make = Callable[[Underworld, Market, Wave, np.random.Generator], Attack]
 
@@ -48,11 +67,25 @@ def wave_of(kind: Kind, start_ms: int, span_ms: int, purchases: int) -> Wave:
     return Wave(start_ms, span_ms, purchases, NATURES[kind].camouflage)
 
 
+def everyday_waves(
+    spec: WorldSpec, start_ms: int, span_ms: int, purchases: float, rng: np.random.Generator
+) -> Iterator[tuple[Kind, Wave]]:
+    """What fraud there is among so many purchases of a live run, at the shares of the world: campaigns as they come, squeezed into it."""
+    for kind, usual in EVERYDAY.items():
+        wanted = int(rng.poisson(getattr(spec, usual.share) * purchases))
+        size, count = _campaigns(wanted, usual.size or max(1, wanted))
+        for _ in range(count):
+            mine_ms = min(usual.span_ms, span_ms)
+            at_ms = start_ms + int(rng.integers(0, span_ms - mine_ms + 1))
+            hidden = NATURES[kind].camouflage if usual.size is None else drawn_camouflage(kind, rng)
+            yield kind, Wave(at_ms, mine_ms, size, hidden)
+
+
 def _testing_campaigns(world: World, under: Underworld) -> list[Attack]:
     """At least two, so that a model trained on a small world has seen one."""
     spec = world.spec
     rng = stream(spec, "testing")
-    count = max(2, round(spec.testing_share * spec.purchases / _PURCHASES_PER_TESTING))
+    count = max(2, round(spec.testing_share * spec.purchases / (EVERYDAY[Kind.CARD_TESTING].size or 1)))
     starts = np.sort(rng.integers(spec.start_ms, spec.end_ms, count))
     plans = [CardTesting.drawn(int(start), rng) for start in starts]
     return [card_testing(under, Market.at(world, plan.start_ms), plan, rng) for plan in plans]
@@ -62,7 +95,7 @@ def _scalpings(world: World, under: Underworld) -> list[Attack]:
     """Farms of some thirty bots, each at an on-sale that draws a crowd; none where no event does."""
     spec, rng = world.spec, stream(world.spec, "scalping")
     opens = opening(world, spec.start_ms, spec.end_ms - HOUR_MS)
-    size, count = _campaigns(spec, spec.scalping_share, 30)
+    size, count = _campaigns_of(spec, EVERYDAY[Kind.BOT_SCALPING])
     chosen = rng.choice(opens, min(count, len(opens)), replace=False) if len(opens) else opens
     waves = [
         Wave(int(world.events.on_sale_ms[event]), HOUR_MS, size, drawn_camouflage(Kind.BOT_SCALPING, rng))
@@ -74,13 +107,10 @@ def _scalpings(world: World, under: Underworld) -> list[Attack]:
 def _rings(world: World, under: Underworld) -> list[Attack]:
     """What goes on for weeks: colluding promoters and mules."""
     spec, attacks = world.spec, []
-    for kind, share, size, days in (
-        (Kind.PROMOTER_COLLUSION, spec.collusion_share, 25, 12),
-        (Kind.MULE_RING, spec.mule_share, 40, 9),
-    ):
-        rng = stream(spec, str(kind))
-        size, count = _campaigns(spec, share, size)
-        span_ms = min(days, spec.days) * DAY_MS
+    for kind in (Kind.PROMOTER_COLLUSION, Kind.MULE_RING):
+        rng, usual = stream(spec, str(kind)), EVERYDAY[kind]
+        size, count = _campaigns_of(spec, usual)
+        span_ms = min(usual.span_ms, spec.days * DAY_MS)
         for _ in range(count):
             start_ms = int(rng.integers(spec.start_ms, spec.end_ms - min(span_ms, spec.end_ms - spec.start_ms) + 1))
             wave = Wave(start_ms, span_ms, size, drawn_camouflage(kind, rng))
@@ -88,9 +118,13 @@ def _rings(world: World, under: Underworld) -> list[Attack]:
     return attacks
 
 
-def _campaigns(spec: WorldSpec, share: float, size: int) -> tuple[int, int]:
-    """Purchases of a campaign, and how many campaigns: about `size` each; small ones where the share is small."""
-    wanted = round(share * spec.purchases)
+def _campaigns_of(spec: WorldSpec, usual: Usual) -> tuple[int, int]:
+    wanted = round(getattr(spec, usual.share) * spec.purchases)
+    return _campaigns(wanted, usual.size or max(1, wanted))
+
+
+def _campaigns(wanted: int, size: int) -> tuple[int, int]:
+    """Purchases of a campaign, and how many campaigns: about `size` each; small ones where few are wanted."""
     count = -(-wanted // size)
     return round(wanted / max(1, count)), count
 

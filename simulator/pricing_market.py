@@ -157,7 +157,7 @@ async def play(
         asked = await policy.prices(selling) if selling else []
         sold = []
         for one, price in zip(selling, asked, strict=True):
-            run.broken += broken_rails(one.event, one.price_minor, price)
+            run.broken += broken_rails(one.event, one.price_minor if one.hour > one.event.opens else None, price)
             prices[one.event.number] = price
             sold.append(_hour(spec.seed, one, price))
             last[one.event.number] = sold[-1]
@@ -172,13 +172,13 @@ async def play(
     return run
 
 
-def broken_rails(event: MarketEvent, before_minor: int, price_minor: int) -> list[str]:
-    """As the market sees it, whatever the service says of itself."""
+def broken_rails(event: MarketEvent, before_minor: int | None, price_minor: int) -> list[str]:
+    """As the market sees it, whatever the service says of itself. before_minor: None in an event's first hour."""
     found = []
     base = event.base_price_minor
     if not MULTIPLIERS[0] * base - STEP_MINOR <= price_minor <= MULTIPLIERS[-1] * base + STEP_MINOR:
         found.append(f"{event.event_id}: {price_minor} is beyond floor or cap")
-    if abs(price_minor - before_minor) > MAX_CHANGE * before_minor + 1e-9:
+    if before_minor is not None and abs(price_minor - before_minor) > MAX_CHANGE * before_minor + 1e-9:
         found.append(f"{event.event_id}: from {before_minor} to {price_minor} within an hour")
     return found
 

@@ -57,6 +57,7 @@ class Service:
         self._client = client
         self._began_ms = began_ms
         self._publish = publish
+        self.priced = self.counted = 0
         self.fallbacks: dict[str, int] = {}
         self.uncounted: dict[str, int] = {}
 
@@ -65,6 +66,7 @@ class Service:
         at_ms = self._began_ms + selling[0].hour * HOUR_MS
         self._publish(selling, at_ms)
         said = await self._batches("/price", "events", "recommendations", [self._asked(one, at_ms) for one in selling])
+        self.priced += len(said)
         for one in said:
             for reason in one["fallback"]:
                 self.fallbacks[reason] = self.fallbacks.get(reason, 0) + 1
@@ -79,6 +81,7 @@ class Service:
             for one in sold
         ]  # fmt: skip
         for one in await self._batches("/price/outcome", "outcomes", "outcomes", outcomes):
+            self.counted += one["counted"]
             if not one["counted"]:
                 self.uncounted[one["why"]] = self.uncounted.get(one["why"], 0) + 1
 
@@ -104,6 +107,7 @@ class Service:
         event = one.event
         return {
             "event_time_ms": at_ms, "event_id": event.event_id, "promoter_id": "market", "category": event.category.value,
-            "currency": "EUR", "base_price_minor": event.base_price_minor, "current_price_minor": one.price_minor,
+            "currency": "EUR", "base_price_minor": event.base_price_minor,
+            "current_price_minor": None if one.hour == event.opens else one.price_minor,
             "starts_at_ms": self._began_ms + event.starts * HOUR_MS,
         }  # fmt: skip

@@ -9,11 +9,11 @@ import numpy as np
 from markupsafe import Markup
 
 from simulator.charts import Band, Series, histogram, lines, stacked_bars
-from simulator.figures import figures_of
-from simulator.metrics import RunMetrics, listed, metrics_of, percent, reasons
+from simulator.figures import figures_of, meaning_of
+from simulator.metrics import Detection, RunMetrics, listed, metrics_of, percent, reasons
 from simulator.pages import page
 from simulator.results import APPROVE, DENY, NO_DECISION, NOT_SENT, REVIEW, PurchaseResult, RunResult
-from simulator.scenarios.tolerances import Judged, judged
+from simulator.scenarios.tolerances import Judged, Kept, judged
 
 _BUCKETS = 60
 _SCORE_BINS = 20
@@ -75,7 +75,8 @@ def render(
         result=result,
         metrics=metrics,
         started=datetime.fromtimestamp(result.started_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
-        headline=headline(metrics),
+        headline=headline(metrics, result),
+        verdict=_verdict(verdicts),
         tiles=_tiles(result, metrics, skew),
         timeline=Markup(_timeline(result, bands)),  # noqa: S704
         fate=Markup(_fate_of_frauds(result, bands)),  # noqa: S704
@@ -87,18 +88,35 @@ def render(
         notes=list(notes),
         verdicts=list(verdicts),
         percent=percent,
+        meaning_of=meaning_of,
         shaded=" and ".join(["the attacks"] * bool(result.bands) + ["what was broken"] * bool(result.outages)),
     )
 
 
-def headline(metrics: RunMetrics) -> str:
+def _verdict(verdicts: Sequence[Judged]) -> tuple[str, str]:
+    """How it was met, and in how many words; nothing where nothing was asked for."""
+    if not verdicts:
+        return "", ""
+    broken = [one.figure for one in verdicts if one.kept is Kept.NO]
+    open_ = sum(one.kept is Kept.UNMEASURED for one in verdicts)
+    said = f"{len(verdicts) - len(broken) - open_} of {len(verdicts)} tolerances kept"
+    if broken:
+        said += f", broken: {', '.join(broken)}"
+    return ("broken" if broken else "kept"), said + (f", {open_} not measured" if open_ else "")
+
+
+def headline(metrics: RunMetrics, result: RunResult) -> str:
     """The run in one sentence."""
     if not metrics.decisions:
         return "The platform decided nothing in this run."
     flagged = metrics.honest_flagged
     honest = f"{percent(flagged, 1)} of the honest buyers" if flagged else "no honest buyer"
     if metrics.attack.recall is None:
-        return f"A run without an attack: {metrics.decisions:,} decisions, and {honest} stopped or looked at."
+        broken = " and ".join(dict.fromkeys(f"the {one.dependency}" for one in result.outages))
+        what = f"While {broken} broke down" if broken else "A run without an attack"
+        return (
+            f"{what}: {metrics.decisions:,} of {metrics.purchases:,} purchases decided, {honest} stopped or looked at."
+        )
     delay = metrics.attack.first_caught_after_s
     begin = "" if delay is None else f", the first {delay:.1f} s after it began"
     return f"{percent(metrics.attack.recall)} of the attack was stopped or sent to review{begin}, at the price of {honest}."
@@ -110,7 +128,7 @@ def _tiles(result: RunResult, metrics: RunMetrics, skew: Skew | None) -> list[Ti
         Tile(
             "Decisions per second",
             f"{metrics.decisions_per_s:,.0f}",
-            f"of {result.rate_per_s:g} asked for",
+            f"of {metrics.offered_per_s:g} at this hour" if result.realtime else f"of {result.rate_per_s:g} asked for",
             "good" if metrics.held_rate else "bad",
         ),
         Tile("Median latency", _ms(latency.p50), f"95 %: {_ms(latency.p95)} · 99 %: {_ms(latency.p99)}"),
@@ -126,8 +144,7 @@ def _tiles(result: RunResult, metrics: RunMetrics, skew: Skew | None) -> list[Ti
             f"of {metrics.decisions:,} decisions {_because(metrics.degraded_reasons)}",
             "bad" if metrics.degraded else "good",
         ),
-        Tile("Recall on the attack", percent(attack.recall), f"{attack.caught} of {attack.decided} purchases"),
-        Tile("Precision on the attack", percent(attack.precision), f"{attack.false_alarms} honest purchases flagged"),
+        *(_attack_tiles(attack) if attack.decided else [_honest_tile(metrics)]),
         Tile("Fraud stopped", _usd(metrics.money.saved_usd), f"{_usd(metrics.money.lost_usd)} of fraud was let pass"),
         Tile(
             "Honest revenue kept",
@@ -145,6 +162,21 @@ def _tiles(result: RunResult, metrics: RunMetrics, skew: Skew | None) -> list[Ti
         note = f"mismatches of {skew.checked:,} checked · {skew.stale_reads:,} stale reads · {skew.pending:,} pending"
         tiles.append(Tile("Feature skew", f"{skew.mismatches}", note, tone))
     return tiles
+
+
+def _attack_tiles(attack: Detection) -> list[Tile]:
+    return [
+        Tile("Recall on the attack", percent(attack.recall), f"{attack.caught} of {attack.decided} purchases"),
+        Tile("Precision on the attack", percent(attack.precision), f"{attack.false_alarms} honest purchases flagged"),
+    ]
+
+
+def _honest_tile(metrics: RunMetrics) -> Tile:
+    return Tile(
+        "Honest buyers stopped",
+        percent(metrics.honest_denied, 1),
+        f"{percent(metrics.honest_flagged, 1)} with those that were sent to review",
+    )
 
 
 def _because(reasons: Mapping[str, int]) -> str:

@@ -42,6 +42,11 @@ class PurchaseResult(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
     @property
+    def was_decided(self) -> bool:
+        """The platform answered."""
+        return self.decision not in (NO_DECISION, NOT_SENT)
+
+    @property
     def flagged(self) -> bool:
         """The platform stopped it or had somebody look."""
         return self.decision in (REVIEW, DENY)
@@ -74,7 +79,9 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A run. `rate_per_s` was asked for; what was achieved is in the metrics. tolerances: of the scenario."""
+    """A run. `rate_per_s` was asked for; what was achieved is in the metrics. realtime: it is the mean of a day, and people came at their
+    own hours. tolerances: of the scenario.
+    """
 
     scenario: str
     summary: str
@@ -92,6 +99,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     outages: list[OutageBand] = []
     moves: list[Move] = []
     tolerances: list[Tolerance] = []
+    realtime: bool = False
 
 
 def write_jsonl(result: RunResult, path: Path) -> None:

@@ -39,6 +39,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What to run, against what. `world`: the file a history left, `<lake>/../truth/world.json`.
 
     api_key_file: holds what the scorer wants to see from its callers. pace: of labels. labels_to: kafka, or api for `POST /labels`.
+    realtime: at the hours of the world's people, `rate_per_s` being the mean of their days (`plan_live`).
     level, weights: of the scenarios that have them. log: to be replayed. record: where to write what was done. faults_url: of the fault proxy, where a scenario breaks something.
     """
 
@@ -46,6 +47,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     rate_per_s: float
     duration_s: float
     seed: int
+    realtime: bool = False
     targets: tuple[str, ...] = (API, KAFKA)
     api_url: str = "http://127.0.0.1:8000"
     api_key_file: Path | None = None
@@ -93,7 +95,7 @@ def run_scenario(request: RunRequest, key: TokenKey, on_tick: Callable[[int, int
     script = _script(request, scenario, world, names, start_ms)
     seconds = script.duration_ms / 1000
     rate = request.rate_per_s if request.log is None else round(len(script.purchases) / seconds, 3)
-    settings = RunSettings(rate, seconds, request.seed, request.targets, request.max_in_flight)
+    settings = RunSettings(rate, seconds, request.seed, request.targets, request.max_in_flight, request.realtime)
 
     def starts_in_s() -> float:
         return start_ms / 1000 - time.time()
@@ -121,8 +123,17 @@ def _script(request: RunRequest, scenario: Scenario, world: World, names: Names,
     """Planned, or read."""
     if request.log is not None:
         return read_recording(request.log, scenario, start_ms)
-    rate, seconds = request.rate_per_s, request.duration_s
-    return script_of(world, names, plan_live(world, scenario, rate, seconds, request.seed, start_ms, request.pace))
+    plan = plan_live(
+        world,
+        scenario,
+        request.rate_per_s,
+        request.duration_s,
+        request.seed,
+        start_ms,
+        request.pace,
+        realtime=request.realtime,
+    )
+    return script_of(world, names, plan)
 
 
 def _client(url: str, timeout_s: float, credential: str = "") -> HttpClient:

@@ -59,6 +59,7 @@ TOP_LEVEL_FILES = (
     "requirements-peers.lock",
     "requirements-platform.lock",
     "requirements-scorer.lock",
+    "requirements-spark.lock",
     "requirements.lock",
     "workspace.yaml",
 )
@@ -315,6 +316,8 @@ def test_every_import_is_declared(project: dict[str, Any], folder: str) -> None:
         names = declared(project, with_dev=for_tests)
         if path.parent.name == "peers":
             names |= requirement_names(peers_requirements())
+        if path.name in ("spark.py", "spark_views.py"):
+            names |= requirement_names(project["dependency-groups"]["spark"])
         missing = undeclared(path, names)
         assert not missing, f"{path.relative_to(ROOT)} imports {missing}: declare it in pyproject.toml and make lock"
 
@@ -351,7 +354,9 @@ def test_a_wheel_holds_the_files_that_our_packages_read(project: dict[str, Any])
                 assert f"*{path.suffix}" in shipped, f"{path.relative_to(ROOT)} is in no wheel"
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-scorer.lock", "requirements-peers.lock"])
+@pytest.mark.parametrize(
+    "name", ["requirements.lock", "requirements-scorer.lock", "requirements-peers.lock", "requirements-spark.lock"]
+)
 def test_a_lock_names_no_registry_and_hashes_everything(name: str) -> None:
     text = (ROOT / name).read_text()
 

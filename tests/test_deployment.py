@@ -34,7 +34,7 @@ def test_make_help_lists_every_target(root: Path) -> None:
     makefile = (root / "Makefile").read_text()
     phony = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
     assert phony is not None
-    internal = {"java", "jars", "redis", "torch", "chromium"}
+    internal = {"java", "jars", "redis", "torch", "chromium", "prometheus", "spark"}
 
     # Under `make check` the inner make would announce the folders it enters.
     command = ["make", "--no-print-directory", "help"]
@@ -50,7 +50,7 @@ def test_ci_runs_the_commands_of_the_readme(root: Path) -> None:
     assert (root / ".ci" / "run").stat().st_mode & 0o100
     # What is broken in the small should be said before what takes minutes.
     before, after = script.split("\nmake static\n")
-    beside = {"fetch", "test-kafka", "test-torch", "test-browser", "test-demo"}
+    beside = {*CI_GOALS} - {"install", "static", "test", "test-redis"}
     assert set(re.findall(r"^  make ([\w-]+)$", before, re.MULTILINE)) == beside  # a function, which is called:
     assert re.findall(r"^(waiting|make [\w-]+)", after, re.MULTILINE) == [
         "waiting",
@@ -60,7 +60,10 @@ def test_ci_runs_the_commands_of_the_readme(root: Path) -> None:
     ]
 
 
-CI_GOALS = ("install", "static", "test", "fetch", "test-kafka", "test-redis", "test-torch", "test-browser", "test-demo")
+CI_GOALS = (
+    *("install", "static", "test", "fetch", "test-kafka", "test-redis", "test-torch", "test-browser"),
+    *("test-prometheus", "test-demo", "scale-test"),
+)
 
 
 @pytest.mark.parametrize("broken", ["", *CI_GOALS])

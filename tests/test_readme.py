@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from api.intake import parse
+from api.pricing.intake import requests_of
 from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.settings import DEVELOPMENT_TOKEN_KEY
 
@@ -36,13 +37,23 @@ def test_the_walkthrough_runs_as_written(readme: str, tmp_path: Path) -> None:
 
 def test_the_payment_of_the_readme_is_one_that_the_scorer_takes(readme: str) -> None:
     """As a shell would send it: the time is filled in between the quotes."""
-    (body,) = re.findall(r"curl http://127.0.0.1:8000/predict .* -d '(.*?})'", readme, re.DOTALL)
+    (body,) = re.findall(r"curl http://127.0.0.1:8000/predict .*? -d '(.*?})'", readme, re.DOTALL)
     now_s = 1_790_856_000
 
     parsed = parse(body.replace("'$(date +%s)'", str(now_s)).encode(), KEY, now_s * 1000)
 
     (event,) = parsed.events
     assert (event.account_id, event.event_time_ms) == ("anna", now_s * 1000)
+
+
+def test_the_event_of_the_readme_is_one_that_pricing_takes(readme: str) -> None:
+    (body,) = re.findall(r"curl http://127.0.0.1:8001/price .*? -d '(.*?})'", readme, re.DOTALL)
+    now_s = 1_790_856_000
+    filled = body.replace("'$(date +%s)'", str(now_s)).replace("'$(($(date +%s) + 86400))'", str(now_s + 86_400))
+
+    _, (event,) = requests_of(filled.encode(), now_s * 1000)
+
+    assert (event.event_id, event.starts_at_ms - event.event_time_ms) == ("opera-tonight", 86_400_000)
 
 
 def test_every_make_command_of_the_readme_is_a_target(readme: str, root: Path) -> None:

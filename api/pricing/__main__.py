@@ -9,6 +9,8 @@ from api.keys import BadKeys, read_keys
 from api.pricing.app import create_app
 from api.pricing.runtime import Runtime
 from api.pricing.settings import PricingSettings
+from fraud_assets.contracts.subjects import agree_or_exit
+from fraud_assets.contracts.topics import PRICE_DECISIONS, PRICE_OUTCOMES
 from fraud_assets.features.catalogue.ticketing import EVENT_PRICING, registry
 from fraud_assets.settings import BadSettings, read_settings
 
@@ -22,6 +24,7 @@ def main() -> None:
         settings = read_settings(PricingSettings)
         read_keys(settings.api_keys_file)  # said here, before a server says it in a traceback
         logs.configure()
+        agree_or_exit(settings.schema_registry_url, (PRICE_DECISIONS, PRICE_OUTCOMES))
         edge.serve(create_app(Runtime(settings, registry(), EVENT_PRICING)), chosen.host, chosen.port)
     except (BadSettings, BadKeys, BadJwtKey) as error:
         sys.exit(str(error))

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from api.pricing.demand import Belief, Floats
+from api.pricing.demand import Floats, sampled
+from fraud_assets.contracts.prices import DemandBelief
 
 SAMPLES = 512
 """Demands that are imagined: chances are multiples of 1/512 before `explore` is mixed in."""
@@ -43,13 +44,13 @@ def rng_of(seed: int, event_id: str, interval_start_ms: int) -> np.random.Genera
 
 
 def chances(
-    belief: Belief, multipliers: Floats, permitted: Sequence[bool], ahead: Ahead, explore: float, rng: np.random.Generator
+    belief: DemandBelief, multipliers: Floats, permitted: Sequence[bool], ahead: Ahead, explore: float, rng: np.random.Generator
 ) -> Chances:  # fmt: skip
     """explore: share of draws that go to any permitted multiplier alike, so that what may be is tried now and then.
 
     A multiplier earns itself times what it sells: as many as want it, and no more than there are. One at least is permitted.
     """
-    tickets = belief.sampled(multipliers, SAMPLES, rng)
+    tickets = sampled(belief, multipliers, SAMPLES, rng)
     earned = multipliers * np.minimum(tickets * ahead.visitors, ahead.inventory)
     allowed = np.array(permitted, bool)
     among = np.where(allowed, earned, -1.0)

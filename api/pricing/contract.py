@@ -1,25 +1,24 @@
 """What the pricing service takes and gives. A request names an event and nobody: a field of any person is refused, as any unknown one."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
 import msgspec
 from msgspec import Meta
 
-from api.pricing.demand import Belief
-from api.pricing.rails import Rail
-from fraud_assets.contracts.events import MAX_AMOUNT_MINOR, MAX_TICKETS, Category, Currency, Event, EventTimeMs, Id
+from fraud_assets.contracts.events import MAX_TICKETS, Category, Currency, Event, EventTimeMs, Id
+from fraud_assets.contracts.prices import Choice, Learned, PriceDecision, PriceMinor, Rail
 
 MAX_BATCH = 200
 MAX_BYTES = 256 * 1024
 
-PriceMinor = Annotated[int, Meta(ge=1, le=MAX_AMOUNT_MINOR)]
 Tickets = Annotated[int, Meta(ge=0, le=MAX_TICKETS)]
 
 
 class PriceRequest(Event, frozen=True, kw_only=True):
     """One event to price. event_time_ms: when the price is to hold. base_price_minor: what multipliers are of; what the promoter would ask.
 
-    current_price_minor: what is asked now. starts_at_ms: when the event begins. floor_minor, cap_minor: the promoter's own, beside ours.
+    current_price_minor: what is asked now; null for an event that is not on sale yet. starts_at_ms: when the event begins.
+    floor_minor, cap_minor: the promoter's own, beside ours.
     """
 
     event_id: Id
@@ -27,7 +26,7 @@ class PriceRequest(Event, frozen=True, kw_only=True):
     category: Category
     currency: Currency
     base_price_minor: PriceMinor
-    current_price_minor: PriceMinor
+    current_price_minor: PriceMinor | None
     starts_at_ms: EventTimeMs
     floor_minor: PriceMinor | None = None
     cap_minor: PriceMinor | None = None
@@ -55,36 +54,6 @@ class OutcomeBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outcomes: Annotated[list[PriceOutcome], Meta(min_length=1, max_length=MAX_BATCH)]
 
 
-class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """One multiplier: what is believed of it, and how likely it was to be drawn. forbidden_by: the rails it would break.
-
-    tickets_per_visitor: mean; low, high: 5 % and 95 % quantiles. best_chance: that it would earn most if no rail forbade it.
-    """
-
-    multiplier: float
-    price_minor: int
-    forbidden_by: list[Rail]
-    propensity: float
-    best_chance: float
-    tickets_per_visitor: float
-    low: float
-    high: float
-
-
-class Learned(msgspec.Struct, frozen=True, kw_only=True):
-    """What the belief is made of: of this event, halved every half-life, and of its category's others.
-
-    sensitivity: by which share demand falls where the price rises by 1 % of the base price; mean and standard deviation.
-    """
-
-    event_tickets: float
-    event_visitors: float
-    event_intervals: float
-    category_visitors: float
-    sensitivity: float
-    sensitivity_sd: float
-
-
 class Recommendation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The price of one event for one interval, and why.
 
@@ -97,7 +66,7 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     interval_end_ms: int
     action: str
     price_minor: int
-    current_price_minor: int
+    current_price_minor: int | None
     base_price_minor: int
     currency: str
     explanation: str
@@ -108,6 +77,16 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     multiplier: float | None = None
     choices: list[Choice] = []
     learned: Learned | None = None
+
+    @classmethod
+    def of(cls, made: PriceDecision) -> Self:
+        """What of a decision is answered: its model's posterior is for whoever makes it again."""
+        return cls(
+            event_id=made.event_id, interval_start_ms=made.event_time_ms, interval_end_ms=made.interval_end_ms, action=made.action,
+            price_minor=made.price_minor, current_price_minor=made.current_price_minor, base_price_minor=made.base_price_minor,
+            currency=made.currency, explanation=made.explanation, guard_rails=made.guard_rails, fallback=made.fallback,
+            features=made.features, seed=made.seed, multiplier=made.multiplier, choices=made.choices, learned=made.learned,
+        )  # fmt: skip
 
 
 class Recommendations(msgspec.Struct, frozen=True):
@@ -129,17 +108,3 @@ class CountedAll(msgspec.Struct, frozen=True):
     """In the order of the request."""
 
     outcomes: list[Counted]
-
-
-class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """A recommendation with all that it takes to make it again; it is logged, and kept until its outcome cannot come any more.
-
-    inventory, visitors_ahead: what the draw was made for. explore: as set then.
-    """
-
-    recommendation: Recommendation
-    category: str
-    explore: float = 0.0
-    belief: Belief | None = None
-    inventory: float = 0.0
-    visitors_ahead: float = 0.0

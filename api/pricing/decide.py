@@ -1,14 +1,15 @@
-"""One event's price for one interval, and why. Pure: everything it goes by is handed in, and its record makes it again."""
+"""One event's price for one interval, and why. Pure: everything it goes by is handed in, and what it says makes it again."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from api.pricing.bandit import Ahead, Chances, chances, drawn, rng_of
-from api.pricing.contract import Choice, Learned, PriceRequest, Recommendation, Record
-from api.pricing.demand import Belief, CategoryBelief, EventCounts, Floats, believed
+from api.pricing.contract import PriceRequest
+from api.pricing.demand import CategoryBelief, EventCounts, Floats, believed, sensitivity_of
 from api.pricing.features import EventNow
-from api.pricing.rails import Rail, Rails, prices_of
+from api.pricing.rails import Rails, prices_of
+from fraud_assets.contracts.prices import Choice, DemandBelief, Learned, PriceDecision, Rail
 
 SOLD_OUT, STARTED, NO_MULTIPLIER = "sold_out", "event_started", "no_multiplier_permitted"
 _VIEW_S = 300
@@ -50,39 +51,37 @@ class Knowledge(NamedTuple):
     category: CategoryBelief
 
 
-def decide(rules: Rules, asked: PriceRequest, known: Knowledge) -> Record:
+def decide(rules: Rules, asked: PriceRequest, known: Knowledge, decision_id: str) -> PriceDecision:
     """Draws a permitted multiplier, or keeps the price and says why."""
     rails = rules.rails_of(asked)
     prices = prices_of(asked.base_price_minor, rules.multipliers, rules.step_minor)
     forbidden = [rails.forbid(price, asked.current_price_minor) for price in prices]
     why = _why_none(asked, known.now, forbidden)
     if why:
-        return kept(rules, asked, known.now, why)
+        return kept(rules, asked, known.now, why, decision_id)
     belief = believed(known.counts, known.category, rules.grid, rules.dispersion)
     ahead = _ahead(rules, asked, known)
     found, place = draw(rules, asked.event_id, rules.interval_start_ms(asked.event_time_ms), belief, forbidden, ahead)
     bound = forbidden[int(found.best.argmax())]
-    said = _said(
-        rules, asked, known.now, prices[place], bound, [], _because(rules, found, place, bound),
-        multiplier=rules.multipliers[place], choices=_choices(rules, prices, forbidden, found), learned=_learned(known, belief),
-    )  # fmt: skip
-    return Record(
-        recommendation=said, category=asked.category.value, explore=rules.explore, belief=belief,
-        inventory=ahead.inventory, visitors_ahead=ahead.visitors,
+    return _made(
+        rules, asked, known.now, decision_id, price_minor=prices[place], guard_rails=bound, fallback=[],
+        explanation=_because(rules, found, place, bound), multiplier=rules.multipliers[place],
+        choices=_choices(rules, prices, forbidden, found), learned=_learned(known, belief), belief=belief,
+        inventory=ahead.inventory, visitors_ahead=ahead.visitors, explore=rules.explore,
     )  # fmt: skip
 
 
-def kept(rules: Rules, asked: PriceRequest, now: EventNow, why: list[str]) -> Record:
-    """The price as it is, but within floor and cap."""
-    price, bound = rules.rails_of(asked).kept(asked.current_price_minor)
+def kept(rules: Rules, asked: PriceRequest, now: EventNow, why: list[str], decision_id: str) -> PriceDecision:
+    """The price as it is, or the base price where there is none yet, but within floor and cap."""
+    price, bound = rules.rails_of(asked).kept(asked.current_price_minor or asked.base_price_minor)
     text = f"The price stays as it is: {', '.join(why)}."
     if bound:
         text = f"The price moves to its {bound[0].value} and no further: {', '.join(why)}."
-    return Record(recommendation=_said(rules, asked, now, price, bound, why, text), category=asked.category.value)
+    return _made(rules, asked, now, decision_id, price_minor=price, guard_rails=bound, fallback=why, explanation=text)
 
 
 def draw(
-    rules: Rules, event_id: str, interval_start_ms: int, belief: Belief, forbidden: list[list[Rail]], ahead: Ahead
+    rules: Rules, event_id: str, interval_start_ms: int, belief: DemandBelief, forbidden: list[list[Rail]], ahead: Ahead
 ) -> tuple[Chances, int]:  # fmt: skip
     """The chances and the place drawn: the same of the same, whoever asks and whenever."""
     rng = rng_of(rules.seed, event_id, interval_start_ms)
@@ -90,14 +89,13 @@ def draw(
     return found, drawn(found.propensities, rng)
 
 
-def redrawn(rules: Rules, record: Record) -> float | None:
-    """The multiplier of a record, made again from what it says; None where nothing was drawn."""
-    said = record.recommendation
-    if record.belief is None:
+def redrawn(rules: Rules, made: PriceDecision) -> float | None:
+    """The multiplier of a decision, made again from what it says; None where nothing was drawn."""
+    if made.belief is None:
         return None
-    forbidden = [list(one.forbidden_by) for one in said.choices]
-    ahead = Ahead(record.inventory, record.visitors_ahead)
-    _, place = draw(rules, said.event_id, said.interval_start_ms, record.belief, forbidden, ahead)
+    forbidden = [list(one.forbidden_by) for one in made.choices]
+    ahead = Ahead(made.inventory, made.visitors_ahead)
+    _, place = draw(rules, made.event_id, made.event_time_ms, made.belief, forbidden, ahead)
     return rules.multipliers[place]
 
 
@@ -121,35 +119,24 @@ def _ahead(rules: Rules, asked: PriceRequest, known: Knowledge) -> Ahead:
     return Ahead(known.now.inventory or 0.0, max(per_interval * intervals, 1.0))
 
 
-def _said(
-    rules: Rules, asked: PriceRequest, now: EventNow, price_minor: int, bound: list[Rail], fallback: list[str],
-    explanation: str, *, multiplier: float | None = None, choices: list[Choice] | None = None, learned: Learned | None = None,
-) -> Recommendation:  # fmt: skip
+def _made(
+    rules: Rules, asked: PriceRequest, now: EventNow, decision_id: str, *, price_minor: int, **more: Any
+) -> PriceDecision:  # fmt: skip
     start_ms = rules.interval_start_ms(asked.event_time_ms)
-    return Recommendation(
-        event_id=asked.event_id,
-        interval_start_ms=start_ms,
-        interval_end_ms=start_ms + rules.interval_ms,
-        action=_action(price_minor, asked.current_price_minor),
+    return PriceDecision(
+        event_time_ms=start_ms, decision_id=decision_id, event_id=asked.event_id, promoter_id=asked.promoter_id,
+        category=asked.category, currency=asked.currency, interval_end_ms=start_ms + rules.interval_ms,
+        starts_at_ms=asked.starts_at_ms, base_price_minor=asked.base_price_minor, current_price_minor=asked.current_price_minor,
         price_minor=price_minor,
-        current_price_minor=asked.current_price_minor,
-        base_price_minor=asked.base_price_minor,
-        currency=asked.currency,
-        explanation=explanation,
-        guard_rails=bound,
-        fallback=fallback,
-        features=now.features,
-        seed=rules.seed,
-        multiplier=multiplier,
-        choices=choices or [],
-        learned=learned,
-    )
+        action=_action(price_minor, asked.current_price_minor or asked.base_price_minor), features=now.features, seed=rules.seed,
+        **more,
+    )  # fmt: skip
 
 
-def _action(price_minor: int, current_minor: int) -> str:
-    if price_minor == current_minor:
+def _action(price_minor: int, before_minor: int) -> str:
+    if price_minor == before_minor:
         return "keep"
-    return "raise" if price_minor > current_minor else "lower"
+    return "raise" if price_minor > before_minor else "lower"
 
 
 def _because(rules: Rules, found: Chances, place: int, bound: list[Rail]) -> str:
@@ -177,8 +164,8 @@ def _choices(rules: Rules, prices: list[int], forbidden: list[list[Rail]], found
     ]
 
 
-def _learned(known: Knowledge, belief: Belief) -> Learned:
-    mean, sd = belief.sensitivity
+def _learned(known: Knowledge, belief: DemandBelief) -> Learned:
+    mean, sd = sensitivity_of(belief)
     return Learned(
         event_tickets=round(sum(known.counts.tickets), 3),
         event_visitors=round(sum(known.counts.visitors), 3),

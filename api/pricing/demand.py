@@ -11,6 +11,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from fraud_assets.contracts.prices import DemandBelief
+
 Floats = npt.NDArray[np.float64]
 
 SENSITIVITIES: Floats = np.linspace(0.2, 2.6, 25)
@@ -90,25 +92,18 @@ class CategoryBelief(NamedTuple):
         return (self.tickets + _CATEGORY_VISITORS * _TICKETS_PER_VISITOR) / (self.visitors + _CATEGORY_VISITORS)
 
 
-class Belief(msgspec.Struct, frozen=True):
-    """An event's posterior: a weight of each of SENSITIVITIES, and the level given it: Gamma(shape, rate)."""
+def sensitivity_of(belief: DemandBelief) -> tuple[float, float]:
+    """Mean and standard deviation."""
+    weights = np.array(belief.weights)
+    mean = float(weights @ SENSITIVITIES)
+    return mean, float(np.sqrt(weights @ (SENSITIVITIES - mean) ** 2))
 
-    weights: list[float]
-    shape: float
-    rates: list[float]
 
-    @property
-    def sensitivity(self) -> tuple[float, float]:
-        """Mean and standard deviation."""
-        weights = np.array(self.weights)
-        mean = float(weights @ SENSITIVITIES)
-        return mean, float(np.sqrt(weights @ (SENSITIVITIES - mean) ** 2))
-
-    def sampled(self, multipliers: Floats, n: int, rng: np.random.Generator) -> Floats:
-        """(n, n_multipliers) tickets per visitor, each row of one demand that may be."""
-        place = rng.choice(len(SENSITIVITIES), size=n, p=np.array(self.weights))
-        level = rng.standard_gamma(self.shape, size=n) / np.array(self.rates)[place]
-        return np.asarray(level[:, None] * falls(multipliers)[place])
+def sampled(belief: DemandBelief, multipliers: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """(n, n_multipliers) tickets per visitor, each row of one demand that may be."""
+    place = rng.choice(len(SENSITIVITIES), size=n, p=np.array(belief.weights))
+    level = rng.standard_gamma(belief.shape, size=n) / np.array(belief.rates)[place]
+    return np.asarray(level[:, None] * falls(multipliers)[place])
 
 
 def falls(multipliers: Floats) -> Floats:
@@ -121,7 +116,7 @@ def halved(age_ms: float, half_life_ms: float) -> float:
     return float(0.5 ** (max(age_ms, 0.0) / half_life_ms))
 
 
-def believed(counts: EventCounts, category: CategoryBelief, multipliers: Floats, dispersion: float) -> Belief:
+def believed(counts: EventCounts, category: CategoryBelief, multipliers: Floats, dispersion: float) -> DemandBelief:
     """The event's posterior, from a prior that the category's other events make.
 
     dispersion: variance of tickets over that of a Poisson: people come in company, and so many tickets say as much as one.
@@ -133,7 +128,7 @@ def believed(counts: EventCounts, category: CategoryBelief, multipliers: Floats,
     log_weights = np.log(prior + 1e-300) + evidence
     weights = np.exp(log_weights - log_weights.max())
     weights /= weights.sum()
-    return Belief(weights.tolist(), _LEVEL_SHAPE + sum(counts.tickets) / dispersion, rates.tolist())
+    return DemandBelief(weights.tolist(), _LEVEL_SHAPE + sum(counts.tickets) / dispersion, rates.tolist())
 
 
 def says(

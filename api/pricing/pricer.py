@@ -1,22 +1,25 @@
-"""Recommends prices and learns from what became of them: reads, decides, claims, and says what it did in the log."""
+"""Recommends prices and learns from what became of them: reads, decides, claims, and writes down what it did."""
 
-from collections.abc import Sequence
+import time
+import uuid
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
-import structlog
 
-from api.pricing.contract import Counted, PriceOutcome, PriceRequest, Recommendation, Record
+from api.pricing.contract import Counted, PriceOutcome, PriceRequest, Recommendation
 from api.pricing.decide import Knowledge, Rules, decide, kept
 from api.pricing.demand import CategoryBelief, EventCounts, at_base_price, says
 from api.pricing.features import EventNow, EventReader
 from api.pricing.metrics import PricingMetrics
+from api.pricing.price_log import PriceLog
 from api.pricing.rails import prices_of
 from api.pricing.store import Known, PriceStore, Settled, Wanted
 from api.shared import SharedGone
+from fraud_assets.contracts.prices import UNCLAIMED, OutcomeSource, PriceDecision, PricedInterval
 
-POSTED, STREAM = "posted", "stream"
-NO_POSTERIORS = "posteriors_unreachable"
+POSTED, STREAM = OutcomeSource
 COUNTED, UNKNOWN, OFF_GRID, CENSORED, NOBODY = (
     "counted_before",
     "no_recommendation",
@@ -29,28 +32,35 @@ NOT_THIS_WAY = "learned_from_the_stream_alone"
 _TRIES = 5
 _VIEW_MS = 300_000
 
-log = structlog.get_logger()
-
 
 class Sold(NamedTuple):
-    """What became of an interval. source: POSTED or STREAM."""
+    """What became of an interval."""
 
-    record: Record
+    decision: PriceDecision
     price_minor: int
     tickets: float
     visitors: float
-    source: str
+    source: OutcomeSource
 
 
 class Pricer:
     """One per process. learn_from: as PricingSettings has it."""
 
     def __init__(
-        self, rules: Rules, events: EventReader, store: PriceStore, metrics: PricingMetrics, learn_from: str
+        self,
+        rules: Rules,
+        events: EventReader,
+        store: PriceStore,
+        price_log: PriceLog,
+        metrics: PricingMetrics,
+        learn_from: str,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._rules = rules
         self._events = events
         self._store = store
+        self._log = price_log
+        self._now_ms = now_ms
         self._metrics = metrics
         self._posted, self._stream = learn_from in ("both", POSTED), learn_from in ("both", STREAM)
 
@@ -58,28 +68,35 @@ class Pricer:
         """One price for each event and interval, whoever asks first. Never raises for a store that is gone."""
         now = await self._events.read(asked)
         try:
-            known = await self._store.read([self._wanted(one) for one in asked], asked[0].event_time_ms)
-            beliefs = await self._closed(asked, now, known)
-            made = [
-                found.records[0] or decide(self._rules, one, Knowledge(its, *belief))
-                for one, its, found, belief in zip(asked, now, known, beliefs, strict=True)
-            ]
-            new = [record for record, found in zip(made, known, strict=True) if found.records[0] is None]
-            others = iter(await self._store.claim(new) if new else [])
+            made = await self._claimed(asked, now)
         except SharedGone:
-            made = [kept(self._rules, one, its, [NO_POSTERIORS]) for one, its in zip(asked, now, strict=True)]
-            for record in made:
-                self._tell(record)
-            return [record.recommendation for record in made]
-        return [
-            self._said(record, found.records[0] is not None, None if found.records[0] else next(others))
-            for record, found in zip(made, known, strict=True)
+            made = [kept(self._rules, one, its, [UNCLAIMED], _new_id()) for one, its in zip(asked, now, strict=True)]
+            self._count(made)
+            self._log.send(made, owed=False)
+        return [Recommendation.of(one) for one in made]
+
+    async def _claimed(self, asked: Sequence[PriceRequest], now: Sequence[EventNow]) -> list[PriceDecision]:
+        """What holds in each event's interval: what was said of it before, else what we say now. Raises SharedGone."""
+        known = await self._store.read([self._wanted(one) for one in asked], asked[0].event_time_ms)
+        beliefs = await self._closed(asked, now, known)
+        held = [found.decisions[0] for found in known]
+        new = [
+            decide(self._rules, on_sale(one, found), Knowledge(its, *belief), _new_id())
+            for one, its, found, belief, said in zip(asked, now, known, beliefs, held, strict=True)
+            if said is None
         ]
+        others = await self._store.claim(new, self._now_ms()) if new else []
+        ours = [one for one, other in zip(new, others, strict=True) if other is None]
+        self._count(ours)
+        self._log.send(ours)
+        self._metrics.repeated.inc(len(asked) - len(ours))
+        first = iter([other or one for one, other in zip(new, others, strict=True)])
+        return [said or next(first) for said in held]
 
     async def newest(self, event_id: str) -> Recommendation | None:
         """What holds, or held last. Raises SharedGone."""
-        record = await self._store.newest(event_id)
-        return record.recommendation if record else None
+        made = await self._store.newest(event_id)
+        return Recommendation.of(made) if made else None
 
     async def learn(self, outcomes: Sequence[PriceOutcome]) -> list[Counted]:
         """Each interval counts once, whoever says what became of it. Raises SharedGone."""
@@ -101,17 +118,14 @@ class Pricer:
 
     async def _learned(self, outcomes: Sequence[PriceOutcome]) -> list[str]:
         """Why each was not learned from; empty where it was."""
-        records = await self._store.read(
-            [Wanted(one.event_id, "", (one.interval_start_ms,)) for one in outcomes], 0
-        )  # fmt: skip
+        found = await self._store.read([Wanted(one.event_id, "", (one.interval_start_ms,)) for one in outcomes], 0)
         sold = [
-            None if found.records[0] is None
-            else Sold(found.records[0], one.price_minor, one.tickets_sold, one.visitors, POSTED)
-            for one, found in zip(outcomes, records, strict=True)
+            Sold(decision, one.price_minor, one.tickets_sold, one.visitors, POSTED) if (decision := its.decisions[0]) else None
+            for one, its in zip(outcomes, found, strict=True)
         ]  # fmt: skip
         there = [one for one in sold if one is not None]
-        known = await self._store.read([Wanted(one.record.recommendation.event_id, one.record.category, ()) for one in there], 0)  # fmt: skip
-        said = iter([why for why, _ in await self._settled(there, known)])
+        wanted = [Wanted(one.decision.event_id, one.decision.category.value, ()) for one in there]
+        said = iter([why for why, _ in await self._settled(there, await self._store.read(wanted, 0))])
         return [UNKNOWN if one is None else next(said) for one in sold]
 
     async def _closed(
@@ -124,38 +138,40 @@ class Pricer:
         sold = {
             place: one
             for place, (its, found) in enumerate(zip(now, known, strict=True))
-            if found.records[0] is None and (one := self._streamed(its, found.records[1])) is not None
+            if found.decisions[0] is None and (one := self._streamed(its, found.decisions[1])) is not None
         }
         settled = await self._settled(list(sold.values()), [known[place] for place in sold])
         for place, (_, after) in zip(sold, settled, strict=True):
             if after is not None:
                 _, category = beliefs[place]
                 told = CategoryBelief(
-                    category.said + after.said, category.tickets + after.tickets, category.visitors + after.visitors
-                )
+                    category.said + after.said, category.tickets + after.outcome.tickets_sold, category.visitors + after.visitors
+                )  # fmt: skip
                 beliefs[place] = self._aged(after.after, asked[place].event_time_ms), told
         return beliefs
 
-    def _streamed(self, now: EventNow, before: Record | None) -> Sold | None:
+    def _streamed(self, now: EventNow, before: PriceDecision | None) -> Sold | None:
         """The event's own counters then and now; visitors are those of its last five minutes, for as long as the interval was."""
         if before is None or now.tickets_sold is None or now.viewers is None:
             return None
-        then = before.recommendation.features.get("total_tickets_sold")
+        then = before.features.get("total_tickets_sold")
         tickets = now.tickets_sold - (then or 0.0)
-        if tickets < 0 or not before.recommendation.features:  # another store, or none was read
+        if tickets < 0 or not before.features:  # another store, or none was read
             return None
         visitors = now.viewers * self._rules.interval_ms / _VIEW_MS
-        return Sold(before, before.recommendation.price_minor, tickets, max(visitors, tickets), STREAM)
+        return Sold(before, before.price_minor, tickets, max(visitors, tickets), STREAM)
 
     async def _settled(self, sold: Sequence[Sold], known: Sequence[Known]) -> list[tuple[str, Settled | None]]:
         """(why not, what was stored) of each."""
         judged = [self._judged(one, found) for one, found in zip(sold, known, strict=True)]
-        said = iter(await self._store.settle([one for one in judged if isinstance(one, Settled)]))
+        there = [one for one in judged if isinstance(one, Settled)]
+        answers = await self._store.settle(there, self._now_ms())
+        self._log.send(one.outcome for one, what in zip(there, answers, strict=True) if what == "stored")
+        said = iter(answers)
         found: list[tuple[str, Settled | None]] = []
         for one, its in zip(sold, judged, strict=True):
             what = next(said) if isinstance(its, Settled) else its
             if isinstance(its, Settled) and what == "stored":
-                self._log_outcome(one)
                 found.append(("", its))
             else:
                 found.append((COUNTED if what == "counted" else what, None))
@@ -165,21 +181,24 @@ class Pricer:
 
     def _judged(self, sold: Sold, known: Known) -> Settled | str:
         """What it changes; or why it says nothing."""
-        rules, said = self._rules, sold.record.recommendation
-        prices = prices_of(said.base_price_minor, rules.multipliers, rules.step_minor)
+        rules, made = self._rules, sold.decision
+        prices = prices_of(made.base_price_minor, rules.multipliers, rules.step_minor)
         if sold.price_minor not in prices:
             return OFF_GRID
         if not sold.visitors:
             return NOBODY
-        if sold.tickets >= (said.features.get("current_inventory") or np.inf):
+        if sold.tickets >= (made.features.get("current_inventory") or np.inf):
             return CENSORED  # more would have been sold, and nobody knows how many
-        place, ended_ms = prices.index(sold.price_minor), said.interval_end_ms
-        counts = self._counts(known, ended_ms)
+        place = prices.index(sold.price_minor)
+        counts = self._counts(known, made.interval_end_ms)
         told = says(counts, place, sold.tickets, sold.visitors, known.category, rules.grid, rules.dispersion)
+        outcome = PricedInterval(
+            event_time_ms=made.event_time_ms, decision_id=made.decision_id, event_id=made.event_id, price_minor=sold.price_minor,
+            tickets_sold=float(sold.tickets), visitors=float(sold.visitors), source=sold.source,
+        )  # fmt: skip
         return Settled(
-            said.event_id, sold.record.category, said.interval_start_ms, sold.source, known.raw,
-            counts.with_outcome(place, sold.tickets, sold.visitors, told), told, sold.tickets,
-            at_base_price(sold.visitors, rules.multipliers[place]),
+            outcome, made.category.value, known.raw, counts.with_outcome(place, sold.tickets, sold.visitors, told), told,
+            sold.tickets, at_base_price(sold.visitors, rules.multipliers[place]),
         )  # fmt: skip
 
     def _counts(self, known: Known, at_ms: int) -> EventCounts:
@@ -192,30 +211,22 @@ class Pricer:
         start_ms = self._rules.interval_start_ms(asked.event_time_ms)
         return Wanted(asked.event_id, asked.category.value, (start_ms, start_ms - self._rules.interval_ms))
 
-    def _said(self, record: Record, was_known: bool, others: Record | None) -> Recommendation:
-        if was_known or others is not None:
-            self._metrics.repeated.inc()
-            return (others or record).recommendation
-        self._tell(record)
-        return record.recommendation
+    def _count(self, made: Sequence[PriceDecision]) -> None:
+        for one in made:
+            self._metrics.recommended.labels(one.action).inc()
+            for reason in one.fallback:
+                self._metrics.fallbacks.labels(reason).inc()
+            for rail in one.guard_rails:
+                self._metrics.rails.labels(rail.value).inc()
 
-    def _tell(self, record: Record) -> None:
-        said = record.recommendation
-        self._metrics.recommended.labels(said.action).inc()
-        for reason in said.fallback:
-            self._metrics.fallbacks.labels(reason).inc()
-        for rail in said.guard_rails:
-            self._metrics.rails.labels(rail.value).inc()
-        log.info("price_recommended", record=record)
 
-    def _log_outcome(self, sold: Sold) -> None:
-        said = sold.record.recommendation
-        log.info(
-            "price_outcome",
-            event_id=said.event_id,
-            interval_start_ms=said.interval_start_ms,
-            price_minor=sold.price_minor,
-            tickets_sold=sold.tickets,
-            visitors=sold.visitors,
-            source=sold.source,
-        )
+def on_sale(asked: PriceRequest, known: Known) -> PriceRequest:
+    """Of an event that has had prices the last one is known, whatever is said: the first price is one."""
+    if asked.current_price_minor is not None or (known.counts is None and known.decisions[1] is None):
+        return asked
+    last = known.decisions[1].price_minor if known.decisions[1] else asked.base_price_minor
+    return msgspec.structs.replace(asked, current_price_minor=last)
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex

@@ -1,16 +1,9 @@
 """Guard rails: which prices may be recommended at all, and which rail forbids the others. Pure."""
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import NamedTuple
 
-
-class Rail(StrEnum):
-    """Why a price may not be."""
-
-    FLOOR = "floor"
-    CAP = "cap"
-    MAX_CHANGE = "max_change"
+from fraud_assets.contracts.prices import Rail
 
 
 class Rails(NamedTuple):
@@ -20,14 +13,14 @@ class Rails(NamedTuple):
     cap_minor: int
     max_change: float
 
-    def forbid(self, price_minor: int, current_minor: int) -> list[Rail]:
-        """The rails that a price would break; none for one that may be."""
+    def forbid(self, price_minor: int, current_minor: int | None) -> list[Rail]:
+        """The rails that a price would break; none for one that may be. current_minor: None where nobody was asked one yet."""
         found = []
         if price_minor < self.floor_minor:
             found.append(Rail.FLOOR)
         if price_minor > self.cap_minor:
             found.append(Rail.CAP)
-        if abs(price_minor - current_minor) > self.max_change * current_minor:
+        if current_minor is not None and abs(price_minor - current_minor) > self.max_change * current_minor:
             found.append(Rail.MAX_CHANGE)
         return found
 

@@ -1,4 +1,7 @@
-"""Posteriors and recommendations in Redis, shared by all processes. Every write is one script or one command: nobody's is lost."""
+"""Posteriors and recommendations in Redis, shared by all processes. Every write is one script or one command: nobody's is lost.
+
+What is written down for the log is owed to it in the same step, so a process that dies leaves it to the others.
+"""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -7,9 +10,10 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from api.pricing.contract import Record
 from api.pricing.demand import SENSITIVITIES, CategoryBelief, EventCounts, Floats
 from api.shared import Shared
+from fraud_assets.contracts import codec
+from fraud_assets.contracts.prices import PriceDecision, PricedInterval
 
 DAY_MS = 86_400_000
 RECORD_MS = 14 * DAY_MS
@@ -17,12 +21,24 @@ RECORD_MS = 14 * DAY_MS
 LIVES = 20
 """Half-lives after which what nobody adds to is forgotten: a millionth of it is left."""
 
+# The first of an interval stays, and is owed to the log.
+_CLAIM = """
+local held = redis.call('GET', KEYS[1])
+if held then return held end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('ZADD', KEYS[2], ARGV[3], KEYS[1])
+redis.call('ZADD', KEYS[3], 'GT', ARGV[4], 'at')
+redis.call('PEXPIRE', KEYS[3], ARGV[2])
+return false
+"""
+
 # Stored if nobody has counted the interval, and nobody has written since we read.
 _SETTLE = """
 if redis.call('EXISTS', KEYS[2]) == 1 then return 'counted' end
 if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 'changed' end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[5])
+redis.call('ZADD', KEYS[3], ARGV[6], KEYS[2])
 return 'stored'
 """
 
@@ -48,7 +64,7 @@ _CATEGORY_FIELDS = [*_SAID, "tickets", "visitors"]
 
 _encode = msgspec.json.Encoder().encode
 _counts = msgspec.json.Decoder(EventCounts).decode
-_record = msgspec.json.Decoder(Record).decode
+_decision = msgspec.json.Decoder(PriceDecision).decode
 
 
 class Wanted(NamedTuple):
@@ -60,9 +76,9 @@ class Wanted(NamedTuple):
 
 
 class Known(NamedTuple):
-    """records: of the intervals asked for, None where nothing was recommended. raw, counts: of the event, b'' and None at first."""
+    """decisions: of the intervals asked for, None where nothing was recommended. raw, counts: of the event, b'' and None at first."""
 
-    records: list[Record | None]
+    decisions: list[PriceDecision | None]
     raw: bytes
     counts: EventCounts | None
     category: CategoryBelief
@@ -71,10 +87,8 @@ class Known(NamedTuple):
 class Settled(NamedTuple):
     """One outcome to be learned from: the event's counts before (as read) and after, and what its category is told."""
 
-    event_id: str
+    outcome: PricedInterval
     category: str
-    interval_start_ms: int
-    source: str
     before: bytes
     after: EventCounts
     said: Floats
@@ -90,6 +104,7 @@ class PriceStore:
     ) -> None:
         self._shared = shared
         grid = repr((tuple(multipliers), SENSITIVITIES.tolist()))
+        self._owed_key = "fraud:price:owed"
         self._prefix = f"fraud:price:{hashlib.sha256(grid.encode()).hexdigest()[:12]}:"
         self.half_life_ms, self.category_half_life_ms = half_life_ms, category_half_life_ms
 
@@ -99,7 +114,7 @@ class PriceStore:
         async def ask() -> list[Any]:
             async with self._shared.client.pipeline(transaction=False) as pipe:
                 for one in wanted:
-                    keys = [self._record_key(one.event_id, start) for start in one.intervals]
+                    keys = [self._interval_key("decision", one.event_id, start) for start in one.intervals]
                     pipe.mget([self._event_key(one.event_id), *keys])
                     pipe.hmget(self._category_key(one.category), ["at", *_CATEGORY_FIELDS])
                 found: list[Any] = await pipe.execute()
@@ -108,47 +123,64 @@ class PriceStore:
         found = await self._shared.ask(ask)
         return [self._known(states, category, now_ms) for states, category in zip(found[::2], found[1::2], strict=True)]
 
-    async def newest(self, event_id: str) -> Record | None:
+    async def newest(self, event_id: str) -> PriceDecision | None:
         """The event's last recommendation; None for an event that had none."""
 
         async def ask() -> Any:
             start = await self._shared.client.zscore(self._newest_key(event_id), "at")
-            return start and await self._shared.client.get(self._record_key(event_id, int(start)))
+            return start and await self._shared.client.get(self._interval_key("decision", event_id, int(start)))
 
         raw = await self._shared.ask(ask)
-        return _record(raw) if raw else None
+        return _decision(raw) if raw else None
 
-    async def claim(self, made: Sequence[Record]) -> list[Record | None]:
-        """The first of each event's interval stays: None where it is ours, else what another process has said already."""
+    async def claim(self, made: Sequence[PriceDecision], now_ms: int) -> list[PriceDecision | None]:
+        """The first of each event's interval stays: None where it is ours, else what another process has said already.
+
+        What is ours is `owed` to the log from `now_ms` on.
+        """
 
         async def ask() -> list[Any]:
             async with self._shared.client.pipeline(transaction=False) as pipe:
                 for one in made:
-                    said = one.recommendation
-                    key = self._record_key(said.event_id, said.interval_start_ms)
-                    pipe.set(key, _encode(one), nx=True, get=True, px=RECORD_MS)
-                    newest = self._newest_key(said.event_id)
-                    pipe.zadd(newest, {"at": said.interval_start_ms}, gt=True)
-                    pipe.pexpire(newest, RECORD_MS)
+                    keys = [self.key_of(one), self._owed_key, self._newest_key(one.event_id)]
+                    pipe.eval(_CLAIM, 3, *keys, codec.encode(one), RECORD_MS, now_ms, one.event_time_ms)
                 found: list[Any] = await pipe.execute()
             return found
 
-        found = await self._shared.ask(ask)
-        return [None if raw is None else _record(raw) for raw in found[::3]]
+        return [None if raw is None else _decision(raw) for raw in await self._shared.ask(ask)]
 
-    async def settle(self, outcomes: Sequence[Settled]) -> list[str]:
-        """Of each: `stored`; `counted`, its interval was learned from before; `changed`, the event was since it was read."""
+    async def owed(self, before_ms: int, at_most: int) -> list[tuple[str, bytes | None]]:
+        """Keys and bytes of what was written down before then and the log has not confirmed; None of what has expired."""
+
+        async def ask() -> list[tuple[str, bytes | None]]:
+            keys = await self._shared.client.zrangebyscore(self._owed_key, "-inf", before_ms, start=0, num=at_most)
+            values = await self._shared.client.mget(keys) if keys else []
+            return [(key.decode(), raw) for key, raw in zip(keys, values, strict=True)]
+
+        return await self._shared.ask(ask)
+
+    async def confirm(self, keys: Sequence[str]) -> None:
+        """The log has these."""
+        await self._shared.ask(lambda: self._shared.client.zrem(self._owed_key, *keys))
+
+    def key_of(self, event: PriceDecision | PricedInterval) -> str:
+        """Under which it is kept, and owed to the log."""
+        kind = "decision" if isinstance(event, PriceDecision) else "outcome"
+        return self._interval_key(kind, event.event_id, event.event_time_ms)
+
+    async def settle(self, outcomes: Sequence[Settled], now_ms: int) -> list[str]:
+        """Of each: `stored`, and owed to the log from `now_ms` on; `counted`, its interval was learned from before; `changed`, the event was since it was read."""
         if not outcomes:
             return []
 
         async def ask() -> list[Any]:
             async with self._shared.client.pipeline(transaction=False) as pipe:
                 for one in outcomes:
-                    keys = [self._event_key(one.event_id), self._outcome_key(one.event_id, one.interval_start_ms)]
+                    keys = [self._event_key(one.outcome.event_id), self.key_of(one.outcome), self._owed_key]
                     argv: list[bytes | str | int] = [
-                        one.before, _encode(one.after), int(LIVES * self.half_life_ms), one.source, 2 * RECORD_MS,
+                        one.before, _encode(one.after), int(LIVES * self.half_life_ms), codec.encode(one.outcome), 2 * RECORD_MS, now_ms,
                     ]  # fmt: skip
-                    pipe.eval(_SETTLE, 2, *keys, *argv)
+                    pipe.eval(_SETTLE, 3, *keys, *argv)
                 found: list[Any] = await pipe.execute()
             return found
 
@@ -171,8 +203,8 @@ class PriceStore:
         await self._shared.ask(ask)
 
     def _known(self, states: list[bytes | None], category: list[bytes | None], now_ms: int) -> Known:
-        raw, *records = states
-        found = [None if one is None else _record(one) for one in records]
+        raw, *decisions = states
+        found = [None if one is None else _decision(one) for one in decisions]
         return Known(found, raw or b"", _counts(raw) if raw else None, self._category(category, now_ms))
 
     def _category(self, held: list[bytes | None], now_ms: int) -> CategoryBelief:
@@ -188,11 +220,8 @@ class PriceStore:
     def _category_key(self, category: str) -> str:
         return f"{self._prefix}category:{category}"
 
-    def _record_key(self, event_id: str, interval_start_ms: int) -> str:
-        return f"{self._prefix}record:{interval_start_ms}:{event_id}"
-
-    def _outcome_key(self, event_id: str, interval_start_ms: int) -> str:
-        return f"{self._prefix}outcome:{interval_start_ms}:{event_id}"
+    def _interval_key(self, kind: str, event_id: str, interval_start_ms: int) -> str:
+        return f"{self._prefix}{kind}:{interval_start_ms}:{event_id}"
 
     def _newest_key(self, event_id: str) -> str:
         return f"{self._prefix}newest:{event_id}"

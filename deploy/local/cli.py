@@ -82,7 +82,7 @@ def _up(var_dir: Path, arguments: argparse.Namespace) -> None:
     for service in stack.services:
         _say_if_moved(service, stack.context.ports[service.name])
     if "scorer" in chosen:
-        print(f"the scorer's key is in {key_path(var_dir)}")
+        print(f"the key of scorer and pricing is in {key_path(var_dir)}")
     # Under make there may be no `python` on PATH but the system's.
     stop = "make down" if "MAKELEVEL" in os.environ else f"python -m deploy.local.stack down --var {var_dir}"
     print(f"logs in {var_dir / 'logs'}; stop with: {stop}")

@@ -3,15 +3,20 @@
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from confluent_kafka import Consumer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from fraud_assets.contracts.topics import DECISIONS, RAW_TOPICS
 
 ROUTER_GROUP = "fraud-worker"
 LABEL_GROUP = "fraud-worker-labels"
+_READ = {
+    ROUTER_GROUP: tuple(topic.name for topic in (*RAW_TOPICS, DECISIONS)),
+    LABEL_GROUP: ("transactions.v1", "labels.v1"),
+}
 _ANSWER_WITHIN_S = 5.0
 _LOOK_S = 0.25
 # The label stage turns labels into facts, which are raw records again: quiet once is not the end.
@@ -37,18 +42,34 @@ def watch_scorer(url: str, credential: str) -> Callable[[], str]:
 
 def decisions_of(url: str, credential: str) -> dict[str, float]:
     """Decisions by action; empty while the scorer does not answer, which its own log explains."""
+    return {one.labels["decision"]: one.value for one in _samples(url, credential, "fraud_decisions_total")}
+
+
+def pending_of(url: str, credential: str) -> float | None:
+    """Decision events that Kafka may not have yet; None while the scorer does not answer."""
+    return next((one.value for one in _samples(url, credential, "fraud_decision_events_pending")), None)
+
+
+def _samples(url: str, credential: str, name: str) -> list[Sample]:
     call = urllib.request.Request(f"{url}/metrics", headers={"Authorization": f"Bearer {credential}"})
     try:
         with urllib.request.urlopen(call, timeout=1.0) as response:
             text = response.read().decode()
     except (urllib.error.URLError, OSError):
-        return {}
-    return {
-        sample.labels["decision"]: sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name == "fraud_decisions_total"
-    }
+        return []
+    return [
+        sample for family in text_string_to_metric_families(text) for sample in family.samples if sample.name == name
+    ]
+
+
+def await_sent(url: str, credential: str, within_s: float, tell: Callable[[str], None]) -> None:
+    """Wait until every decision's event is on the broker: nothing is left in the scorer's spool and journal. Raises NotDrained."""
+    deadline = time.monotonic() + within_s
+    while (left := pending_of(url, credential)) != 0:
+        tell("the scorer does not answer" if left is None else f"{left:,.0f} decisions to send")
+        if time.monotonic() > deadline:
+            raise NotDrained(f"after {within_s:g} s the scorer still has decisions to send: {left}")
+        time.sleep(_LOOK_S)
 
 
 def drain(bootstrap_servers: str, within_s: float, tell: Callable[[str], None]) -> int:
@@ -56,29 +77,45 @@ def drain(bootstrap_servers: str, within_s: float, tell: Callable[[str], None]) 
 
     Offsets are committed after the lake's files are written. Raises NotDrained.
     """
-    names = [topic.name for topic in (*RAW_TOPICS, DECISIONS)]
-    groups = {ROUTER_GROUP: names, LABEL_GROUP: ["transactions.v1", "labels.v1"]}
     deadline = time.monotonic() + within_s
     quiet = 0
     while quiet < _QUIET_LOOKS:
-        behind = {group: lag(bootstrap_servers, group, topics) for group, topics in groups.items()}
+        behind = {group: lag(bootstrap_servers, group, topics) for group, topics in _READ.items()}
         quiet = 0 if any(behind.values()) else quiet + 1
-        tell(f"{sum(behind.values()):,} records to go")
-        if time.monotonic() > deadline:
-            raise NotDrained(f"after {within_s:g} s still behind: {behind}")
-        time.sleep(_LOOK_S)
-    return sum(ends(bootstrap_servers, names).values())
+        _wait(behind, deadline, within_s, tell)
+    return sum(ends(bootstrap_servers, _READ[ROUTER_GROUP]).values())
+
+
+def catch_up(bootstrap_servers: str, within_s: float, tell: Callable[[str], None]) -> None:
+    """Wait until the worker has committed what is on the broker by now, and not what comes of it: purchases mature for as long as the
+    label delay lasts, and each is then another record. Raises NotDrained.
+    """
+    goals = {group: ends(bootstrap_servers, topics) for group, topics in _READ.items()}
+    deadline = time.monotonic() + within_s
+    while any((behind := {group: _behind(bootstrap_servers, group, goal) for group, goal in goals.items()}).values()):
+        _wait(behind, deadline, within_s, tell)
+
+
+def _wait(behind: Mapping[str, int], deadline: float, within_s: float, tell: Callable[[str], None]) -> None:
+    tell(f"{sum(behind.values()):,} records to go")
+    if time.monotonic() > deadline:
+        raise NotDrained(f"after {within_s:g} s still behind: {behind}")
+    time.sleep(_LOOK_S)
 
 
 def lag(bootstrap_servers: str, group: str, topics: Iterable[str]) -> int:
     """Records of the topics that the group has not committed."""
-    end = ends(bootstrap_servers, topics)
+    return _behind(bootstrap_servers, group, ends(bootstrap_servers, topics))
+
+
+def _behind(bootstrap_servers: str, group: str, goal: Mapping[tuple[str, int], int]) -> int:
+    """Records before the goal that the group has not committed."""
     consumer = _consumer(bootstrap_servers, group)
     try:
-        found = consumer.committed([TopicPartition(*at) for at in end], timeout=_ANSWER_WITHIN_S)
+        found = consumer.committed([TopicPartition(*at) for at in goal], timeout=_ANSWER_WITHIN_S)
     finally:
         consumer.close()
-    return sum(end[one.topic, one.partition] - max(0, one.offset) for one in found)
+    return sum(max(0, goal[one.topic, one.partition] - max(0, one.offset)) for one in found)
 
 
 def ends(bootstrap_servers: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:

@@ -54,7 +54,7 @@ class FaultProxy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._call(self._refuse())
+        self._call(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -95,7 +95,20 @@ class FaultProxy:
         for writer in list(self._open):
             writer.transport.abort()
 
+    async def _end(self) -> None:
+        """Nobody is left who would wait for a loop that is gone."""
+        await self._refuse()
+        serving = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # At the proxy's end. Python 3.11 reports a handler that ends as cancelled.
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._join(reader, writer)
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
         try:
             far_reader, far_writer = await asyncio.open_connection(*self._upstream)

@@ -1,9 +1,10 @@
-"""A fault proxy as a process: it stands before the online store, and is told over HTTP what to do to it.
+"""Fault proxies as a process: each stands before a dependency, and is told over HTTP what to do to it.
 
-    python -m deploy.local.faults --store 127.0.0.1:6379 --store-port 7000 --port 7001
+    python -m deploy.local.faults --port 7001 --before store 7000 127.0.0.1:6379 --before broker 7002 127.0.0.1:9093
     curl -X POST localhost:7001/faults -H 'Content-Type: application/json' -d '{"dependency": "store", "fault": "slow", "delay_ms": 50}'
 
-It is for tests and scenarios, on loopback, and asks nobody for a key.
+A broker tells its clients where to go on: it needs a listener that advertises the proxy's port (`deploy.local.broker --behind`,
+`advertised.listeners` of Apache Kafka). It is for tests and scenarios, on loopback, and asks nobody for a key.
 """
 
 import argparse
@@ -20,8 +21,6 @@ from msgspec import Meta
 
 from deploy.local.fault_proxy import Fault, FaultProxy
 from deploy.local.ports import LOOPBACK
-
-STORE = "store"
 
 
 class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,13 +50,21 @@ def create_app(proxies: Mapping[str, FaultProxy]) -> Litestar:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m deploy.local.faults")
-    parser.add_argument("--store", required=True, help="host:port of the online store")
-    parser.add_argument("--store-port", type=int, required=True, help="where the proxy before it listens")
     parser.add_argument("--port", type=int, required=True, help="where it takes orders")
+    parser.add_argument(
+        "--before",
+        nargs=3,
+        action="append",
+        required=True,
+        metavar=("NAME", "PORT", "ADDRESS"),
+        help="a dependency, where the proxy before it listens, and where it is (host:port)",
+    )
     chosen = parser.parse_args()
-    host, _, port = chosen.store.rpartition(":")
     with ExitStack() as stack:
-        proxies = {STORE: stack.enter_context(FaultProxy(host, int(port), chosen.store_port))}
+        proxies = {}
+        for name, own_port, address in chosen.before:
+            host, _, port = address.rpartition(":")
+            proxies[name] = stack.enter_context(FaultProxy(host, int(port), int(own_port)))
         uvicorn.run(create_app(proxies), host=LOOPBACK, port=chosen.port, log_level="warning", access_log=False)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from deploy.local import probes
 from deploy.local.maven import JavaUnavailable, fetched, program
 from deploy.local.ports import LOOPBACK, free_port
-from deploy.local.services import Context, Service
+from deploy.local.services import BEHIND_PORT, PROXY_PORT, Context, Service
 from deploy.local.stack import running
 
 POM = Path(__file__).parent / "java" / "pom.xml"
@@ -29,11 +29,12 @@ _JVM = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")  # started of
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}{behind}
+advertised.listeners=PLAINTEXT://{host}:{port}{proxy}
 controller.listener.names=CONTROLLER
 controller.quorum.voters=1@{host}:{controller_port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,BEHIND:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
 log.dirs={log_dir}
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
@@ -71,8 +72,16 @@ def _properties(context: Context) -> Path:
 def _format(context: Context) -> None:
     """Write the settings and, the first time, an empty KRaft log."""
     log_dir = context.dir("kafka") / "log"
+    behind, proxy = (context.env.get(name) for name in (BEHIND_PORT, PROXY_PORT))
     _properties(context).write_text(
-        _PROPERTIES.format(host=LOOPBACK, port=context.port("kafka"), controller_port=free_port(), log_dir=log_dir)
+        _PROPERTIES.format(
+            host=LOOPBACK,
+            port=context.port("kafka"),
+            controller_port=free_port(),
+            log_dir=log_dir,
+            behind=f",BEHIND://{LOOPBACK}:{behind}" if behind else "",
+            proxy=f",BEHIND://{LOOPBACK}:{proxy}" if behind else "",
+        )
     )
     if not (log_dir / "meta.properties").exists():  # else a restart, of the same cluster
         format_log(_properties(context), log_dir, urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))

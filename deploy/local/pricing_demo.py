@@ -2,17 +2,17 @@
 
     python -m deploy.local.pricing_demo [--seeds 5] [--events 40] [--hours 240] [--var var/pricing-demo]
 
-Starts a Valkey and the service on free ports, plays each market under three policies, prints what each earned beside the best
-fixed price of each event, checks off-policy estimates from the service's own log against the truth, and writes a report. Exits
-with 0 if every tolerance holds. Everything it started is stopped.
+Starts a Valkey, a broker and the service on free ports, plays each market under three policies, and prints what each earned beside
+the best fixed price of each event. The worker then takes the service's log to a lake, and off-policy estimates from that are
+checked against the truth. Writes a report; exits with 0 if every tolerance holds. Everything it started is stopped.
 """
 
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -21,20 +21,22 @@ import redis
 from rich.console import Console
 from rich.table import Table as Shown
 
-from api.pricing.off_policy import TARGETS, Decided, Estimate, estimate, logged
 from deploy.local.demo_command import conduct, demo_parser
 from deploy.local.demo_steps import Step, StepFailed, Steps
 from deploy.local.pricing_feed import Feed
+from deploy.local.probes import NotReady, groups_are_consuming, http_answers, wait_until
 from deploy.local.scorer_key import ensure_key
-from deploy.local.services import PRICING
+from deploy.local.services import PRICING, Service
 from deploy.local.stack import ServiceFailed, Stack, running
 from deploy.local.written import write_json
 from fraud_assets.features.catalogue.ticketing import registry
+from fraud_assets.monitoring.off_policy import TARGETS, Decided, Estimate, Faults, estimate, faults_of, logged
+from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.online import OnlineStore
+from simulator import pricing_policies as policies
 from simulator.http_client import HttpClient, HttpFailure
 from simulator.metrics import percent
 from simulator.pricing_market import HOUR_MS, MarketEvent, MarketSpec, Policy, Run, events_of, play
-from simulator.pricing_policies import Fixed, SellThrough, Service
 from simulator.pricing_report import Table, Tolerance, headline, mean_share, write_pricing_report
 from simulator.pricing_results import Earned, best_of, earned, expected_regret
 
@@ -43,6 +45,17 @@ OFF_POLICY_WITHIN = 0.10
 BEGAN_MS = 497_460 * HOUR_MS
 """Each market's first hour: a draw is of its event and interval, so another time would be another run."""
 _SECONDS_FOR_AN_ANSWER = 20.0
+# Not `ready`: it starts beside an empty store, and each market publishes an epoch of its own.
+SERVICE = replace(PRICING, probe=lambda context: http_answers(f"{context.env['FRAUD_PRICING_URL']}/health/live"))
+ROUTER = Service(
+    name="router",
+    needs=("valkey", "broker"),
+    argv=lambda _: [sys.executable, "-m", "streaming", "router"],
+    probe=lambda context: groups_are_consuming(context.env["KAFKA_BOOTSTRAP_SERVERS"], "fraud-worker"),
+    ready_within_s=240.0,
+)
+"""Of the worker's processes the one that writes the lake."""
+_IN_THE_LAKE_WITHIN_S = 180.0
 # What is earned must not turn on the milliseconds in which a busy machine may not answer.
 PATIENCE = {"FRAUD_STORE_TIMEOUT_MS": "1000", "FRAUD_SHARED_TIMEOUT_MS": "1000", "FRAUD_PRICE_TIMEOUT_MS": "5000"}
 
@@ -59,12 +72,15 @@ class PricingDemo:
 
 @dataclass
 class Played:
-    """All markets so far. learning: expected regret of the service by third of an event's sale, of each seed."""
+    """All markets so far. learning: expected regret of the service by third of an event's sale, of each seed. priced, counted: prices
+    and outcomes that its log should have.
+    """
 
     markets: dict[int, list[Earned]] = field(default_factory=dict)
     learning: list[list[float]] = field(default_factory=list)
     events: dict[str, MarketEvent] = field(default_factory=dict)
-    decided: list[Decided] = field(default_factory=list, repr=False)
+    priced: int = 0
+    counted: int = 0
     fallbacks: dict[str, int] = field(default_factory=dict)
     uncounted: dict[str, int] = field(default_factory=dict)
 
@@ -98,31 +114,53 @@ def main() -> None:
 
 def run(demo: PricingDemo, folder: Path, console: Console, began_s: float) -> PricingSummary:
     """All steps. Raises StepFailed; whatever happens, everything it started is stopped."""
-    steps = Steps(console, demo.seeds + 2, folder / "logs", {})
+    steps = Steps(console, demo.seeds + 3, folder / "logs", {})
     played = Played()
     try:
         with ExitStack() as stopped:
             with steps.step("online store and pricing service") as step:
-                stack = stopped.enter_context(running(["valkey", PRICING], folder, PATIENCE))
+                stack = stopped.enter_context(running(["valkey", "broker", SERVICE], folder, PATIENCE))
                 step.result = stack.env["FRAUD_PRICING_URL"]
             for seed in range(1, demo.seeds + 1):
                 with steps.step(f"market {seed}: fixed, rule, service") as step:
                     _market(MarketSpec(seed, demo.events, demo.hours), stack, played, step)
+            with steps.step("the service's log, through the worker to the lake") as step:
+                lake = _sunk(stack, played, folder)
+                step.result = f"{played.priced:,} prices, {played.counted:,} outcomes"
     except (ServiceFailed, HttpFailure) as failure:
         raise StepFailed(str(failure)) from failure
-    with steps.step("off-policy estimates from the service's log") as step:
-        step.result = f"{len(played.decided):,} decisions with an outcome"
-        return _conclude(played, folder, console, began_s)
+    with steps.step("off-policy estimates from the lake") as step:
+        decided = logged(lake)
+        step.result = f"{len(decided):,} decisions with an outcome"
+        return _conclude(played, decided, faults_of(lake), folder, console, began_s)
+
+
+def _sunk(stack: Stack, played: Played, folder: Path) -> Lake:
+    """Raises ServiceFailed if the lake has not all of the log in time."""
+    uri = folder / "lake"
+    given = {name: stack.env[name] for name in ("KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL")} | {"FRAUD_LAKE_URI": str(uri)}
+    lake, wanted = Lake(str(uri)), {"price_decisions": played.priced, "price_outcomes": played.counted}
+
+    def all_there() -> None:
+        rows = {table: lake.scan(table, columns=["decision_id"]).num_rows for table in wanted}
+        if rows != wanted:
+            raise NotReady(f"{rows} of {wanted} rows")
+
+    with running([ROUTER], folder / "worker", given):
+        try:
+            wait_until(all_there, _IN_THE_LAKE_WITHIN_S, lambda: None)
+        except NotReady as reason:
+            raise ServiceFailed(f"the lake has not all of the log: {reason}") from reason
+    return lake
 
 
 def _market(spec: MarketSpec, stack: Stack, played: Played, step: Step) -> None:
     events = events_of(spec)
     best = best_of(spec, events)
-    runs = {name: _baseline(spec, events, policy, step) for name, policy in (("fixed", Fixed()), ("rule", SellThrough()))}  # fmt: skip
+    runs = {name: _baseline(spec, events, policy, step) for name, policy in (("fixed", policies.Fixed()), ("rule", policies.SellThrough()))}  # fmt: skip
     runs["service"] = asyncio.run(_service(spec, events, stack, played, step))
     played.markets[spec.seed] = earned(events, best.revenue_minor, runs)
     played.learning.append(expected_regret(best.plenty, runs["service"].sold))
-    played.decided += decided_in(stack.log("pricing"), {event.event_id for event in events})
     played.events |= {event.event_id: event for event in events}
     step.result = "  ".join(f"{one.policy} {percent(one.share, 1)}" for one in played.markets[spec.seed])
 
@@ -143,10 +181,12 @@ async def _service(
         store.publish_epoch(f"market-{spec.seed}", log="market", resume={}, now_ms=BEGAN_MS)
         credential = ensure_key(stack.context.var_dir)
         async with HttpClient(stack.env["FRAUD_PRICING_URL"], _SECONDS_FOR_AN_ANSWER, 1, credential) as client:
-            policy = Service(client, BEGAN_MS, Feed(store).publish)
+            policy = policies.Service(client, BEGAN_MS, Feed(store).publish)
             found = await play(spec, events, policy, _noting("service", spec, step))
     finally:
         store.close()
+    played.priced += policy.priced
+    played.counted += policy.counted
     for counts, more in ((played.fallbacks, policy.fallbacks), (played.uncounted, policy.uncounted)):
         for name, count in more.items():
             counts[name] = counts.get(name, 0) + count
@@ -157,24 +197,16 @@ def _noting(name: str, spec: MarketSpec, step: Step) -> Callable[[int], None]:
     return lambda hour: step.note(f"{name}: hour {hour + 1} of {spec.hours}")
 
 
-def decided_in(log: Path, event_ids: Set[str]) -> list[Decided]:
-    """What a market's log says of its events; the supervisor has begun the file anew if it was full."""
-    lines = list[bytes]()
-    for path in (log.with_name(f"{log.name}.1"), log):
-        if path.exists():
-            lines += path.read_bytes().splitlines()
-    return [one for one in logged(lines) if one.event_id in event_ids]
-
-
-def _conclude(played: Played, folder: Path, console: Console, began_s: float) -> PricingSummary:
-    decided = played.decided
+def _conclude(
+    played: Played, decided: Sequence[Decided], faults: Faults, folder: Path, console: Console, began_s: float
+) -> PricingSummary:  # fmt: skip
     estimates = {name: estimate(decided, target) for name, target in TARGETS.items()}
     truth = base_price_truth(decided, played.events)
     learning = np.mean(played.learning, axis=0).tolist()
-    tolerances = tolerances_of(played, learning, estimates["base price"], truth)
+    tolerances = tolerances_of(played, learning, estimates["base price"], truth, faults)
     off_policy = Table(
         "Off-policy check",
-        "Revenue per visitor in base prices, estimated from the service's log alone. The truth is the world's own demand at the base price, of the same decisions.",
+        "Revenue per visitor in base prices, estimated from the service's log in the lake alone. The truth is the world's own demand at the base price, of the same decisions.",
         ("policy", "inverse propensity", "self-normalised", "doubly robust", "± (1 se)", "covered", "effective decisions", "truth"),
         [_row(name, one, truth if name == "base price" else None) for name, one in estimates.items()],
     )  # fmt: skip
@@ -188,7 +220,7 @@ def _conclude(played: Played, folder: Path, console: Console, began_s: float) ->
 
 
 def tolerances_of(
-    played: Played, learning: Sequence[float], base_price: Estimate, truth: float
+    played: Played, learning: Sequence[float], base_price: Estimate, truth: float, faults: Faults
 ) -> list[Tolerance]:  # fmt: skip
     """What has to hold for the demo to succeed."""
     service = mean_share(played.markets, "service")
@@ -206,6 +238,7 @@ def tolerances_of(
             " → ".join(percent(one, 2) for one in learning), learning[-1] < learning[0],
         ),
         Tolerance("no guard rail is broken, as the market sees it", f"{len(broken)} broken", not broken),
+        Tolerance("every logged price was drawn with the chances it names, and is its event's only one of the hour", f"{faults.not_drawn_so} and {faults.several_prices} are not", not any(faults)),
         Tolerance(
             f"the log says within {OFF_POLICY_WITHIN:.0%}, or three standard errors, what the base price would have earned", f"off by {percent(off_by, 1)}",
             off_by <= OFF_POLICY_WITHIN or abs(base_price.doubly_robust - truth) <= 3 * base_price.doubly_robust_se,
@@ -243,7 +276,7 @@ def _summary(
         sell_through={name: round(float(np.mean([one.sell_through for one in every])), 4) for name, every in by_policy.items()},
         regret={name: round(float(np.mean([one.regret[-1] for one in every])), 4) for name, every in by_policy.items()},
         expected_regret_by_third=[round(one, 4) for one in learning],
-        off_policy={name: {key: round(float(value), 4) for key, value in one._asdict().items()} for name, one in estimates.items()},
+        off_policy={name: {key: round(float(value), 4) for key, value in asdict(one).items()} for name, one in estimates.items()},
         off_policy_truth=round(truth, 4),
         broken_rails=sum(len(one.broken) for every in by_policy.values() for one in every),
         fallbacks=played.fallbacks,

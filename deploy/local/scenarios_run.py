@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,16 +13,18 @@ from rich.table import Table
 
 from deploy.local import probes
 from deploy.local.bootstrap import build_model, build_tables, fill_store, make_history
-from deploy.local.demo_run import await_services, days_of, drained, launch, skew_of, start_servers, supervised
+from deploy.local.demo_run import await_services, days_of, launch, skew_of, start_servers, supervised
 from deploy.local.demo_steps import Step, StepFailed, Steps
+from deploy.local.demo_traffic import NotDrained, await_sent, catch_up
 from deploy.local.drift_log import Logs
 from deploy.local.drift_settings import Pace, history_arguments, learning_settings
 from deploy.local.graph import Graph, loaded_graph
 from deploy.local.ports import LOOPBACK, held_ports
-from deploy.local.scorer_key import key_path
-from deploy.local.services import BROKER, SCORER, VALKEY, WORKER, Context, Service
+from deploy.local.scorer_key import ensure_key, key_path
+from deploy.local.services import BEHIND_PORT, BROKER, PROXY_PORT, SCORER, VALKEY, WORKER, Context, Service
 from deploy.local.stack import Stack
 from deploy.local.world import World
+from fraud_assets.stores.lake import Lake
 from simulator.figures import figures_of
 from simulator.metrics import metrics_of
 from simulator.report import Skew, write_report
@@ -34,6 +36,7 @@ BESIDE = "make drift-demo runs it, with the whole learning loop around it"
 LEFT_OUT: Mapping[str, str] = {"ghost-events": BESIDE}
 RECORDED, REPLAY = "card-testing", "replay"
 STORE_PORT = "FAULT_STORE_PORT"
+FAULT_PORTS = (STORE_PORT, PROXY_PORT, BEHIND_PORT)
 LIVE = ("faults", "worker", "scorer")
 # A drift check looks at the newest minute, so a run that is judged by one lasts as long.
 DRIFT_S = 60.0
@@ -41,6 +44,7 @@ DRIFT_FOUND = "drift_found"
 # A model learns from the last minutes, in which windows of an hour are full: else a live minute is more than it has seen.
 PACE = Pace(rush_min=85.0, window_min=20.0)
 _TRAFFIC_SPARE_S = 120.0
+_SETTLED_WITHIN_S = 180.0
 _BESIDE = 7  # steps before and after the scenarios
 
 
@@ -83,9 +87,9 @@ def everybody() -> tuple[str, ...]:
 
 def run(asked: Scenarios, console: Console, began_s: float) -> Outcomes:
     """Raises StepFailed if the platform cannot be had or a run does not end; what it then did is the outcomes' to say."""
-    with held_ports(1) as (port,):
-        learning = learning_settings(asked.pace, asked.world)
-        settings = {**{name: str(value) for name, value in learning.items()}, STORE_PORT: str(port)}
+    with held_ports(len(FAULT_PORTS)) as ports:
+        learning = {**learning_settings(asked.pace, asked.world), **dict(zip(FAULT_PORTS, ports, strict=True))}
+        settings = {name: str(value) for name, value in learning.items()}
         with supervised(asked.var_dir, settings, CATALOGUE) as stack:
             steps = Steps(console, _BESIDE + len(asked.names), asked.var_dir / "logs", stack.env)
             with loaded_graph(stack.env, asked.var_dir / "logs") as graph:
@@ -93,35 +97,41 @@ def run(asked: Scenarios, console: Console, began_s: float) -> Outcomes:
                 platform = Platform(steps, stack, graph, asked)
                 done = [platform.run(name) for name in asked.names]
                 skew = platform.skew(done)
-                outcomes = [one.outcome(skew) for one in done]
+                kept = platform.kept(done)
+                outcomes = [one.outcome(skew, kept) for one in done]
     return conclude(console, asked, outcomes, began_s)
 
 
-def _store_before(context: Context) -> str:
-    given = urlsplit(context.env["REDIS_URL"])
-    return f"{given.hostname}:{given.port}"
+def _before(context: Context) -> list[str]:
+    """The store, wherever it is; the broker if it is ours, for it has to advertise the proxy."""
+    store = urlsplit(context.env["REDIS_URL"])
+    proxies = [("store", context.env[STORE_PORT], f"{store.hostname}:{store.port}")]
+    if BROKER.name in context.ports:
+        proxies.append(("broker", context.env[PROXY_PORT], f"{LOOPBACK}:{context.env[BEHIND_PORT]}"))
+    return [word for one in proxies for word in ("--before", *one)]
 
 
-def _faulty_store(context: Context) -> str:
-    return f"redis://{LOOPBACK}:{context.env[STORE_PORT]}/0"
+def _addresses(context: Context) -> list[str]:
+    """The proxies', for who stands behind them."""
+    given = [f"REDIS_URL=redis://{LOOPBACK}:{context.env[STORE_PORT]}/0"]
+    if BROKER.name in context.ports:
+        given.append(f"KAFKA_BOOTSTRAP_SERVERS={LOOPBACK}:{context.env[PROXY_PORT]}")
+    return given
 
 
 FAULTS = Service(
     name="faults",
-    needs=("valkey",),
-    argv=lambda c: [
-        *(sys.executable, "-m", "deploy.local.faults", "--port", str(c.port("faults"))),
-        *("--store", _store_before(c), "--store-port", c.env[STORE_PORT]),
-    ],
+    needs=("valkey", "broker"),
+    argv=lambda c: [sys.executable, "-m", "deploy.local.faults", "--port", str(c.port("faults")), *_before(c)],
     probe=lambda c: probes.http_answers(f"http://{LOOPBACK}:{c.port('faults')}/health"),
     provides=lambda c: {"FAULTS_URL": f"http://{LOOPBACK}:{c.port('faults')}"},
 )
-"""Stands between the scorer and the online store."""
+"""Stands between the scorer, its recorder beside it, and their store and broker."""
 
 BEHIND_FAULTS = replace(
     SCORER,
     needs=(*SCORER.needs, "faults"),
-    argv=lambda c: ["env", f"REDIS_URL={_faulty_store(c)}", *SCORER.argv(c)],
+    argv=lambda c: ["env", *_addresses(c), *SCORER.argv(c)],
 )
 
 CATALOGUE: Mapping[str, Service] = {one.name: one for one in (VALKEY, BROKER, FAULTS, WORKER, BEHIND_FAULTS)}
@@ -147,9 +157,14 @@ class Done:
     result: RunResult
     drift_found: float | None
 
-    def outcome(self, skew: Skew) -> Outcome:
-        """Judged, with its report. skew: of all scenarios together."""
-        handed_in = {"skew_mismatches": float(skew.mismatches), "skew_checked": float(skew.checked)}
+    def outcome(self, skew: Skew, kept: Container[str]) -> Outcome:
+        """Judged, with its report. skew: of all scenarios together. kept: transactions whose decisions the lake has."""
+        lost = [row for row in self.result.purchases if row.was_decided and row.transaction_id not in kept]
+        handed_in = {
+            "skew_mismatches": float(skew.mismatches),
+            "skew_checked": float(skew.checked),
+            "decisions_lost": float(len(lost)),
+        }
         if self.drift_found is not None:
             handed_in[DRIFT_FOUND] = self.drift_found
         figures = figures_of(self.result, metrics_of(self.result), handed_in)
@@ -176,7 +191,7 @@ class Platform:
         with self.steps.step(name) as step:
             whole = self._drive(step, name)
             result = read_result(whole)
-            drained(step, self.stack)
+            self._settle(step)
             found = self._drift_found(step, result) if is_judged_by_drift(result.tolerances) else None
             metrics = metrics_of(result)
             step.result = f"{metrics.decisions:,} decisions of {metrics.purchases:,} purchases"
@@ -190,9 +205,25 @@ class Platform:
             step.result = f"{skew.mismatches} mismatches of {skew.checked:,}, {skew.pending} pending"
             return skew
 
+    def kept(self, done: list[Done]) -> frozenset[str]:
+        """Transactions whose decisions are in the lake."""
+        since_ms = min(one.result.started_ms for one in done)
+        lake = Lake(self.stack.env["FRAUD_LAKE_URI"])
+        return frozenset(lake.scan("decisions", since_ms, columns=["transaction_id"])["transaction_id"].to_pylist())
+
+    def _settle(self, step: Step) -> None:
+        """What was decided is on the broker, and what is there in the lake. Raises StepFailed."""
+        try:
+            url, credential = self.stack.env["FRAUD_SCORER_URL"], ensure_key(self.asked.var_dir)
+            await_sent(url, credential, _SETTLED_WITHIN_S, step.note)
+            catch_up(self.stack.env["KAFKA_BOOTSTRAP_SERVERS"], _SETTLED_WITHIN_S, step.note)
+        except NotDrained as failure:
+            logs = ", ".join(str(self.stack.log(name)) for name in ("scorer", "worker"))
+            raise StepFailed(f"{failure}; logs: {logs}") from failure
+
     def _drive(self, step: Step, name: str) -> Path:
         """The run's own account."""
-        asked, seconds = self.asked, self.asked.seconds
+        asked, seconds = self.asked, max(self.asked.seconds, SCENARIOS[name].least_s)
         if is_judged_by_drift(SCENARIOS[name].tolerances):
             seconds = max(seconds, DRIFT_S)
         whole = asked.var_dir / "scenarios" / f"{name}.json"

@@ -138,12 +138,8 @@ def _prepare_topics(context: Context) -> None:
     ensure_platform_topics(context.env["KAFKA_BOOTSTRAP_SERVERS"])
 
 
-def _prepare_scorer(context: Context) -> None:
+def _prepare_api(context: Context) -> None:
     _prepare_topics(context)
-    ensure_key(context.var_dir)
-
-
-def _prepare_pricing(context: Context) -> None:
     ensure_key(context.var_dir)
 
 
@@ -177,10 +173,22 @@ S3 = Service(
 )
 """In a local folder's place: the lake behind an S3-compatible server. Not in the catalogue, for nobody needs it on a laptop."""
 
+BEHIND_PORT, PROXY_PORT = "FAULT_BROKER_BEHIND", "FAULT_BROKER_PORT"
+"""Where both are set, a broker listens on the first too, and tells its clients there the second: that of the proxy before it."""
+
+
+def _broker_command(context: Context) -> list[str]:
+    port, data = context.port("broker"), context.dir("broker")
+    command = _python("deploy.local.broker", "--port", str(port), "--data", str(data))
+    if BEHIND_PORT in context.env:
+        command += ["--behind", f"{context.env[BEHIND_PORT]}:{context.env[PROXY_PORT]}"]
+    return command
+
+
 BROKER = Service(
     name="broker",
     preferred_port=9092,
-    argv=lambda c: _python("deploy.local.broker", "--port", str(c.port("broker")), "--data", str(c.dir("broker"))),
+    argv=_broker_command,
     provides=lambda c: {"KAFKA_BOOTSTRAP_SERVERS": f"{LOOPBACK}:{c.port('broker')}"},
     probe=lambda c: probes.kafka_answers(c.env["KAFKA_BOOTSTRAP_SERVERS"]),
     url=lambda c: f"kafka://{c.env['KAFKA_BOOTSTRAP_SERVERS']}",
@@ -200,7 +208,7 @@ SCORER = Service(
     needs=("valkey", "broker"),
     preferred_port=8000,
     argv=lambda c: _python("api", "--host", LOOPBACK, "--port", str(c.port("scorer"))),
-    prepare=_prepare_scorer,
+    prepare=_prepare_api,
     provides=lambda c: {"FRAUD_SCORER_URL": _local(c.port("scorer"))},
     probe=lambda c: probes.http_answers(_local(c.port("scorer"), "/health/ready")),
     url=lambda c: _local(c.port("scorer"), "/schema"),
@@ -209,16 +217,15 @@ SCORER = Service(
 
 PRICING = Service(
     name="pricing",
-    needs=("valkey",),
+    needs=("valkey", "broker"),
+    preferred_port=8001,
     argv=lambda c: _python("api.pricing", "--host", LOOPBACK, "--port", str(c.port("pricing"))),
-    prepare=_prepare_pricing,
+    prepare=_prepare_api,
     provides=lambda c: {"FRAUD_PRICING_URL": _local(c.port("pricing"))},
-    # Not `ready`: whoever starts it beside an empty store publishes an epoch afterwards.
-    probe=lambda c: probes.http_answers(_local(c.port("pricing"), "/health/live")),
+    probe=lambda c: probes.http_answers(_local(c.port("pricing"), "/health/ready")),
     url=lambda c: _local(c.port("pricing"), "/schema"),
     ready_within_s=240.0,  # as the scorer
 )
-"""Beside the catalogue: `make pricing-demo` starts it, the stack does not."""
 
 DAGSTER_CODE = Service(
     name="dagster-code",
@@ -261,7 +268,7 @@ DAGSTER_DAEMON = Service(
 
 CATALOGUE: Mapping[str, Service] = {
     service.name: service
-    for service in (VALKEY, BROKER, WORKER, SCORER, DAGSTER_CODE, DAGSTER_WEBSERVER, DAGSTER_DAEMON)
+    for service in (VALKEY, BROKER, WORKER, SCORER, PRICING, DAGSTER_CODE, DAGSTER_WEBSERVER, DAGSTER_DAEMON)
 }
 """Every service by name, in the order in which people expect to read them."""
 

@@ -12,7 +12,6 @@ from fraud_assets.audit.pattern import pattern_of
 from fraud_assets.audit.rules import ruled
 from fraud_assets.contracts.tokens import TokenKey
 from fraud_assets.models.artifact import replace_file
-from fraud_assets.stores.history import sources_of
 
 Row = dict[str, Any]
 
@@ -88,7 +87,7 @@ def _not_measured(audited: Audited, rows: pl.DataFrame) -> list[str]:
     if absent:
         said.append(f"The mapping fills no {', '.join(absent)}: what reads them is null.")
     said += [f"No data for {name}: {why}." for name, why in _empty_views(audited)]
-    sources = sorted({source.name for source in sources_of(service)} - audited.log.columns.keys())
+    sources = sorted({source.name for source in service.sources} - audited.log.columns.keys())
     if sources:
         said.append(f"The file holds no {', '.join(sources)}.")
     said.append(

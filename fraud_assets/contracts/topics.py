@@ -16,6 +16,7 @@ from fraud_assets.contracts.events import (
     Profile,
     Transaction,
 )
+from fraud_assets.contracts.prices import PriceDecision, PricedInterval
 from fraud_assets.contracts.shapes import check_compatible
 
 DAY_MS = 86_400_000
@@ -72,6 +73,8 @@ DECISIONS = Topic(name="decisions.v1", key="account_id", contract=Decision)
 EXPLANATIONS = Topic(name="explanations.v1", key="account_id", contract=Explanation)
 # For consumers outside; nothing of ours reads it, since the lake's decisions hold the same vectors.
 FEATURE_VECTORS = Topic(name="feature_vectors.v1", key="account_id", contract=FeatureVector)
+PRICE_DECISIONS = Topic(name="price_decisions.v1", key="event_id", contract=PriceDecision)
+PRICE_OUTCOMES = Topic(name="price_outcomes.v1", key="event_id", contract=PricedInterval)
 DEAD_LETTERS = Topic(
     name="dead_letters.v1",
     key="",
@@ -88,7 +91,7 @@ DEAD_LETTER_REPLAYS = Topic(
 
 RAW_TOPICS = (TRANSACTIONS, ACTIVITY, PROFILES, LABELS, LABEL_FACTS)
 # What is decided, and what the worker makes of that.
-DECIDED_TOPICS = (DECISIONS, EXPLANATIONS, FEATURE_VECTORS)
+DECIDED_TOPICS = (DECISIONS, EXPLANATIONS, FEATURE_VECTORS, PRICE_DECISIONS, PRICE_OUTCOMES)
 
 
 def entity_topic(group: str) -> Topic:

@@ -197,6 +197,15 @@ class ServicePlan:
         return tuple(found)
 
     @cached_property
+    def sources(self) -> tuple[Source, ...]:
+        """Sources whose events a service's vectors depend on, by name; the scored one always."""
+        found = {self.service.scored.name: self.service.scored}
+        for _, _, unit in self.units:
+            for source in unit.sources:
+                found.setdefault(source.name, source)
+        return tuple(found[name] for name in sorted(found))
+
+    @cached_property
     def unit_names(self) -> tuple[str, ...]:
         """`<view>@<entity>` of each unit: what a decision's status codes are of."""
         return tuple(f"{unit.view.name}@{group.name}" for group, _, unit in self.units)

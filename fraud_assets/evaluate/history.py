@@ -17,7 +17,6 @@ from fraud_assets.features.registry import Registry, UnknownFeature
 from fraud_assets.ingest.mapping import BadMapping, Mapping
 from fraud_assets.ingest.prepare import prepare, prepare_profile
 from fraud_assets.stores.frames import columns_from_arrow
-from fraud_assets.stores.history import sources_of
 
 CATALOGUE = "fraud_assets.features.catalogue"
 
@@ -71,7 +70,7 @@ def load_history(mapping: Mapping, data: Path, profiles: Path | None, delay_days
         is_fraud=verdicts["is_fraud"].fill_null(value=False).to_numpy(),
         verdicts=verdicts,
         rejected=rejected,
-        unread=tuple(sorted(given - {source.table for source in sources_of(service)})),
+        unread=tuple(sorted(given - {source.table for source in service.sources})),
     )
 
 
@@ -98,7 +97,7 @@ def service_of(mapping: Mapping, *, with_profiles: bool = False) -> ServicePlan:
 
 def log_of(service: ServicePlan, tables: AbstractMapping[str, pa.Table]) -> Log:
     """Sources that the file has no rows of are left out: their features are null, as before a first event."""
-    given = [source for source in sources_of(service) if source.table in tables]
+    given = [source for source in service.sources if source.table in tables]
     return Log(service.engine, [columns_from_arrow(service.engine, source, tables[source.table]) for source in given])
 
 

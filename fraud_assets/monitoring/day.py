@@ -12,7 +12,7 @@ from fraud_assets.engine.batch import Spine, vectors
 from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.monitoring.drift import MIN_ROWS, SAMPLE_ROWS, SEED, Sample
 from fraud_assets.monitoring.served import VECTOR_COLUMNS, served_vectors
-from fraud_assets.stores.history import HistoryReader, rows_between, sources_of
+from fraud_assets.stores.history import HistoryReader, rows_between
 from fraud_assets.stores.served import Floats
 
 COLUMNS = (
@@ -60,7 +60,7 @@ def _served(service: ServicePlan, rows: pa.Table, features: Floats) -> Day:
 
 def _recomputed(reader: HistoryReader, service: ServicePlan, from_ms: int, to_ms: int) -> Day:
     scored = service.service.scored
-    log = reader.log(sources_of(service))
+    log = reader.log(service.sources)
     places = rows_between(log.columns[scored.name], from_ms, to_ms)
     if len(places) > SAMPLE_ROWS:
         places = np.sort(np.random.default_rng(SEED).choice(places, SAMPLE_ROWS, replace=False))

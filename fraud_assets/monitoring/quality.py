@@ -27,6 +27,8 @@ RANGES = {
     "labels": "revision NOT BETWEEN 0 AND 1000000",
     "decisions": "fraud_score NOT BETWEEN 0 AND 1 OR latency_ms < 0",
     "explanations": "NOT isfinite(margin) OR NOT isfinite(base_value)",
+    "price_decisions": "price_minor NOT BETWEEN 1 AND 1000000000000 OR base_price_minor NOT BETWEEN 1 AND 1000000000000",
+    "price_outcomes": "tickets_sold < 0 OR visitors < 0",
 }
 IDS = {
     "transactions": "transaction_id",
@@ -35,6 +37,8 @@ IDS = {
     "labels": "label_id",
     "decisions": "decision_id",
     "explanations": "decision_id",
+    "price_decisions": "decision_id",
+    "price_outcomes": "decision_id",
 }
 OWNERS = {
     "transactions": "account_id",
@@ -43,6 +47,8 @@ OWNERS = {
     "labels": "account_id",
     "decisions": "account_id",
     "explanations": "account_id",
+    "price_decisions": "event_id",
+    "price_outcomes": "event_id",
 }
 MAY_BE_AHEAD = frozenset({"profiles"})
 NAMED = 3  # days that a refusal names; whoever mends those finds the others

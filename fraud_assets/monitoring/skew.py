@@ -20,7 +20,7 @@ from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.engine.prepare import Columns, columns_from_events
 from fraud_assets.monitoring.served import VECTOR_COLUMNS, Flags, served_vectors
 from fraud_assets.monitoring.stale import stale_reads
-from fraud_assets.stores.history import HistoryReader, sources_of
+from fraud_assets.stores.history import HistoryReader
 from fraud_assets.stores.identity import identities
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.positions import STATE_COLUMNS, readable_positions
@@ -94,7 +94,7 @@ def _check(
     report.checked = rows.num_rows
     if not rows.num_rows:
         return
-    log = HistoryReader(lake, service.engine).log(sources_of(service))
+    log = HistoryReader(lake, service.engine).log(service.sources)
     scored = scored_columns(service, rows)
     served, sound = served_vectors(rows, len(service.names))
     differs = mismatches(served, recomputed(service, log, rows, scored, positions)) & sound[:, np.newaxis]

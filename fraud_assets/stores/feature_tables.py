@@ -3,9 +3,10 @@
 The same columns, the same bits and the same log order as a decision would have read at that event.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.features.language import FeatureView
 from fraud_assets.features.sources import Source
 from fraud_assets.stores.frames import to_arrow
-from fraud_assets.stores.history import HistoryReader, rows_between, sources_of, view_service
+from fraud_assets.stores.history import HistoryReader, rows_between, view_service
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.schemas import POSITION_COLUMNS
 
@@ -60,36 +61,79 @@ def feature_lake(root: str | Path, service: ServicePlan, view: FeatureView) -> L
     return Lake(root, {view.name: view_schema(view_service(service.engine, view, scored), scored)})
 
 
+class DayOfView(NamedTuple):
+    """A day of a view. rows: as `view_schema` has them, in log order. transactions: how many there should be."""
+
+    day: str
+    rows: pa.Table
+    transactions: int
+
+
+# What computes a view's days: this process (`here`), or a cluster (`stores/spark_views.py`).
+Execution = Callable[[HistoryReader, ServicePlan, Sequence[str]], Iterator[DayOfView]]
+
+
 def write_view(
-    features: Lake, reader: HistoryReader, view: FeatureView, scored: Source, days: Sequence[str]
+    features: Lake,
+    reader: HistoryReader,
+    view: FeatureView,
+    scored: Source,
+    days: Sequence[str],
+    execution: Execution | None = None,
 ) -> ViewCounts:
-    """Compute and replace these days' partitions of a view, `days` ascending and without gaps."""
+    """Compute and replace these days' partitions of a view, `days` ascending and without gaps; by default here."""
     service = view_service(reader.plan, view, scored)
-    first, end = (int(np.datetime64(day, "ms").astype(np.int64)) for day in (days[0], days[-1]))
-    end += DAY_MS
-    log = reader.log(sources_of(service))
-    spine = Spine.of_events(log, scored.name)
-    found = vectors(service, log, spine.take(rows_between(log.columns[scored.name], first, end)), freshness=True)
-    known = reader.lake.scan(scored.table, first, end, columns=_row_columns(scored))
+    rows = transactions = nulls = present = 0
+    newest: dict[str, float] = {}
+    for day, table, expected in (execution or here)(reader, service, days):
+        features.write_partition(view.name, day, table)
+        null_counts = {name: int(np.isnan(table[name].to_numpy()).sum()) for name in service.names}
+        newest = {name: count / max(table.num_rows, 1) for name, count in null_counts.items()}
+        rows += table.num_rows
+        transactions += expected
+        nulls += sum(null_counts.values())
+        present += sum(int((table[name].to_numpy() == 0).sum()) for name in _statuses(service))
+    return ViewCounts(
+        rows=rows,
+        transactions=transactions,
+        null_share=nulls / (rows * len(service.names)) if rows else 0.0,
+        present=present / (rows * len(service.units)) if rows else 0.0,
+        null_shares=newest,
+    )
+
+
+def here(reader: HistoryReader, service: ServicePlan, days: Sequence[str]) -> Iterator[DayOfView]:
+    """All days at once, in this process."""
+    scored, (from_ms, to_ms) = service.service.scored, range_of(days)
+    log = reader.log(service.sources)
+    chosen = rows_between(log.columns[scored.name], from_ms, to_ms)
+    found = vectors(service, log, Spine.of_events(log, scored.name).take(chosen), freshness=True)
+    asked = log.columns[scored.name].time[chosen]
+    known = reader.lake.scan(scored.table, from_ms, to_ms, columns=row_columns(scored))
     # The reader may have read before this scan; what has arrived in between is tomorrow's business.
     rows = known.slice(0, len(found.features))
     table, time = _table(rows, service, found), rows["event_time_ms"].to_numpy()
     for day in days:
-        start = int(np.datetime64(day, "ms").astype(np.int64))
-        features.write_partition(view.name, day, table.filter(pa.array((time >= start) & (time < start + DAY_MS))))
-    nulls = np.isnan(found.features)
-    newest = nulls[time >= end - DAY_MS]
-    return ViewCounts(
-        rows=len(found.features),
-        transactions=rows.num_rows,
-        null_share=float(nulls.mean()) if nulls.size else 0.0,
-        present=float(np.equal(_status(found), 0).mean()) if len(rows) else 0.0,
-        null_shares=dict(zip(service.names, (newest.sum(axis=0) / max(len(newest), 1)).tolist(), strict=True)),
-    )
+        start = start_ms(day)
+        rows_of_day = table.filter(pa.array((time >= start) & (time < start + DAY_MS)))
+        yield DayOfView(day, rows_of_day, int(((asked >= start) & (asked < start + DAY_MS)).sum()))
 
 
-def _row_columns(scored: Source) -> list[str]:
+def range_of(days: Sequence[str]) -> tuple[int, int]:
+    return start_ms(days[0]), start_ms(days[-1]) + DAY_MS
+
+
+def start_ms(day: str) -> int:
+    return int(np.datetime64(day, "ms").astype(np.int64))
+
+
+def row_columns(scored: Source) -> list[str]:
+    """What a row of a view has of its transaction."""
     return [scored.id_field, "event_time_ms", *(field.name for field in POSITION_COLUMNS)]
+
+
+def _statuses(service: ServicePlan) -> list[str]:
+    return [f"view_status_{name}" for name in _entities(service)]
 
 
 def _entities(service: ServicePlan) -> list[str]:

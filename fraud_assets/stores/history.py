@@ -47,15 +47,6 @@ def view_service(plan: EnginePlan, view: FeatureView, scored: Source) -> Service
     return ServicePlan(plan, FeatureService(name=view.name, scored=scored, views=(view,)))
 
 
-def sources_of(service: ServicePlan) -> tuple[Source, ...]:
-    """Sources whose events a service's vectors depend on; the scored one always."""
-    found = {service.service.scored.name: service.service.scored}
-    for _, _, unit in service.units:
-        for source in unit.sources:
-            found.setdefault(source.name, source)
-    return tuple(found[name] for name in sorted(found))
-
-
 def rows_between(columns: Columns, from_ms: int, to_ms: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
     """Places of the events with event time in [from_ms, to_ms)."""
     return np.flatnonzero((columns.time >= from_ms) & (columns.time < to_ms)).astype(np.int64)

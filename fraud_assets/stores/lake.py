@@ -104,6 +104,10 @@ class Lake:
         self.schema(table)
         return f"{self._files.scheme}{self._folder(table)}/event_date=*/*.parquet"
 
+    def addresses(self, table: str) -> list[str]:
+        """The files of this moment, as a reader elsewhere names them: absolute paths, or `s3://bucket/…`."""
+        return [f"{self._files.scheme}{path}" for _, path in self._listed(table)]
+
     def dataset(self, table: str) -> "ds.Dataset":
         """The files of this moment for DuckDB, with `event_date`: `connection.register("transactions", lake.dataset(…))`.
 

@@ -21,6 +21,7 @@ from fraud_assets.contracts.domains.handbook import (
 )
 from fraud_assets.contracts.domains.sparkov import SparkovLabelFact, SparkovTransaction
 from fraud_assets.contracts.events import Activity, Decision, Event, Explanation, Label, LabelFact, Profile, Transaction
+from fraud_assets.contracts.prices import PriceDecision, PricedInterval
 from fraud_assets.stores.row_values import rows_of
 
 TABLES: Mapping[str, type[Event]] = {
@@ -31,6 +32,8 @@ TABLES: Mapping[str, type[Event]] = {
     "label_facts": LabelFact,
     "decisions": Decision,
     "explanations": Explanation,
+    "price_decisions": PriceDecision,
+    "price_outcomes": PricedInterval,
     "handbook_transactions": HandbookTransaction,
     "handbook_labels": HandbookLabelFact,
     "handbook_customers": HandbookCustomer,

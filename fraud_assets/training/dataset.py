@@ -21,7 +21,7 @@ from fraud_assets.engine.batch import Log, Position, Spine, vector_chunks
 from fraud_assets.engine.plan import ServicePlan
 from fraud_assets.policy.policy import Action
 from fraud_assets.stores.frames import to_arrow
-from fraud_assets.stores.history import HistoryReader, rows_between, sources_of
+from fraud_assets.stores.history import HistoryReader, rows_between
 from fraud_assets.stores.identity import identities
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.positions import STATE_COLUMNS, readable_positions
@@ -197,7 +197,7 @@ def training_set(
     kept = np.flatnonzero((label >= 0) & ~unusable & ~silent)
     if not len(kept):
         raise NoLabels(_explained(window, len(rows)))
-    log = reader.log(sources_of(service), window.as_of_ms)
+    log = reader.log(service.sources, window.as_of_ms)
     chosen = rows.take(pa.array(kept))
     positions = [decided.positions.get(ids[place]) for place in kept.tolist()]
     features = _vectors(service, log, places[kept], positions, progress)

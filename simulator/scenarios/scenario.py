@@ -109,7 +109,7 @@ class Scenario:
     """name: as typed; summary: one line for `list` and the report; the rest goes over the base of ordinary buyers and everyday fraud.
 
     regulars: who has just bought may be the next, as often as people buy; else everybody comes once before anybody comes again.
-    has_level, has_weights, has_log: `run` takes `--level`, `--weight`, `--log`.
+    least_s: a run that is shorter cannot be judged by its tolerances. has_level, has_weights, has_log: `run` takes `--level`, `--weight`, `--log`.
     """
 
     name: str
@@ -123,6 +123,7 @@ class Scenario:
     outages: tuple[Outage, ...] = ()
     shift: Shift | None = None
     regulars: bool = False
+    least_s: float = 0.0
     tolerances: tuple[Tolerance, ...] = ()
     has_level: bool = False
     has_weights: bool = False

@@ -83,11 +83,14 @@ ANSWERED = (
 )
 """Whatever happens, who waits is answered."""
 
+KEPT = (Tolerance("skew_mismatches", at_most=0), Tolerance("decisions_lost", at_most=0))
+"""What was answered is in the lake, and what was served is what batch makes of it."""
+
 EVERYDAY = (
     *ANSWERED,
     # Of the few hundred purchases of a small run, one dear order turned away is a hundredth of the money.
     Tolerance("honest_denied", at_most=0.02),
     Tolerance("revenue_kept", at_least=0.95),
-    Tolerance("skew_mismatches", at_most=0),
+    *KEPT,
 )
-"""What honest buyers may expect on any day, and what was served is what batch makes of it."""
+"""What honest buyers may expect on any day."""

@@ -58,5 +58,7 @@ SOURCES: dict[str, RawSource] = {
         _source(topics.LABEL_FACTS, "label_facts", "fact_id"),
         _source(topics.DECISIONS, "decisions", "decision_id", max_bytes=MAX_DECISION_BYTES),
         _source(topics.EXPLANATIONS, "explanations", "decision_id", max_bytes=MAX_DECISION_BYTES),
+        _source(topics.PRICE_DECISIONS, "price_decisions", "decision_id", max_bytes=MAX_DECISION_BYTES),
+        _source(topics.PRICE_OUTCOMES, "price_outcomes", "decision_id"),
     )
 }

@@ -1,5 +1,7 @@
 """The proxy's faults, on a real Valkey."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -69,3 +71,24 @@ def test_cut_resets_a_connection_in_the_middle_of_what_it_sends(proxy: FaultProx
     proxy.set(Fault.NONE)
     assert client.strlen("fault-proxy") == 50_000
     client.delete("fault-proxy")
+
+
+ENDED_EARLY = """
+import socket
+from deploy.local.fault_proxy import Fault, FaultProxy
+
+with socket.create_server(("127.0.0.1", 0)) as server:
+    for fault in (Fault.HUNG, Fault.SLOW):
+        with FaultProxy(*server.getsockname()) as proxy:
+            client = socket.create_connection(("127.0.0.1", proxy.port))
+            far, _ = server.accept()
+            proxy.set(fault, delay_s=60)
+            client.sendall(b"?")
+"""
+
+
+def test_a_proxy_that_ends_while_it_holds_bytes_back_leaves_nothing_pending() -> None:
+    """Asyncio complains at the process's end of tasks that were pending when their loop went."""
+    ended = subprocess.run([sys.executable, "-c", ENDED_EARLY], capture_output=True, text=True, check=True, timeout=60)
+
+    assert ended.stderr == ""

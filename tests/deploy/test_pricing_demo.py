@@ -12,10 +12,10 @@ import pytest
 
 from api.pricing.contract import PriceRequest
 from api.pricing.features import EventNow, EventReader
-from api.pricing.off_policy import Estimate
 from deploy.local.pricing_demo import Played, PricingSummary, tolerances_of
 from deploy.local.pricing_feed import Feed
 from fraud_assets.features.catalogue.ticketing import EVENT_PRICING, registry
+from fraud_assets.monitoring.off_policy import Estimate, Faults
 from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_async import OnlineReader
 from simulator.pricing_market import HOUR_MS, MarketSpec, Selling, events_of
@@ -62,14 +62,14 @@ ESTIMATE = Estimate(0.05, 0.05, 0.052, 0.001, 0.5, 100, 200)
 
 
 def test_each_tolerance_can_fail() -> None:
-    good = tolerances_of(market(fixed=0.8, rule=0.9, service=0.95), [0.05, 0.04, 0.03], ESTIMATE, 0.05)
+    good = tolerances_of(market(fixed=0.8, rule=0.9, service=0.95), [0.05, 0.04, 0.03], ESTIMATE, 0.05, Faults(0, 0))
     worse = market(fixed=0.96, rule=0.97, service=0.95)
     worse.markets[1][2] = replace(worse.markets[1][2], broken=["e: from 1 to 9 within an hour"])
     worse.uncounted["no_recommendation"] = 3
-    bad = tolerances_of(worse, [0.03, 0.04, 0.05], ESTIMATE, 0.08)
+    bad = tolerances_of(worse, [0.03, 0.04, 0.05], ESTIMATE, 0.08, Faults(0, 1))
 
     assert all(one.holds for one in good)
-    assert not any(one.holds for one in bad) and len(good) == len(bad) == 6
+    assert not any(one.holds for one in bad) and len(good) == len(bad) == 7
 
 
 @pytest.mark.demo

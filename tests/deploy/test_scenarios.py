@@ -15,6 +15,7 @@ from simulator.scenarios.tolerances import Tolerance
 from tests.simulator.test_report import MIXED, run
 
 CLEAN = Skew(checked=9, mismatches=0, stale_reads=0, pending=0)
+EVERY = {one.transaction_id for one in MIXED}
 
 
 def done(tmp_path: Path, *tolerances: Tolerance, drift_found: float | None = None) -> Done:
@@ -46,7 +47,9 @@ def test_what_cannot_be_run_is_refused_before_anything_starts(names: list[str], 
 
 
 def test_a_scenario_passes_if_everything_is_kept(tmp_path: Path) -> None:
-    outcome = done(tmp_path, Tolerance("recall", at_least=0.6), Tolerance("skew_mismatches", at_most=0)).outcome(CLEAN)
+    outcome = done(tmp_path, Tolerance("recall", at_least=0.6), Tolerance("skew_mismatches", at_most=0)).outcome(
+        CLEAN, EVERY
+    )
 
     assert (outcome.passed, outcome.broken) == (True, [])
     assert (tmp_path / "card-testing.html").as_uri() == outcome.report
@@ -56,15 +59,25 @@ def test_a_scenario_passes_if_everything_is_kept(tmp_path: Path) -> None:
 def test_what_is_broken_is_named_with_its_figure(tmp_path: Path) -> None:
     skew = Skew(checked=9, mismatches=2, stale_reads=0, pending=0)
 
-    outcome = done(tmp_path, Tolerance("recall", at_least=0.9), Tolerance("skew_mismatches", at_most=0)).outcome(skew)
+    outcome = done(tmp_path, Tolerance("recall", at_least=0.9), Tolerance("skew_mismatches", at_most=0)).outcome(
+        skew, EVERY
+    )
 
     assert outcome.broken == ["recall 0.6667, has to be at least 0.9", "skew_mismatches 2, has to be at most 0"]
     assert Outcomes([outcome]).problems() == [f"card-testing: {', '.join(outcome.broken)}"]
+
+
+def test_a_decision_that_the_lake_lacks_is_lost_and_one_that_was_never_made_is_not(tmp_path: Path) -> None:
+    undecided = {one.transaction_id for one in MIXED if one.decision == "none"}
+    wanted = done(tmp_path, Tolerance("decisions_lost", at_most=0))
+
+    assert wanted.outcome(CLEAN, EVERY - undecided).passed
+    assert wanted.outcome(CLEAN, EVERY - {"txn_0", "txn_3"}).broken == ["decisions_lost 2, has to be at most 0"]
 
 
 def test_what_nobody_measured_is_not_kept(tmp_path: Path) -> None:
     """Here everything can be measured; a scenario that passed for want of a figure would pass always."""
     wanted = Tolerance("drift_found", at_least=1)
 
-    assert done(tmp_path, wanted).outcome(CLEAN).broken == ["drift_found unmeasured, has to be at least 1"]
-    assert done(tmp_path, wanted, drift_found=1.0).outcome(CLEAN).passed
+    assert done(tmp_path, wanted).outcome(CLEAN, EVERY).broken == ["drift_found unmeasured, has to be at least 1"]
+    assert done(tmp_path, wanted, drift_found=1.0).outcome(CLEAN, EVERY).passed

@@ -48,6 +48,7 @@ class Story:
     taken: frozenset[int]
     up: str
     decision: Mapping[str, object]
+    price: Mapping[str, object]
     dagster: str
     started: list[psutil.Process]
     down: str
@@ -69,18 +70,19 @@ def story(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stor
         up = make(root, var_dir, "up", SMALL)
         addresses = printed(up)
         started = processes_of(var_dir)
-        decision = ask(root, home, addresses["scorer"])
+        decision = ask(root, home, "8000/predict", addresses["scorer"])
+        price = ask(root, home, "8001/price", addresses["pricing"])
         with urllib.request.urlopen(f"{addresses['dagster-webserver']}/server_info", timeout=60) as response:
             dagster = response.read().decode()
         stopped = make(root, var_dir, "down")
         left = list(filter(is_alive, started))
         standing = {name: process.pid for name, process in bystanders.items() if is_alive(process)}
         again = make(root, var_dir, "up", f"--services {LIVE} {SMALL}")
-        decision_again = ask(root, home, printed(again)["scorer"])
+        decision_again = ask(root, home, "8000/predict", printed(again)["scorer"])
         started_again = processes_of(var_dir)
         make(root, var_dir, "down")
         yield Story(
-            var_dir=var_dir, taken=taken, up=up, decision=decision, dagster=dagster, started=started, down=stopped, left=left,
+            var_dir=var_dir, taken=taken, up=up, decision=decision, price=price, dagster=dagster, started=started, down=stopped, left=left,
             bystanders=standing, again=again, decision_again=decision_again, left_again=list(filter(is_alive, started_again)),
         )  # fmt: skip
 
@@ -111,12 +113,15 @@ def printed(said: str) -> dict[str, str]:
     return dict(found)
 
 
-def ask(root: Path, home: Path, address: str) -> dict[str, object]:
-    """The README's own words to a shell, in a folder that holds var; but for the address, which it says was printed."""
+def ask(root: Path, home: Path, door: str, address: str) -> dict[str, object]:
+    """The README's own words to a shell, in a folder that holds var; but for the address, which it says was printed.
+
+    door: the usual port, and the route.
+    """
     (request,) = re.findall(
-        r"^curl http://127.0.0.1:8000/predict .*?}'$", (root / "README.md").read_text(), re.MULTILINE | re.DOTALL
+        rf"^curl http://127.0.0.1:{door} .*?}}'$", (root / "README.md").read_text(), re.MULTILINE | re.DOTALL
     )
-    command = request.replace("http://127.0.0.1:8000", address)
+    command = request.replace(f"http://127.0.0.1:{door[:4]}", address)
     done = subprocess.run(["sh", "-c", command], cwd=home, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     answer: dict[str, object] = json.loads(done.stdout)
@@ -192,14 +197,14 @@ def test_up_makes_a_history_of_the_size_asked_for(story: Story) -> None:
 
 def test_every_service_is_said_to_be_ready(story: Story) -> None:
     assert re.findall(r"^(\S+) +ready ", story.up, re.MULTILINE) == list(CATALOGUE)
-    assert f"the scorer's key is in {story.var_dir / 'api' / 'key'}" in story.up
+    assert f"the key of scorer and pricing is in {story.var_dir / 'api' / 'key'}" in story.up
     assert "stop with: make down" in story.up
 
 
 def test_ports_that_are_taken_are_left_to_whoever_has_them(story: Story) -> None:
     ports = {int(address.rpartition(":")[2]) for address in printed(story.up).values()}
 
-    assert len(ports) == 2
+    assert len(ports) == 3
     assert not ports & story.taken
     for name in ("valkey", "scorer", "dagster-webserver"):
         assert f"{name}: port {CATALOGUE[name].preferred_port} was taken, it listens on " in story.up
@@ -210,6 +215,12 @@ def test_the_readmes_request_gets_a_decision_from_the_model_that_was_trained(sto
     assert story.decision["decision"] in ("approve", "review", "deny")
     assert story.decision["degraded_reasons"] == []
     assert (story.var_dir / "models" / str(story.decision["model_version"]) / "manifest.json").exists()
+
+
+def test_the_readmes_price_is_recommended_under_the_same_key(story: Story) -> None:
+    """Nobody has heard of its event: the price stays, and the answer says why."""
+    assert (story.price["event_id"], story.price["action"]) == ("opera-tonight", "keep")
+    assert story.price["fallback"] == ["event_realtime_metrics_missing"]
 
 
 def test_dagster_answers_at_its_address(story: Story) -> None:

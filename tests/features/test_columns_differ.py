@@ -12,7 +12,7 @@ from fraud_assets.engine.plan import EnginePlan, ServicePlan
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
 from fraud_assets.labels.imported import write_imported_facts
 from fraud_assets.settings import DEVELOPMENT_TOKEN_KEY
-from fraud_assets.stores.history import HistoryReader, sources_of
+from fraud_assets.stores.history import HistoryReader
 from fraud_assets.stores.lake import Lake
 from simulator.history import write_history
 from simulator.spec import WorldSpec
@@ -32,7 +32,7 @@ def test_no_two_of_the_340_columns_are_identical_on_simulated_data(tmp_path: Pat
     write_imported_facts(lake, START_MS, START_MS + DAYS * DAY_MS, 2)
     plan = EnginePlan(registry())
     service = ServicePlan(plan, FRAUD_SCORING)
-    log = HistoryReader(lake, plan).log(sources_of(service))
+    log = HistoryReader(lake, plan).log(service.sources)
 
     features = vectors(service, log, Spine.of_events(log, FRAUD_SCORING.scored.name)).features
 

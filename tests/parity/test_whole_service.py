@@ -17,7 +17,7 @@ from fraud_assets.engine.prepare import entity_key, rows_of
 from fraud_assets.engine.request import RequestReader
 from fraud_assets.engine.state import StateEngine
 from fraud_assets.features.sources import Source
-from fraud_assets.stores.history import HistoryReader, sources_of
+from fraud_assets.stores.history import HistoryReader
 from fraud_assets.stores.lake import Lake
 from tests.history import Past, make_past
 from tests.parity import tally
@@ -34,7 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Past:
 @pytest.fixture(scope="module")
 def past(made: Past) -> tuple[ServicePlan, Log, list[Event]]:
     """The service, the log, and every event as a struct: (rank, source, place in its columns, event)."""
-    log = HistoryReader(made.lake, made.plan).log(sources_of(made.service))
+    log = HistoryReader(made.lake, made.plan).log(made.service.sources)
     events: list[Event] = []
     for name, columns in log.columns.items():
         structs = structs_of(made.lake, columns.source)
@@ -114,12 +114,12 @@ def test_copies_that_the_worker_marked_change_no_vector(made: Past, past: tuple[
     """Every third event of every source was delivered again, later in its log; the lake keeps both, the batch one."""
     service, log, _ = past
     before = vectors(service, log, Spine.of_events(log, service.service.scored.name)).features
-    copies = {source.table: marked_copies(made.lake.scan(source.table)) for source in sources_of(service)}
+    copies = {source.table: marked_copies(made.lake.scan(source.table)) for source in service.sources}
 
     for table, rows in copies.items():
         made.lake.append(table, rows, "copies")
 
-    again = HistoryReader(made.lake, made.plan).log(sources_of(service))
+    again = HistoryReader(made.lake, made.plan).log(service.sources)
     after = vectors(service, again, Spine.of_events(again, service.service.scored.name)).features
     for table, rows in copies.items():
         kept, whole = made.lake.scan(table), made.lake.scan(table, duplicates=True)

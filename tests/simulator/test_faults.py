@@ -45,7 +45,8 @@ def test_each_outage_comes_at_its_time_and_ends() -> None:
     ]
     assert [one.fault for one in bands] == ["slow", "hung"]
     for band, start in zip(bands, (0.1, 0.5), strict=True):
-        assert band.start_s >= start and band.end_s >= start + 0.2
+        # A loop may wake a tick of its clock early.
+        assert band.start_s > start - 0.01 and band.end_s > start + 0.19
 
 
 def test_a_run_that_is_stopped_leaves_nothing_broken() -> None:
@@ -76,8 +77,10 @@ def test_a_run_breaks_what_its_scenario_says_and_shows_when(made: Made) -> None:
 
     result = run(made, told)
 
-    assert [order[1] for order in told.orders] == ["slow", "none", "hung", "none", "refused", "none"]
-    assert [one.fault for one in result.outages] == ["slow", "hung", "refused"]
+    broken = [(one.dependency, one.fault) for one in SCENARIOS["system-degradation"].outages]
+    assert [order[:2] for order in told.orders[::2]] == broken
+    assert [order[:2] for order in told.orders[1::2]] == [(dependency, "none") for dependency, _ in broken]
+    assert [(one.dependency, one.fault) for one in result.outages] == broken
 
 
 def test_a_run_whose_faults_cannot_be_had_is_none(made: Made) -> None:

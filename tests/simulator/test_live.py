@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import msgspec
@@ -14,14 +14,21 @@ from api.contract import Answer, Answers, ScoringRequest
 from fraud_assets.contracts.events import Activity, ActivityKind, Event, Label, Outcome, Profile, Transaction
 from fraud_assets.contracts.tokens import country_of, tokenise
 from fraud_assets.contracts.topics import TRANSACTIONS, Topic
+from simulator.campaigns import Wave
+from simulator.card_testing import MIDDLING_TESTS, CardTesting
+from simulator.habits import WEEKDAY_FACTOR
 from simulator.http_client import HttpClient
+from simulator.kinds import Kind
 from simulator.live import LiveRun, RunSettings
 from simulator.live_plan import LivePlan, plan_live
 from simulator.metrics import metrics_of
+from simulator.plan import EVERYDAY
 from simulator.ports import ApiScorer, NoScorer, NoVerdict, Scorer, Verdict
 from simulator.results import RunResult
+from simulator.rhythm import awake_at, weekday
 from simulator.scenarios.registry import SCENARIOS, UnknownScenario, scenario_named
 from simulator.script import script_of
+from simulator.spec import HOUR_MS
 from tests.simulator.fake_api import FakeApi
 from tests.simulator.worlds import KEY, SPEC, Made
 
@@ -29,7 +36,7 @@ START_MS = SPEC.end_ms + 3_600_000
 RATE, SECONDS = 150.0, 2.0
 
 
-Kind = TypeVar("Kind", bound=Event)
+E = TypeVar("E", bound=Event)
 
 
 @dataclass
@@ -51,7 +58,7 @@ class Recorded:
     def close(self) -> None:
         self.closed = True
 
-    def of(self, kind: type[Kind]) -> list[Kind]:
+    def of(self, kind: type[E]) -> list[E]:
         return [event for _, event in self.events if isinstance(event, kind)]
 
 
@@ -65,10 +72,10 @@ def driven(
     source: Recorded,
     scorer: Scorer | None = None,
     api: FakeApi | None = None,
-    **limits: int,
+    max_in_flight: int = 2_000,
 ) -> RunResult:
     """The whole plan, against a fake API or a given scorer."""
-    settings = RunSettings(RATE, SECONDS, 7, ("api", "kafka"), **limits)
+    settings = RunSettings(RATE, SECONDS, 7, ("api", "kafka"), max_in_flight)
     sold = made.world.events.sold_before
 
     async def drive() -> RunResult:
@@ -117,9 +124,61 @@ def test_arrivals_are_poisson_at_the_asked_rate(made: Made) -> None:
     assert 0.3 < np.var(counts) / np.mean(counts) < 2.5
 
 
+NIGHT_MS, EVENING_MS = SPEC.end_ms + 5 * HOUR_MS, SPEC.end_ms + 19 * HOUR_MS
+
+
+def test_in_real_time_the_night_is_quiet_and_a_day_has_the_mean_rate(made: Made) -> None:
+    """Else the rate is that of any hour."""
+
+    def rate(start_ms: int, seconds: float, realtime: bool) -> float:
+        plan = plan_live(made.world, SCENARIOS["normal-traffic"], 0.5, seconds, 7, start_ms, realtime=realtime)
+        return len(plan.rows) / seconds
+
+    assert rate(NIGHT_MS, 3_600, True) < 0.35 < 0.6 < rate(EVENING_MS, 3_600, True)
+    assert [rate(at_ms, 3_600, False) for at_ms in (NIGHT_MS, EVENING_MS)] == pytest.approx([0.5, 0.5], rel=0.1)
+    # Retries and what is bought in addition come on top.
+    whole_day = rate(SPEC.end_ms, 24 * 3_600, True) / (0.5 * WEEKDAY_FACTOR[weekday(SPEC.end_ms)])
+    assert 1 < whole_day < 1.1
+
+
+def test_in_real_time_those_come_who_are_up(made: Made) -> None:
+    for at_ms in (NIGHT_MS, EVENING_MS):
+        awake = awake_at(made.world, at_ms)
+        scenario = SCENARIOS["normal-traffic"]
+        came, any_hour = (
+            plan_live(made.world, scenario, 5.0, 600, 7, at_ms, realtime=realtime).rows.account
+            for realtime in (True, False)
+        )
+
+        assert awake[came].mean() > 1.06 * awake[any_hour].mean()
+
+
+def test_everyday_fraud_is_of_all_kinds_at_the_shares_of_the_world(made: Made) -> None:
+    plan = plan_live(made.world, SCENARIOS["normal-traffic"], 400, 60, 7, START_MS)
+    kinds = Counter(plan.campaigns[origin].kind for origin in plan.rows.origin if origin >= 0)
+    kinds[Kind.CARD_TESTING] += kinds.pop(Kind.CASH_OUT, 0)
+
+    assert set(kinds) == set(EVERYDAY)
+    for kind, usual in EVERYDAY.items():
+        assert 0.4 < kinds[kind] / len(plan.rows) / getattr(SPEC, usual.share) < 2, kind
+    assert not any(plan.own)
+
+
+@pytest.mark.parametrize("camouflage", [0.15, 0.5, 0.85])
+def test_a_crew_of_a_live_run_has_the_means_of_one_of_history_for_as_many_tests(camouflage: float) -> None:
+    wave = Wave(START_MS, HOUR_MS, MIDDLING_TESTS, camouflage)
+    whole, squeezed = CardTesting.of(wave), CardTesting.of(replace(wave, purchases=MIDDLING_TESTS // 2))
+    drawn = [CardTesting.drawn(START_MS, np.random.default_rng(seed)) for seed in range(300)]
+    like = [one for one in drawn if abs(one.camouflage - camouflage) < 0.1]
+
+    for means in ("devices", "addresses", "accounts"):
+        assert np.mean([getattr(one, means) for one in like]) == pytest.approx(getattr(whole, means), rel=0.25)
+        assert getattr(squeezed, means) < 0.85 * getattr(whole, means)
+
+
 def test_the_attack_stays_in_its_band_and_adds_nothing_to_the_rate(made: Made) -> None:
     plan = planned(made, rate=1_000)
-    kinds = np.array([str(plan.campaigns[o].kind) if o >= 0 else "" for o in plan.rows.origin])
+    kinds = np.array([str(plan.campaigns[o].kind) if o >= 0 and plan.own[o] else "" for o in plan.rows.origin])
     offset = (plan.rows.time_ms[kinds == "card_testing"] - START_MS) / (SECONDS * 1000)
 
     assert offset.min() >= 0.33 and offset.max() <= 0.75

@@ -47,6 +47,16 @@ class Constant:
     async def hear(self, sold: Sequence[Sold]) -> None: ...
 
 
+class Leaping(Constant):
+    """From one end of the ladder to the other, an hour about."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0)
+
+    async def prices(self, selling: Sequence[Selling]) -> list[int]:
+        return [price_at(one.event, MULTIPLIERS[-(one.hour % 2)]) for one in selling]
+
+
 def test_the_same_seed_is_the_same_market() -> None:
     again = events_of(SPEC)
 
@@ -92,10 +102,11 @@ def test_the_best_fixed_price_earns_what_it_does_when_it_is_played() -> None:
 
 
 def test_the_market_sees_a_broken_rail() -> None:
-    """A leap from the base price to 1.5 times it, and a price beyond the cap."""
+    """A leap from one hour to the next, and a price beyond the cap; a first price is no leap."""
     event = EVENTS[0]
 
-    assert "within an hour" in played(Constant(1.5)).broken[0]
+    assert not played(Constant(1.5)).broken
+    assert "within an hour" in played(Leaping()).broken[0]
     assert not played(SellThrough()).broken
     assert "beyond floor or cap" in broken_rails(event, 2 * event.base_price_minor, 2 * event.base_price_minor)[0]
 
@@ -148,7 +159,10 @@ class Answers:
         told = json.loads(body)
         self.sent.append((path, told))
         if path == "/price":
-            said = [{"price_minor": one["current_price_minor"], "fallback": ["sold_out"]} for one in told["events"]]
+            said = [
+                {"price_minor": one["current_price_minor"] or one["base_price_minor"], "fallback": ["sold_out"]}
+                for one in told["events"]
+            ]
             return json.dumps({"recommendations": said}).encode()
         return json.dumps({"outcomes": [{"counted": False, "why": "nobody_came"} for _ in told["outcomes"]]}).encode()
 

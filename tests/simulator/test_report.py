@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from simulator.charts import Band, Series, stacked_bars
 from simulator.metrics import metrics_of, percent, percentiles
 from simulator.report import Skew, render, write_report
 from simulator.results import AttackBand, Move, OutageBand, PurchaseResult, RunResult, read_jsonl, write_jsonl
@@ -57,6 +58,15 @@ def test_recall_and_precision_are_those_counted_by_hand() -> None:
     assert metrics.errors == {"timeout": 1}
     assert metrics.decisions == 8
     assert metrics.held_rate is False
+
+
+def test_a_kind_that_the_scenario_attacks_with_is_judged_by_its_own_campaigns() -> None:
+    """An everyday card test before it, that nobody caught, is neither a miss of the attack nor its beginning."""
+    everyday = purchase(0, "approve", "card_testing", attacks=False)
+    found = metrics_of(run([everyday, *MIXED[3:]])).by_kind
+
+    assert (found["card_testing"].purchases, found["card_testing"].first_caught_after_s) == (2, 0.0)
+    assert found["account_takeover"].purchases == 1
 
 
 def test_shares_of_nothing_are_null() -> None:
@@ -131,7 +141,7 @@ def test_the_page_shows_tolerances_outages_and_what_an_adversary_learnt() -> Non
 
     text = render(result)
 
-    assert re.search(r"recall</code></td><td>at least 0.9</td>.*0.6667.*>broken<", text)
+    assert re.search(r"recall</code>.*>at least 0.9</td>.*0.6667.*>broken<", text)
     assert re.search(r"skew_mismatches</code></td><td>at most 0</td>.*–.*>unmeasured<", text)
     assert 'class="band outage"' in text and "store hung" in text
     assert "4 of its last 6 purchases were denied" in text
@@ -198,3 +208,37 @@ def test_the_report_is_one_file(tmp_path: Path) -> None:
     page = write_report(run(MIXED), tmp_path / "report" / "run.html")
 
     assert [file.name for file in page.parent.iterdir()] == ["run.html"]
+
+
+def test_the_page_says_first_whether_the_run_passed_and_by_what_not() -> None:
+    kept, broken = Tolerance("unanswered", at_most=0.2), Tolerance("recall", at_least=0.9)
+    unmeasured = Tolerance("drift_found", at_most=0)
+
+    def top(*tolerances: Tolerance) -> str:
+        return render(msgspec.structs.replace(run(MIXED), tolerances=list(tolerances))).partition('class="tiles"')[0]
+
+    assert "2 of 3 tolerances kept, broken: recall" in top(kept, broken, kept)
+    assert "not passed" in top(kept, broken)
+    assert "1 of 2 tolerances kept, 1 not measured" in top(kept, unmeasured) and "not passed" not in top(
+        kept, unmeasured
+    )
+    assert "tolerances" not in top()
+
+
+def test_a_run_without_an_attack_says_what_broke_and_shows_no_figure_of_an_attack() -> None:
+    outage = OutageBand(dependency="broker", fault="hung", start_s=1.0, end_s=2.0)
+    calm = msgspec.structs.replace(run([purchase(0, "approve"), purchase(1, "deny")]), outages=[outage])
+    html = render(calm)
+
+    assert "While the broker broke down: 2 of 2 purchases decided, 50.0% of the honest buyers" in html
+    assert "Recall on the attack" not in html and "Honest buyers stopped" in html
+
+
+def test_labels_of_bands_share_a_row_unless_they_would_touch() -> None:
+    def rows(*starts: float) -> list[str]:
+        bands = [Band(start, start + 1, "store hung") for start in starts]
+        drawn = stacked_bars([Series("x", "c", [1.0] * 100)], 1.0, "/s", bands)
+        return re.findall(r'class="bandlabel attack" x="[^"]*" y="(\d+)"', drawn)
+
+    assert len(set(rows(0, 30, 60))) == 1
+    assert len(set(rows(0, 2, 60))) == 2

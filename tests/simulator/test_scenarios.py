@@ -1,10 +1,12 @@
 """Scenarios are plans: what each puts into a run, and what the platform then has to keep to."""
 
+from itertools import pairwise
+
 import msgspec
 import numpy as np
 import pytest
 
-from simulator.figures import HANDED_IN, UnknownFigure, figures_of
+from simulator.figures import HANDED_IN, UnknownFigure, figures_of, meaning_of
 from simulator.kinds import Kind
 from simulator.live_plan import LivePlan, plan_live
 from simulator.metrics import metrics_of
@@ -47,6 +49,7 @@ def test_a_tolerance_names_a_figure_that_there_is(name: str) -> None:
     for one in scenario_named(name).tolerances:
         base, _, kind = one.figure.partition(".")
         assert base in known and (not kind or kind in kinds), one.figure
+        assert meaning_of(one.figure)
 
 
 def test_a_surge_is_more_arrivals_where_it_is(made: Made) -> None:
@@ -100,6 +103,20 @@ def test_an_adversarys_ways_are_planned_each_for_itself(made: Made) -> None:
     by_way = np.bincount(way[way >= 0])
     assert len(by_way) == 4 and all(by_way[:-1] > by_way[1:] * 0.9)
     assert abs((way <= 0).sum() - RATE * SECONDS) < 0.1 * RATE * SECONDS
+
+
+def test_rests_between_outages_are_longer_than_a_recovery_may_be() -> None:
+    """A purchase that an outage marred is looked for until the next one begins; were that sooner, no recovery could be too late."""
+    scenario = SCENARIOS["system-degradation"]
+    (bound,) = (one.at_most for one in scenario.tolerances if one.figure == "recovery_s")
+    assert bound is not None
+
+    for one, after in pairwise([*scenario.outages, None]):
+        rest = (after.start if after else 1.0) - one.start - one.length
+        assert rest * scenario.least_s > 1.5 * bound, one
+    assert {(one.dependency, one.fault) for one in scenario.outages} == {
+        (dependency, fault) for dependency in ("store", "broker") for fault in ("slow", "hung", "refused")
+    }
 
 
 def watcher(**changes: float) -> Watcher:
@@ -181,7 +198,7 @@ def test_figures_are_those_counted_by_hand() -> None:
 
 
 def test_only_what_nobody_outside_can_measure_is_handed_in() -> None:
-    assert set(HANDED_IN) == {"skew_mismatches", "skew_checked", "drift_found"}
+    assert set(HANDED_IN) == {"skew_mismatches", "skew_checked", "decisions_lost", "drift_found"}
     with pytest.raises(UnknownFigure, match="recall"):
         figures_of(run(MIXED), metrics_of(run(MIXED)), {"recall": 1.0})
 

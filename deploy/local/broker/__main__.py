@@ -9,7 +9,7 @@ from pathlib import Path
 
 import uvloop
 
-from deploy.local.broker.server import DataDirectoryInUse, NotLoopback, broker
+from deploy.local.broker.server import DataDirectoryInUse, Listener, NotLoopback, broker
 
 NOTICE = """\
 ==========================================================================================
@@ -27,7 +27,18 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=9092, help="0 picks a free one")
     parser.add_argument("--data", type=Path, required=True, help="directory for logs and catalogue; made if missing")
     parser.add_argument("--fsync-interval-s", type=float, default=1.0, help="how often appended data is forced to disk")
+    parser.add_argument(
+        "--behind",
+        type=_listener,
+        metavar="PORT:PROXY_PORT",
+        help="listen there too, and tell clients that come that way the port of the proxy before it",
+    )
     return parser.parse_args()
+
+
+def _listener(text: str) -> Listener:
+    port, proxy_port = text.split(":")
+    return Listener(int(port), int(proxy_port))
 
 
 async def main() -> None:
@@ -35,7 +46,10 @@ async def main() -> None:
     stop = asyncio.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    async with broker(arguments.host, arguments.port, arguments.data, arguments.fsync_interval_s) as (host, port):
+    async with broker(arguments.host, arguments.port, arguments.data, arguments.fsync_interval_s, arguments.behind) as (
+        host,
+        port,
+    ):
         print(NOTICE.format(fsync_s=arguments.fsync_interval_s), file=sys.stderr)
         print(f"listening on {host}:{port}, data in {arguments.data}", flush=True)
         await stop.wait()

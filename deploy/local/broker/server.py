@@ -1,4 +1,4 @@
-"""The broker put together: storage, coordinator and APIs behind one loopback listener."""
+"""The broker put together: storage, coordinator and APIs behind a loopback listener, or two."""
 
 import asyncio
 import contextlib
@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from deploy.local.broker.api_admin import AdminApi
 from deploy.local.broker.api_data import DataApi
@@ -46,8 +47,17 @@ def require_loopback(host: str) -> str:
     return host
 
 
+class Listener(NamedTuple):
+    """A second door. advertised_port: what clients that come through it are told, for a proxy listens there; all that they say comes through it then."""
+
+    port: int
+    advertised_port: int
+
+
 @contextlib.asynccontextmanager
-async def broker(host: str, port: int, data_dir: Path, fsync_interval_s: float) -> AsyncIterator[tuple[str, int]]:
+async def broker(
+    host: str, port: int, data_dir: Path, fsync_interval_s: float, behind: Listener | None = None
+) -> AsyncIterator[tuple[str, int]]:
     """A running broker; yields the address it listens on (port 0 picks a free one)."""
     require_loopback(host)
     with _exclusive(data_dir), contextlib.ExitStack() as closing:
@@ -57,19 +67,25 @@ async def broker(host: str, port: int, data_dir: Path, fsync_interval_s: float) 
         closing.callback(topics.close)
         coordinator = Coordinator(catalog, clock_s=time.monotonic)
         connections: set[asyncio.Task[None]] = set()
-        protocol: Protocol | None = None
 
-        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            assert task is not None and protocol is not None
-            connections.add(task)
-            task.add_done_callback(connections.discard)
-            await protocol.serve(reader, writer)
+        async def listening(port: int, advertised_port: int = 0) -> asyncio.Server:
+            protocol: Protocol | None = None
 
-        server = await asyncio.start_server(accept, host, port, limit=_STREAM_BUFFER_BYTES, start_serving=False)
-        address = (host, int(server.sockets[0].getsockname()[1]))
-        protocol = _protocol(topics, catalog, coordinator, address)
-        await server.start_serving()
+            async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                task = asyncio.current_task()
+                assert task is not None and protocol is not None
+                connections.add(task)
+                task.add_done_callback(connections.discard)
+                await protocol.serve(reader, writer)
+
+            server = await asyncio.start_server(accept, host, port, limit=_STREAM_BUFFER_BYTES, start_serving=False)
+            protocol = _protocol(topics, catalog, coordinator, (host, advertised_port or _port(server)))
+            await server.start_serving()
+            return server
+
+        servers = [await listening(port)]
+        if behind is not None:
+            servers.append(await listening(*behind))
         chores = [
             asyncio.create_task(_tick_groups(coordinator)),
             asyncio.create_task(_flush(topics, fsync_interval_s)),
@@ -78,12 +94,17 @@ async def broker(host: str, port: int, data_dir: Path, fsync_interval_s: float) 
         for chore in chores:
             chore.add_done_callback(_report_failure)
         try:
-            yield address
+            yield host, _port(servers[0])
         finally:
-            server.close()
+            for server in servers:
+                server.close()
             for task in (*chores, *connections):
                 task.cancel()
             await asyncio.gather(*chores, *connections, return_exceptions=True)
+
+
+def _port(server: asyncio.Server) -> int:
+    return int(server.sockets[0].getsockname()[1])
 
 
 def _protocol(topics: Topics, catalog: Catalog, coordinator: Coordinator, address: tuple[str, int]) -> Protocol:

@@ -15,7 +15,7 @@ from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
 from fraud_assets.features.language import FeatureView
 from fraud_assets.features.registry import view_digest
 from fraud_assets.settings import Settings
-from fraud_assets.stores.feature_tables import feature_lake, view_schema, write_view
+from fraud_assets.stores.feature_tables import Execution, feature_lake, here, view_schema, write_view
 from fraud_assets.stores.history import view_service
 
 GROUP = "features"
@@ -69,10 +69,11 @@ def view_asset(plan: EnginePlan, view: FeatureView) -> dg.AssetsDefinition:
         with duckdb.get_connection() as connection:
             judge = lake.judge(context.run.run_id, settings.dedupe_horizon_ms)
             judge.refuse_bad_days(connection, raw_of(tables), end_ms(days[-1]))
-        found = write_view(features, lake.reader(context.run.run_id), view, scored, days)
+        found = write_view(features, lake.reader(context.run.run_id), view, scored, days, _execution(settings))
         return dg.MaterializeResult(
             metadata={
                 "dagster/row_count": found.rows,
+                "engine": settings.feature_engine,
                 "null_share": round(found.null_share, 4),
                 "present_share": round(found.present, 4),
                 "table": dg.MetadataValue.path(features.glob(view.name)),
@@ -89,6 +90,20 @@ def view_asset(plan: EnginePlan, view: FeatureView) -> dg.AssetsDefinition:
         )
 
     return values
+
+
+def _execution(settings: Settings) -> Execution:
+    """Spark is loaded by who asks for it. Raises Failure where it is not installed."""
+    if settings.feature_engine == "local":
+        return here
+    try:
+        from fraud_assets.stores.spark_views import SparkExecution
+    except ModuleNotFoundError as error:
+        raise dg.Failure(
+            f"FRAUD_FEATURE_ENGINE is spark, and {error.name} is not installed: run `make spark`, or set it to local.",
+            allow_retries=False,
+        ) from error
+    return SparkExecution(settings.spark_master, registry)
 
 
 def _worst(null_shares: Mapping[str, float]) -> dict[str, float]:

@@ -26,6 +26,11 @@ RAW = {
     "labels": (topics.LABELS, "What banks, reviewers and operators said about transactions."),
     "decisions": (topics.DECISIONS, "Every decision with all that is needed to recompute it."),
     "explanations": (topics.EXPLANATIONS, "What moved each decision's score: exact TreeSHAP values of its model."),
+    "price_decisions": (topics.PRICE_DECISIONS, "Every price recommended, with the chances it was drawn with."),
+    "price_outcomes": (
+        topics.PRICE_OUTCOMES,
+        "What the intervals of those prices came to, each as it was learned from.",
+    ),
 }
 # What features are made of. Who reads them judges them again.
 EVENTS = ("transactions", "activity", "profiles", "labels")
@@ -56,11 +61,13 @@ def topic_key(name: str) -> dg.AssetKey:
     return dg.AssetKey(["kafka", name.replace(".", "_")])
 
 
-# Whose work a topic carries, where it is not a source's: the scorer's, the explainer's of that, the label stage's.
+# Whose work a topic carries, where it is not a source's: the scorer's, the explainer's of that, pricing's, the label stage's.
 MADE_OF = {
     topics.DECISIONS.name: [dg.AssetKey("fraud_scorer")],
     topics.EXPLANATIONS.name: [topic_key(topics.DECISIONS.name)],
     topics.FEATURE_VECTORS.name: [topic_key(topics.DECISIONS.name)],
+    topics.PRICE_DECISIONS.name: [dg.AssetKey("pricing_service")],
+    topics.PRICE_OUTCOMES.name: [dg.AssetKey("pricing_service")],
     topics.LABEL_FACTS.name: [topic_key(topics.TRANSACTIONS.name), topic_key(topics.LABELS.name)],
 }
 

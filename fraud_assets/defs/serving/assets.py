@@ -127,3 +127,12 @@ fraud_scorer = dg.AssetSpec(
     description="POST /predict: reads the states, scores with the champion, publishes the decision.",
     deps=[ONLINE_STORE, "champion_model"],
 )
+
+pricing_service = dg.AssetSpec(
+    "pricing_service",
+    group_name="live",
+    kinds={"litestar"},
+    owners=[OWNER],
+    description="POST /price: reads events' states, draws a price within guard rails, publishes it and what came of it.",
+    deps=[ONLINE_STORE],
+)

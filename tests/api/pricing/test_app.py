@@ -7,13 +7,9 @@ import pytest
 import redis
 from litestar import Litestar
 from litestar.testing import TestClient
-from structlog.testing import capture_logs
 
 from api.access import Scope
-from api.pricing.contract import MAX_BATCH, Record
-from api.pricing.decide import redrawn
-from api.pricing.runtime import _rules
-from api.pricing.settings import PricingSettings
+from api.pricing.contract import MAX_BATCH
 from fraud_assets.stores.online import OnlineStore
 from tests.api.pricing.world import HOUR_MS, NOON_MS, activities, asked, fold_event, outcome, runtime, sales, served
 from tests.api.world import ENDED, bearer, until
@@ -218,15 +214,6 @@ def test_the_stream_alone_says_what_became_of_an_interval(client: TestClient[Lit
     assert late["why"] == "counted_before"
 
 
-def test_a_recommendation_can_be_made_again_from_its_log_line(client: TestClient[Litestar]) -> None:
-    with capture_logs() as lines:
-        said = client.post("/price", json=asked()).json()
-
-    (record,) = [line["record"] for line in lines if line["event"] == "price_recommended"]
-    assert isinstance(record, Record)
-    assert redrawn(_rules(PricingSettings()), record) == said["multiplier"]
-
-
 def test_a_full_or_absent_redis_leaves_prices_as_they_are(tmp_path: Path) -> None:
     with served(runtime(tmp_path, "redis://127.0.0.1:9/0")) as alone:
         said = alone.post("/price", json=asked(current_price_minor=5_170))
@@ -236,6 +223,24 @@ def test_a_full_or_absent_redis_leaves_prices_as_they_are(tmp_path: Path) -> Non
         assert (unconfirmed.status_code, unconfirmed.json()["type"]) == (503, "not_ready")
         assert alone.get("/health/ready").status_code == 503
         assert alone.get("/health/live").status_code == 200
+
+
+def test_an_event_that_is_not_on_sale_yet_begins_where_its_category_would(client: TestClient[Litestar]) -> None:
+    said = client.post("/price", json=asked(current_price_minor=None)).json()
+
+    assert all(not one["forbidden_by"] for one in said["choices"])
+    assert said["current_price_minor"] is None and said["price_minor"] > 0
+
+
+def test_an_event_that_is_on_sale_cannot_be_said_not_to_be(client: TestClient[Litestar], store: OnlineStore) -> None:
+    """Else whoever leaves its price out would get around `max_change`."""
+    first = client.post("/price", json=asked()).json()
+    fold_event(store, activities(NOON_MS + HOUR_MS))
+
+    said = client.post("/price", json=asked(event_time_ms=NOON_MS + HOUR_MS, current_price_minor=None)).json()
+
+    assert said["current_price_minor"] == first["price_minor"]
+    assert any("max_change" in one["forbidden_by"] for one in said["choices"])
 
 
 def test_an_event_that_was_never_priced_is_not_found(client: TestClient[Litestar]) -> None:
@@ -274,7 +279,7 @@ def test_posteriors_are_forgotten_only_long_after_they_say_anything(
     client.post("/price/outcome", json=outcome(price_minor=price))
 
     with redis.Redis.from_url(valkey_server) as server:
-        left_s = {key.split(b":")[3]: server.ttl(key) for key in server.scan_iter("fraud:price:*")}
+        left_s = {key.split(b":")[3]: server.ttl(key) for key in server.scan_iter("fraud:price:*:*")}
 
-    assert set(left_s) == {b"event", b"category", b"record", b"outcome", b"newest"}
-    assert left_s[b"event"] > 200 * 86_400 and left_s[b"outcome"] > left_s[b"record"] > 13 * 86_400
+    assert set(left_s) == {b"event", b"category", b"decision", b"outcome", b"newest"}
+    assert left_s[b"event"] > 200 * 86_400 and left_s[b"outcome"] > left_s[b"decision"] > 13 * 86_400

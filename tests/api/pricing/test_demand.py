@@ -5,7 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from api.pricing.demand import SENSITIVITIES, CategoryBelief, EventCounts, believed, halved, says
+from api.pricing.demand import (
+    SENSITIVITIES,
+    CategoryBelief,
+    EventCounts,
+    believed,
+    halved,
+    sampled,
+    says,
+    sensitivity_of,
+)
 
 GRID = np.array([0.8, 1.0, 1.2])
 COLD = CategoryBelief.nothing()
@@ -49,7 +58,7 @@ def test_what_is_sold_at_one_price_says_something_of_another() -> None:
     steep = EventCounts(0, [200.0, 80.0, 0.0], [1_000.0, 1_000.0, 0.0], 2.0, nothing_said)
     flat = EventCounts(0, [105.0, 100.0, 0.0], [1_000.0, 1_000.0, 0.0], 2.0, nothing_said)
 
-    tickets = [believed(one, COLD, GRID, 1.0).sampled(GRID, 4_000, np.random.default_rng(1)).mean(axis=0) for one in (steep, flat)]  # fmt: skip
+    tickets = [sampled(believed(one, COLD, GRID, 1.0), GRID, 4_000, np.random.default_rng(1)).mean(axis=0) for one in (steep, flat)]  # fmt: skip
 
     assert tickets[0][2] / tickets[0][1] < 0.75 < 0.85 < tickets[1][2] / tickets[1][1]
 
@@ -62,11 +71,13 @@ def test_a_new_event_begins_with_what_its_category_has_said() -> None:
     stranger, itself = believed(NOTHING, category, GRID, 1.0), believed(taught, category, GRID, 1.0)
     alone = believed(taught, CategoryBelief(np.zeros(25), 300.0, 4_000.0), GRID, 1.0)
 
-    assert stranger.sensitivity[0] > believed(NOTHING, COLD, GRID, 1.0).sensitivity[0] + 0.5
-    assert itself.sensitivity[0] == pytest.approx(
-        believed(EventCounts(0, taught.tickets, taught.visitors, 2.0, [0.0] * 25), CategoryBelief(np.zeros(25), 300.0, 4_000.0), GRID, 1.0).sensitivity[0]
+    assert sensitivity_of(stranger)[0] > sensitivity_of(believed(NOTHING, COLD, GRID, 1.0))[0] + 0.5
+    assert sensitivity_of(itself)[0] == pytest.approx(
+        sensitivity_of(believed(EventCounts(0, taught.tickets, taught.visitors, 2.0, [0.0] * 25), CategoryBelief(np.zeros(25), 300.0, 4_000.0), GRID, 1.0))[0]
     )  # fmt: skip
-    assert alone.sensitivity[0] < itself.sensitivity[0]  # its own word taken from a category that never heard it
+    assert (
+        sensitivity_of(alone)[0] < sensitivity_of(itself)[0]
+    )  # its own word taken from a category that never heard it
 
 
 def test_a_half_life_halves_and_an_earlier_moment_changes_nothing() -> None:
@@ -83,4 +94,4 @@ def test_a_half_life_halves_and_an_earlier_moment_changes_nothing() -> None:
 def test_dispersion_widens_the_belief() -> None:
     counts = EventCounts(0, [200.0, 0.0, 120.0], [1_000.0, 0.0, 1_000.0], 2.0, [0.0] * len(SENSITIVITIES))
 
-    assert believed(counts, COLD, GRID, 4.0).sensitivity[1] > believed(counts, COLD, GRID, 1.0).sensitivity[1]
+    assert sensitivity_of(believed(counts, COLD, GRID, 4.0))[1] > sensitivity_of(believed(counts, COLD, GRID, 1.0))[1]

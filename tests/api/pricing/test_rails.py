@@ -39,7 +39,7 @@ def test_each_rail_names_what_it_forbids() -> None:
 def test_no_recommendation_ever_leaves_its_rails(
     base: int, current: int, event: int, floor: int | None, above: int | None
 ) -> None:
-    """Floor and cap hold always, the largest change unless these ask for more; and every record can be made again."""
+    """Floor and cap hold always, the largest change unless these ask for more; and every one can be made again."""
     cap = None if above is None else (floor or 1) + above
     prices = prices_of(base, RULES.multipliers, RULES.step_minor)
     wanted = asked(base, current, floor, cap)
@@ -47,21 +47,21 @@ def test_no_recommendation_ever_leaves_its_rails(
         **{name: getattr(wanted, name) for name in wanted.__struct_fields__} | {"event_id": f"e{event}"}
     )
 
-    record = decide(RULES, wanted, KNOWN)
+    said = decide(RULES, wanted, KNOWN, "d1")
 
-    said, low, high = record.recommendation, max(prices[0], floor or 0), min(prices[-1], cap or prices[-1])
+    low, high = max(prices[0], floor or 0), min(prices[-1], cap or prices[-1])
     if low <= high:
         assert low <= said.price_minor <= high
     moved = abs(said.price_minor - current)
     assert moved <= 0.15 * current or (said.fallback == [NO_MULTIPLIER] and said.price_minor in (low, high))
-    assert redrawn(RULES, record) == said.multiplier
+    assert redrawn(RULES, said) == said.multiplier
 
 
 def test_a_rail_that_held_is_said() -> None:
     """Two tickets and thousands who want them: 1.5 times the price would earn most, and is too large a step."""
     scarce = Knowledge(EventNow({"current_inventory": 2.0, "concurrent_viewers": 30.0}, []), *KNOWN[1:])
 
-    said = decide(RULES, asked(), scarce).recommendation
+    said = decide(RULES, asked(), scarce, "d1")
 
     assert said.guard_rails == [Rail.MAX_CHANGE]
     assert "forbidden by max_change" in said.explanation
@@ -69,7 +69,7 @@ def test_a_rail_that_held_is_said() -> None:
 
 
 def test_the_promoters_floor_and_cap_narrow_ours() -> None:
-    said = decide(RULES, asked(floor=4_900, cap=5_100), KNOWN).recommendation
+    said = decide(RULES, asked(floor=4_900, cap=5_100), KNOWN, "d1")
 
     assert (said.price_minor, said.multiplier) == (5_000, 1.0)
     assert [bool(one.forbidden_by) for one in said.choices].count(False) == 1

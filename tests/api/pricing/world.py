@@ -13,6 +13,7 @@ from api.keys import write_keys
 from api.pricing.app import create_app
 from api.pricing.runtime import Runtime
 from api.pricing.settings import PricingSettings
+from api.producer import Producer
 from fraud_assets.contracts import topics
 from fraud_assets.contracts.events import Activity, ActivityKind, Outcome, Transaction
 from fraud_assets.engine.plan import EnginePlan
@@ -23,20 +24,21 @@ from fraud_assets.features.catalogue.ticketing import EVENT_PRICING, registry
 from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_port import Write
 from tests.api.world import ALL, MADE, bearer, published
+from tests.api.world import Producer as FakeProducer
 
 HOUR_MS = 3_600_000
 # The beginning of an interval some hours ago, so that there are intervals after it.
 NOON_MS = (time.time_ns() // 1_000_000) // HOUR_MS * HOUR_MS - 24 * HOUR_MS
 
 
-def runtime(folder: Path, redis_url: str, **settings: Any) -> Runtime:
+def runtime(folder: Path, redis_url: str, producer: Producer | None = None, **settings: Any) -> Runtime:
     keys = folder / "api-keys.json"
     write_keys(keys, [made.key for made in MADE.values()])
     fields: dict[str, Any] = {
         "redis_url": redis_url, "store_timeout_ms": 1_000, "shared_timeout_ms": 1_000, "posteriors_timeout_ms": 2_000,
         "api_keys_file": keys,
     }  # fmt: skip
-    return Runtime(PricingSettings(**fields | settings), registry(), EVENT_PRICING)
+    return Runtime(PricingSettings(**fields | settings), registry(), EVENT_PRICING, producer or FakeProducer())
 
 
 @contextmanager

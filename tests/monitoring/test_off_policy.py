@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from api.pricing.off_policy import Decided, always, as_logged, estimate, greedy
+from fraud_assets.monitoring.off_policy import Decided, always, as_logged, estimate, greedy
 
 GRID = np.array([0.9, 1.0, 1.1])
 TRUE = np.array([0.05, 0.08, 0.06])

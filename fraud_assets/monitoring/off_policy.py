@@ -1,18 +1,23 @@
-"""What another way to price would have earned, from the log of this one: no price is asked anew. Pure but for reading lines.
+"""What another way to price would have earned, from what the lake has of this one: no price is asked anew.
 
 An interval's reward is revenue per visitor in base prices: multiplier × tickets ÷ visitors. It says nothing of what selling out
 earlier or later would have changed. Sources: Horvitz and Thompson (1952); Swaminathan and Joachims (2015); Dudík et al. (2011).
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from api.pricing.contract import Record
-from api.pricing.demand import Floats
+from fraud_assets.contracts.prices import UNCLAIMED, PriceDecision, PricedInterval
+from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.schemas import to_events
 
+Floats = npt.NDArray[np.float64]
+
+_EXACT = 1e-6
 Target = Callable[["Decided"], Floats | None]
 """Chances that a policy gives each multiplier; None where the log cannot speak of it, as it forbids what the policy would do."""
 
@@ -30,7 +35,8 @@ class Decided(NamedTuple):
     modelled: Floats
 
 
-class Estimate(NamedTuple):
+@dataclass(frozen=True)
+class Estimate:
     """Revenue per visitor in base prices. covered: share of visitors that the log can speak of; effective: decisions it amounts to.
 
     doubly_robust_se: standard error, events being independent of each other and hours of one event not.
@@ -45,41 +51,43 @@ class Estimate(NamedTuple):
     decisions: int
 
 
-class _Outcome(NamedTuple):
-    price_minor: int
-    tickets: float
-    visitors: float
-
-
-class _Line(msgspec.Struct):
-    """A log line of ours, as far as it is about this."""
-
-    event: str = ""
-    record: Record | None = None
-    event_id: str = ""
-    interval_start_ms: int = 0
-    price_minor: int = 0
-    tickets_sold: float = 0.0
-    visitors: float = 0.0
-
-
-_line = msgspec.json.Decoder(_Line).decode
-
-
-def logged(lines: Iterable[bytes]) -> list[Decided]:
-    """The draws of a service's log that were followed and have an outcome, in order."""
-    records, outcomes = dict[tuple[str, int], Record](), dict[tuple[str, int], _Outcome]()
-    for raw in lines:
-        if b'"price_' not in raw:
-            continue
-        line = _line(raw)
-        if line.event == "price_recommended" and line.record is not None and line.record.belief is not None:
-            said = line.record.recommendation
-            records.setdefault((said.event_id, said.interval_start_ms), line.record)
-        elif line.event == "price_outcome":
-            outcomes[line.event_id, line.interval_start_ms] = _Outcome(line.price_minor, line.tickets_sold, line.visitors)  # fmt: skip
-    found = [_decided(record, outcomes[key]) for key, record in records.items() if key in outcomes]
+def logged(lake: Lake, from_ms: int | None = None, to_ms: int | None = None) -> list[Decided]:
+    """The lake's draws of intervals that begin in [from_ms, to_ms), were followed and have an outcome, in the order of their log."""
+    outcomes = {one.decision_id: one for one in to_events(PricedInterval, lake.scan("price_outcomes", from_ms, to_ms))}
+    made = to_events(PriceDecision, lake.scan("price_decisions", from_ms, to_ms))
+    found = [_decided(one, outcomes[one.decision_id]) for one in made if one.decision_id in outcomes]
     return [one for one in found if one is not None]
+
+
+class Faults(NamedTuple):
+    """What a log should have none of: draws that no such chances allow, and intervals of an event with several prices."""
+
+    not_drawn_so: int
+    several_prices: int
+
+
+def faults_of(lake: Lake, from_ms: int | None = None, to_ms: int | None = None) -> Faults:
+    """Of all decisions whose intervals begin in [from_ms, to_ms). Prices given while Redis was away were nobody's claim."""
+    made = to_events(PriceDecision, lake.scan("price_decisions", from_ms, to_ms))
+    prices = dict[tuple[str, int], set[int]]()
+    for one in made:
+        if UNCLAIMED not in one.fallback:
+            prices.setdefault((one.event_id, one.event_time_ms), set()).add(one.price_minor)
+    return Faults(
+        sum(one.multiplier is not None and not _is_drawn_so(one) for one in made),
+        sum(len(several) > 1 for several in prices.values()),
+    )
+
+
+def _is_drawn_so(made: PriceDecision) -> bool:
+    chosen = [one for one in made.choices if one.multiplier == made.multiplier]
+    return (
+        len(chosen) == 1
+        and chosen[0].price_minor == made.price_minor
+        and chosen[0].propensity > 0
+        and not any(one.forbidden_by and one.propensity > 0 for one in made.choices)
+        and abs(sum(one.propensity for one in made.choices) - 1.0) < _EXACT
+    )
 
 
 def always(multiplier: float) -> Target:
@@ -130,16 +138,15 @@ def estimate(decided: Iterable[Decided], target: Target) -> Estimate:
     )
 
 
-def _decided(record: Record, outcome: _Outcome) -> Decided | None:
-    said = record.recommendation
-    if outcome.price_minor != said.price_minor or said.multiplier is None or not outcome.visitors:
+def _decided(made: PriceDecision, outcome: PricedInterval) -> Decided | None:
+    if outcome.price_minor != made.price_minor or made.multiplier is None or not outcome.visitors:
         return None
-    multipliers = np.array([one.multiplier for one in said.choices])
+    multipliers = np.array([one.multiplier for one in made.choices])
     return Decided(
-        said.event_id, said.interval_start_ms, outcome.visitors, said.multiplier * outcome.tickets / outcome.visitors,
-        int(np.isclose(multipliers, said.multiplier).argmax()), multipliers,
-        np.array([one.propensity for one in said.choices]),
-        np.array([one.multiplier * one.tickets_per_visitor for one in said.choices]),
+        made.event_id, made.event_time_ms, outcome.visitors, made.multiplier * outcome.tickets_sold / outcome.visitors,
+        int(np.isclose(multipliers, made.multiplier).argmax()), multipliers,
+        np.array([one.propensity for one in made.choices]),
+        np.array([one.multiplier * one.tickets_per_visitor for one in made.choices]),
     )  # fmt: skip
 
 

@@ -89,7 +89,7 @@ class Compose:
             check=self.command(name, check["test"]) if "test" in check else [],
             needs=list(service.get("depends_on", ())),
             is_once=service["restart"] == "no",
-            within_s=300.0,
+            within_s=600.0,  # cold, on a busy machine: kernels are compiled, and Dagster and MLflow make their tables
         )
 
     def _here(self, name: str, text: str) -> str:

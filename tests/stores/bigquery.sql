@@ -221,3 +221,69 @@ OPTIONS (
   require_hive_partition_filter = TRUE,
   enable_list_inference = TRUE
 );
+
+CREATE OR REPLACE EXTERNAL TABLE `p.fraud.price_decisions` (
+  `schema_version` INT64,
+  `event_time_ms` INT64,
+  `decision_id` STRING,
+  `event_id` STRING,
+  `promoter_id` STRING,
+  `category` STRING,
+  `currency` STRING,
+  `interval_end_ms` INT64,
+  `starts_at_ms` INT64,
+  `base_price_minor` INT64,
+  `current_price_minor` INT64,
+  `price_minor` INT64,
+  `action` STRING,
+  `explanation` STRING,
+  `guard_rails` ARRAY<STRING>,
+  `fallback` ARRAY<STRING>,
+  `features` STRUCT<`key_value` ARRAY<STRUCT<`key` STRING, `value` FLOAT64>>>,
+  `seed` INT64,
+  `multiplier` FLOAT64,
+  `choices` ARRAY<STRUCT<`multiplier` FLOAT64, `price_minor` INT64, `forbidden_by` ARRAY<STRING>, `propensity` FLOAT64, `best_chance` FLOAT64, `tickets_per_visitor` FLOAT64, `low` FLOAT64, `high` FLOAT64>>,
+  `learned` STRUCT<`event_tickets` FLOAT64, `event_visitors` FLOAT64, `event_intervals` FLOAT64, `category_visitors` FLOAT64, `sensitivity` FLOAT64, `sensitivity_sd` FLOAT64>,
+  `belief` STRUCT<`weights` ARRAY<FLOAT64>, `shape` FLOAT64, `rates` ARRAY<FLOAT64>>,
+  `inventory` FLOAT64,
+  `visitors_ahead` FLOAT64,
+  `draws` INT64,
+  `explore` FLOAT64,
+  `ingested_at_ms` INT64,
+  `source_topic` STRING,
+  `source_partition` INT64,
+  `source_offset` INT64,
+  `is_duplicate` BOOL
+)
+WITH PARTITION COLUMNS (`event_date` DATE)
+OPTIONS (
+  format = 'PARQUET',
+  uris = ['gs://b/lake/price_decisions/*.parquet'],
+  hive_partition_uri_prefix = 'gs://b/lake/price_decisions',
+  require_hive_partition_filter = TRUE,
+  enable_list_inference = TRUE
+);
+
+CREATE OR REPLACE EXTERNAL TABLE `p.fraud.price_outcomes` (
+  `schema_version` INT64,
+  `event_time_ms` INT64,
+  `decision_id` STRING,
+  `event_id` STRING,
+  `price_minor` INT64,
+  `tickets_sold` FLOAT64,
+  `visitors` FLOAT64,
+  `source` STRING,
+  `ingested_at_ms` INT64,
+  `source_topic` STRING,
+  `source_partition` INT64,
+  `source_offset` INT64,
+  `is_duplicate` BOOL
+)
+WITH PARTITION COLUMNS (`event_date` DATE)
+OPTIONS (
+  format = 'PARQUET',
+  uris = ['gs://b/lake/price_outcomes/*.parquet'],
+  hive_partition_uri_prefix = 'gs://b/lake/price_outcomes',
+  require_hive_partition_filter = TRUE,
+  enable_list_inference = TRUE
+);

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fraud_assets.stores.bigquery import PLATFORM, NotThere, external_tables
+from fraud_assets.stores.bigquery import NotThere, external_tables
 from fraud_assets.stores.schemas import TABLES
 
 SNAPSHOT = Path(__file__).parent / "bigquery.sql"
@@ -32,7 +32,3 @@ def test_a_lake_in_s3_goes_through_a_connection() -> None:
 def test_a_lake_that_bigquery_cannot_read_is_said(lake: str) -> None:
     with pytest.raises(NotThere, match="gs://bucket/folder"):
         external_tables(lake, "p.fraud")
-
-
-def test_the_platforms_tables_are_all_that_are_no_published_data_sets() -> None:
-    assert set(PLATFORM) == {table for table in TABLES if not table.startswith(("handbook", "sparkov"))}

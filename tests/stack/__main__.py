@@ -16,7 +16,7 @@ from tests.stack.proofs import PROOFS
 def main() -> int:
     console = Console()
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="fraud-stack-") as folder:
+    with tempfile.TemporaryDirectory(prefix="fraud-compose-") as folder:
         try:
             with running_platform(Path(folder), lambda said: console.print(f"healthy: {said}")) as platform:
                 return _prove(platform, console, began)

@@ -21,7 +21,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo drift-demo scenarios pricing-demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser test-prometheus dashboards-check check static lint format types imports kernels fetch bench bench-peers chaos chaos-kafka fuzz handbook screenshots lock clean java jars redis torch chromium prometheus scale scale-test walkthroughs
+.PHONY: help install demo drift-demo scenarios pricing-demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser test-prometheus dashboards-check stack-test check static lint format types imports kernels fetch bench bench-peers chaos chaos-kafka fuzz handbook screenshots lock clean java jars redis torch chromium prometheus scale scale-test walkthroughs
 
 help: ## list everything
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -117,6 +117,9 @@ test-prometheus: $(READY) prometheus ## rules, alerts, routes and dashboards thr
 
 dashboards-check: $(READY) kernels prometheus ## every panel of every dashboard asked of a live run, and the fraud alert seen to arrive; about eight minutes
 	$(RUN) -m deploy.local.dashboards_check $(ARGS)
+
+stack-test: $(READY) kernels java ## Compose's own services as processes, with ENVIRONMENT=production and secrets as files: eleven promises, a table
+	$(RUN) -m tests.stack
 
 check: $(READY) ## what CI runs: ruff, mypy, import-linter, tests
 	+$(MAKE) static

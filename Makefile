@@ -21,7 +21,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo drift-demo scenarios pricing-demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser test-prometheus dashboards-check stack-test check static lint format types imports kernels fetch bench bench-peers chaos chaos-kafka fuzz handbook screenshots lock clean java jars redis torch chromium prometheus spark scale-test
+.PHONY: help install demo drift-demo scenarios pricing-demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser test-prometheus dashboards-check stack-test check static lint format types imports kernels fetch bench bench-peers chaos chaos-kafka fuzz handbook screenshots lock clean java jars redis torch chromium prometheus scale scale-test walkthroughs
 
 help: ## list everything
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,7 +56,7 @@ lock: $(STAMP) ## resolve pyproject.toml and the peers' packages again into the 
 	$(COMPILE) pyproject.toml $(UPGRADE) --extra platform --extra local --group dev -o requirements.lock
 	$(COMPILE) pyproject.toml $(UPGRADE) --extra platform --constraint requirements.lock -o requirements-platform.lock
 	$(COMPILE) pyproject.toml $(UPGRADE) --constraint requirements.lock -o requirements-scorer.lock
-	$(COMPILE) --group spark $(UPGRADE) --constraint requirements.lock -o requirements-spark.lock
+	$(COMPILE) --group scale $(UPGRADE) --constraint requirements.lock -o requirements-scale.lock
 	$(COMPILE) benchmarks/peers/requirements.in $(UPGRADE) -o requirements-peers.lock
 	@touch $(STAMP) && echo "locks written; run make install to follow them" && touch requirements.lock
 
@@ -93,6 +93,10 @@ test: $(READY) kernels ## all tests but those that need Java, Redis, PyTorch, Ch
 test-demo: $(READY) kernels ## the whole demo, and make up and down, small, as tests; about four minutes
 	$(RUN) -m pytest -m demo tests/e2e $(ARGS)
 
+# Those of a running platform are among `make up`'s own tests.
+walkthroughs: $(READY) kernels ## the pages of docs/walkthroughs and the notebook, each block run as it stands
+	$(RUN) -m pytest -m "demo or not demo" tests/e2e/test_up.py tests/notebooks $(ARGS)
+
 test-kafka: $(READY) java ## the integration tests on Apache Kafka 4, or on KAFKA_BOOTSTRAP_SERVERS; and on a schema registry
 	$(RUN) -m pytest -m kafka $(ARGS)
 
@@ -102,7 +106,7 @@ test-redis: $(READY) redis ## the online store's tests on Redis too; make test r
 test-torch: $(READY) torch ## the hand-over of vectors to PyTorch, without a copy
 	$(RUN) -m pytest -m torch tests/stores/test_conversions.py $(ARGS)
 
-scale-test: $(READY) spark kernels ## feature views on a Spark cluster of two executors, bit for bit those of one machine
+scale-test: $(READY) scale kernels ## feature views on a Spark cluster of two executors, bit for bit those of one machine; the lake as ClickHouse's tables
 	$(RUN) -m pytest -m scale $(ARGS)
 
 test-browser: $(READY) chromium ## the Dagster UI in headless Chromium
@@ -168,9 +172,9 @@ torch:
 		|| { echo "This test needs PyTorch: install python3-torch, or torch into $(VENV)." >&2; exit 1; }; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-torch; }
 
-# A lock of its own: only who computes history on a cluster wants its 430 MB.
-spark: $(STAMP) java
-	@$(RUN) -c 'import pyspark' 2>/dev/null || VIRTUAL_ENV=$(CURDIR)/$(VENV) sh deploy/brief.sh $(BIN)/uv pip install --require-hashes --compile-bytecode -r requirements-spark.lock
+# A lock of its own: only who computes history on a cluster wants a gigabyte of Spark and ClickHouse.
+scale: $(STAMP) java
+	@$(RUN) -c 'import chdb, pyspark' 2>/dev/null || VIRTUAL_ENV=$(CURDIR)/$(VENV) sh deploy/brief.sh $(BIN)/uv pip install --require-hashes --compile-bytecode -r requirements-scale.lock
 
 chromium:
 	@command -v chromium >/dev/null || { \

@@ -58,8 +58,8 @@ TOP_LEVEL_FILES = (
     "pyproject.toml",
     "requirements-peers.lock",
     "requirements-platform.lock",
+    "requirements-scale.lock",
     "requirements-scorer.lock",
-    "requirements-spark.lock",
     "requirements.lock",
     "workspace.yaml",
 )
@@ -316,8 +316,8 @@ def test_every_import_is_declared(project: dict[str, Any], folder: str) -> None:
         names = declared(project, with_dev=for_tests)
         if path.parent.name == "peers":
             names |= requirement_names(peers_requirements())
-        if path.name in ("spark.py", "spark_views.py"):
-            names |= requirement_names(project["dependency-groups"]["spark"])
+        if path.name in ("spark.py", "spark_views.py") or path.parent.name == "scale":
+            names |= requirement_names(project["dependency-groups"]["scale"])
         missing = undeclared(path, names)
         assert not missing, f"{path.relative_to(ROOT)} imports {missing}: declare it in pyproject.toml and make lock"
 
@@ -355,7 +355,7 @@ def test_a_wheel_holds_the_files_that_our_packages_read(project: dict[str, Any])
 
 
 @pytest.mark.parametrize(
-    "name", ["requirements.lock", "requirements-scorer.lock", "requirements-peers.lock", "requirements-spark.lock"]
+    "name", ["requirements.lock", "requirements-scorer.lock", "requirements-peers.lock", "requirements-scale.lock"]
 )
 def test_a_lock_names_no_registry_and_hashes_everything(name: str) -> None:
     text = (ROOT / name).read_text()

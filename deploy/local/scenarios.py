@@ -7,11 +7,14 @@ one scenario after the other, small. In the end every served vector is recompute
 tolerance is broken or unmeasured. Everything it started is stopped.
 """
 
+import os
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 
 from deploy.local.demo_command import conduct, demo_parser
 from deploy.local.scenarios_run import LEFT_OUT, PACE, RECORDED, REPLAY, Scenarios, everybody, run
+from deploy.local.services import ADDRESSES, BROKER
 from deploy.local.world import World
 from simulator.scenarios.registry import SCENARIOS
 
@@ -22,6 +25,10 @@ WORLD = World(days=16, per_day=1_500)
 def main() -> None:
     asked = _parse_arguments(sys.argv[1:])
     conduct(asked.var_dir, lambda folder, console, began_s: run(replace(asked, var_dir=folder), console, began_s))
+
+
+def breaking_the_broker(names: Iterable[str]) -> list[str]:
+    return [name for name in names if any(one.dependency == BROKER.name for one in SCENARIOS[name].outages)]
 
 
 def _parse_arguments(arguments: list[str]) -> Scenarios:
@@ -40,8 +47,14 @@ def _parse_arguments(arguments: list[str]) -> Scenarios:
             parser.error(f"{name} is none. Known: {', '.join(everybody())}")
         if name == REPLAY and RECORDED not in chosen.only[: chosen.only.index(name)]:
             parser.error(f"{REPLAY} plays {RECORDED} again: name that before it")
+    names = tuple(chosen.only) or everybody()
+    if (broken := breaking_the_broker(names)) and os.environ.get(ADDRESSES[BROKER.name]):
+        parser.error(
+            f"{', '.join(broken)} breaks the broker, and the one of {ADDRESSES[BROKER.name]} does not advertise our proxy:"
+            " name the others with --only"
+        )
     world, pace = replace(WORLD, seed=chosen.seed), replace(PACE, rate_per_s=chosen.rate)
-    return Scenarios(chosen.var, world, tuple(chosen.only) or everybody(), chosen.seconds, pace)
+    return Scenarios(chosen.var, world, names, chosen.seconds, pace)
 
 
 if __name__ == "__main__":

@@ -242,14 +242,21 @@ def up(
     """Start services on their usual ports, or on others where those are taken, and leave them running.
 
     prepare: what the others find when they start; called once the servers (ADDRESSES) are ready. A stack that already runs in `var_dir` is returned as it is. Raises ServiceFailed, with
-    everything stopped again.
+    everything stopped again; and as it is, if the one in `var_dir` runs in part.
     """
     var_dir = var_dir.absolute()
     existing = attach(var_dir)
     if existing is not None:
         tell(f"already running in {var_dir}")
-        for service in existing.services:
-            tell(f"{service.name:<18} {existing.state(service.name).lower():<6} {service.url(existing.context)}")
+        states = {service: existing.state(service.name) for service in existing.services}
+        for service, state in states.items():
+            tell(f"{service.name:<18} {state.lower():<6} {service.url(existing.context)}")
+        ended = [service.name for service, state in states.items() if state not in ("RUNNING", "STARTING")]
+        if ended:
+            raise ServiceFailed(
+                f"{', '.join(ended)}: not running, for `up` was cut off or they have ended (logs in {var_dir / 'logs'})."
+                " Run `make down`, then `make up` again: it goes on with what is there."
+            )
         return existing
     chosen = tuple(CATALOGUE[name] for name in names)
     ports = choose_ports(service.preferred_port for service in chosen)

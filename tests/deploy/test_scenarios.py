@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from deploy.local.scenarios import main
 from deploy.local.scenarios_run import Done, Outcomes, everybody
 from simulator.report import Skew
 from simulator.results import RunResult
@@ -43,6 +44,19 @@ def test_what_cannot_be_run_is_refused_before_anything_starts(names: list[str], 
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
     assert ended.returncode == 2 and said in ended.stderr
+    assert not (tmp_path / "var").exists()
+
+
+def test_a_broker_of_somebody_elses_is_not_broken_and_that_is_said_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    monkeypatch.setattr(sys, "argv", ["scenarios", "--var", str(tmp_path / "var")])
+
+    with pytest.raises(SystemExit, match="2"):
+        main()
+
+    assert "system-degradation breaks the broker" in capsys.readouterr().err
     assert not (tmp_path / "var").exists()
 
 

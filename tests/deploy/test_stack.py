@@ -252,6 +252,13 @@ def test_up_twice_is_one_stack(left_running: Path) -> None:
     assert said[1].startswith("valkey") and said[1].endswith(first.env["REDIS_URL"])
 
 
+def test_a_stack_that_was_cut_off_half_way_is_not_taken_for_one_that_runs(left_running: Path) -> None:
+    up(["valkey"], left_running, {}, quiet).stop("valkey")
+
+    with pytest.raises(ServiceFailed, match=r"valkey: not running.*Run `make down`"):
+        up(["valkey"], left_running, {}, quiet)
+
+
 def test_a_taken_port_is_replaced_by_another(left_running: Path) -> None:
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -27,6 +27,7 @@ from deploy.local.state import read_state
 from deploy.local.valkey import valkey_command
 from fraud_assets.stores.lake import Lake
 from tests.deploy.client import poll_until
+from tests.e2e.pages import Ran, missing, run_page
 from tests.e2e.processes import at_work_in
 
 # Ten times what it takes; each step has a deadline of its own, and its message says more.
@@ -35,6 +36,8 @@ WITHIN_S = 900
 SMALL = "--days 32 --per-day 600"
 # The rest is Dagster, which takes longest and has no part in going on.
 LIVE = "valkey,broker,worker,scorer"
+# In this order: the second one empties the store, and fills it again.
+PAGES = ("analyst.md", "on-call.md")
 OURS = re.compile(r"^(KAFKA_BOOTSTRAP_SERVERS|REDIS_URL|DAGSTER_HOME|(FRAUD|MLFLOW)_.*|MAKE.*|MFLAGS|ARGS)$")
 
 pytestmark = [pytest.mark.demo, pytest.mark.timeout(3 * WITHIN_S)]
@@ -50,6 +53,7 @@ class Story:
     decision: Mapping[str, object]
     price: Mapping[str, object]
     dagster: str
+    walked: Mapping[str, list[Ran]]
     started: list[psutil.Process]
     down: str
     left: list[psutil.Process]
@@ -74,6 +78,10 @@ def story(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stor
         price = ask(root, home, "8001/price", addresses["pricing"])
         with urllib.request.urlopen(f"{addresses['dagster-webserver']}/server_info", timeout=60) as response:
             dagster = response.read().decode()
+        settings = settings_of(var_dir)
+        usual = {"http://127.0.0.1:8000": addresses["scorer"], "redis://127.0.0.1:6379/0": settings["REDIS_URL"]}
+        pages = root / "docs" / "walkthroughs"
+        walked = {name: run_page(pages / name, root, home, usual, settings) for name in PAGES}
         stopped = make(root, var_dir, "down")
         left = list(filter(is_alive, started))
         standing = {name: process.pid for name, process in bystanders.items() if is_alive(process)}
@@ -82,7 +90,7 @@ def story(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stor
         started_again = processes_of(var_dir)
         make(root, var_dir, "down")
         yield Story(
-            var_dir=var_dir, taken=taken, up=up, decision=decision, price=price, dagster=dagster, started=started, down=stopped, left=left,
+            var_dir=var_dir, taken=taken, up=up, decision=decision, price=price, dagster=dagster, walked=walked, started=started, down=stopped, left=left,
             bystanders=standing, again=again, decision_again=decision_again, left_again=list(filter(is_alive, started_again)),
         )  # fmt: skip
 
@@ -126,6 +134,13 @@ def ask(root: Path, home: Path, door: str, address: str) -> dict[str, object]:
     assert done.returncode == 0, done.stderr
     answer: dict[str, object] = json.loads(done.stdout)
     return answer
+
+
+def settings_of(var_dir: Path) -> Mapping[str, str]:
+    """What the stack's own processes are given: addresses, for its ports may not be the usual ones."""
+    state = read_state(var_dir)
+    assert state is not None
+    return state.env
 
 
 def processes_of(var_dir: Path) -> list[psutil.Process]:
@@ -225,6 +240,15 @@ def test_the_readmes_price_is_recommended_under_the_same_key(story: Story) -> No
 
 def test_dagster_answers_at_its_address(story: Story) -> None:
     assert json.loads(story.dagster)["dagster_webserver_version"]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_walkthrough_prints_what_its_page_shows(story: Story, name: str) -> None:
+    ran = story.walked[name]
+
+    assert sum(bool(one.shown) for one in ran) >= 3
+    for one in ran:
+        assert missing(one) == [], f"{one.command}\nprinted\n{one.printed}"
 
 
 def test_down_ends_what_up_started_down_to_its_grandchildren(story: Story) -> None:

@@ -142,7 +142,7 @@ def test_the_page_shows_tolerances_outages_and_what_an_adversary_learnt() -> Non
     text = render(result)
 
     assert re.search(r"recall</code>.*>at least 0.9</td>.*0.6667.*>broken<", text)
-    assert re.search(r"skew_mismatches</code></td><td>at most 0</td>.*–.*>unmeasured<", text)
+    assert re.search(r"skew_mismatches</code>.*>at most 0</td>.*–.*>unmeasured<", text)
     assert 'class="band outage"' in text and "store hung" in text
     assert "4 of its last 6 purchases were denied" in text
     assert "<b>$123</b><span>$370 of fraud was let pass" in text

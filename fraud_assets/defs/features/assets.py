@@ -100,7 +100,7 @@ def _execution(settings: Settings) -> Execution:
         from fraud_assets.stores.spark_views import SparkExecution
     except ModuleNotFoundError as error:
         raise dg.Failure(
-            f"FRAUD_FEATURE_ENGINE is spark, and {error.name} is not installed: run `make spark`, or set it to local.",
+            f"FRAUD_FEATURE_ENGINE is spark, and {error.name} is not installed: run `make scale`, or set it to local.",
             allow_retries=False,
         ) from error
     return SparkExecution(settings.spark_master, registry)

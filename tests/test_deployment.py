@@ -34,7 +34,7 @@ def test_make_help_lists_every_target(root: Path) -> None:
     makefile = (root / "Makefile").read_text()
     phony = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
     assert phony is not None
-    internal = {"java", "jars", "redis", "torch", "chromium", "prometheus", "spark"}
+    internal = {"java", "jars", "redis", "torch", "chromium", "prometheus", "scale"}
 
     # Under `make check` the inner make would announce the folders it enters.
     command = ["make", "--no-print-directory", "help"]

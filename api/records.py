@@ -102,9 +102,9 @@ class DecisionRecords:
         keys, versions, positions = states
         return StatesRead(
             groups=self._groups,
-            keys=[keys[place] for place in places],
-            versions=[versions[place] for place in places],
-            positions=[positions[place] for place in places],
+            keys=list(map(keys.__getitem__, places)),
+            versions=list(map(versions.__getitem__, places)),
+            positions=list(map(positions.__getitem__, places)),
             topics=self._topics,
             partition_bits=self._facts.partition_bits,
         )

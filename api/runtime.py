@@ -145,6 +145,8 @@ def _part_of(moment: Moment) -> Part:
 
 def _distinct(things: Sequence[T]) -> tuple[list[T], list[int]]:
     """Each thing once, and the place of each."""
+    if len(things) == 1:
+        return list(things), [0]
     places = {id(one): one for one in things}
     numbers = {name: number for number, name in enumerate(places)}
     return list(places.values()), [numbers[id(one)] for one in things]

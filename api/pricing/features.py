@@ -8,7 +8,7 @@ from api.histories import HistoryReader
 from api.pricing.contract import PriceRequest
 from fraud_assets.contracts.events import Category
 from fraud_assets.engine.plan import EnginePlan, ServicePlan
-from fraud_assets.engine.request import STATUS_NAMES, RequestReader
+from fraud_assets.engine.request import STATUS_NAMES, RequestReader, States
 from fraud_assets.features.catalogue.named import EVENT_REALTIME_METRICS
 from fraud_assets.features.language import FeatureService
 from fraud_assets.features.registry import Registry
@@ -51,7 +51,7 @@ class EventReader:
 
     def warm(self) -> None:
         """Kernels loaded, or compiled, before a request waits for them."""
-        self._reader.read_many([], [[-1] * len(self._reader.groups)], [_NOBODY], [0], [""])
+        self._reader.read_many(States.of([]), [[-1] * len(self._reader.groups)], [_NOBODY], [0], [""])
 
     async def read(self, asked: Sequence[PriceRequest]) -> list[EventNow]:
         """As of each request's `event_time_ms`."""

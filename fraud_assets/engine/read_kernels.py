@@ -82,11 +82,11 @@ def ratio_of(above, below):
 
 @kernel
 def read_request(
-    code, spans, raw, starts, places, t, scored_id, head, tile, merged, scratch, newest, values, status, ages
+    code, spans, raw, starts, stops, places, t, scored_id, head, tile, merged, scratch, newest, values, status, ages
 ):
     """Read the packed states of a request, group after group; returns (holds scored_id, torn group or -1, pc of what is served).
 
-    raw: distinct states end to end, and eight bytes more. starts (n_states + 1,): where each begins. places (n_groups,): which of
+    raw: distinct states, and eight bytes more. starts, stops (n_states,): where each begins and ends. places (n_groups,): which of
     them is the group's, -1 for an unknown entity. status, ages (n_units,): PRESENT, STALE or MISSING and seconds since the
     newest event; values of a unit that is not PRESENT are NaN. An empty state is an unknown entity.
     """
@@ -95,7 +95,7 @@ def read_request(
         units, units_span, n_segments = word(code, pc), word(code, pc + 1), word(code, pc + 2)
         begin, end = np.int64(0), np.int64(0)
         if places[g] >= 0:
-            begin, end = starts[places[g]], starts[places[g] + 1]
+            begin, end = starts[places[g]], stops[places[g]]
         if begin == end:
             newest[:n_segments] = NULL
         else:
@@ -115,7 +115,7 @@ def read_request(
 
 
 @kernel
-def read_positions(raw, starts, head, found, ends):
+def read_positions(raw, starts, stops, head, found, ends):
     """The log positions of states end to end, none of one that is torn.
 
     found: (topic-partition code, offset) pairs of all, two words each; as many words as `raw` has bytes are enough, for
@@ -123,7 +123,7 @@ def read_positions(raw, starts, head, found, ends):
     """
     n = 0
     for s in range(len(ends)):
-        if get_head(raw[starts[s] : starts[s + 1]], head) >= 0:
+        if get_head(raw[starts[s] : stops[s]], head) >= 0:
             for k in range(2 * head[0]):
                 found[n] = head[1 + k]
                 n += 1

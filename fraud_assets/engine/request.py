@@ -7,7 +7,7 @@ merges the tiles in force, divides the ratios and evaluates the request features
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import msgspec
 import numpy as np
@@ -53,6 +53,20 @@ class Read(NamedTuple):
     positions: list[bytes]
 
 
+class States(NamedTuple):
+    """Distinct packed states: where each begins and ends in raw, and nothing of an unknown entity. Eight bytes or more are behind the last."""
+
+    raw: npt.NDArray[np.uint8]
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, packed: Sequence[bytes]) -> Self:
+        """Copied, and of the types that a store's are, for which the kernels have been compiled."""
+        bounds = np.array([0, *accumulate(map(len, packed))], np.int64)
+        return cls(np.frombuffer(bytearray().join([*packed, BEHIND]), np.uint8), bounds[:-1], bounds[1:])
+
+
 class RequestReader:
     """Reads vectors of one service; holds scratch memory, so one per thread.
 
@@ -88,14 +102,14 @@ class RequestReader:
 
         None is an unknown entity: its values are null and its views MISSING. Raises BadState.
         """
-        found = self.read_many([state or b"" for state in states], self._by_group, [event], [t], [scored_id])
+        found = self.read_many(States.of([state or b"" for state in states]), self._by_group, [event], [t], [scored_id])
         if found.torn:
             raise BadState(f"BadState: the state of {found.torn[0]} is torn, or of other views or another format.")
         return Served(found.features[0], found.status[0], found.age_s[0], found.self_included[0])
 
     def read_many(
         self,
-        states: Sequence[bytes],
+        states: States,
         places: Sequence[Sequence[int]] | npt.NDArray[np.int64],
         events: Sequence[msgspec.Struct],
         times: Sequence[int],
@@ -103,20 +117,17 @@ class RequestReader:
     ) -> Read:
         """The vector of each event, as `read` makes it, or which of its states is torn; and the position of each state.
 
-        states: distinct ones, empty for an unknown entity. places (n, n_groups): which of them each event's are, in order of
+        places (n, n_groups): which of them each event's are, in order of
         `groups`; -1 where the event names no such entity.
         """
         n = len(events)
-        raw = np.frombuffer(b"".join([*states, BEHIND]), np.uint8)
-        # Of a list: numpy takes twice as long for an iterator's numbers.
-        starts = np.array([0, *accumulate(map(len, states))], np.int64)
         features = np.empty((n, len(self.names)), np.float32)
         status, ages = np.empty((n, len(self.unit_names)), np.int8), np.empty((n, len(self.unit_names)), np.float64)
-        found, ends = np.empty((2, n), np.int64), np.empty(len(states), np.int64)
-        if len(self._positions) < len(raw):
-            self._positions = np.empty(2 * len(raw), np.int64)
+        found, ends = np.empty((2, n), np.int64), np.empty(len(states.starts), np.int64)
+        if len(self._positions) < len(states.raw):
+            self._positions = np.empty(2 * len(states.raw), np.int64)
         self._answer(
-            *self._program, raw, starts, np.asarray(places, np.int64).reshape(n, len(self.groups)), np.array(times, np.int64),
+            *self._program, *states, np.asarray(places, np.int64).reshape(n, len(self.groups)), np.array(times, np.int64),
             np.array([hash_once(one) if one else 0 for one in scored_ids], np.int64), *self._scratch, self._values,
             self.encode(events), features, status, ages, found, self._positions, ends,
         )  # fmt: skip

@@ -20,9 +20,9 @@ from fraud_assets.features.sources import Kind
 
 
 def compiled_answers(plan: ServicePlan) -> Callable[..., None]:
-    """`answer(*program, raw, starts, places, times, ids, *scratch, values, fields, features, …)`, request after request.
+    """`answer(*program, raw, starts, stops, places, times, ids, *scratch, values, fields, features, …)`, request after request.
 
-    program: a ReadProgram. raw, starts, places (n, n_groups): states as `read_request` takes them. times, ids (n,): when,
+    program: a ReadProgram. raw, starts, stops, places (n, n_groups): states as `read_request` takes them. times, ids (n,): when,
     and hash of what is scored. fields (n, n_fields) float64. Written: features (n, n_features) float32, status, ages
     (n, n_units), found (2, n): whether a state holds the id, and the group whose state is torn or -1; of a torn request
     nothing else is. positions, ends: of the states, as `read_positions` writes them.
@@ -83,15 +83,15 @@ def assemble(fields, wide, wide_slots, slots, columns, values, features):
 
 _ANSWER = """@kernel
 def answer(
-    code, spans, raw, starts, places, times, ids, head, tile, merged, scratch, newest, values, fields,
+    code, spans, raw, starts, stops, places, times, ids, head, tile, merged, scratch, newest, values, fields,
     features, status, ages, found, positions, ends,
 ):
-    read_positions(raw, starts, head, positions, ends)
+    read_positions(raw, starts, stops, head, positions, ends)
     for i in range(len(times)):
         for k in range(fields.shape[1]):
             values[k] = fields[i, k]
         included, torn, served = read_request(
-            code, spans, raw, starts, places[i], times[i], ids[i], head, tile, merged, scratch, newest, values,
+            code, spans, raw, starts, stops, places[i], times[i], ids[i], head, tile, merged, scratch, newest, values,
             status[i], ages[i],
         )
         found[0, i], found[1, i] = included, torn

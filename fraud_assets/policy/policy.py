@@ -148,17 +148,14 @@ class Decider:
         it is asked of few.
         """
         picked = features.take(self._picked, axis=1)
-        values = picked.tolist()
-        if len(values) > 1 and self._has_conditions:
-            rows = zip(scores, values, amounts_minor, degraded, self._may_fire(picked), strict=True)
-            verdicts = [
-                self._decide(score, row, amount, without)
-                if may_fire or without or not score < self._review
-                else Verdict(Action.APPROVE, [])
-                for score, row, amount, without, may_fire in rows
-            ]
+        if len(picked) > 1 and self._has_conditions:
+            verdicts = [Verdict(Action.APPROVE, [])] * len(picked)
+            for place in self._in_question(scores, picked, degraded):
+                verdicts[place] = self._decide(
+                    scores[place], picked[place].tolist(), amounts_minor[place], degraded[place]
+                )
         else:
-            verdicts = list(map(self._decide, scores, values, amounts_minor, degraded))
+            verdicts = list(map(self._decide, scores, picked.tolist(), amounts_minor, degraded))
         places = [place for place, one in enumerate(verdicts) if one.action is not Action.APPROVE]
         if places:
             for place, shares in zip(places, explain(features.take(places, axis=0)), strict=True):
@@ -166,9 +163,10 @@ class Decider:
                 verdicts[place] = Verdict(action, in_order(fired, self._attribution.top(shares)), ruled)
         return verdicts
 
-    def _may_fire(self, picked: Floats) -> list[bool]:
-        """Of each row of values that rules are about: whether a condition of any rule may hold. Of most rows none does."""
-        found: list[bool] = np.any(picked >= self._least, axis=1).tolist()
+    def _in_question(self, scores: Sequence[float], picked: Floats, degraded: Sequence[bool]) -> list[int]:
+        """Places of those that may be no approvals, for their score, for want of history, or because a condition of a rule may hold. Of most none does."""
+        may_fire = np.any(picked >= self._least, axis=1)
+        found: list[int] = (may_fire | ~(np.array(scores) < self._review) | np.array(degraded)).nonzero()[0].tolist()
         return found
 
     def _decide(self, score: float, values: Sequence[float], amount_minor: int, degraded: bool) -> Verdict:

@@ -21,7 +21,8 @@ from fraud_assets.stores.online_port import (
     StoreUnavailable,
     reader_prefix,
 )
-from fraud_assets.stores.online_wire import Address, Connection, Reply, packed
+from fraud_assets.stores.online_wire import SMALL, Address, Arena, Bytes, Connection, Places, packed
+from fraud_assets.stores.reply_kernels import warm
 
 TIMEOUT_S = 0.020  # a read takes 0.2 ms; a hundred times that and the decision goes without
 CONNECT_TIMEOUT_S = 1.0
@@ -33,11 +34,19 @@ EPOCH_CHECK_S = 1.0
 
 
 class EntityRead(NamedTuple):
-    """states, versions: in the order asked; None and ABSENT for an unknown entity."""
+    """Entities in the order asked: where their states lie in raw, eight bytes of which are behind the last, and nothing and ABSENT for an unknown one."""
 
-    states: list[bytes | None]
-    versions: list[int]
+    raw: Bytes
+    starts: Places
+    ends: Places
+    versions: Places
     epoch: str
+
+    @property
+    def states(self) -> list[bytes | None]:
+        """None for an unknown entity."""
+        found = zip(self.starts.tolist(), self.ends.tolist(), self.versions.tolist(), strict=True)
+        return [None if version == ABSENT else self.raw[start:end].tobytes() for start, end, version in found]
 
 
 class OnlineReader:
@@ -60,6 +69,7 @@ class OnlineReader:
 
     def start(self) -> None:
         """Connect, and stay connected, in the background."""
+        warm()
         self._task = asyncio.get_running_loop().create_task(self._keep_connected())
 
     async def close(self) -> None:
@@ -69,42 +79,45 @@ class OnlineReader:
                 await self._task
         self._drop()
 
-    async def read(self, wanted: Sequence[tuple[str, str]]) -> EntityRead:
+    async def read(self, wanted: Sequence[tuple[str, str]], into: Arena | None = None) -> EntityRead:
         """States of (group, entity key) pairs. Raises StoreUnavailable or NoEpoch.
+
+        into: memory for them and those read before, which stay where they are; nobody else may be reading into it.
 
         The marker travels with the states; if it names another epoch than we thought, one more
         round trip reads from that one.
         """
-        found = await self._read_once(wanted) if self._marker else None
+        into = into or Arena(SMALL)
+        found = await self._read_once(wanted, into) if self._marker else None
         if found is None:
             await self._bind()
-            found = await self._read_once(wanted)
+            found = await self._read_once(wanted, into)
         if found is None:
             raise NoEpoch("the store's epoch changed twice within one read")
         return found
 
-    async def _read_once(self, wanted: Sequence[tuple[str, str]]) -> EntityRead | None:
+    async def _read_once(self, wanted: Sequence[tuple[str, str]], into: Arena) -> EntityRead | None:
         """None if the epoch is no longer the one we are bound to."""
         assert self._marker is not None
         epoch, prefixes, expected = self._marker.epoch, self._prefixes, self._expected
-        if not wanted:
-            (head,) = await self._sent(self._ask_marker, 1)
-            return EntityRead([], [], epoch) if head == expected else None
         # The marker after the states: a flush before or between them cannot show an empty world.
-        states = packed(("MGET", *[prefixes[group] + key for group, key in wanted]))
-        values, head = await self._sent(states + self._ask_marker, 2)
-        if head != expected:
-            return None
-        assert isinstance(values, list)
-        return EntityRead(
-            [None if value is None else value[VERSION_BYTES:] for value in values],
-            [ABSENT if value is None else int.from_bytes(value[:VERSION_BYTES], "little") for value in values],
-            epoch,
+        states = packed(("MGET", *[prefixes[group] + key for group, key in wanted])) if wanted else b""
+        n = len(wanted)
+        found = await self._connected().fetch(
+            states + self._ask_marker, 2 if wanted else 1, n + 1, VERSION_BYTES, into, self._timeout_s
         )
+        starts, ends, versions = found.places
+        if found.refusal or len(starts) != n + 1:
+            raise StoreUnavailable("online_store_refused", found.refusal or "other replies than were asked for")
+        if found.raw[starts[n] : ends[n]].tobytes() != expected:
+            return None
+        return EntityRead(found.raw, starts[:n], ends[:n], versions[:n], epoch)
 
     async def _bind(self) -> None:
         """Take the published epoch for ours. Raises NoEpoch or StoreUnavailable."""
-        (raw,) = await self._sent(packed(("GET", MARKER_KEY)), 1)
+        (raw,) = await self._connected().call([("GET", MARKER_KEY)], self._timeout_s)
+        if isinstance(raw, Exception):
+            raise StoreUnavailable("online_store_refused", str(raw))
         self._marker = None
         marker = self._keys.parse_marker(raw if isinstance(raw, bytes) else None)
         if marker.behind:
@@ -114,15 +127,11 @@ class OnlineReader:
         self._ask_marker = packed(("GETRANGE", MARKER_KEY, 0, len(self._expected) - 1))
         self._marker = marker
 
-    async def _sent(self, raw: bytes, n_replies: int) -> list[Reply]:
-        """The replies of packed commands."""
+    def _connected(self) -> Connection:
+        """Raises StoreUnavailable."""
         if self._connection is None:
             raise StoreUnavailable("online_store_unreachable", "not connected")
-        replies = await self._connection.send(raw, n_replies, self._timeout_s)
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise StoreUnavailable("online_store_refused", str(reply))
-        return replies
+        return self._connection
 
     async def _keep_connected(self) -> None:
         pause = RECONNECT_FIRST_S

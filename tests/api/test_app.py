@@ -20,6 +20,7 @@ from fraud_assets.engine.request_features import compiled_answers
 from fraud_assets.features.catalogue.ticketing import FRAUD_SCORING, registry
 from fraud_assets.models import kernels as model_kernels
 from fraud_assets.stores.online import OnlineStore
+from fraud_assets.stores.reply_kernels import take_replies
 from tests.api.world import (
     ALL,
     CARDS,
@@ -101,6 +102,7 @@ def test_no_payment_waits_for_a_kernel(
         model_kernels.margin,
         model_kernels.margins,
         model_kernels.margins_by_feature,
+        cast(CPUDispatcher, take_replies),
     )
     for kernel in kernels:
         kernel._reset_overloads()  # other tests' payments have warmed this process

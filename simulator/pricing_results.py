@@ -6,7 +6,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from simulator.pricing_market import MULTIPLIERS, Floats, MarketEvent, MarketSpec, Run, Sold, best_fixed, price_at
+from simulator.pricing_market import MULTIPLIERS, Floats, MarketEvent, MarketSpec, Run, Sold, best_fixed
 
 THIRDS = 3
 
@@ -44,7 +44,9 @@ def earned(events: Sequence[MarketEvent], best: Floats, runs: Mapping[str, Run])
 
 
 class Best(NamedTuple):
-    """Each event's best fixed price. revenue_minor: (events, hours). plenty: numbers of events that it does not sell out."""
+    """Each event's best fixed price. revenue_minor: (events, hours). plenty: numbers of events that have enough for all who would buy at
+    the price which is best where there is enough.
+    """
 
     revenue_minor: Floats
     plenty: frozenset[int]
@@ -52,21 +54,21 @@ class Best(NamedTuple):
 
 def best_of(spec: MarketSpec, events: Sequence[MarketEvent]) -> Best:
     """Known afterwards only."""
-    found = [best_fixed(spec, event) for event in events]
     plenty = [
         event.number
-        for event, (multiplier, revenue) in zip(events, found, strict=True)
-        if revenue.sum() / price_at(event, multiplier) < event.capacity
-    ]
-    return Best(np.array([revenue for _, revenue in found]), frozenset(plenty))
+        for event in events
+        if event.demand(max(MULTIPLIERS, key=lambda multiplier: multiplier * event.demand(multiplier))) * event.visitors.sum()
+        < event.capacity
+    ]  # fmt: skip
+    return Best(np.array([best_fixed(spec, event)[1] for event in events]), frozenset(plenty))
 
 
 @dataclass(frozen=True)
 class Learning:
     """Regret by third of an event's own selling time, by the true demand: no luck is in it, and no shortage.
 
-    lost, there: (events, THIRDS) what prices lost against the best one, and what that would have earned; of events whose best
-    fixed price does not sell out. It is what learning has to bring down.
+    lost, there: (events, THIRDS) what prices lost against the best one, and what that would have earned; of events with
+    plenty. It is what learning has to bring down.
     """
 
     lost: Floats

@@ -23,6 +23,7 @@ from simulator.purchases import (
     Purchases,
     concat,
 )
+from simulator.spec import MINUTE_MS
 from simulator.world import CardSlot, DeviceSlot, Flags, Index, Ints, IpSlot, Small
 
 _CITY_COUNTRY = city_country()
@@ -31,6 +32,8 @@ _PRICE_LEVEL = price_level().astype(np.float32)
 _ADD_ON = 0.07  # parking, merchandise, a drink: small amounts are everyday business
 _GIFT = 0.03  # bought for somebody else: another taste, a better seat
 _RETRY = 0.65
+_COMES_BACK = 0.4  # who left before paying, within the hour
+_IN_ADDITION = 0.03  # parking or a drink, minutes after the ticket
 _E6 = 1_000_000
 
 
@@ -73,7 +76,7 @@ def ordinary_purchases(
         browsing=BROWSING_TABLE[world.accounts.persona[visits.account], rng.integers(0, CELLS, len(visits))],
         origin=np.full(len(visits), NO_CAMPAIGN, dtype=np.int32),
     )
-    return _with_retries(world, first, rng)
+    return concat([*_with_retries(world, first, rng), _second_thoughts(world, first, rng), _extras(world, first, rng)])
 
 
 def _whereabouts(world: World, visits: Arrivals) -> Whereabouts:
@@ -99,8 +102,12 @@ def _basket(
     tickets = np.where(add_on, np.int8(1), TICKET_TABLE[persona, cells[0]])
     tier = np.where(add_on, np.int8(STANDARD), np.minimum(TIER_TABLE[persona, cells[1]] + gift, np.int8(2)))
     price = price_table(world)[event, tier]
-    extra = (200 + 2_300 * rng.random(n, dtype=np.float32) ** 2) * _PRICE_LEVEL[world.events.country[event]]
-    return event, tickets, tier, rounded(np.where(add_on, extra, price * tickets))
+    return event, tickets, tier, rounded(np.where(add_on, _extra_price(world, event, rng), price * tickets))
+
+
+def _extra_price(world: World, event: Index, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    luck = rng.random(len(event), dtype=np.float32)
+    return np.asarray((200 + 2_300 * luck**2) * _PRICE_LEVEL[world.events.country[event]], dtype=np.float32)
 
 
 def spare(start: int, block_size: int, block: int, wanted: Flags) -> Index:
@@ -174,7 +181,7 @@ def outcome_of(
     return outcome
 
 
-def _with_retries(world: World, first: Purchases, rng: np.random.Generator) -> Purchases:
+def _with_retries(world: World, first: Purchases, rng: np.random.Generator) -> list[Purchases]:
     """Declined people try again within a minute or two, some with another card: it looks like testing."""
     failed = np.flatnonzero(first.outcome == DECLINED_BY_ISSUER)
     again = first.take(failed[rng.random(len(failed)) < _RETRY])
@@ -193,4 +200,33 @@ def _with_retries(world: World, first: Purchases, rng: np.random.Generator) -> P
         again = replace(again, billing=world.cards.country[again.card])
         rounds.append(again)
         again = again.take((again.outcome == DECLINED_BY_ISSUER) & (rng.random(n) < 0.5))
-    return concat(rounds)
+    return rounds
+
+
+def _second_thoughts(world: World, first: Purchases, rng: np.random.Generator) -> Purchases:
+    """The same basket a little later."""
+    left = np.flatnonzero(first.outcome == ABANDONED)
+    return _later(world, first.take(left[rng.random(len(left)) < _COMES_BACK]), rng)
+
+
+def _extras(world: World, first: Purchases, rng: np.random.Generator) -> Purchases:
+    """Small change for the show that was just paid, with the same card: it looks like testing, too."""
+    paid = np.flatnonzero(first.outcome == APPROVED)
+    more = _later(world, first.take(paid[rng.random(len(paid), dtype=np.float32) < _IN_ADDITION]), rng)
+    return replace(
+        more,
+        tickets=np.ones(len(more), dtype=np.int8),
+        tier=np.full(len(more), STANDARD, dtype=np.int8),
+        amount_minor=rounded(_extra_price(world, more.event, rng)),
+    )
+
+
+def _later(world: World, rows: Purchases, rng: np.random.Generator) -> Purchases:
+    """By the same people, with what they have in their hands, within the hour."""
+    n = len(rows)
+    return replace(
+        rows,
+        time_ms=rows.time_ms + rng.integers(MINUTE_MS, 45 * MINUTE_MS, n),
+        outcome=_outcomes(world, rows.account, rows.method, np.zeros(n, dtype=bool), rng),
+        browsing=np.zeros(n, dtype=np.int8),
+    )

@@ -37,7 +37,7 @@ def build_accounts(spec: WorldSpec) -> tuple[Accounts, Network, Devices, Cards]:
     accounts = Accounts(
         persona=persona,
         household=household,
-        weight=of_persona("weight")[persona] * rng.lognormal(0, 0.7, n),
+        weight=of_persona("weight")[persona] * rng.lognormal(0, 0.4, n),
         created_ms=_created(spec, persona, rng),
         category=rng.integers(0, len(CATEGORIES), n).astype(np.int8),
         **_home(home_city, household, rng),

@@ -55,7 +55,7 @@ PERSONAS: Mapping[Persona, Habits] = {
     ),
     Persona.ENTHUSIAST: Habits(
         share=0.24,
-        weight=3.5,
+        weight=2.8,
         crowd=2.0,
         tickets={1: 38, 2: 46, 3: 7, 4: 7, 6: 2},
         tiers={STANDARD: 74, PREMIUM: 21, VIP: 5},
@@ -67,7 +67,7 @@ PERSONAS: Mapping[Persona, Habits] = {
     ),
     Persona.VIP: Habits(
         share=0.05,
-        weight=5.0,
+        weight=4.0,
         crowd=1.5,
         tickets={1: 15, 2: 55, 4: 22, 6: 6, 8: 2},
         tiers={STANDARD: 25, PREMIUM: 40, VIP: 35},
@@ -81,7 +81,7 @@ PERSONAS: Mapping[Persona, Habits] = {
     ),
     Persona.SCALPER: Habits(
         share=0.03,
-        weight=6.0,
+        weight=5.0,
         crowd=9.0,  # they live for on-sale mornings
         tickets={2: 12, 4: 34, 6: 26, 8: 28},
         tiers={STANDARD: 78, PREMIUM: 20, VIP: 2},

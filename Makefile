@@ -115,7 +115,7 @@ test-browser: $(READY) chromium ## the Dagster UI in headless Chromium
 test-prometheus: $(READY) prometheus ## rules, alerts, routes and dashboards through Prometheus' own programs
 	$(RUN) -m pytest -m prometheus tests/deploy/test_prometheus.py $(ARGS)
 
-dashboards-check: $(READY) kernels prometheus ## every panel of every dashboard asked of a live run, and the fraud alert seen to arrive; about eight minutes
+dashboards-check: $(READY) kernels prometheus ## every panel of every dashboard asked of a live run, and the fraud alert seen to arrive; some ten minutes, and thrice that on a busy machine
 	$(RUN) -m deploy.local.dashboards_check $(ARGS)
 
 stack-test: $(READY) kernels java ## Compose's own services as processes, with ENVIRONMENT=production and secrets as files: eleven promises, a table

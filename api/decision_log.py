@@ -14,12 +14,12 @@ import confluent_kafka
 import msgspec
 import structlog
 
-from api.decided import DecisionRecord
-from api.journal import Entry, Headers, Journal
+from api.decided import decision_ids
+from api.journal import Entry, Journal
 from api.producer import Producer
+from api.records import DecisionRecords, Record
 from api.tasks import ended
 from fraud_assets.contracts import topics
-from fraud_assets.contracts.events import Decision
 
 # Delivery reports may wait: what is sent is on disk. Each poll wakes this process and, with what it says of itself, the scorer.
 POLL_S = 0.1
@@ -96,29 +96,29 @@ class DecisionLog:
         """Send no more."""
         await ended(self.sending)
 
-    def keep(self, raws: Iterable[bytes], record: DecisionRecord | None) -> None:
-        """The records of encoded `Decided`, to the journal, in one write.
+    def keep(self, parts: Iterable[bytes], records: DecisionRecords | None, after: str = "") -> None:
+        """The records of encoded `Part`s, to the journal, in one write.
 
-        record: makes them; None if nobody here can.
+        records: makes them; None if nobody here can. after: of a part that is in the journal up to this decision the rest is kept.
         """
-        # One after the other: what is made of many at once leaves the processor's cache before it is written.
-        self._status.lost += self.journal.append(one for raw in raws if (one := self._made(raw, record)) is not None)
+        # One part after the other: what is made of many at once leaves the processor's cache before it is written.
+        made = (record for raw in parts for record in _behind(after, self._made(raw, records)))
+        self._status.lost += self.journal.append(made)
 
-    def _made(self, raw: bytes, record: DecisionRecord | None) -> tuple[Decision, Headers] | None:
+    def _made(self, raw: bytes, records: DecisionRecords | None) -> list[Record]:
         """What is no record is put aside: the next are not to wait for it."""
         try:
-            if record is None:
+            if records is None:
                 raise ValueError("of a version that is not known here")
-            one = record.decode(raw)
-            return record.of(one, self._clock.offset_ms), one.headers
+            return records.of(records.decode(raw), self._clock.offset_ms)
         except (ValueError, LookupError, TypeError, struct.error) as error:  # msgspec's are ValueErrors
             log.error("decision_unrecordable", error=str(error), bytes=len(raw))
             try:
                 self.journal.put_aside(raw)
             except OSError as refused:  # a full disk; those that are records shall be kept all the same
                 log.error("decision_put_aside_refused", error=str(refused))
-            self._status.lost += 1
-            return None
+            self._status.lost += max(1, len(decision_ids(raw)))
+            return []
 
     def send(self) -> None:
         """From the journal to the producer, in order, as long as it takes more."""
@@ -186,6 +186,12 @@ class DecisionLog:
         if not self._failing:  # once per outage
             self._failing = True
             log.error("decision_event_failed", error=str(error))
+
+
+def _behind(last: str, records: list[Record]) -> list[Record]:
+    """Those behind the one that is named; all of them if it is not there."""
+    place = next((place for place, one in enumerate(records) if one.decision_id == last), -1) if last else -1
+    return records[place + 1 :]
 
 
 class BrokerClock:

@@ -1,5 +1,6 @@
 """What all our services have in common: the gate, the error table, the bound on what is under way, the server."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -23,6 +24,7 @@ from api.settings import EdgeSettings
 from api.shared import Shared
 from fraud_assets.features.registry import Registry
 from fraud_assets.stores.online_async import OnlineReader
+from fraud_assets.tracing import spans_of
 
 # Longer than callers keep a connection that they do not use (a minute, in most pools). The other way
 # round a payment now and then meets a connection that is just being closed, and gets no answer.
@@ -36,14 +38,16 @@ _NO_STORE = (
 class EdgeRuntime:
     """What a process of any service holds between requests: who may call and how much, and the online store.
 
-    `start` needs a running event loop.
+    `start` needs a running event loop. name: as spans have it.
     """
 
+    name: str
     metrics: EdgeMetrics
 
     def __init__(self, settings: EdgeSettings, registry: Registry) -> None:
         self.cards_in_ids = settings.cards_in_ids
         self.max_in_flight = settings.max_in_flight
+        self.spans = spans_of(settings, self.name)
         self.keys = KeyRing(settings.api_keys_file, self.metrics)
         self.knowing: list[Identifies] = [self.keys, *([JwtBearer(settings.jwt)] if settings.jwt else [])]
         self.store = OnlineReader(settings.redis_url, registry, settings.store_timeout_ms / 1_000)
@@ -63,6 +67,8 @@ class EdgeRuntime:
         await self.keys.close()
         await self.store.close()
         await self.shared.close()
+        if self.spans is not None:
+            await asyncio.to_thread(self.spans.close)
 
 
 def service_of(runtime: EdgeRuntime, handlers: Sequence[Any], document: bytes, max_body_bytes: int) -> Service:
@@ -89,6 +95,7 @@ def service_of(runtime: EdgeRuntime, handlers: Sequence[Any], document: bytes, m
         debug=False,
     )
     service.runtime = runtime
+    service.spans = runtime.spans
     service.max_in_flight = runtime.max_in_flight
     service.on_overload = runtime.metrics.refused.labels("overloaded").inc
     return service

@@ -23,11 +23,9 @@ Entity = tuple[str, str]
 
 
 class Histories(NamedTuple):
-    """keys, places: of each payment and group: the entity's key, None where the payment names none, and which of `states`
-    is its, -1 for none. versions: of `states`. degraded: why there are none.
-    """
+    """places: of each payment and group, which of `states` is its, -1 for none. entities, versions: of `states`. degraded: why there are none."""
 
-    keys: list[list[str | None]]
+    entities: list[Entity]
     places: list[list[int]]
     states: list[bytes]
     versions: list[int]
@@ -88,18 +86,18 @@ class HistoryReader:
             for row in keys
         ]
         if known is not None and known.hangs:
-            return without(keys, TIMEOUT)
+            return without(places, TIMEOUT)
         try:
             read = await (self._store.read(list(wanted)) if known is None else self._learn(list(wanted), known))
         except StoreUnavailable as error:
             if known is not None:
                 known.hangs = error.reason == TIMEOUT
-            return without(keys, error.reason)
+            return without(places, error.reason)
         except StoreBehind:
-            return without(keys, BEHIND)
+            return without(places, BEHIND)
         except NoEpoch:
-            return without(keys, NO_EPOCH)
-        return Histories(keys, places, [state or b"" for state in read.states], read.versions, read.epoch, [])
+            return without(places, NO_EPOCH)
+        return Histories(list(wanted), places, [state or b"" for state in read.states], read.versions, read.epoch, [])
 
     def _keys(self, events: Sequence[Any]) -> list[list[str | None]]:
         """Of each event and group. Of many events group by group, which for one would take twice as long."""
@@ -118,6 +116,6 @@ class HistoryReader:
         return known.with_more(asked, read, wanted)
 
 
-def without(keys: list[list[str | None]], reason: str) -> Histories:
+def without(places: list[list[int]], reason: str) -> Histories:
     """No history of anybody."""
-    return Histories(keys, [[-1] * len(row) for row in keys], [], [], "", [reason])
+    return Histories([], [[-1] * len(row) for row in places], [], [], "", [reason])

@@ -23,9 +23,10 @@ from typing import BinaryIO, NamedTuple, Self
 import msgspec
 import structlog
 
+from api.decided import Headers
 from api.frames import LENGTH_BYTES, framed, framed_all, length_in
-from fraud_assets.contracts.chain import Head, seal
-from fraud_assets.contracts.events import Decision
+from api.records import Record
+from fraud_assets.contracts.chain import Head, linked
 
 # Events that are sent as they were written, without being read back: what a recorder reads at once several times over, for the
 # producer may be full for a moment; two megabytes.
@@ -33,8 +34,6 @@ FRESH = 512
 
 # A segment is deleted as a whole, so at most this much that the broker has stays behind.
 SEGMENT_BYTES = 8 * 2**20
-
-Headers = list[tuple[str, bytes]]
 
 log = structlog.get_logger()
 
@@ -102,32 +101,32 @@ class Journal:
         """Events that the broker may not have."""
         return self.head.position - self._delivered - len(self._ahead)
 
-    def append(self, decisions: Iterable[tuple[Decision, Headers]]) -> int:
+    def append(self, records: Iterable[Record]) -> int:
         """Link events and keep them; how many are lost, for the journal is full or the disk refuses them: the chain then shows a gap."""
-        linked, size, lost = [], self.bytes, 0
-        for decision, headers in decisions:
-            value, self.head = seal(decision, self.head)
-            entry = Entry(*self.head, decision.account_id.encode(), headers, value)
-            self.last_decision_id = decision.decision_id
+        kept, size, lost = [], self.bytes, 0
+        for said, decision_id, account_id, headers in records:
+            value, self.head = linked(said, self.head)
+            entry = Entry(*self.head, account_id.encode(), headers, value)
+            self.last_decision_id = decision_id
             record = _encode(entry)
             if size + LENGTH_BYTES + len(record) <= self._max_bytes:
-                linked.append((entry, record))
+                kept.append((entry, record))
                 size += LENGTH_BYTES + len(record)
             else:
                 self.done(entry.position)
                 lost += 1
-        return lost + self._keep(linked)
+        return lost + self._keep(kept)
 
-    def _keep(self, linked: list[tuple[Entry, bytes]]) -> int:
+    def _keep(self, entries: list[tuple[Entry, bytes]]) -> int:
         """In one write, and one by one if the disk refuses that, for it may have room for some; how many are lost."""
-        if not linked:
+        if not entries:
             return 0
-        if not self._write(linked[0][0].position, framed_all([record for _, record in linked])):
-            if len(linked) > 1:
-                return sum(self._keep([one]) for one in linked)
-            self.done(linked[0][0].position)
+        if not self._write(entries[0][0].position, framed_all([record for _, record in entries])):
+            if len(entries) > 1:
+                return sum(self._keep([one]) for one in entries)
+            self.done(entries[0][0].position)
             return 1
-        for entry, record in linked:
+        for entry, record in entries:
             self._at_end = self._at_end and len(self._fresh) < FRESH
             if self._at_end:
                 self._fresh.append((entry, LENGTH_BYTES + len(record)))

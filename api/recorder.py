@@ -24,12 +24,13 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from api import decided, logs
-from api.decided import DecisionRecord, Facts
+from api import logs
+from api.decided import Facts, decision_ids
 from api.decision_log import DecisionLog, Status
 from api.frames import LENGTH_BYTES, framed, length_in
 from api.journal import Journal
 from api.producer import kafka_producer
+from api.records import DecisionRecords
 from api.spool import SpoolReader, frames_through
 from api.tasks import ended
 
@@ -58,7 +59,7 @@ class Start(msgspec.Struct, array_like=True):
 
 
 class Stand(msgspec.Struct, array_like=True):
-    """How a recorder stands. recorded: the number of the scorer's newest decision that is in the journal."""
+    """How a recorder stands. recorded: the number of the scorer's newest part that is in the journal."""
 
     recorded: int
     status: Status
@@ -73,14 +74,16 @@ class Recorder:
         self._scorer = start.scorer
         self._say = say
         self._said: bytes = b""
-        self._records: dict[bytes, DecisionRecord | None] = {}
+        self._records: dict[bytes, DecisionRecords | None] = {}
         self._recorded = 0
         self._log = DecisionLog(kafka_producer(start.bootstrap_servers), journal, self._stand)
         self._log.start()
         # What a recorder before this one had recorded when it died, and not deleted.
-        last = self._log.journal.last_decision_id.encode()
-        recorded = frames_through(folder, lambda raw: bool(last) and last in raw and _id_of(raw) == last)
-        self._spool = SpoolReader(folder, recorded)
+        last = self._log.journal.last_decision_id
+        through = frames_through(folder, lambda raw: bool(last) and last.encode() in raw and last in decision_ids(raw))
+        # Of the part that holds the last one there may be more.
+        self._after = last if through else ""
+        self._spool = SpoolReader(folder, max(through - 1, 0))
         self._task = asyncio.get_running_loop().create_task(self._follow())
 
     async def failed(self) -> None:
@@ -112,18 +115,19 @@ class Recorder:
         """Record what is there. False if nothing was."""
         frames = self._spool.read()
         if frames:
-            self._log.keep(frames, self._record())
+            self._log.keep(frames, self._makes(), self._after)
+            self._after = ""
         if self._spool.start == self._scorer:
             self._recorded = self._spool.number
         self._log.send()
         return bool(frames)
 
-    def _record(self) -> DecisionRecord | None:
+    def _makes(self) -> DecisionRecords | None:
         """What makes records of the frames that were read last; None if they are of a version that we do not know."""
         about = self._spool.about
         if about not in self._records:
             try:
-                self._records[about] = DecisionRecord(msgspec.msgpack.decode(about, type=Facts))
+                self._records[about] = DecisionRecords(msgspec.msgpack.decode(about, type=Facts))
             except ValueError:  # msgspec's are, too
                 self._records[about] = None
         return self._records[about]
@@ -163,14 +167,6 @@ async def _goodbye(reader: asyncio.StreamReader) -> bool:
     except (asyncio.IncompleteReadError, OSError):
         return False
     return True
-
-
-def _id_of(raw: bytes) -> bytes:
-    """The decision's, or nothing where that cannot be said."""
-    try:
-        return decided.decision_id(raw).encode()
-    except msgspec.DecodeError:
-        return b""
 
 
 def main() -> None:

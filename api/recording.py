@@ -17,18 +17,17 @@ from typing import BinaryIO, Protocol
 import msgspec
 import structlog
 
-from api.decided import DecisionRecord, Facts
+from api.decided import Facts
 from api.decision_log import FLUSH_S, DecisionLog, Status
 from api.frames import framed
 from api.journal import Journal, claimed
 from api.metrics import Metrics
 from api.producer import MAX_PENDING, Producer
 from api.recorder import GOODBYE, Stand, Start, frame_of
+from api.records import DecisionRecords
 from api.spool import SpoolWriter
 from api.tasks import ended
 
-# In a row they cost half of what they cost one by one.
-RECORDS_A_TURN = 8
 START_S = 60.0  # an interpreter on a busy machine
 # For the broker, and before that for what is still in the spool: less than the ten seconds that a container has from its stop to its
 # kill. Who is killed instead loses nothing either, but cannot say so.
@@ -44,8 +43,8 @@ class Recording(Protocol):
     """Where decisions go."""
 
     async def start(self) -> None: ...
-    def add(self, frames: Sequence[bytes]) -> None:
-        """Encoded `Decided`. Never waits and never raises."""
+    def add(self, part: bytes, n: int) -> None:
+        """An encoded `Part` of n decisions. Never waits and never raises."""
 
     async def close(self) -> None: ...
 
@@ -76,28 +75,33 @@ class Here:
     """In the scorer's own process, between its requests, with whatever producer it is given."""
 
     def __init__(self, facts: Facts, producer: Producer, folder: Path, journal_bytes: int, metrics: Metrics) -> None:
-        self._record = DecisionRecord(facts)
+        self._records = DecisionRecords(facts)
         self._counts = Counts(metrics)
         self._log = DecisionLog(producer, partial(Journal.claim, folder, journal_bytes), self._counts.take)
-        self._pending: deque[bytes] = deque()
+        self._pending: deque[tuple[bytes, int]] = deque()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        metrics.pending.set_function(lambda: len(self._pending) + self._log.status.left)
+        metrics.pending.set_function(lambda: self._unrecorded + self._log.status.left)
+
+    @property
+    def _unrecorded(self) -> int:
+        return sum(n for _, n in self._pending)
 
     async def start(self) -> None:
         self._log.start()
         self._task = asyncio.get_running_loop().create_task(self._drain())
 
-    def add(self, frames: Sequence[bytes]) -> None:
-        if len(self._pending) >= MAX_PENDING:
-            self._counts.lose(len(frames))
+    def add(self, part: bytes, n: int) -> None:
+        if self._unrecorded >= MAX_PENDING:
+            self._counts.lose(n)
             return
-        self._pending.extend(frames)
+        self._pending.append((part, n))
         self._wake.set()
 
     async def close(self) -> None:
         await ended(self._task)
-        self._keep(len(self._pending))
+        while self._pending:
+            self._keep()
         await self._log.close()
 
     async def _drain(self) -> None:
@@ -105,16 +109,17 @@ class Here:
             await self._wake.wait()
             self._wake.clear()
             while self._pending:
-                self._keep(min(RECORDS_A_TURN, len(self._pending)))
+                self._keep()
                 self._log.send()
                 await asyncio.sleep(0)
 
-    def _keep(self, n: int) -> None:
-        self._log.keep([self._pending.popleft() for _ in range(n)], self._record)
+    def _keep(self) -> None:
+        part, _ = self._pending.popleft()
+        self._log.keep([part], self._records)
 
 
 class Beside:
-    """In a process beside the scorer."""
+    """In a process beside the scorer. unrecorded: decisions that are in the spool and not known to be in the journal."""
 
     def __init__(
         self, facts: Facts, bootstrap_servers: str, folder: Path, journal_bytes: int, metrics: Metrics,
@@ -126,16 +131,14 @@ class Beside:
         self._counts = Counts(metrics)
         self._stand = Stand(0, Status())
         self._spool: SpoolWriter | None = None
+        # How many decisions each part holds that is not known to be in the journal.
+        self._unread: deque[int] = deque()
+        self.unrecorded = 0
         self._lock: BinaryIO | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._task: asyncio.Task[None] | None = None
         metrics.pending.set_function(lambda: self.unrecorded + self._stand.status.left)
-
-    @property
-    def unrecorded(self) -> int:
-        """Decisions that are in the spool and not known to be in the journal."""
-        return self._spool.given - self._stand.recorded if self._spool else 0
 
     async def start(self) -> None:
         """Raises RuntimeError if the recorder does not start; why, it has said itself."""
@@ -151,9 +154,12 @@ class Beside:
             raise RuntimeError("the recorder of decisions did not start; its own words are above") from None
         self._task = asyncio.get_running_loop().create_task(self._keep_running(reader))
 
-    def add(self, frames: Sequence[bytes]) -> None:
-        if self._spool is None or self.unrecorded > MAX_PENDING or not self._spool.add(frames):
-            self._counts.lose(len(frames))
+    def add(self, part: bytes, n: int) -> None:
+        if self._spool is None or self.unrecorded > MAX_PENDING or not self._spool.add([part]):
+            self._counts.lose(n)
+            return
+        self._unread.append(n)
+        self.unrecorded += n
 
     async def close(self) -> None:
         """Say goodbye, and wait until everything is kept and the broker has had a while; what is left then stays on disk."""
@@ -187,6 +193,9 @@ class Beside:
         """A recorder that has just begun does not know yet how far the one before had come."""
         said = msgspec.msgpack.decode(raw, type=Stand)
         self._stand = Stand(max(said.recorded, self._stand.recorded), said.status)
+        if self._spool is not None:
+            while len(self._unread) > self._spool.given - self._stand.recorded:
+                self.unrecorded -= self._unread.popleft()
         self._counts.take(said.status)
 
     async def _keep_running(self, reader: asyncio.StreamReader) -> None:

@@ -19,7 +19,7 @@ from api.intake import MAX_BODY_BYTES, parse
 from api.labels import Accepted, counted, parse_labels
 from api.metrics import BATCH
 from api.runtime import Runtime
-from api.scorer import Context, answer
+from api.scorer import Context
 from api.service import Service, say, trace_headers
 from fraud_assets.contracts.cards import on_card
 
@@ -58,11 +58,10 @@ async def decide(runtime: Runtime, raw: bytes, scope: Any) -> bytes:
         _let_pass(runtime, scope, card_like)
     await runtime.rates.spend(scope["user"], len(parsed.events) - 1)
     made = await runtime.scorer.decide([(event, context) for event in parsed.events])
-    kind = BATCH if parsed.is_batch else parsed.events[0].payment_method
+    kind = BATCH if len(parsed.events) > 1 else parsed.events[0].payment_method
     runtime.metrics.latency[kind].observe(time.perf_counter() - context.began_s)
-    say(scope, n=len(made), model_version=made[0].serving.model.version)
-    answers = [answer(one, runtime.scorer.unit_names) for one in made]
-    return _encode(Answers(answers) if parsed.is_batch else answers[0])
+    say(scope, n=len(made), model_version=made[0].model_version)
+    return _encode(Answers(made) if parsed.is_batch else made[0])
 
 
 @get("/health/ready", opt=PUBLIC)

@@ -2,13 +2,13 @@
 
 import gc
 from collections.abc import Sequence
-from typing import Self
+from typing import Self, TypeVar
 
 import structlog
 
 from api import decided
 from api.alias import follower
-from api.decided import Decided, Facts
+from api.decided import Decider, Facts, Part
 from api.edge import EdgeRuntime
 from api.idempotency import Repeats
 from api.labels import LabelSink
@@ -16,7 +16,7 @@ from api.lineup import LineupSlot
 from api.metrics import Metrics
 from api.producer import Producer, kafka_producer
 from api.recording import Beside, Here, Recording
-from api.scorer import Made, Scorer
+from api.scorer import Moment, Scorer
 from api.settings import ApiSettings
 from fraud_assets.contracts import tokens
 from fraud_assets.contracts.tokens import TokenKey
@@ -31,6 +31,7 @@ from fraud_assets.models.manifest import Definitions
 GARBAGE = 50_000
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 
 class Runtime(EdgeRuntime):
@@ -40,6 +41,7 @@ class Runtime(EdgeRuntime):
     through a process beside this one.
     """
 
+    name = "fraud-scorer"
     metrics: Metrics
 
     def __init__(
@@ -99,17 +101,15 @@ class Runtime(EdgeRuntime):
         await self.recording.close()
         await super().close()
 
-    def _record(self, made: Sequence[Made]) -> None:
-        self.recording.add([decided.encode(_decided(one)) for one in made])
-        for one in made:
-            self._count(one)
-
-    def _count(self, one: Made) -> None:
-        self.metrics.score.observe(one.score)
-        if one.self_included:
-            self.metrics.self_included.inc()
-        for reason in one.seen.degraded:
-            self.metrics.degraded.labels(reason).inc()
+    def _record(self, moment: Moment) -> None:
+        self.recording.add(decided.encode(_part_of(moment)), len(moment.judged))
+        for one in moment.judged:
+            self.metrics.score.observe(one.score)
+        if n := sum(moment.read.self_included):
+            self.metrics.self_included.inc(n)
+        for reasons in filter(None, moment.degraded):
+            for reason in reasons:
+                self.metrics.degraded.labels(reason).inc()
 
 
 def _facts(plan: ServicePlan, unit_names: tuple[str, ...], service_digest: str) -> Facts:
@@ -124,13 +124,27 @@ def _facts(plan: ServicePlan, unit_names: tuple[str, ...], service_digest: str) 
     )
 
 
-def _decided(made: Made) -> Decided:
-    (
-        event, context, seen, vector, status, included, score, verdict, serving, shadow, scored_ms, decision_id, at_ms, latency_ms,
-    ) = made  # fmt: skip
-    model, (keys, positions, versions, epoch, degraded) = serving.model, seen
-    return Decided(
-        decision_id, event.event_time_ms, event.transaction_id, event.account_id, decided.as_request(event), at_ms, latency_ms,
-        epoch, serving.decider.digest, model.version, model.sha256, vector, status, keys, versions, positions, score,
-        verdict.action, verdict.reasons, degraded, included, context.headers, shadow, scored_ms, verdict.ruled,
+def _part_of(moment: Moment) -> Part:
+    asked, histories, read, degraded, judged, ids, at_ms, latency_ms = moment
+    events, contexts = zip(*asked, strict=True)
+    scores, verdicts, servings, shadows, took_ms = zip(*judged, strict=True)
+    actions, reasons, ruled = zip(*verdicts, strict=True)
+    headers, whose = _distinct([context.headers for context in contexts])
+    deciders, by = _distinct(servings)
+    rows = zip(
+        ids, [event.event_time_ms for event in events], [event.transaction_id for event in events], [event.account_id for event in events],
+        map(decided.as_request, events), latency_ms, by, whose, histories.places, scores, shadows, actions, ruled, reasons, degraded,
+        read.self_included, strict=True,
     )  # fmt: skip
+    return Part(
+        list(rows), at_ms, histories.epoch,  # type: ignore[arg-type]  # tuples, as a Row is written
+        [Decider(one.decider.digest, one.model.version, one.model.sha256) for one in deciders], headers,
+        [key for _, key in histories.entities], histories.versions, read.positions, read.features.tobytes(), read.status.tobytes(), took_ms[0],
+    )  # fmt: skip
+
+
+def _distinct(things: Sequence[T]) -> tuple[list[T], list[int]]:
+    """Each thing once, and the place of each."""
+    places = {id(one): one for one in things}
+    numbers = {name: number for number, name in enumerate(places)}
+    return list(places.values()), [numbers[id(one)] for one in things]

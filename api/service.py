@@ -10,6 +10,7 @@ from litestar import Litestar
 
 from api.trace import HEADER, Trace
 from fraud_assets.contracts.topics import CLIENT_HEADER
+from fraud_assets.tracing import Kind, Span, Spans
 
 log = structlog.get_logger()
 
@@ -44,13 +45,14 @@ def trace_headers(scope: Any) -> list[tuple[str, bytes]]:
 class Service(Litestar):
     """Litestar, with a bound on what it works on, and one log line for each request once its answer is on its way.
 
-    on_overload: called for each request that is turned away.
+    on_overload: called for each request that is turned away. spans: None where nobody asks for them.
     """
 
     runtime: Any  # api.runtime.Runtime, which knows nothing of services
     max_in_flight = 16
     on_overload: "Callable[[], None]" = staticmethod(lambda: None)
     in_flight = 0
+    spans: Spans | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """ASGI."""
@@ -60,7 +62,7 @@ class Service(Litestar):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
-        trace = Trace(scope["headers"])
+        trace = Trace(scope["headers"], None if self.spans is None else self.spans.keeps)
         if self.in_flight >= self.max_in_flight and not scope["path"].startswith(_UNBOUNDED):
             await self._turn_away(scope, send, trace)
             return
@@ -96,6 +98,8 @@ class Service(Litestar):
 
     def _write(self, scope: Any, line: dict[str, Any], status: int, took_s: float) -> None:
         """status 0: no answer, the caller was gone. route: as declared, never as it was sent."""
+        if self.spans is not None:
+            self._tell(self.spans, scope, status, took_s)
         caller = scope.get("user")
         log.info(
             "request",
@@ -107,3 +111,17 @@ class Service(Litestar):
             key_id=caller.key_id if caller else "",
             **line,
         )
+
+    def _tell(self, spans: Spans, scope: Any, status: int, took_s: float) -> None:
+        """The request as a span, if its trace is one that is told of. As the log line, it holds nothing that was sent."""
+        trace: Trace | None = scope.get(_TRACE)
+        if trace is None or not trace.is_sampled:
+            return
+        ended_ns, route = time.time_ns(), scope.get("path_template") or "unknown"
+        said = {"http.request.method": scope["method"], "http.route": route, "http.response.status_code": status}
+        spans.add(
+            Span(
+                f"{scope['method']} {route}", Kind.SERVER, trace.trace_id, trace.span_id, trace.caller_span,
+                ended_ns - round(took_s * 1e9), ended_ns, said, status == 0 or status >= 500,
+            )
+        )  # fmt: skip

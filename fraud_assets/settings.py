@@ -170,6 +170,13 @@ class Settings(BaseSettings):
     dagster_url: str = Field("", validation_alias="FRAUD_DAGSTER_URL")
     """Where people reach Dagster, for links in alerts; empty: they name the page without its host."""
 
+    traces_endpoint: str | None = Field(None, min_length=1, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT", repr=False)
+    """An OpenTelemetry collector, `http://host:4318`, that scorer and worker tell their spans; unset: none are made. The library reads what else
+    of OTEL_EXPORTER_OTLP_… it needs by itself."""
+
+    traces_share: float = Field(1.0, ge=0, le=1, validation_alias="OTEL_TRACES_SAMPLER_ARG")
+    """Share of the traces that begin with us which are told of; those of a caller are told of if its `traceparent` says so."""
+
     exchange_rates: dict[str, float] = Field(default_factory=dict, validation_alias="FRAUD_EXCHANGE_RATES")
     """JSON, minor units of a currency per euro cent, for those that training/money.py lacks or has wrong."""
 

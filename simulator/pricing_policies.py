@@ -49,14 +49,16 @@ class Service:
     """`POST /price` at the beginning of each hour, `POST /price/outcome` at its end.
 
     began_ms: of the market's first hour. publish: tells the platform what the shop's activity says by then; prices are asked after it.
+    posts: outcomes; without, the platform hears of them by the activity alone.
     """
 
     def __init__(
-        self, client: HttpClient, began_ms: int, publish: Callable[[Sequence[Selling], int], None]
+        self, client: HttpClient, began_ms: int, publish: Callable[[Sequence[Selling], int], None], *, posts: bool = True
     ) -> None:  # fmt: skip
         self._client = client
         self._began_ms = began_ms
         self._publish = publish
+        self._posts = posts
         self.priced = self.counted = 0
         self.fallbacks: dict[str, int] = {}
         self.uncounted: dict[str, int] = {}
@@ -73,6 +75,8 @@ class Service:
         return [int(one["price_minor"]) for one in said]
 
     async def hear(self, sold: Sequence[Sold]) -> None:
+        if not self._posts:
+            return
         outcomes = [
             {
                 "event_id": one.event.event_id, "interval_start_ms": self._began_ms + one.hour * HOUR_MS,

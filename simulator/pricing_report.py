@@ -10,11 +10,12 @@ from markupsafe import Markup
 from simulator.charts import Series, lines
 from simulator.metrics import percent
 from simulator.pages import page
-from simulator.pricing_market import Floats
-from simulator.pricing_results import Earned
+from simulator.pricing_market import Floats, MarketEvent, Run
+from simulator.pricing_results import THIRDS, Earned, Learning
 
 _HEIGHT = 260
 _EURO = 100
+_POLICIES = (("service", "service"), ("rule", "rule"), ("fixed", "fixed"))
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,14 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Table:
-    """One part of the page."""
+    """One part of the page. legend: (colour, label) of the chart's lines."""
 
     title: str
     text: str
     columns: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     chart: Markup | str = field(default="", repr=False)
+    legend: Sequence[tuple[str, str]] = _POLICIES
 
 
 def write_pricing_report(
@@ -65,6 +67,41 @@ def headline(markets: Mapping[int, Sequence[Earned]]) -> str:
         f"The service earned {percent(service / fixed - 1, 1)} more than fixed prices and {percent(service / rule - 1, 1)} more than the"
         f" rule, {percent(service, 1)} of what the best fixed price of each event would have."
     )
+
+
+def learning_table(markets: Mapping[int, Learning]) -> Table:
+    """Of the service, by seed and of all events together; `±` is one standard error over events."""
+    every = Learning.pooled(list(markets.values()))
+    named = [*((f"{seed}", one) for seed, one in markets.items()), *([("all", every)] if len(markets) > 1 else [])]
+    rows = []
+    for name, one in named:
+        fall, error = one.fall(0, THIRDS - 1)
+        thirds = [percent(share, 2) for share in one.shares]
+        rows.append([name, f"{len(one.lost)}", *thirds, f"{percent(fall, 2)} ± {percent(error, 2)}"])
+    return Table(
+        "What is left to learn",
+        "By third of an event's sale: what the service's prices lost against the best one, by the true demand, as a share of what that would have earned. Of events that do not run short, without luck.",
+        ("seed", "events", "first third", "second", "last", "first − last"),
+        rows,
+    )  # fmt: skip
+
+
+def price_path(title: str, event: MarketEvent, runs: Mapping[str, Run], best: float) -> Table:
+    """What one event asked in each hour of its sale, in percent of its base price. best: its best fixed multiplier."""
+    series = [
+        Series(name, name, [100 * one.price_minor / event.base_price_minor for one in runs[name].sold if one.event is event])
+        for name in ("service", "rule")
+    ]  # fmt: skip
+    sold = {name: int(runs[name].tickets[event.number]) for name in ("service", "rule")}
+    earned = {name: float(runs[name].revenue_minor[event.number].sum()) / _EURO for name in sold}
+    text = (
+        f"A {event.category.value} event of {event.capacity:,} tickets, priced hour by hour, in percent of its base price. The service sold"
+        f" {sold['service']:,} for {earned['service']:,.0f} EUR, the rule {sold['rule']:,} for {earned['rule']:,.0f} EUR. Nobody knew beforehand"
+        f" that of all fixed prices {best:g} times the base price was the best."
+    )
+    lines_ = [*series, Series("best fixed", "fixed", [100 * best] * len(series[0].values))]
+    chart = Markup(lines(lines_, 1.0, "%", height=_HEIGHT, x_unit="h"))  # noqa: S704 - escaped by charts
+    return Table(title, text, chart=chart, legend=(*_POLICIES[:2], ("fixed", "best fixed price")))
 
 
 def _tables(markets: Mapping[int, Sequence[Earned]]) -> list[Table]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -61,21 +61,51 @@ def best_of(spec: MarketSpec, events: Sequence[MarketEvent]) -> Best:
     return Best(np.array([revenue for _, revenue in found]), frozenset(plenty))
 
 
-def expected_regret(plenty: frozenset[int], sold: Sequence[Sold]) -> list[float]:
-    """By third of an event's own selling time: what its prices lost against the best one, as a share of that, by the true demand.
+@dataclass(frozen=True)
+class Learning:
+    """Regret by third of an event's own selling time, by the true demand: no luck is in it, and no shortage.
 
-    No luck is in it, and no shortage: of events whose best fixed price does not sell out. It is what learning has to bring down.
+    lost, there: (events, THIRDS) what prices lost against the best one, and what that would have earned; of events whose best
+    fixed price does not sell out. It is what learning has to bring down.
     """
-    lost, there = np.zeros(THIRDS), np.zeros(THIRDS)
-    for one in sold:
-        event = one.event
-        if event.number in plenty:
-            third = THIRDS * (one.hour - event.opens) // (event.starts - event.opens)
-            most = max(multiplier * event.demand(multiplier) for multiplier in MULTIPLIERS)
-            asked = one.price_minor / event.base_price_minor
-            there[third] += one.visitors * event.base_price_minor * most
-            lost[third] += one.visitors * event.base_price_minor * (most - asked * event.demand(asked))
-    return [float(share) for share in lost / there]
+
+    lost: Floats
+    there: Floats
+
+    @classmethod
+    def of(cls, plenty: frozenset[int], sold: Sequence[Sold]) -> Self:
+        places = {number: place for place, number in enumerate(sorted(plenty))}
+        lost, there = np.zeros((len(places), THIRDS)), np.zeros((len(places), THIRDS))
+        for one in sold:
+            event = one.event
+            if event.number in places:
+                at = places[event.number], THIRDS * (one.hour - event.opens) // (event.starts - event.opens)
+                most = max(multiplier * event.demand(multiplier) for multiplier in MULTIPLIERS)
+                asked = one.price_minor / event.base_price_minor
+                there[at] += one.visitors * event.base_price_minor * most
+                lost[at] += one.visitors * event.base_price_minor * (most - asked * event.demand(asked))
+        return cls(lost, there)
+
+    @classmethod
+    def pooled(cls, every: Sequence[Self]) -> Self:
+        """Of several markets' events."""
+        return cls(np.vstack([one.lost for one in every]), np.vstack([one.there for one in every]))
+
+    @property
+    def shares(self) -> list[float]:
+        """By third: lost, as a share of what was there."""
+        return [float(share) for share in self.lost.sum(axis=0) / self.there.sum(axis=0)]
+
+    def fall(self, earlier: int, later: int) -> tuple[float, float]:
+        """By how much less of what is there is lost in a later third, and its standard error: events are independent of each other."""
+        moved = self._around(earlier) - self._around(later)
+        shares = self.shares
+        return shares[earlier] - shares[later], float(np.sqrt((moved**2).sum()))
+
+    def _around(self, third: int) -> Floats:
+        """(events,) by how much each moves the third's share."""
+        there = self.there[:, third]
+        return np.asarray((self.lost[:, third] - self.shares[third] * there) / there.sum())
 
 
 def _by_category(events: Sequence[MarketEvent], revenue_minor: Floats, best: Floats) -> dict[str, float]:

@@ -177,6 +177,7 @@ class LabelSink(EventSink):
         except (redis.ConnectionError, redis.TimeoutError) as error:
             log.warning("redis_unavailable", stage="labels", error=type(error).__name__)
             raise SinkBackpressureError(RETRY_S) from error
+        self.trace_all(events)
         log.info("labels_applied", n=len(events), facts=len(facts))
 
     def tick(self) -> None:

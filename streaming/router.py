@@ -77,9 +77,10 @@ class RouterSink(RecordSink):
         records, self._buffer = self._buffer, []
         if not records:
             return
-        started = self._now_s()
+        started, began_ns = self._now_s(), time.time_ns()
         with metrics.PROCESSING.labels("router").time():
             routed = self._routed(records)
+        self.trace(records, began_ns)
         _count(records, routed)
         log.info(
             "records_routed",

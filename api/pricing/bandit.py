@@ -44,16 +44,21 @@ def rng_of(seed: int, event_id: str, interval_start_ms: int) -> np.random.Genera
 
 
 def chances(
-    belief: DemandBelief, multipliers: Floats, permitted: Sequence[bool], ahead: Ahead, explore: float, rng: np.random.Generator
+    belief: DemandBelief, multipliers: Floats, permitted: Sequence[bool], ahead: Ahead, explore: float, draws: int,
+    rng: np.random.Generator,
 ) -> Chances:  # fmt: skip
     """explore: share of draws that go to any permitted multiplier alike, so that what may be is tried now and then.
+
+    draws: demands whose mean a choice is the best of: with one it is Thompson sampling; with more it tries less, and loses less
+    where an event sells for too short a time to repay what trying costs.
 
     A multiplier earns itself times what it sells: as many as want it, and no more than there are. One at least is permitted.
     """
     tickets = sampled(belief, multipliers, SAMPLES, rng)
     earned = multipliers * np.minimum(tickets * ahead.visitors, ahead.inventory)
     allowed = np.array(permitted, bool)
-    among = np.where(allowed, earned, -1.0)
+    expected = earned[rng.integers(0, SAMPLES, (SAMPLES, draws))].mean(axis=1) if draws > 1 else earned
+    among = np.where(allowed, expected, -1.0)
     thompson = np.bincount(among.argmax(axis=1), minlength=len(multipliers)) / SAMPLES
     low, high = np.quantile(tickets, (0.05, 0.95), axis=0)
     return Chances(

@@ -58,7 +58,7 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """The price of one event for one interval, and why.
 
     guard_rails: those that kept what would probably earn most from being recommended. fallback: why the price was left as it is;
-    then nothing was drawn. features: of the online store, null where unknown.
+    then nothing was drawn. features: of the online store, null where unknown. visitors_ahead: how many are expected until the doors open.
     """
 
     event_id: str
@@ -73,6 +73,7 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     guard_rails: list[Rail]
     fallback: list[str]
     features: dict[str, float | None]
+    visitors_ahead: float
     seed: int
     multiplier: float | None = None
     choices: list[Choice] = []
@@ -85,7 +86,7 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
             event_id=made.event_id, interval_start_ms=made.event_time_ms, interval_end_ms=made.interval_end_ms, action=made.action,
             price_minor=made.price_minor, current_price_minor=made.current_price_minor, base_price_minor=made.base_price_minor,
             currency=made.currency, explanation=made.explanation, guard_rails=made.guard_rails, fallback=made.fallback,
-            features=made.features, seed=made.seed, multiplier=made.multiplier, choices=made.choices, learned=made.learned,
+            features=made.features, visitors_ahead=round(made.visitors_ahead, 1), seed=made.seed, multiplier=made.multiplier, choices=made.choices, learned=made.learned,
         )  # fmt: skip
 
 

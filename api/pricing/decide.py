@@ -6,6 +6,7 @@ import numpy as np
 
 from api.pricing.bandit import Ahead, Chances, chances, drawn, rng_of
 from api.pricing.contract import PriceRequest
+from api.pricing.curve import Curve, Sale
 from api.pricing.demand import CategoryBelief, EventCounts, Floats, believed, sensitivity_of
 from api.pricing.features import EventNow
 from api.pricing.rails import Rails, prices_of
@@ -27,6 +28,8 @@ class Rules(NamedTuple):
     explore: float
     dispersion: float
     seed: int
+    draws: int
+    half_life_ms: float
 
     @property
     def grid(self) -> Floats:
@@ -44,11 +47,12 @@ class Rules(NamedTuple):
 
 
 class Knowledge(NamedTuple):
-    """What is known when a price is asked for. counts: as of then."""
+    """What is known when a price is asked for. counts: as of then. curve: of all events' visitors."""
 
     now: EventNow
     counts: EventCounts
     category: CategoryBelief
+    curve: Curve
 
 
 def decide(rules: Rules, asked: PriceRequest, known: Knowledge, decision_id: str) -> PriceDecision:
@@ -61,13 +65,14 @@ def decide(rules: Rules, asked: PriceRequest, known: Knowledge, decision_id: str
         return kept(rules, asked, known.now, why, decision_id)
     belief = believed(known.counts, known.category, rules.grid, rules.dispersion)
     ahead = _ahead(rules, asked, known)
-    found, place = draw(rules, asked.event_id, rules.interval_start_ms(asked.event_time_ms), belief, forbidden, ahead)
+    start_ms = rules.interval_start_ms(asked.event_time_ms)
+    found, place = draw(rules, asked.event_id, start_ms, belief, forbidden, ahead)
     bound = forbidden[int(found.best.argmax())]
     return _made(
         rules, asked, known.now, decision_id, price_minor=prices[place], guard_rails=bound, fallback=[],
         explanation=_because(rules, found, place, bound), multiplier=rules.multipliers[place],
         choices=_choices(rules, prices, forbidden, found), learned=_learned(known, belief), belief=belief,
-        inventory=ahead.inventory, visitors_ahead=ahead.visitors, explore=rules.explore,
+        inventory=ahead.inventory, visitors_ahead=ahead.visitors, explore=rules.explore, draws=rules.draws,
     )  # fmt: skip
 
 
@@ -85,7 +90,7 @@ def draw(
 ) -> tuple[Chances, int]:  # fmt: skip
     """The chances and the place drawn: the same of the same, whoever asks and whenever."""
     rng = rng_of(rules.seed, event_id, interval_start_ms)
-    found = chances(belief, rules.grid, [not rails for rails in forbidden], ahead, rules.explore, rng)
+    found = chances(belief, rules.grid, [not rails for rails in forbidden], ahead, rules.explore, rules.draws, rng)
     return found, drawn(found.propensities, rng)
 
 
@@ -94,8 +99,9 @@ def redrawn(rules: Rules, made: PriceDecision) -> float | None:
     if made.belief is None:
         return None
     forbidden = [list(one.forbidden_by) for one in made.choices]
+    as_then = rules._replace(explore=made.explore, draws=made.draws, seed=made.seed)
     ahead = Ahead(made.inventory, made.visitors_ahead)
-    _, place = draw(rules, made.event_id, made.event_time_ms, made.belief, forbidden, ahead)
+    _, place = draw(as_then, made.event_id, made.event_time_ms, made.belief, forbidden, ahead)
     return rules.multipliers[place]
 
 
@@ -110,13 +116,16 @@ def _why_none(asked: PriceRequest, now: EventNow, forbidden: list[list[Rail]]) -
 
 
 def _ahead(rules: Rules, asked: PriceRequest, known: Knowledge) -> Ahead:
-    """As many an interval as came so far, or as look now; one at least, for of none every price earns the same."""
-    intervals = max((asked.starts_at_ms - asked.event_time_ms) / rules.interval_ms, 1.0)
-    if known.counts.intervals >= 1.0:
-        per_interval = sum(known.counts.visitors) / known.counts.intervals
-    else:
-        per_interval = (known.now.viewers or 0.0) * rules.interval_ms / (1_000 * _VIEW_S)
-    return Ahead(known.now.inventory or 0.0, max(per_interval * intervals, 1.0))
+    """Visitors by the curve, at the event's own level; before it has one, at that of who looks now. One at least, for of none
+    every price earns the same.
+    """
+    start_ms, counts = rules.interval_start_ms(asked.event_time_ms), known.counts
+    sale = Sale(min(counts.opened_ms, start_ms), asked.starts_at_ms)
+    came = counts.per_interval
+    if came is None:
+        came = (known.now.viewers or 0.0) * rules.interval_ms / (1_000 * _VIEW_S)
+    level = came / known.curve.behind(start_ms, rules.interval_ms, sale, rules.half_life_ms)
+    return Ahead(known.now.inventory or 0.0, max(level * known.curve.ahead(start_ms, rules.interval_ms, sale), 1.0))
 
 
 def _made(

@@ -43,7 +43,7 @@ class EventCounts(msgspec.Struct, frozen=True):
     """What was sold at each multiplier, and how many saw it: both halved every half-life before `at_ms`.
 
     intervals: how many were counted, halved too. said: what its outcomes have said of the category's sensitivity, as log
-    likelihoods, halved as the category's are.
+    likelihoods, halved as the category's are. opened_ms: when the first of them began.
     """
 
     at_ms: int
@@ -51,29 +51,39 @@ class EventCounts(msgspec.Struct, frozen=True):
     visitors: list[float]
     intervals: float
     said: list[float]
+    opened_ms: int = 0
 
     @classmethod
     def nothing(cls, n_multipliers: int, at_ms: int) -> Self:
-        return cls(at_ms, [0.0] * n_multipliers, [0.0] * n_multipliers, 0.0, [0.0] * len(SENSITIVITIES))
+        return cls(at_ms, [0.0] * n_multipliers, [0.0] * n_multipliers, 0.0, [0.0] * len(SENSITIVITIES), at_ms)
+
+    @property
+    def per_interval(self) -> float | None:
+        """Visitors; None before an interval was counted."""
+        return sum(self.visitors) / self.intervals if self.intervals else None
 
     def aged(self, now_ms: int, half_life_ms: float, category_half_life_ms: float) -> Self:
         """As of a later moment; an earlier one changes nothing."""
         kept = halved(now_ms - self.at_ms, half_life_ms)
         said = halved(now_ms - self.at_ms, category_half_life_ms)
-        return type(self)(
-            max(self.at_ms, now_ms),
-            [kept * one for one in self.tickets],
-            [kept * one for one in self.visitors],
-            kept * self.intervals,
-            [said * one for one in self.said],
+        return msgspec.structs.replace(
+            self,
+            at_ms=max(self.at_ms, now_ms),
+            tickets=[kept * one for one in self.tickets],
+            visitors=[kept * one for one in self.visitors],
+            intervals=kept * self.intervals,
+            said=[said * one for one in self.said],
         )
 
-    def with_outcome(self, place: int, tickets: float, visitors: float, said: Floats) -> Self:
-        """And this interval at the multiplier of that place."""
+    def with_outcome(self, place: int, tickets: float, visitors: float, said: Floats, began_ms: int = 0) -> Self:
+        """And this interval at the multiplier of that place. began_ms: when it began."""
         sold, seen = list(self.tickets), list(self.visitors)
         sold[place] += tickets
         seen[place] += visitors
-        return type(self)(self.at_ms, sold, seen, self.intervals + 1.0, (np.array(self.said) + said).tolist())
+        told = (np.array(self.said) + said).tolist()
+        return msgspec.structs.replace(
+            self, tickets=sold, visitors=seen, intervals=self.intervals + 1.0, said=told, opened_ms=min(self.opened_ms, began_ms)
+        )  # fmt: skip
 
 
 class CategoryBelief(NamedTuple):

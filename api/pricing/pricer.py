@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from api.pricing.contract import Counted, PriceOutcome, PriceRequest, Recommendation
+from api.pricing.curve import Curve, Heard, Sale
 from api.pricing.decide import Knowledge, Rules, decide, kept
 from api.pricing.demand import CategoryBelief, EventCounts, at_base_price, says
 from api.pricing.features import EventNow, EventReader
@@ -81,7 +82,7 @@ class Pricer:
         beliefs = await self._closed(asked, now, known)
         held = [found.decisions[0] for found in known]
         new = [
-            decide(self._rules, on_sale(one, found), Knowledge(its, *belief), _new_id())
+            decide(self._rules, on_sale(one, found), Knowledge(its, *belief, found.curve), _new_id())
             for one, its, found, belief, said in zip(asked, now, known, beliefs, held, strict=True)
             if said is None
         ]
@@ -165,7 +166,7 @@ class Pricer:
         """(why not, what was stored) of each."""
         judged = [self._judged(one, found) for one, found in zip(sold, known, strict=True)]
         there = [one for one in judged if isinstance(one, Settled)]
-        answers = await self._store.settle(there, self._now_ms())
+        answers = await self._store.settle(there, known[0].curve, self._now_ms()) if there else []
         self._log.send(one.outcome for one, what in zip(there, answers, strict=True) if what == "stored")
         said = iter(answers)
         found: list[tuple[str, Settled | None]] = []
@@ -196,10 +197,20 @@ class Pricer:
             event_time_ms=made.event_time_ms, decision_id=made.decision_id, event_id=made.event_id, price_minor=sold.price_minor,
             tickets_sold=float(sold.tickets), visitors=float(sold.visitors), source=sold.source,
         )  # fmt: skip
+        after = counts.with_outcome(place, sold.tickets, sold.visitors, told, made.event_time_ms)
         return Settled(
-            outcome, made.category.value, known.raw, counts.with_outcome(place, sold.tickets, sold.visitors, told), told,
-            sold.tickets, at_base_price(sold.visitors, rules.multipliers[place]),
+            outcome, made.category.value, known.raw, after, told, sold.tickets,
+            at_base_price(sold.visitors, rules.multipliers[place]), self._came(made, sold.visitors, counts, known.curve),
         )  # fmt: skip
+
+    def _came(self, made: PriceDecision, visitors: float, counts: EventCounts, curve: Curve) -> Heard:
+        """What an interval's visitors say of the curve; nothing where the event has no level yet."""
+        if counts.per_interval is None:
+            return Heard.nothing()
+        start_ms, interval_ms = made.event_time_ms, self._rules.interval_ms
+        sale = Sale(min(counts.opened_ms, start_ms), made.starts_at_ms)
+        level = counts.per_interval / curve.behind(start_ms, interval_ms, sale, self._rules.half_life_ms)
+        return curve.heard(start_ms, sale, visitors, level)
 
     def _counts(self, known: Known, at_ms: int) -> EventCounts:
         return self._aged(known.counts or EventCounts.nothing(len(self._rules.multipliers), at_ms), at_ms)

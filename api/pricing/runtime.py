@@ -24,6 +24,7 @@ log = structlog.get_logger()
 class Runtime(EdgeRuntime):
     """The parts of the service, built once. `start` needs a running event loop. producer: what the log leaves through, if not one of ours."""
 
+    name = "fraud-pricing"
     metrics: PricingMetrics
 
     def __init__(
@@ -66,4 +67,6 @@ def rules_of(settings: PricingSettings) -> Rules:
         explore=settings.explore,
         dispersion=settings.dispersion,
         seed=settings.seed,
+        draws=settings.draws,
+        half_life_ms=settings.half_life_days * DAY_MS,
     )

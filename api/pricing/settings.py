@@ -30,6 +30,9 @@ class PricingSettings(EdgeSettings):
     explore: float = Field(0.02, ge=0, le=0.5, validation_alias="FRAUD_PRICE_EXPLORE")
     """Share of intervals that any permitted price gets alike: what is never tried can be judged by no log."""
 
+    draws: int = Field(4, ge=1, le=64, validation_alias="FRAUD_PRICE_DRAWS")
+    """Demands whose mean a price is the best of: 1 is Thompson sampling, more tries less."""
+
     half_life_days: float = Field(14.0, gt=0, validation_alias="FRAUD_PRICE_HALF_LIFE_DAYS")
     """After so long an event's outcome counts for half."""
 

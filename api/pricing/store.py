@@ -4,12 +4,13 @@ What is written down for the log is owed to it in the same step, so a process th
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
+from api.pricing.curve import SIZE, Curve, Heard
 from api.pricing.demand import SENSITIVITIES, CategoryBelief, EventCounts, Floats
 from api.shared import Shared
 from fraud_assets.contracts import codec
@@ -61,6 +62,7 @@ return 1
 
 _SAID = [f"s{place}" for place in range(len(SENSITIVITIES))]
 _CATEGORY_FIELDS = [*_SAID, "tickets", "visitors"]
+_CURVE_FIELDS = [f"{what}{place}" for what in ("log", "known") for place in range(SIZE)]
 
 _encode = msgspec.json.Encoder().encode
 _counts = msgspec.json.Decoder(EventCounts).decode
@@ -82,10 +84,11 @@ class Known(NamedTuple):
     raw: bytes
     counts: EventCounts | None
     category: CategoryBelief
+    curve: Curve
 
 
 class Settled(NamedTuple):
-    """One outcome to be learned from: the event's counts before (as read) and after, and what its category is told."""
+    """One outcome to be learned from: the event's counts before (as read) and after, and what its category and the curve are told."""
 
     outcome: PricedInterval
     category: str
@@ -94,6 +97,7 @@ class Settled(NamedTuple):
     said: Floats
     tickets: float
     visitors: float
+    came: Heard
 
 
 class PriceStore:
@@ -103,9 +107,10 @@ class PriceStore:
         self, shared: Shared, multipliers: Sequence[float], half_life_ms: float, category_half_life_ms: float
     ) -> None:
         self._shared = shared
-        grid = repr((tuple(multipliers), SENSITIVITIES.tolist()))
+        grid = repr((tuple(multipliers), SENSITIVITIES.tolist(), SIZE))
         self._owed_key = "fraud:price:owed"
         self._prefix = f"fraud:price:{hashlib.sha256(grid.encode()).hexdigest()[:12]}:"
+        self._curve_key = f"{self._prefix}curve"
         self.half_life_ms, self.category_half_life_ms = half_life_ms, category_half_life_ms
 
     async def read(self, wanted: Sequence[Wanted], now_ms: int) -> list[Known]:
@@ -113,6 +118,7 @@ class PriceStore:
 
         async def ask() -> list[Any]:
             async with self._shared.client.pipeline(transaction=False) as pipe:
+                pipe.hmget(self._curve_key, ["at", *_CURVE_FIELDS])
                 for one in wanted:
                     keys = [self._interval_key("decision", one.event_id, start) for start in one.intervals]
                     pipe.mget([self._event_key(one.event_id), *keys])
@@ -120,8 +126,13 @@ class PriceStore:
                 found: list[Any] = await pipe.execute()
             return found
 
-        found = await self._shared.ask(ask)
-        return [self._known(states, category, now_ms) for states, category in zip(found[::2], found[1::2], strict=True)]
+        held, *found = await self._shared.ask(ask)
+        values = self._aged(held, now_ms)
+        curve = Curve(*np.split(values, 2))
+        return [
+            self._known(states, category, now_ms, curve)
+            for states, category in zip(found[::2], found[1::2], strict=True)
+        ]
 
     async def newest(self, event_id: str) -> PriceDecision | None:
         """The event's last recommendation; None for an event that had none."""
@@ -153,8 +164,8 @@ class PriceStore:
         """Keys and bytes of what was written down before then and the log has not confirmed; None of what has expired."""
 
         async def ask() -> list[tuple[str, bytes | None]]:
-            keys = await self._shared.client.zrangebyscore(self._owed_key, "-inf", before_ms, start=0, num=at_most)
-            values = await self._shared.client.mget(keys) if keys else []
+            keys: Any = await self._shared.client.zrangebyscore(self._owed_key, "-inf", before_ms, start=0, num=at_most)
+            values: list[Any] = await self._shared.client.mget(keys) if keys else []
             return [(key.decode(), raw) for key, raw in zip(keys, values, strict=True)]
 
         return await self._shared.ask(ask)
@@ -168,7 +179,7 @@ class PriceStore:
         kind = "decision" if isinstance(event, PriceDecision) else "outcome"
         return self._interval_key(kind, event.event_id, event.event_time_ms)
 
-    async def settle(self, outcomes: Sequence[Settled], now_ms: int) -> list[str]:
+    async def settle(self, outcomes: Sequence[Settled], curve: Curve, now_ms: int) -> list[str]:
         """Of each: `stored`, and owed to the log from `now_ms` on; `counted`, its interval was learned from before; `changed`, the event was since it was read."""
         if not outcomes:
             return []
@@ -185,34 +196,44 @@ class PriceStore:
             return found
 
         said = [raw.decode() for raw in await self._shared.ask(ask)]
-        await self._tell(one for one, what in zip(outcomes, said, strict=True) if what == "stored")
+        await self._tell([one for one, what in zip(outcomes, said, strict=True) if what == "stored"], curve)
         return said
 
-    async def _tell(self, outcomes: Iterable[Settled]) -> None:
-        """Their categories."""
+    async def _tell(self, outcomes: Sequence[Settled], curve: Curve) -> None:
+        """Their categories, and the curve that they were judged by."""
+        if not outcomes:
+            return
+        step = curve.step(one.came for one in outcomes)
+        at_ms = max(one.after.at_ms for one in outcomes)
 
         async def ask() -> None:
             async with self._shared.client.pipeline(transaction=False) as pipe:
                 for one in outcomes:
-                    half_life_ms = self.category_half_life_ms
                     values = [*one.said.tolist(), one.tickets, one.visitors]
-                    argv = [one.after.at_ms, half_life_ms, int(LIVES * half_life_ms), *values, *_CATEGORY_FIELDS]
-                    pipe.eval(_ADD, 1, self._category_key(one.category), *argv)
+                    self._add(pipe, self._category_key(one.category), one.after.at_ms, values, _CATEGORY_FIELDS)
+                self._add(pipe, self._curve_key, at_ms, [*step.logs.tolist(), *step.known.tolist()], _CURVE_FIELDS)
                 await pipe.execute()
 
         await self._shared.ask(ask)
 
-    def _known(self, states: list[bytes | None], category: list[bytes | None], now_ms: int) -> Known:
+    def _add(self, pipe: Any, key: str, at_ms: int, values: Sequence[float], fields: Sequence[str]) -> None:
+        half_life_ms = self.category_half_life_ms
+        pipe.eval(_ADD, 1, key, at_ms, half_life_ms, int(LIVES * half_life_ms), *values, *fields)
+
+    def _known(
+        self, states: list[bytes | None], category: list[bytes | None], now_ms: int, curve: Curve
+    ) -> Known:  # fmt: skip
         raw, *decisions = states
         found = [None if one is None else _decision(one) for one in decisions]
-        return Known(found, raw or b"", _counts(raw) if raw else None, self._category(category, now_ms))
+        values = self._aged(category, now_ms)
+        belief = CategoryBelief(values[: len(_SAID)], float(values[-2]), float(values[-1]))
+        return Known(found, raw or b"", _counts(raw) if raw else None, belief, curve)
 
-    def _category(self, held: list[bytes | None], now_ms: int) -> CategoryBelief:
-        if held[0] is None:
-            return CategoryBelief.nothing()
-        kept = 0.5 ** (max(now_ms - int(held[0]), 0) / self.category_half_life_ms)
-        values = kept * np.array([float(one or 0) for one in held[1:]])
-        return CategoryBelief(values[: len(_SAID)], float(values[-2]), float(values[-1]))
+    def _aged(self, held: list[bytes | None], now_ms: int) -> Floats:
+        """What is left by now of a hash that halves; zeros for one that is not there."""
+        at_ms, *values = held
+        kept = 0.5 ** (max(now_ms - int(at_ms or now_ms), 0) / self.category_half_life_ms)
+        return np.asarray(kept * np.array([float(one or 0) for one in values]))
 
     def _event_key(self, event_id: str) -> str:
         return f"{self._prefix}event:{event_id}"

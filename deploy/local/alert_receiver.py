@@ -1,13 +1,11 @@
 """A webhook that remembers which alerts it was told of."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import msgspec
 
-from deploy.local.ports import LOOPBACK
+from deploy.local.posts import posted
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -23,9 +21,16 @@ class Told(msgspec.Struct, frozen=True):
 class Receiver:
     """url: to post to; what is posted is in `told`."""
 
-    def __init__(self, server: ThreadingHTTPServer) -> None:
-        self.url = f"http://{LOOPBACK}:{server.server_port}"
+    def __init__(self) -> None:
+        self.url = ""
         self.told: list[Told] = []
+
+    def take(self, raw: bytes, _: object) -> None:
+        said = msgspec.json.decode(raw)
+        self.told += [
+            Told(said["receiver"], one["labels"]["alertname"], one["status"], one["labels"], one["annotations"])
+            for one in said["alerts"]
+        ]
 
     def has(self, alert: str, receiver: str) -> bool:
         return any((one.alert, one.receiver, one.status) == (alert, receiver, "firing") for one in list(self.told))
@@ -34,26 +39,6 @@ class Receiver:
 @contextmanager
 def receiving() -> Iterator[Receiver]:
     """Until the block ends."""
-
-    class Hook(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            said = msgspec.json.decode(self.rfile.read(int(self.headers["Content-Length"])))
-            receiver.told += [
-                Told(said["receiver"], one["labels"]["alertname"], one["status"], one["labels"], one["annotations"])
-                for one in said["alerts"]
-            ]
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Said in `told`."""
-
-    with ThreadingHTTPServer((LOOPBACK, 0), Hook) as server:
-        receiver = Receiver(server)
-        thread = threading.Thread(target=server.serve_forever, name="alert-receiver", daemon=True)
-        thread.start()
-        try:
-            yield receiver
-        finally:
-            server.shutdown()
-            thread.join()
+    receiver = Receiver()
+    with posted(receiver.take) as receiver.url:
+        yield receiver

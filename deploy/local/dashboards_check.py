@@ -43,6 +43,7 @@ from deploy.local.scenarios import WORLD
 from deploy.local.scenarios_run import PACE
 from deploy.local.scorer_key import ensure_key, key_path
 from deploy.local.services import BROKER, DAGSTER_CODE, DAGSTER_DAEMON, SCORER, VALKEY, WORKER, Service
+from deploy.local.span_collector import Collector, collecting
 from deploy.local.stack import Stack
 from deploy.local.world import World
 from fraud_assets.contracts.events import Transaction
@@ -65,7 +66,8 @@ TRAFFIC_S, TOLD_WITHIN_S, _SPARE_S = 120.0, 120.0, 120.0
 # Two looks of the exporter and two scrapes.
 SCRAPED_S = 65.0
 YESTERDAYS = 500
-_STEPS = 12
+TRACED = {"fraud-scorer", "fraud-worker-router", "fraud-worker-explainer"}
+_STEPS = 13
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Found:
-    """asked: each query. silent: where the alert did not arrive."""
+    """asked: each query. silent: what should have been told of, and where it did not arrive."""
 
     asked: list[Asked]
     silent: list[str]
@@ -92,12 +94,13 @@ class Found:
 
 def run(check: Check, console: Console, began_s: float) -> Found:
     """Raises StepFailed if the platform cannot be had."""
-    with running(check) as (stack, receiver), loaded_graph(stack.env, check.var_dir / "logs") as graph:
+    with running(check) as (stack, receiver, collector), loaded_graph(stack.env, check.var_dir / "logs") as graph:
         steps = Steps(console, _STEPS, check.var_dir / "logs", stack.env)
         from_s = time.time()
         prepare(steps, stack, graph, check)
         drive(steps, check)
         silent = told(steps, stack, receiver)
+        silent += traced(steps, collector)
         ask_again(steps, stack, check)
         report(steps, stack, graph, check)
         with steps.step("every panel of every dashboard") as step:
@@ -108,16 +111,22 @@ def run(check: Check, console: Console, began_s: float) -> Found:
 
 
 @contextmanager
-def running(check: Check) -> Iterator[tuple[Stack, Receiver]]:
-    """All services configured, none started; and the webhook."""
+def running(check: Check) -> Iterator[tuple[Stack, Receiver, Collector]]:
+    """All services configured, none started; the webhook, and the collector of one trace in ten."""
     with ExitStack() as at_work:
         ports = at_work.enter_context(held_ports(WORKER_PORTS, in_a_row=True))
-        receiver = at_work.enter_context(receiving())
-        settings = {**learning_settings(check.pace, check.world), WORKER_PORT: ports[0], RECEIVER_URL: receiver.url}
+        receiver, collector = at_work.enter_context(receiving()), at_work.enter_context(collecting())
+        settings = {
+            **learning_settings(check.pace, check.world),
+            WORKER_PORT: ports[0],
+            RECEIVER_URL: receiver.url,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
+            "OTEL_TRACES_SAMPLER_ARG": 0.1,
+        }
         stack = at_work.enter_context(
             supervised(check.var_dir, {name: str(value) for name, value in settings.items()}, CATALOGUE)
         )
-        yield stack, receiver
+        yield stack, receiver, collector
 
 
 def prepare(steps: Steps, stack: Stack, graph: Graph, check: Check) -> None:
@@ -161,6 +170,17 @@ def told(steps: Steps, stack: Stack, receiver: Receiver) -> list[str]:
             time.sleep(1)
         step.result = "arrived" if not missing else f"not in {', '.join(missing)}"
     return [f"{ALERT} did not arrive in {name} within {TOLD_WITHIN_S:g} s" for name in missing]
+
+
+def traced(steps: Steps, collector: Collector) -> list[str]:
+    """What is wrong where no trace goes from the request to the worker."""
+    with steps.step("a trace from the request through the topic to the worker") as step:
+        whole = 0
+        while not whole and step.elapsed_s < TOLD_WITHIN_S:
+            whole = sum(told_by >= TRACED for told_by in collector.by_trace().values())
+            time.sleep(1)
+        step.result = f"{whole} traces told of by {', '.join(sorted(TRACED))}"
+    return [] if whole else [f"no trace is told of by {', '.join(sorted(TRACED))}"]
 
 
 def ask_again(steps: Steps, stack: Stack, check: Check) -> None:

@@ -5,7 +5,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
@@ -80,8 +80,8 @@ def drain(bootstrap_servers: str, within_s: float, tell: Callable[[str], None]) 
     deadline = time.monotonic() + within_s
     quiet = 0
     while quiet < _QUIET_LOOKS:
-        behind = {group: lag(bootstrap_servers, group, topics) for group, topics in _READ.items()}
-        quiet = 0 if any(behind.values()) else quiet + 1
+        behind = _look(lambda: {group: lag(bootstrap_servers, group, topics) for group, topics in _READ.items()})
+        quiet = quiet + 1 if behind is not None and not any(behind.values()) else 0
         _wait(behind, deadline, within_s, tell)
     return sum(ends(bootstrap_servers, _READ[ROUTER_GROUP]).values())
 
@@ -92,14 +92,27 @@ def catch_up(bootstrap_servers: str, within_s: float, tell: Callable[[str], None
     """
     goals = {group: ends(bootstrap_servers, topics) for group, topics in _READ.items()}
     deadline = time.monotonic() + within_s
-    while any((behind := {group: _behind(bootstrap_servers, group, goal) for group, goal in goals.items()}).values()):
+    while True:
+        behind = _look(lambda: {group: _behind(bootstrap_servers, group, goal) for group, goal in goals.items()})
+        if behind is not None and not any(behind.values()):
+            return
         _wait(behind, deadline, within_s, tell)
 
 
-def _wait(behind: Mapping[str, int], deadline: float, within_s: float, tell: Callable[[str], None]) -> None:
-    tell(f"{sum(behind.values()):,} records to go")
+def _look(counted: Callable[[], Mapping[str, int]]) -> Mapping[str, int] | None:
+    """None where the broker did not answer in time: on a busy machine it may the next time."""
+    try:
+        return counted()
+    except KafkaException as failure:
+        if failure.args[0].code() != KafkaError._TIMED_OUT:
+            raise
+        return None
+
+
+def _wait(behind: Mapping[str, int] | None, deadline: float, within_s: float, tell: Callable[[str], None]) -> None:
+    tell("the broker does not answer" if behind is None else f"{sum(behind.values()):,} records to go")
     if time.monotonic() > deadline:
-        raise NotDrained(f"after {within_s:g} s still behind: {behind}")
+        raise NotDrained(f"after {within_s:g} s still behind: {behind or 'the broker does not answer'}")
     time.sleep(_LOOK_S)
 
 

@@ -51,7 +51,12 @@ def seal(decision: Decision, head: Head) -> tuple[bytes, Head]:
     """A decision as JSON, linked to the head of its chain; and the new head. Raises ValueError if it is a link already."""
     if decision.chain_position:
         raise ValueError(f"{decision.decision_id} is link {decision.chain_position} of {decision.chain_id} already")
-    said = memoryview(canonical(decision))[:-1]
+    return linked(canonical(decision), head)
+
+
+def linked(decision: bytes, head: Head) -> tuple[bytes, Head]:
+    """`seal` of a decision that is canonical JSON, and no link yet."""
+    said = memoryview(decision)[:-1]
     place = b"," + canonical(_Place(head.chain_id, head.position + 1, head.sha256))[1:]
     hashed = hashlib.sha256(said)
     hashed.update(place)

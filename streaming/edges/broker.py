@@ -21,9 +21,11 @@ from quixstreams.models import TopicConfig
 from quixstreams.sinks.base import BaseSink
 
 from fraud_assets.contracts.topics import MAX_DEAD_LETTER_BYTES, PARTITIONER, Topic
+from fraud_assets.tracing import Spans, spans_of
 from streaming.core.accept import TopicPartition
 from streaming.core.records import Record, Send
 from streaming.edges.lag import EVERY_MS, lag_gauge
+from streaming.edges.traces import tell
 from streaming.logs import LIBRDKAFKA
 from streaming.settings import WorkerSettings
 
@@ -52,9 +54,10 @@ class WrongTopic(RuntimeError):
 
 
 class RecordSink(BaseSink):
-    """A sink that is given whole records. commits: whether it does so by itself, and Quix never."""
+    """A sink that is given whole records. commits: whether it does so by itself, and Quix never. spans: None where nobody asks for them."""
 
     commits = False
+    spans: Spans | None = None
 
     def __init__(self) -> None:
         super().__init__(on_client_connect_success=lambda: None)  # the default logs "CONNECTED!" of nothing
@@ -69,6 +72,11 @@ class RecordSink(BaseSink):
         """Drop what is buffered; it will be delivered again, to us or to its new owner."""
         raise NotImplementedError
 
+    def trace(self, records: Iterable[Record], began_ns: int) -> None:
+        """Spans of what is dealt with by now, of each record that belongs to a trace, where somebody asks for them."""
+        if self.spans is not None:
+            tell(self.spans, records, began_ns)
+
     def hand_over(self, within_s: float) -> None:
         """Of a sink that commits: commit what is safe within this time, and drop the rest as above."""
         raise NotImplementedError
@@ -78,6 +86,7 @@ class WorkerApp(Application):
     """An Application that tells its sink of lost partitions, has a heartbeat for mini-batches, and hands its partitions over at a stop."""
 
     sink: RecordSink
+    spans: Spans | None = None
 
     def _stop_again(self) -> None:
         """Quix forgets a stop that comes between its signal handlers and its first poll, and would run for ever."""
@@ -94,6 +103,8 @@ class WorkerApp(Application):
             self.sink.flush()  # type: ignore[no-untyped-call]
         if has_successor:
             self._leave()
+        if self.spans is not None:
+            self.spans.close()
 
     def _leave(self) -> None:
         """Return when this member is out of its group. Closed only, a static member holds its partitions until its session ends."""
@@ -167,7 +178,7 @@ def application(
     commit_interval_s: between checkpoints; never but at a stop or a rebalance, if it is infinite. commit_every:
     records after which a checkpoint comes sooner; 0 for any number.
     """
-    return WorkerApp(
+    app = WorkerApp(
         broker_address=settings.kafka_bootstrap_servers,
         consumer_group=group,
         auto_offset_reset="error",  # a place that is not there is no place to go on from; see edges/claim.py
@@ -189,11 +200,14 @@ def application(
         broker_availability_timeout=BROKER_LOSS_S,
         loglevel="WARNING",
     )
+    app.spans = spans_of(settings, f"fraud-worker-{role}")
+    return app
 
 
 def consume(app: WorkerApp, sink: RecordSink, topics: Iterable[Topic], replication_factor: int) -> None:
     """Feed every record of `topics` to the sink; topics that are missing are created as the contract says."""
     app.sink = sink
+    sink.spans = app.spans
     if sink.commits:
         app.keep_no_offsets()
     for topic in declare(app, topics, replication_factor):

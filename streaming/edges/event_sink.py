@@ -43,6 +43,7 @@ class EventSink(RecordSink):
         self._now_ms = now_ms
         self._clock = ArrivalClock()
         self._buffer: list[Record] = []
+        self._began_ns = 0
 
     def take(self, record: Record) -> None:
         self._buffer.append(record)
@@ -50,12 +51,18 @@ class EventSink(RecordSink):
     def events(self) -> list[Accepted]:
         """What is buffered, and forget it: if it cannot be dealt with now, Quix seeks back and brings it again."""
         records, self._buffer = self._buffer, []
+        self._began_ns = time.time_ns()
         outcomes = accept_all(SOURCES, records, self._clock, self._key, self._cards_in_ids, self._read)
         return [one for one in outcomes if isinstance(one, Accepted)]
+
+    def trace_all(self, events: Sequence[Accepted]) -> None:
+        """See `trace`; of what `events` gave last."""
+        self.trace((one.record for one in events), self._began_ns)
 
     def count(self, events: Sequence[Accepted], letters: Sequence[DeadLetter], lag: Histogram) -> None:
         """How late the events were dealt with, and which of them were refused."""
         now_ms = self._now_ms()
+        self.trace_all(events)
         for one in events:
             lag.observe(max(0, now_ms - one.arrival_ms) / 1000)
         for letter in letters:

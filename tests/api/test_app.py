@@ -79,6 +79,7 @@ def test_the_schema_lists_exactly_the_routes_there_are(client: TestClient[Litest
 def test_metrics_count_decisions_and_name_the_model(client: TestClient[Litestar]) -> None:
     """What the dashboards are drawn from."""
     client.post("/predict", json=request())
+    client.post("/predict", json={"transactions": [request()]})
     client.post("/predict", json={"transactions": [request(), request()]})
     client.post("/predict", json=request(amount_minor=-1))
 
@@ -86,7 +87,7 @@ def test_metrics_count_decisions_and_name_the_model(client: TestClient[Litestar]
 
     assert 'fraud_model_info{policy_digest="' in text and 'version="v1"' in text
     assert 'fraud_refused_requests_total{type="invalid_value"}' in text
-    assert 'fraud_decision_seconds_count{transaction_type="card"} 1.0' in text
+    assert 'fraud_decision_seconds_count{transaction_type="card"} 2.0' in text
     assert 'fraud_decision_seconds_count{transaction_type="batch"} 1.0' in text
     assert "fraud_scorer_ready 1.0" in text
 

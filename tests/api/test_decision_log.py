@@ -12,7 +12,7 @@ from api.decided import encode
 from api.decision_log import MAX_SENT, BrokerClock, DecisionLog
 from api.journal import Journal
 from fraud_assets.stores.online import OnlineStore
-from tests.api.test_decided import RECORD, decided
+from tests.api.test_decided import RECORDS, part
 from tests.api.world import Delivered, Producer, request, runtime, served, until
 
 NOW_S = 1_800_000_000.0
@@ -90,7 +90,7 @@ def test_who_has_more_to_send_than_may_be_on_its_way_hears_in_between_what_has_a
     async def scenario() -> int:
         log = DecisionLog(producer, partial(Journal.claim, tmp_path, 64 * MIB))
         log.start()
-        log.keep([encode(decided())] * count, RECORD)
+        log.keep([encode(part())] * count, RECORDS)
         for _ in range(3):
             log.send()  # and nothing else has had its turn
         sent = len(producer.sent)

@@ -9,7 +9,9 @@ import pytest
 
 from api import journal as journal_module
 from api.journal import Entry, Journal
+from api.records import Record
 from fraud_assets.contracts import codec
+from fraud_assets.contracts.chain import canonical
 from fraud_assets.contracts.events import Decision
 from tests.contracts.test_chain import decision, found
 
@@ -20,9 +22,13 @@ def opened(folder: Path, max_bytes: int = MIB) -> Journal:
     return Journal.claim(folder, max_bytes)
 
 
+def record(number: int) -> Record:
+    return Record(canonical(decision(number)), f"d{number}", "a1", [("traceparent", b"x")])
+
+
 def added(journal: Journal, first: int, last: int) -> None:
     for number in range(first, last + 1):
-        assert journal.append([(decision(number), [("traceparent", b"x")])]) == 0
+        assert journal.append([record(number)]) == 0
 
 
 def taken(journal: Journal) -> list[Entry]:
@@ -115,7 +121,7 @@ def test_a_torn_end_is_kept_aside_and_its_place_in_the_chain_is_used_again(tmp_p
 def test_a_full_journal_refuses_counts_its_place_and_takes_more_once_there_is_room(tmp_path: Path) -> None:
     """The chain shows what was lost, and the lost hold up nobody, in this process or the next."""
     journal = opened(tmp_path, max_bytes=7_000)
-    refused = [journal.append([(decision(n), [])]) for n in range(1, 12)]
+    refused = [journal.append([record(n)]) for n in range(1, 12)]
     sent = taken(journal)
     for entry in sent:
         journal.done(entry.position)
@@ -139,13 +145,13 @@ def test_a_disk_that_refuses_loses_the_event_and_not_the_process(
     full = Path("/dev/full").open("ab", buffering=0)  # noqa: SIM115 - the journal closes it
     monkeypatch.setattr(journal, "_writer", full)
 
-    assert journal.append([(decision(2), []), (decision(3), [])]) == 2
+    assert journal.append([record(2), record(3)]) == 2
     assert len(journal) == 1
 
 
 def test_events_that_are_kept_together_are_as_if_kept_one_by_one(tmp_path: Path) -> None:
     """In the chain, in what is sent, and to the next process; with more of them than are kept in memory, and none."""
-    many = [(decision(number), [("traceparent", b"x")]) for number in range(1, 301)]
+    many = [record(number) for number in range(1, 301)]
     journal, alone = opened(tmp_path / "together"), opened(tmp_path / "alone")
     alone.head = journal.head
 
@@ -161,7 +167,7 @@ def test_events_that_are_kept_together_are_as_if_kept_one_by_one(tmp_path: Path)
 def test_of_events_that_come_together_those_are_kept_that_there_is_room_for(tmp_path: Path) -> None:
     journal = opened(tmp_path, max_bytes=7_000)
 
-    kept = 11 - journal.append([(decision(number), []) for number in range(1, 12)])
+    kept = 11 - journal.append([record(number) for number in range(1, 12)])
     sent = taken(journal)
 
     assert 0 < kept < 11 and positions(sent) == list(range(1, kept + 1))
@@ -176,7 +182,7 @@ def test_a_disk_that_refuses_events_together_takes_those_it_has_room_for(
     real = journal._write
     monkeypatch.setattr(journal, "_write", lambda first, records: len(records) < 1_500 and real(first, records))
 
-    lost = journal.append([(decision(number), []) for number in range(1, 6)])
+    lost = journal.append([record(number) for number in range(1, 6)])
     sent = taken(journal)
 
     assert lost == 0 and positions(sent) == [1, 2, 3, 4, 5]
@@ -200,7 +206,7 @@ def test_pieces_that_a_full_disk_took_leave_nothing_behind(tmp_path: Path, monke
     journal = opened(tmp_path)
     added(journal, 1, 1)
     with files_of_at_most(int(2.5 * journal.bytes)):
-        lost = journal.append([(decision(number), [("traceparent", b"x")]) for number in (2, 3, 4)])
+        lost = journal.append([record(number) for number in (2, 3, 4)])
     added(journal, 5, 6)
 
     assert lost == 2 and positions(taken(journal)) == [1, 2, 5, 6]
@@ -237,7 +243,7 @@ def test_two_processes_have_a_journal_each(tmp_path: Path) -> None:
 def test_links_that_were_refused_at_the_end_stay_empty_places(tmp_path: Path) -> None:
     """The broker is done with them, and the next process has not seen them: its links come after."""
     journal = opened(tmp_path, 1_500)
-    lost = sum(journal.append([(decision(number), [])]) for number in range(1, 9))
+    lost = sum(journal.append([record(number)]) for number in range(1, 9))
     for entry in taken(journal):
         journal.done(entry.position)
     journal.close()

@@ -13,13 +13,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from api.decided import Decided, Facts, as_request, decode, encode
+from api.decided import Decider, Facts, Part, Row, as_request, encode
 from api.frames import cut
 from api.journal import Journal, claimed
 from api.metrics import Metrics
 from api.producer import MAX_PENDING
 from api.recorder import Stand
 from api.recording import CLOSE_S, RECORDER, Beside
+from api.records import DecisionRecords
 from api.spool import SpoolWriter
 from fraud_assets.contracts import codec
 from fraud_assets.contracts.chain import Link, verify
@@ -37,19 +38,44 @@ def beside(folder: Path, *command: str, group: str = "account") -> Beside:
     return Beside(facts, NOWHERE, folder, 64 * MIB, Metrics(), command or RECORDER)
 
 
-def decided(number: int, position: bytes | None = None) -> bytes:
-    request = {"transaction_id": f"t{number}", "account_id": "a1"}
-    position = position or (3).to_bytes(8, "little") + number.to_bytes(8, "little")
-    one = Decided(
-        f"d{number}", 1_790_000_000_000 + number, f"t{number}", "a1", as_request(request), 1, 1.5, "e", "pd", "v1", "m", bytes(8), b"\0", ["a1"], [1], [position], 0.25, "approve",
-        [], [], False, [("traceparent", b"x")],
-    )  # fmt: skip
-    return encode(one)
+def decided(*numbers: int, position: bytes | None = None) -> bytes:
+    """Decisions of one moment."""
+    rows = []
+    for place, number in enumerate(numbers):
+        request = as_request({"transaction_id": f"t{number}", "account_id": "a1"})
+        at_ms = 1_790_000_000_000 + number
+        rows.append(
+            Row(
+                f"d{number}",
+                at_ms,
+                f"t{number}",
+                "a1",
+                request,
+                1.5,
+                0,
+                0,
+                [place],
+                0.25,
+                {},
+                "approve",
+                "",
+                [],
+                [],
+                False,
+            )
+        )
+    n = len(numbers)
+    positions = [position or (3).to_bytes(8, "little") + number.to_bytes(8, "little") for number in numbers]
+    headers = [[("traceparent", b"x")]]
+    return encode(
+        Part(rows, 1, "e", [Decider("pd", "v1", "m")], headers, ["a1"] * n, [1] * n, positions, bytes(8 * n), bytes(n))
+    )
 
 
-def give(to: Beside, first: int, last: int) -> None:
-    for number in range(first, last + 1):
-        to.add([decided(number)])
+def give(to: Beside, first: int, last: int, together: int = 1) -> None:
+    for number in range(first, last + 1, together):
+        numbers = range(number, min(number + together, last + 1))
+        to.add(decided(*numbers), len(numbers))
 
 
 def recorded(folder: Path) -> list[Decision]:
@@ -108,11 +134,11 @@ def test_a_recorder_that_is_killed_is_replaced_and_misses_nothing(tmp_path: Path
         give(made, 0, 0)
         await until(lambda: made.unrecorded == 0, WITHIN_S)
         for turn in range(5):
-            give(made, 40 * turn + 1, 40 * turn + 20)
+            give(made, 40 * turn + 1, 40 * turn + 20, together=7)
             await asyncio.sleep(0.02 * turn)
             assert made._child is not None
             made._child.kill()
-            give(made, 40 * turn + 21, 40 * turn + 40)
+            give(made, 40 * turn + 21, 40 * turn + 40, together=7)
             await until(lambda: made.unrecorded == 0, WITHIN_S)
 
     run(scenario, tmp_path)
@@ -123,8 +149,8 @@ def test_a_recorder_that_is_killed_is_replaced_and_misses_nothing(tmp_path: Path
 def test_what_no_record_can_be_made_of_is_put_aside_and_holds_up_nobody(tmp_path: Path) -> None:
     async def scenario(made: Beside) -> None:
         give(made, 1, 3)
-        made.add([b"no decision"])
-        made.add([decided(4, position=bytes(15))])
+        made.add(b"no decision", 1)
+        made.add(decided(4, position=bytes(15)), 1)
         give(made, 4, 6)
         await until(lambda: made.unrecorded == 0, WITHIN_S)
 
@@ -150,37 +176,60 @@ def test_what_a_scorer_of_another_version_left_is_recorded_as_it_said(tmp_path: 
     assert [served_states(one)[0].group for one in found] == ["card", "account"]
 
 
-# As many as scorers of that layout wrote, whatever has come since.
-LAYOUT_1_FIELDS = 19
+def of_layout(layout: int, number: int) -> bytes:
+    """The same decision as a scorer of before handed it over: alone, and in layout 1 with an object for its request that alone has its names."""
+    request = {"transaction_id": f"t{number}", "event_time_ms": 1_790_000_000_000 + number, "account_id": "a1"}
+    named = [1_790_000_000_000 + number, f"t{number}", "a1", as_request(request)] if layout > 1 else [request]
+    position = (3).to_bytes(8, "little") + number.to_bytes(8, "little")
+    frame: list[object] = [
+        f"d{number}", *named, 1, 1.5, "e", "pd", "v1", "m", bytes(8), b"\0", ["a1"], [1], [position], 0.25, "approve", [], [], False,
+        [("traceparent", b"x")],
+    ]  # fmt: skip
+    return msgspec.msgpack.encode([*frame, {"v2": 0.5}, {"v1": 0.1}, "deny"] if layout == 3 else frame)
 
 
-def of_layout_1(raw: bytes) -> bytes:
-    """The same decision as a scorer of before handed it over: its request an object, and its names in there alone."""
-    said = msgspec.to_builtins(decode(raw), builtin_types=(bytes,))
-    request = {"transaction_id": said[2], "event_time_ms": said[1], "account_id": said[3]}
-    frame = [said[0], request, *said[5:]][:LAYOUT_1_FIELDS]
-    assert len(frame) == LAYOUT_1_FIELDS
-    return msgspec.msgpack.encode(frame)
-
-
-def test_what_a_scorer_of_the_layout_before_left_is_recorded_and_of_one_to_come_put_aside(tmp_path: Path) -> None:
+def test_what_scorers_of_layouts_before_left_is_recorded_and_of_one_to_come_put_aside(tmp_path: Path) -> None:
     mine, lock = claimed(tmp_path)
     facts = beside(tmp_path)._facts
-    SpoolWriter(mine, msgspec.msgpack.encode(msgspec.structs.replace(facts, layout=1))).add([of_layout_1(decided(1))])
+    for layout in (1, 2, 3):
+        about = msgspec.msgpack.encode(msgspec.structs.replace(facts, layout=layout))
+        SpoolWriter(mine, about).add([of_layout(layout, layout)])
     SpoolWriter(mine, msgspec.msgpack.encode(msgspec.structs.replace(facts, layout=99))).add([b"whatever"])
     lock.close()
 
     async def scenario(made: Beside) -> None:
-        give(made, 2, 2)
+        give(made, 4, 4)
 
     run(scenario, tmp_path)
 
-    old, new = recorded(tmp_path)
-    assert_whole([old, new], 2)
-    assert old.request == {"account_id": "a1", "event_time_ms": old.event_time_ms, "transaction_id": "t1"}
-    assert (old.event_time_ms, old.transaction_id, old.account_id) == (1_790_000_000_001, "t1", "a1")
-    assert served_states(old)[0].position == {"transactions.v1/3": 1}
+    old = recorded(tmp_path)
+    assert_whole(old, 4)
+    for number, one in enumerate(old[:3], start=1):
+        names = (1_790_000_000_000 + number, f"t{number}", "a1")
+        assert (one.event_time_ms, one.transaction_id, one.account_id) == names
+        assert one.request == {"account_id": "a1", "event_time_ms": names[0], "transaction_id": names[1]}
+        assert served_states(one)[0].position == {"transactions.v1/3": number}
+    assert [(one.shadow_scores, one.ruled) for one in old] == [({}, ""), ({}, ""), ({"v2": 0.5}, "deny"), ({}, "")]
     assert cut((mine / "unrecordable").read_bytes())[0] == [b"whatever"]
+
+
+@pytest.mark.parametrize("had", [1, 3, 4])
+def test_of_decisions_that_were_recorded_in_part_the_next_recorder_records_the_rest(tmp_path: Path, had: int) -> None:
+    """A recorder that is killed while it writes leaves some whole records of a moment's decisions."""
+    mine, lock = claimed(tmp_path)
+    facts = beside(tmp_path)._facts
+    SpoolWriter(mine, msgspec.msgpack.encode(facts)).add([decided(1, 2, 3, 4), decided(5, 6)])
+    journal = Journal(mine, 64 * MIB, lock)
+    records = DecisionRecords(facts)
+    journal.append(records.of(records.decode(decided(1, 2, 3, 4)), 0)[:had])
+    journal.close()
+
+    async def scenario(made: Beside) -> None:
+        give(made, 7, 7)
+
+    run(scenario, tmp_path)
+
+    assert_whole(recorded(tmp_path), 7)
 
 
 GIVES_AND_DIES = """
@@ -191,7 +240,7 @@ async def main():
     made = beside(Path(sys.argv[1]))
     await made.start()
     for first in range(1, 3_000, 100):
-        give(made, first, first + 99)
+        give(made, first, first + 99, together=32)
     time.sleep(float(sys.argv[2]))
     os.kill(os.getpid(), signal.SIGKILL)
 asyncio.run(main())

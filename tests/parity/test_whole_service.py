@@ -5,17 +5,21 @@ from folded states just before its transaction is folded, and compared with the 
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from fraud_assets.contracts.events import ActivityKind
 from fraud_assets.engine.batch import Log, Spine, vectors
-from fraud_assets.engine.plan import EnginePlan, Ints, ServicePlan
+from fraud_assets.engine.plan import EnginePlan, GroupPlan, Ints, ServicePlan
 from fraud_assets.engine.prepare import entity_key, rows_of
 from fraud_assets.engine.request import RequestReader
 from fraud_assets.engine.state import StateEngine
+from fraud_assets.features.catalogue.sources import ACTIVITY, TRANSACTIONS
+from fraud_assets.features.catalogue.ticketing import EVENT_PRICING
 from fraud_assets.features.sources import Source
 from fraud_assets.stores.history import HistoryReader
 from fraud_assets.stores.lake import Lake
@@ -54,8 +58,8 @@ def structs_of(lake: Lake, source: Source) -> list[msgspec.Struct]:
 class Worker:
     """States of every group, folded one event at a time."""
 
-    def __init__(self, plan: EnginePlan, log: Log) -> None:
-        self.groups = {group.name: (group, StateEngine(plan, group)) for group in plan.groups}
+    def __init__(self, plan: EnginePlan, log: Log, groups: Sequence[GroupPlan] = ()) -> None:
+        self.groups = {group.name: (group, StateEngine(plan, group)) for group in groups or plan.groups}
         self.rows: dict[tuple[str, str], Ints] = {
             (group.name, source.name): rows_of(plan, group, log.columns[source.name])
             for group in plan.groups
@@ -102,12 +106,46 @@ def test_every_served_feature_is_the_same_from_states_and_from_the_batch(
             worker.fold(event)
 
 
+def test_what_pricing_reads_of_an_event_is_the_same_from_states_and_from_the_batch(
+    made: Past, past: tuple[ServicePlan, Log, list[Event]]
+) -> None:
+    """Just before each payment, page view, inventory count and closing, as of its time."""
+    _, log, events = past
+    service = ServicePlan(made.plan, EVENT_PRICING)
+    reader = RequestReader(service)
+    worker = Worker(made.plan, log, reader.groups)
+    seen = log.columns[ACTIVITY.name]
+    found = {
+        TRANSACTIONS.name: vectors(service, log, Spine.of_events(log, TRANSACTIONS.name)).features,
+        ACTIVITY.name: vectors(service, log, Spine.at_times(log, seen, seen.time)).features,
+    }
+
+    last_ms, compared = 0, set[str]()
+    for event in events:
+        _, source, place, struct = event
+        t = int(log.columns[source.name].time[place])
+        # Of one moment a row without a decision knows nothing.
+        if source is TRANSACTIONS or (source is ACTIVITY and t > last_ms):
+            read = reader.read(worker.states_for(reader, struct), struct, t, "")
+            assert_same(read.features, found[source.name][place], service.names)
+            compared |= {f"{source.name} {getattr(struct, 'kind', '')}".strip(), *_known(read.features, service.names)}
+        last_ms = max(last_ms, t)
+        worker.fold(event)
+
+    kinds = {f"{ACTIVITY.name} {kind.value}" for kind in ActivityKind}
+    assert compared >= {TRANSACTIONS.name, *kinds, *service.names}
+
+
+def _known(values: np.ndarray, names: tuple[str, ...]) -> list[str]:
+    return [name for name, value in zip(names, values, strict=True) if value == value]
+
+
 def assert_same(read: np.ndarray, batch: np.ndarray, names: tuple[str, ...]) -> None:
     wrong = {
         name: (float(a), float(b)) for name, a, b in zip(names, read, batch, strict=True) if not same_bits(a[None], b[None])
     } if not same_bits(read, batch) else {}  # fmt: skip
     assert not wrong, f"(state, batch) differ: {wrong}"
-    tally.count("served values of fraud_scoring", len(names))
+    tally.count("served values", len(names))
 
 
 def test_copies_that_the_worker_marked_change_no_vector(made: Past, past: tuple[ServicePlan, Log, list[Event]]) -> None:

@@ -24,8 +24,8 @@ from simulator.pricing_market import (
     price_at,
 )
 from simulator.pricing_policies import Fixed, SellThrough, Service
-from simulator.pricing_report import Tolerance, headline, write_pricing_report
-from simulator.pricing_results import THIRDS, best_of, earned, expected_regret
+from simulator.pricing_report import Tolerance, headline, learning_table, price_path, write_pricing_report
+from simulator.pricing_results import THIRDS, Learning, best_of, earned
 
 SPEC = MarketSpec(seed=3, events=6, hours=60, selling_hours=(30, 50))
 EVENTS = events_of(SPEC)
@@ -135,18 +135,32 @@ def test_regret_is_what_the_best_fixed_prices_earned_more() -> None:
     assert len(found.regret) == SPEC.hours
 
 
-def test_expected_regret_is_zero_at_the_best_price_and_knows_no_luck() -> None:
+def test_the_regret_of_learning_is_zero_at_the_best_price_and_knows_no_luck() -> None:
     event = EVENTS[0]
     best = max(MULTIPLIERS, key=lambda multiplier: multiplier * event.demand(multiplier))
     hours = [event.opens, (event.opens + event.starts) // 2, event.starts - 1]
 
     def regret(multiplier: float) -> list[float]:
         sold = [Sold(event, hour, round(event.base_price_minor * multiplier), 0, 10) for hour in hours]
-        return expected_regret(frozenset({event.number}), sold)
+        return Learning.of(frozenset({event.number}), sold).shares
 
     assert regret(best) == pytest.approx([0.0] * THIRDS, abs=1e-3)
     lost = 1.0 - 0.7 * event.demand(0.7) / (best * event.demand(best))
     assert regret(0.7) == pytest.approx([lost] * THIRDS, abs=1e-3)
+
+
+def test_the_error_of_a_fall_is_what_it_varies_by() -> None:
+    """Against many drawings of as many events: each loses its own share, the last third a half less."""
+    rng, falls, errors = np.random.default_rng(4), [], []
+    for _ in range(400):
+        there = rng.uniform(50.0, 150.0, (25, THIRDS))
+        lost = there * np.array([0.06, 0.05, 0.03]) * rng.gamma(2.0, 0.5, (25, THIRDS))
+        fall, error = Learning(lost, there).fall(0, 2)
+        falls.append(fall)
+        errors.append(error)
+
+    assert np.mean(falls) == pytest.approx(0.03, abs=0.001)
+    assert np.mean(errors) == pytest.approx(float(np.std(falls)), rel=0.1)
 
 
 class Answers:
@@ -187,12 +201,16 @@ def test_the_report_is_one_file_and_says_what_did_not_hold(tmp_path: Path) -> No
     runs = {"fixed": played(Fixed()), "rule": played(SellThrough()), "service": played(Constant(1.0))}
     markets = {SPEC.seed: earned(EVENTS, best.revenue_minor, runs)}
 
+    learning = learning_table({SPEC.seed: Learning.of(best.plenty, runs["service"].sold)})
+    path = price_path("One event", EVENTS[0], runs, 1.2)
     page = write_pricing_report(
-        markets, [], [Tolerance("more <revenue>", "less", False)], tmp_path / "r.html"
+        markets, [learning, path], [Tolerance("more <revenue>", "less", False)], tmp_path / "r.html"
     ).read_text()
 
     assert headline(markets).startswith("The service earned 0.0% more than fixed prices")
-    assert page.count("<polyline") == 3 and "✘ more &lt;revenue&gt;: less" in page
+    assert (
+        page.count("<polyline") == 6 and "1.2 times the base price" in page and "✘ more &lt;revenue&gt;: less" in page
+    )
     assert "<script" not in page and "http" not in page
 
 

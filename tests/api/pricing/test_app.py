@@ -281,5 +281,5 @@ def test_posteriors_are_forgotten_only_long_after_they_say_anything(
     with redis.Redis.from_url(valkey_server) as server:
         left_s = {key.split(b":")[3]: server.ttl(key) for key in server.scan_iter("fraud:price:*:*")}
 
-    assert set(left_s) == {b"event", b"category", b"decision", b"outcome", b"newest"}
+    assert set(left_s) == {b"event", b"category", b"curve", b"decision", b"outcome", b"newest"}
     assert left_s[b"event"] > 200 * 86_400 and left_s[b"outcome"] > left_s[b"decision"] > 13 * 86_400

@@ -21,7 +21,7 @@ def sold(sensitivity: float, visitors: float = 20_000.0) -> EventCounts:
 def test_with_plenty_to_sell_the_best_price_is_one_over_the_sensitivity(sensitivity: float, best: float) -> None:
     belief = believed(sold(sensitivity), CategoryBelief.nothing(), GRID, 1.0)
 
-    found = chances(belief, GRID, EVERY, PLENTY, 0.0, np.random.default_rng(3))
+    found = chances(belief, GRID, EVERY, PLENTY, 0.0, 1, np.random.default_rng(3))
 
     assert abs(GRID[int(found.propensities.argmax())] - best) <= 0.101
 
@@ -30,14 +30,14 @@ def test_with_little_left_it_is_the_price_at_which_that_is_just_sold() -> None:
     """50 tickets, 1,000 visitors: at 1.2 times the base price 0.05 · exp(−1.4 · 0.2) · 1,000 = 38 would go, at 0.9 already 58."""
     belief = believed(sold(1.4), CategoryBelief.nothing(), GRID, 1.0)
 
-    scarce = chances(belief, GRID, EVERY, Ahead(50.0, 1_000.0), 0.0, np.random.default_rng(3))
+    scarce = chances(belief, GRID, EVERY, Ahead(50.0, 1_000.0), 0.0, 1, np.random.default_rng(3))
 
     assert GRID[int(scarce.propensities.argmax())] == 1.0
 
 
 def test_propensities_are_the_chances_of_the_draw() -> None:
     belief = believed(sold(1.0, 300.0), CategoryBelief.nothing(), GRID, 1.0)
-    found = chances(belief, GRID, EVERY, PLENTY, 0.05, np.random.default_rng(3))
+    found = chances(belief, GRID, EVERY, PLENTY, 0.05, 1, np.random.default_rng(3))
 
     draws = [drawn(found.propensities, np.random.default_rng(n)) for n in range(6_000)]
 
@@ -51,7 +51,7 @@ def test_what_is_forbidden_is_never_drawn_and_still_judged() -> None:
     belief = believed(sold(0.7), CategoryBelief.nothing(), GRID, 1.0)
     permitted = [place in (2, 3, 4) for place in range(len(GRID))]
 
-    found = chances(belief, GRID, permitted, PLENTY, 0.3, np.random.default_rng(3))
+    found = chances(belief, GRID, permitted, PLENTY, 0.3, 1, np.random.default_rng(3))
 
     assert found.propensities[[0, 1, 5, 6, 7, 8]].tolist() == [0.0] * 6
     assert found.propensities.argmax() == 4

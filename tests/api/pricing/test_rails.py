@@ -4,15 +4,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.pricing.contract import PriceRequest
+from api.pricing.curve import Curve
 from api.pricing.decide import NO_MULTIPLIER, Knowledge, Rules, decide, redrawn
 from api.pricing.demand import CategoryBelief, EventCounts
 from api.pricing.features import EventNow
-from api.pricing.rails import Rail, Rails, prices_of
+from api.pricing.rails import Rails, prices_of
 from fraud_assets.contracts.events import Category
+from fraud_assets.contracts.prices import Rail
 
-RULES = Rules(3_600_000, (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5), 0.15, 10, 0.02, 2.0, 0)
+RULES = Rules(3_600_000, (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5), 0.15, 10, 0.02, 2.0, 0, 4, 1e12)
 NOW = EventNow({"current_inventory": 100.0, "concurrent_viewers": 5.0, "total_tickets_sold": 7.0}, [])
-KNOWN = Knowledge(NOW, EventCounts.nothing(9, 0), CategoryBelief.nothing())
+KNOWN = Knowledge(NOW, EventCounts.nothing(9, 0), CategoryBelief.nothing(), Curve.flat())
 
 
 def asked(base: int = 5_000, current: int = 5_000, floor: int | None = None, cap: int | None = None) -> PriceRequest:

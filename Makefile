@@ -21,7 +21,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo drift-demo scenarios pricing-demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser test-prometheus dashboards-check stack-test check static lint format types imports kernels fetch bench bench-peers chaos chaos-kafka fuzz handbook screenshots lock clean java jars redis torch chromium prometheus scale scale-test walkthroughs
+.PHONY: help install demo drift-demo scenarios pricing-demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser test-prometheus dashboards-check stack-test check static lint format types imports kernels fetch bench bench-peers chaos chaos-kafka fuzz handbook screenshots lock clean java jars redis torch chromium prometheus scale scale-test walkthroughs sbom audit
 
 help: ## list everything
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,7 @@ lock: $(STAMP) ## resolve pyproject.toml and the peers' packages again into the 
 	$(COMPILE) pyproject.toml $(UPGRADE) --constraint requirements.lock -o requirements-scorer.lock
 	$(COMPILE) --group scale $(UPGRADE) --constraint requirements.lock -o requirements-scale.lock
 	$(COMPILE) benchmarks/peers/requirements.in $(UPGRADE) -o requirements-peers.lock
+	$(COMPILE) --group audit $(UPGRADE) -o requirements-audit.lock
 	@touch $(STAMP) && echo "locks written; run make install to follow them" && touch requirements.lock
 
 # ---------------------------------------------------------------------------------------------- run
@@ -218,6 +219,26 @@ $(PEERS)/.installed: requirements-peers.lock | $(STAMP)
 
 bench-peers: $(STAMP) $(PEERS)/.installed kernels ## the scorer beside Feast + FastAPI + XGBoost, which get an environment of their own
 	$(RUN) -m benchmarks.peers.vs_feast $(PEERS)/bin/python
+
+# What audits our dependencies shares none of them, so it has an environment of its own.
+AUDITOR := $(abspath $(FRAUD_VAR_DIR))/audit-venv
+$(AUDITOR)/.installed: requirements-audit.lock | $(STAMP)
+	@test -x $(AUDITOR)/bin/python || { echo "creating $(AUDITOR)"; $(PYTHON) -m venv --without-pip $(AUDITOR); }
+	@VIRTUAL_ENV=$(AUDITOR) sh deploy/brief.sh $(BIN)/uv pip sync --require-hashes --compile-bytecode requirements-audit.lock
+	@touch $@
+
+AUDITED := requirements requirements-platform requirements-scorer
+sbom: $(STAMP) $(AUDITOR)/.installed ## a bill of materials of each lock (CycloneDX 1.6), validated by its schema, in var/sbom
+	@mkdir -p $(FRAUD_VAR_DIR)/sbom
+	@set -e; for lock in $(AUDITED); do \
+		$(AUDITOR)/bin/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml --sv 1.6 --of JSON \
+			--output-reproducible --validate -o $(FRAUD_VAR_DIR)/sbom/$$lock.cdx.json $$lock.lock; \
+		echo "$(FRAUD_VAR_DIR)/sbom/$$lock.cdx.json"; done
+
+# Strict: a package of which nobody can say anything fails it, as does a service that does not answer.
+audit: sbom ## and known vulnerabilities of what the locks name; needs a network
+	@set -e; for lock in $(AUDITED); do \
+		$(AUDITOR)/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r $$lock.lock; done
 
 # The protocol of the Fraud Detection Handbook on our features: train 7 days, wait 7, test 7.
 TRAIN_START ?= 2018-07-25

@@ -107,8 +107,9 @@ class Settings(BaseSettings):
     mlflow_tracking_uri: str = Field(
         default_factory=lambda data: f"sqlite:///{data['var_dir']}/mlflow/mlflow.db",
         validation_alias="MLFLOW_TRACKING_URI",
+        repr=False,
     )
-    """MLflow's tracking server, or its SQLite file."""
+    """MLflow's tracking server, or its SQLite file; kept out of the repr because a URL may carry a password."""
 
     dedupe_horizon_hours: int = Field(24, ge=1, validation_alias="FRAUD_DEDUPE_HORIZON_HOURS")
     """Within it of arrival time, the same identity is a duplicate. About 130 bytes of Redis an event."""
@@ -369,6 +370,20 @@ class Settings(BaseSettings):
             raise SettingsError(f"{SECRETS_DIR} is no folder")
         files = SecretsSettingsSource(settings_cls, folder) if folder else file_secret_settings
         return init_settings, env_settings, dotenv_settings, files
+
+
+class DatabaseSettings(Settings):
+    """Of a process that reaches the decisions in PostgreSQL. Raises ValidationError, naming the variable."""
+
+    database_url: SecretStr = Field(SecretStr(""), validation_alias="DATABASE_URL")
+    """PostgreSQL that decisions and explanations also go to, `postgresql://user:password@host/name`; empty for none."""
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgres(cls, url: SecretStr) -> SecretStr:
+        if url.get_secret_value() and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("must begin with postgresql:// and name no driver")
+        return url
 
 
 def _password(address: str) -> str:

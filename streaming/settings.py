@@ -2,19 +2,15 @@
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import SettingsConfigDict
+from pydantic import Field
 
-from fraud_assets.settings import Settings
+from fraud_assets.settings import DatabaseSettings
 
 HOUR_MS = 3_600_000
 
 
-class WorkerSettings(Settings):
+class WorkerSettings(DatabaseSettings):
     """Settings of one worker process. Raises ValidationError, naming the variable."""
-
-    # An error at start is logged, and a database's URL carries a password.
-    model_config = SettingsConfigDict(hide_input_in_errors=True)
 
     worker_id: str = Field("worker-0", pattern="^[A-Za-z0-9._-]{1,64}$", validation_alias="FRAUD_WORKER_ID")
     """Static group membership: a worker that restarts within the session keeps its partitions. One per worker."""
@@ -37,9 +33,6 @@ class WorkerSettings(Settings):
 
     explain_flush_s: float = Field(1.0, gt=0, validation_alias="FRAUD_EXPLAIN_FLUSH_S")
     """Seconds that a decision waits at most for its batch in the explainer: a batch costs a tenth of its rows alone."""
-
-    database_url: SecretStr = Field(SecretStr(""), validation_alias="DATABASE_URL")
-    """PostgreSQL that decisions and explanations also go to, `postgresql://user:password@host/name`; empty for none."""
 
     database_flush_s: float = Field(1.0, gt=0, validation_alias="FRAUD_DATABASE_FLUSH_S")
     """Seconds between batches of rows, and so between commits of the database's consumer group."""
@@ -68,10 +61,3 @@ class WorkerSettings(Settings):
     def metrics_address(self, place: int) -> tuple[str, int]:
         """Host and port of a process' /metrics, by its place in the row of ports; port 0 for none."""
         return self.worker_metrics_host, self.worker_metrics_port and self.worker_metrics_port + place
-
-    @field_validator("database_url")
-    @classmethod
-    def _is_postgres(cls, url: SecretStr) -> SecretStr:
-        if url.get_secret_value() and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
-            raise ValueError("must begin with postgresql:// and name no driver")
-        return url

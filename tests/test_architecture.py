@@ -56,6 +56,7 @@ TOP_LEVEL_FILES = (
     "docs/architecture.md",
     "docs/glossary.md",
     "pyproject.toml",
+    "requirements-audit.lock",
     "requirements-peers.lock",
     "requirements-platform.lock",
     "requirements-scale.lock",
@@ -355,7 +356,14 @@ def test_a_wheel_holds_the_files_that_our_packages_read(project: dict[str, Any])
 
 
 @pytest.mark.parametrize(
-    "name", ["requirements.lock", "requirements-scorer.lock", "requirements-peers.lock", "requirements-scale.lock"]
+    "name",
+    [
+        "requirements.lock",
+        "requirements-scorer.lock",
+        "requirements-peers.lock",
+        "requirements-scale.lock",
+        "requirements-audit.lock",
+    ],
 )
 def test_a_lock_names_no_registry_and_hashes_everything(name: str) -> None:
     text = (ROOT / name).read_text()

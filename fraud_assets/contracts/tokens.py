@@ -103,6 +103,13 @@ def tokenise(kind: Literal["card", "email", "ip"], value: str, key: TokenKey) ->
     return f"{key.key_id}:{digest.hexdigest()}"
 
 
+def subject_token(account_id: str, key: TokenKey) -> str:
+    """Of an account, for the receipt of its erasure: who has the key can ask about an id that he knows, and read none."""
+    digest = _begun("account", key.secret).copy()
+    digest.update(account_id.encode())
+    return f"{key.key_id}:{digest.hexdigest()}"
+
+
 @lru_cache(maxsize=16)
 def _begun(kind: str, secret: bytes) -> "blake2b":
     """A keyed hash of nothing yet. Few secrets are in use at a time: the one of now, and one to be rotated out."""

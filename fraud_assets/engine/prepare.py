@@ -127,11 +127,12 @@ def entity_key(entity: Entity, event: msgspec.Struct) -> str | None:
         value = getattr(event, name)
         if value is None:
             return None
-        parts.append(_escaped(str(value)))
+        parts.append(escaped(str(value)))
     return "|".join(parts)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """As a part of a pair's key."""
     return text if "|" not in text and "%" not in text else text.replace("%", "%25").replace("|", "%7C")
 
 
@@ -147,7 +148,7 @@ class EntityKeys:
     def of(self, events: Sequence[msgspec.Struct]) -> list[list[str | None]]:
         """(n_entities, n_events)."""
         texts = [[None if value is None else str(value) for value in map(read, events)] for read in self._read]
-        parts = {place: [None if text is None else _escaped(text) for text in texts[place]] for place in self._in_pairs}
+        parts = {place: [None if text is None else escaped(text) for text in texts[place]] for place in self._in_pairs}
         return [
             texts[places[0]] if len(places) == 1 else reduce(_joined, [parts[place] for place in places])
             for places in self._places

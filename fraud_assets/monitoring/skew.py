@@ -2,7 +2,8 @@
 
 Two findings, told apart. A *mismatch*: the log up to P gives other bits than were served. A *stale
 read*: P lacks an event of that key that had arrived a stated time before the decision. Decisions that
-the lake does not cover yet are pending, which is no finding.
+the lake does not cover yet are pending, which is no finding. Nor is one that differs and may have read events of a person who has been
+erased since: the lake cannot say any more what it read.
 """
 
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from fraud_assets.stores.identity import identities
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.positions import STATE_COLUMNS, readable_positions
 from fraud_assets.stores.publish import lake_ends
+from fraud_assets.stores.receipts import Receipts
 from fraud_assets.stores.served import Floats
 
 # How long a transaction may follow its decision, or a decision's record its transaction, before the
@@ -44,7 +46,7 @@ class SkewReport:
     checked: recomputed and compared. pending: not covered by the lake yet. missing: transactions
     without a decision. extra: decisions without a transaction. degraded: made without the
     store, so nothing was read. other_definitions: of a service digest that this code cannot compute. unreadable: what they logged of
-    their states is no position, so nothing can be recomputed.
+    their states is no position, so nothing can be recomputed. erased: they differ, and their states may hold events that were erased.
     """
 
     decisions: int = 0
@@ -60,6 +62,7 @@ class SkewReport:
     self_included: int = 0
     other_definitions: int = 0
     unreadable: int = 0
+    erased: int = 0
     by_feature: dict[str, int] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
 
@@ -98,6 +101,9 @@ def _check(
     scored = scored_columns(service, rows)
     served, sound = served_vectors(rows, len(service.names))
     differs = mismatches(served, recomputed(service, log, rows, scored, positions)) & sound[:, np.newaxis]
+    erased = differs.any(axis=1) & _may_have_read_erased(lake, rows, positions)
+    report.erased = int(erased.sum())
+    differs &= ~erased[:, np.newaxis]
     wrong = np.flatnonzero(differs.any(axis=1) | ~sound)
     report.mismatches, report.other_vectors = len(wrong), int((~sound).sum())
     report.mismatched_values = int(differs.sum())
@@ -107,6 +113,25 @@ def _check(
     report.examples = rows["decision_id"].take(pa.array(wrong[:10])).to_pylist()
     decided = rows["decided_at_ms"].to_numpy() + rows["broker_clock_offset_ms"].to_numpy()
     report.stale_reads = int(stale_reads(service, log, scored, decided, positions).sum())
+
+
+def _may_have_read_erased(lake: Lake, rows: pa.Table, positions: list[dict[str, Position]]) -> Flags:
+    """(n,) whether a state that a decision read reached as far as an event that was erased later.
+
+    Made before the erasure, or on states that were not computed anew since: those of its epoch.
+    """
+    found = np.zeros(len(positions), np.bool_)
+    decided, epochs = rows["decided_at_ms"].to_numpy(), np.array(rows["epoch"].to_pylist())
+    for record in Receipts(lake.uri).records():
+        firsts = [(name.rpartition("/"), offset) for name, offset in record.first_offsets.items()]
+        first_of = {(topic, int(partition)): offset for (topic, _, partition), offset in firsts}
+        concerned = (decided <= record.at_ms) | (epochs == record.epoch)
+        found |= concerned & np.array([_reaches(first_of, groups) for groups in positions], np.bool_)
+    return found
+
+
+def _reaches(first_of: Mapping[tuple[str, int], int], groups: dict[str, Position]) -> bool:
+    return any(offset >= first_of.get(at, np.inf) for position in groups.values() for at, offset in position.items())
 
 
 def scored_columns(service: ServicePlan, rows: pa.Table) -> Columns:

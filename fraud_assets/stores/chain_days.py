@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from fraud_assets.contracts.chain_fold import Day
-from fraud_assets.stores.decision_chains import TABLE
+from fraud_assets.stores.decision_chains import ERASED, TABLE
 from fraud_assets.stores.files import Files, open_files
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.parquet import read_parquet
@@ -100,6 +100,6 @@ def listed_days(lake: Lake) -> dict[str, str]:
     A file that somebody alters in place, with its size and its time as they were, has the same.
     """
     files = defaultdict[str, list[str]](list)
-    for day, info in lake.files(TABLE):
+    for day, info in (*lake.files(TABLE), *lake.files(ERASED)):
         files[day].append(f"{info.base_name} {info.size} {info.mtime_ns}")
     return {day: hashlib.sha256("\n".join(of).encode()).hexdigest() for day, of in files.items()}

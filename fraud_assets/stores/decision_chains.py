@@ -1,19 +1,25 @@
-"""Chains of decisions as the lake has them: every link, or a day's folded into runs."""
+"""Chains of decisions as the lake has them: every link, or a day's folded into runs.
+
+Of a decision whose person was erased the lake has the link alone, in a table of its own. It counts as whole if a receipt names it.
+"""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
+from typing import Any
 
 from rich.console import Console
 from rich.progress import track
 
-from fraud_assets.contracts.chain import Link
+from fraud_assets.contracts.chain import Head, Link
 from fraud_assets.contracts.chain_fold import Apart, Day, Fold
 from fraud_assets.contracts.events import Decision
 from fraud_assets.stores.lake import Lake, again_if_replaced
+from fraud_assets.stores.receipts import Receipts
 from fraud_assets.stores.schemas import to_events
 
 TABLE = "decisions"
+ERASED = "erased_decisions"
 # Read of a file, and held as structs, at a time: some 20 KB each.
 CHUNK_ROWS = 500
 
@@ -25,13 +31,18 @@ def read_chains(lake: Lake) -> tuple[dict[str, list[Link]], int]:
     """
     chains: dict[str, list[Link]] = defaultdict(list)
     unchained = 0
-    for day in each(lake.days(TABLE), "Reading decisions"):
+    for day in each(chain_days(lake), "Reading decisions"):
         for chain_id, link in again_if_replaced(partial(_all_links, lake, day)):
             if chain_id:
                 chains[chain_id].append(link)
             else:
                 unchained += 1
     return chains, unchained
+
+
+def chain_days(lake: Lake) -> list[str]:
+    """Days that have links, ascending."""
+    return sorted({*lake.days(TABLE), *lake.days(ERASED)})
 
 
 def fold_day(
@@ -79,10 +90,44 @@ def _all_links(lake: Lake, day: str) -> list[tuple[str, Link]]:
 
 
 def _links(lake: Lake, day: str) -> Iterator[tuple[str, Link]]:
-    """Each decision's chain, empty if it is in none, and link."""
+    """Each decision's chain, empty if it is in none, and link.
+
+    An erasure that is under way has written an erased link and not yet taken its decision: that is one link, not two.
+    """
+    erased = _erased(lake, day)
+    yield from erased.values()
     for rows in lake.stream(TABLE, day, CHUNK_ROWS):
         for first in range(0, rows.num_rows, CHUNK_ROWS):
             part = rows.slice(first, CHUNK_ROWS)
             where = (part[name].to_pylist() for name in ("source_partition", "source_offset", "ingested_at_ms"))
             for decision, *place in zip(to_events(Decision, part), *where, strict=True):
-                yield decision.chain_id, Link.of(decision, *place)
+                if (place[0], place[1]) not in erased:
+                    yield decision.chain_id, Link.of(decision, *place)
+
+
+def _erased(lake: Lake, day: str) -> dict[tuple[int, int], tuple[str, Link]]:
+    """By partition and offset. Whole are those that a receipt vouches for. Raises BrokenReceipts."""
+    columns = [
+        "chain_id",
+        "chain_position",
+        "previous_sha256",
+        "sha256",
+        "source_partition",
+        "source_offset",
+        "ingested_at_ms",
+    ]
+    listed = [info for _, info in lake.files(ERASED, [day])]
+    if not listed:
+        return {}
+    rows, vouched = lake.scan_files(ERASED, listed, columns).to_pylist(), Receipts(lake.uri).vouched()
+    return {
+        (row["source_partition"], row["source_offset"]): (row["chain_id"], _erased_link(row, vouched)) for row in rows
+    }
+
+
+def _erased_link(row: Mapping[str, Any], vouched: Collection[str]) -> Link:
+    head = Head(row["chain_id"], row["chain_position"], row["sha256"])
+    return Link(
+        head.position, head.sha256, row["previous_sha256"], "erased", row["source_partition"], row["source_offset"],
+        str(head) in vouched, row["ingested_at_ms"],
+    )  # fmt: skip

@@ -6,7 +6,7 @@ worker has its own loop that re-reads and folds again.
 """
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
@@ -248,6 +248,17 @@ class OnlineStore:
         self._client.set(MARKER_KEY, msgspec.json.encode(marker))
         self._epoch = marker
         return marker
+
+    @_errors_named()
+    def keys_where(self, wanted: Callable[[str, str], bool]) -> list[bytes]:
+        """Keys of every epoch and definition by (group, entity key). Looks at all keys, in steps."""
+        found = list(self._client.scan_iter(match="fs:*:*:*:*", count=KEYS_PER_DROP))
+        return [name for name in found if wanted(*name.decode().split(":", 4)[3:])]
+
+    @_errors_named()
+    def unlink(self, names: Sequence[bytes]) -> int:
+        """How many were there. Whoever folds one of them meanwhile finds another version, and reads again."""
+        return sum(self._client.unlink(*chunk) for chunk in _chunks(names, KEYS_PER_DROP))
 
     @_errors_named()
     def drop_epoch(self, epoch: str) -> int:

@@ -20,6 +20,7 @@ from fraud_assets.contracts.domains.handbook import (
     HandbookTransaction,
 )
 from fraud_assets.contracts.domains.sparkov import SparkovLabelFact, SparkovTransaction
+from fraud_assets.contracts.erased import ErasedDecision
 from fraud_assets.contracts.events import Activity, Decision, Event, Explanation, Label, LabelFact, Profile, Transaction
 from fraud_assets.contracts.prices import PriceDecision, PricedInterval
 from fraud_assets.stores.row_values import rows_of
@@ -32,6 +33,7 @@ TABLES: Mapping[str, type[Event]] = {
     "label_facts": LabelFact,
     "decisions": Decision,
     "explanations": Explanation,
+    "erased_decisions": ErasedDecision,
     "price_decisions": PriceDecision,
     "price_outcomes": PricedInterval,
     "handbook_transactions": HandbookTransaction,

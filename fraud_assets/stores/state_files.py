@@ -50,14 +50,15 @@ class StateFiles:
                 table = read_parquet(self._files.filesystem, path, STATES)
                 yield list(zip(table["key"].to_pylist(), table["packed"].to_pylist(), strict=True))
 
-    def drop_old(self) -> None:
-        """Keep the newest. A folder without an end stays: it may be being written."""
-        markers = self.markers()
-        for marker in markers[KEPT:]:
+    def drop_old(self, kept: int = KEPT) -> int:
+        """Keep the newest; how many went. A folder without an end stays: it may be being written."""
+        old = self.markers()[kept:]
+        for marker in old:
             # The marker first: a reader then sees no whole snapshot, rather than half of one.
             folder = f"{self._root}/{marker.epoch}"
             self._files.delete([f"{folder}/{WHOLE}"])
             self._files.delete(self._listed(folder))
+        return len(old)
 
     def _listed(self, folder: str) -> list[str]:
         return [

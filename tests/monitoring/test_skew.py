@@ -1,6 +1,7 @@
 """Parity as served: zero mismatches on honest decisions, and every kind of finding when there is one."""
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ import pytest
 
 from fraud_assets.contracts.events import Decision, StateRead
 from fraud_assets.contracts.topics import DAY_MS
+from fraud_assets.erasure.erase import Asked, erase
 from fraud_assets.monitoring.skew import SkewReport, skew_report
 from fraud_assets.stores.lake import Lake, append_name
 from fraud_assets.stores.schemas import LogPosition, from_events, to_events
 from fraud_assets.stores.served import served_vector
+from tests.erasure.world import places
 from tests.history import END_MS, START_MS, Past
 from tests.monitoring.decisions import decided_at, in_codes, other_value, with_value
 from tests.streaming.decided import before
@@ -235,3 +238,20 @@ def test_a_live_transaction_without_a_decision_is_missing_and_a_decision_without
     found = skew_report(lake, past.service, CUT_MS, END_MS)
 
     assert (found.missing, found.extra) == (1, 1)
+
+
+def test_events_of_an_erased_person_are_no_mismatch_and_count_apart(
+    past: Past, world: World, report: Report, tmp_path: Path
+) -> None:
+    """Others' decisions had read states that counted his; a receipt says so. Without one, the same lake is a mismatch."""
+    rows = past.lake.scan("transactions", START_MS, CUT_MS, columns=["account_id"])
+    account = max(counted := Counter(rows["account_id"].to_pylist()), key=counted.__getitem__)
+    uri = str(tmp_path / "lake")
+
+    assert erase(places(uri), Asked(account, "asked for", "the test"), lambda: END_MS) is not None
+    found = report([one for one in world[1] if one.account_id != account])
+
+    assert found.mismatches == 0 and found.erased > 0 and found.by_feature == {}
+    shutil.rmtree(tmp_path / "lake" / "_erasures")
+    again = skew_report(Lake(uri), past.service, START_MS, END_MS)
+    assert (again.mismatches, again.erased) == (found.erased, 0)

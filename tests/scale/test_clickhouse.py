@@ -36,7 +36,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
 def clickhouse() -> Iterator[Any]:
     from chdb.session import Session
 
-    with Session() as session:  # type: ignore[no-untyped-call]  # ships no types
+    with Session() as session:
         yield session
 
 

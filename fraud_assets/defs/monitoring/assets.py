@@ -31,6 +31,7 @@ def _judged(found: SkewReport) -> list[dg.AssetCheckResult]:
             "mismatches": found.mismatches,
             "other_vectors": found.other_vectors,
             "checked": found.checked,
+            "erased": found.erased,
             **_named(found),
         },
         "no_stale_reads": {"stale_reads": found.stale_reads, "checked": found.checked},

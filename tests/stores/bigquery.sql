@@ -222,6 +222,29 @@ OPTIONS (
   enable_list_inference = TRUE
 );
 
+CREATE OR REPLACE EXTERNAL TABLE `p.fraud.erased_decisions` (
+  `schema_version` INT64,
+  `event_time_ms` INT64,
+  `receipt` STRING,
+  `chain_id` STRING,
+  `chain_position` INT64,
+  `previous_sha256` STRING,
+  `sha256` STRING,
+  `ingested_at_ms` INT64,
+  `source_topic` STRING,
+  `source_partition` INT64,
+  `source_offset` INT64,
+  `is_duplicate` BOOL
+)
+WITH PARTITION COLUMNS (`event_date` DATE)
+OPTIONS (
+  format = 'PARQUET',
+  uris = ['gs://b/lake/erased_decisions/*.parquet'],
+  hive_partition_uri_prefix = 'gs://b/lake/erased_decisions',
+  require_hive_partition_filter = TRUE,
+  enable_list_inference = TRUE
+);
+
 CREATE OR REPLACE EXTERNAL TABLE `p.fraud.price_decisions` (
   `schema_version` INT64,
   `event_time_ms` INT64,

@@ -13,7 +13,7 @@ from simulator.build import World
 from simulator.kinds import Kind
 from simulator.people import popularity_cdf
 from simulator.places import CITIES, city_country
-from simulator.purchases import NO_PLACE, Purchases, concat
+from simulator.purchases import NO_PLACE, NOBODY, Purchases, concat
 from simulator.world import Flags, Floats, Index, Ints, Persona, Small
 
 _CITY_COUNTRY = city_country()
@@ -56,7 +56,9 @@ class Attack:
 
 
 def merged(attacks: list[Attack]) -> Attack:
-    """All attacks under one numbering, purchases in time order."""
+    """All attacks under one numbering, purchases in time order; of none, nothing."""
+    if not attacks:
+        return Attack.of(NOBODY)
     parts: list[Purchases] = []
     campaigns: list[Campaign] = []
     for attack in attacks:

@@ -1,6 +1,8 @@
 """Attempted purchases as columns: the one shape that ordinary people and attackers both produce."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +57,11 @@ class Purchases:
     def by_time(self) -> "Purchases":
         """Ordered by time; equal times keep the order they were made in."""
         return self.take(np.argsort(self.time_ms, kind="stable"))
+
+
+_DTYPE: Mapping[Any, type[np.signedinteger[Any]]] = {Ints: np.int64, Index: np.int32, Small: np.int8}
+# What is made of no attack at all.
+NOBODY = Purchases(**{f.name: np.empty(0, _DTYPE[f.type]) for f in fields(Purchases)})
 
 
 def concat(parts: list[Purchases]) -> Purchases:

@@ -24,6 +24,7 @@ from simulator.live_plan import LivePlan, plan_live
 from simulator.metrics import metrics_of
 from simulator.plan import EVERYDAY
 from simulator.ports import ApiScorer, NoScorer, NoVerdict, Scorer, Verdict
+from simulator.purchases import NO_CAMPAIGN
 from simulator.results import RunResult
 from simulator.rhythm import awake_at, weekday
 from simulator.scenarios.registry import SCENARIOS, UnknownScenario, scenario_named
@@ -162,6 +163,15 @@ def test_everyday_fraud_is_of_all_kinds_at_the_shares_of_the_world(made: Made) -
     for kind, usual in EVERYDAY.items():
         assert 0.4 < kinds[kind] / len(plan.rows) / getattr(SPEC, usual.share) < 2, kind
     assert not any(plan.own)
+
+
+def test_a_run_too_short_for_any_attack_is_of_honest_people(made: Made) -> None:
+    plans = [plan_live(made.world, SCENARIOS["normal-traffic"], 5, 5, seed, START_MS) for seed in range(12)]
+
+    quiet = [plan for plan in plans if not plan.campaigns]
+    assert quiet, "twelve runs of 25 purchases, and each had an attack"
+    assert any(len(plan.rows) for plan in quiet)
+    assert all((plan.rows.origin == NO_CAMPAIGN).all() for plan in quiet)
 
 
 @pytest.mark.parametrize("camouflage", [0.15, 0.5, 0.85])

@@ -21,7 +21,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo drift-demo scenarios pricing-demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser test-prometheus dashboards-check stack-test check static lint format types imports kernels fetch bench bench-peers chaos chaos-kafka fuzz handbook screenshots lock clean java jars redis torch chromium prometheus scale scale-test walkthroughs sbom audit
+.PHONY: help install demo drift-demo scenarios pricing-demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser test-prometheus dashboards-check stack-test check static lint format types imports kernels fetch bench bench-peers chaos chaos-kafka fuzz handbook screenshots lock clean java jars redis torch chromium prometheus scale scale-test walkthroughs sbom audit docs
 
 help: ## list everything
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,7 @@ lock: $(STAMP) ## resolve pyproject.toml and the peers' packages again into the 
 	$(COMPILE) --group scale $(UPGRADE) --constraint requirements.lock -o requirements-scale.lock
 	$(COMPILE) benchmarks/peers/requirements.in $(UPGRADE) -o requirements-peers.lock
 	$(COMPILE) --group audit $(UPGRADE) -o requirements-audit.lock
+	$(COMPILE) --group docs $(UPGRADE) -o requirements-docs.lock
 	@touch $(STAMP) && echo "locks written; run make install to follow them" && touch requirements.lock
 
 # ---------------------------------------------------------------------------------------------- run
@@ -208,6 +209,17 @@ fuzz: $(READY) kernels ## throw 20,000 requests and byte strings at a running sc
 
 bench: $(STAMP) ## ours beside its peers, one JSON line each (ONLY=engine for one part)
 	$(RUN) -m benchmarks $(ONLY)
+
+# The site's generator and ours have no package in common that both must agree on.
+DOCS := $(abspath $(FRAUD_VAR_DIR))/docs-venv
+$(DOCS)/.installed: requirements-docs.lock | $(STAMP)
+	@test -x $(DOCS)/bin/python || $(PYTHON) -m venv --without-pip $(DOCS)
+	@VIRTUAL_ENV=$(DOCS) sh deploy/brief.sh $(BIN)/uv pip sync --require-hashes --compile-bytecode requirements-docs.lock
+	@touch $@
+
+docs: $(DOCS)/.installed ## the pages of docs/ as a site in var/site; a link that leads nowhere ends it
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet --config-file deploy/mkdocs.yml --site-dir $(abspath $(FRAUD_VAR_DIR))/site
+	@echo "look at it: $(PYTHON) -m http.server --bind 127.0.0.1 --directory $(FRAUD_VAR_DIR)/site 8010"
 
 # Feast wants other versions of what we use, so it has an environment of its own.
 PEERS := $(abspath $(FRAUD_VAR_DIR))/peers-venv

@@ -57,6 +57,7 @@ TOP_LEVEL_FILES = (
     "docs/glossary.md",
     "pyproject.toml",
     "requirements-audit.lock",
+    "requirements-docs.lock",
     "requirements-peers.lock",
     "requirements-platform.lock",
     "requirements-scale.lock",
@@ -363,6 +364,7 @@ def test_a_wheel_holds_the_files_that_our_packages_read(project: dict[str, Any])
         "requirements-peers.lock",
         "requirements-scale.lock",
         "requirements-audit.lock",
+        "requirements-docs.lock",
     ],
 )
 def test_a_lock_names_no_registry_and_hashes_everything(name: str) -> None:

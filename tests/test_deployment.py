@@ -61,7 +61,7 @@ def test_ci_runs_the_commands_of_the_readme(root: Path) -> None:
 
 
 CI_GOALS = (
-    *("install", "static", "test", "fetch", "test-kafka", "test-redis", "test-torch", "test-browser"),
+    *("install", "static", "test", "docs", "fetch", "test-kafka", "test-redis", "test-torch", "test-browser"),
     *("test-prometheus", "test-demo", "scale-test"),
 )
 

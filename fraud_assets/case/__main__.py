@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from rich.bar import Bar
 from rich.console import Console, Group
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
@@ -46,21 +47,21 @@ def shown(case: Case) -> Group:
 
 def _decision(case: Case) -> Panel:
     decision, asked = case.decision, case.asked
-    bought = (
+    bought = escape(
         f"{asked.get('ticket_count')} × {asked.get('tier')} ({asked.get('category')}) by {asked.get('payment_method')}"
     )
     lines = [
         f"[bold]{decision.action}[/bold]  score {decision.fraud_score:.3f} of {decision.model_version}, in {decision.latency_ms:.1f} ms",
-        f"{_money(asked)} for {bought}, at {_at(decision.event_time_ms)}, account {decision.account_id}",
+        f"{_money(asked)} for {bought}, at {_at(decision.event_time_ms)}, account {escape(decision.account_id)}",
     ]
     if decision.ruled:
         lines.append(f"rules alone ask for: {decision.ruled}")
-    lines += [f"{code:<22}{TEXTS[ReasonCode(code)]}" for code in decision.reason_codes]
+    lines += [f"{code:<22}{_text(code)}" for code in decision.reason_codes]
     if decision.degraded_reasons:
         lines.append(f"decided without its history: {', '.join(decision.degraded_reasons)}")
     if case.decided > 1:
         lines.append(f"the newest of {case.decided} decisions of this payment")
-    return Panel("\n".join(lines), title=decision.transaction_id, title_align="left")
+    return Panel("\n".join(lines), title=escape(decision.transaction_id), title_align="left")
 
 
 def _moved(moved: tuple[Moved, ...]) -> Table | str:
@@ -89,7 +90,7 @@ def _earlier(case: Case) -> Table | str:
         table.add_row(
             _at(payment.event_time_ms),
             ", ".join(one.shares),
-            payment.account_id,
+            escape(payment.account_id),
             f"{payment.amount_minor / 100:,.2f} {payment.currency}",
             str(payment.outcome.value),
             _verdict(one),
@@ -107,6 +108,11 @@ def _since(case: Case) -> str:
     return "Nobody has said yet what it was. Say it: POST /labels (docs/scorer.md#labels)."
 
 
+def _text(code: str) -> str:
+    """Codes are kept for ever; one of a later version than this is shown alone."""
+    return TEXTS[ReasonCode(code)] if code in {*ReasonCode} else ""
+
+
 def _verdict(one: Earlier) -> str:
     if one.is_fraud is None:
         return "open"
@@ -115,7 +121,7 @@ def _verdict(one: Earlier) -> str:
 
 def _money(asked: dict[str, object]) -> str:
     minor = asked.get("amount_minor")
-    return f"{minor / 100:,.2f} {asked.get('currency')}" if isinstance(minor, int) else "an unknown amount"
+    return escape(f"{minor / 100:,.2f} {asked.get('currency')}") if isinstance(minor, int) else "an unknown amount"
 
 
 def _at(time_ms: int) -> str:

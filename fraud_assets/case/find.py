@@ -79,12 +79,18 @@ def find_case(
             " `fraud_decision_events_pending` of the scorer."
         )
     decision = max(found, key=lambda one: one.decided_at_ms)
+    # An id is its account's: another's payment of the same id is another payment.
+    labels = [
+        label
+        for label in _of(lake, "labels", Label, "transaction_id", [transaction_id])
+        if label.account_id == decision.account_id
+    ]
     return Case(
         decision,
         len(found),
         _moved(lake, registry, decision),
         _earlier(lake, decision, days),
-        tuple(_of(lake, "labels", Label, "transaction_id", [transaction_id])),
+        tuple(labels),
     )
 
 

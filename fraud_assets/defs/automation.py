@@ -38,9 +38,9 @@ publish = dg.define_asset_job(
 )
 monitoring = dg.define_asset_job(
     "monitoring",
-    dg.AssetSelection.assets("skew_report", "prediction_drift"),
+    dg.AssetSelection.assets("skew_report", "prediction_drift", "pricing_report"),
     partitions_def=daily,
-    description="Served against recomputed, and scores against those to expect.",
+    description="Served against recomputed, scores against those to expect, and prices as they were drawn.",
 )
 # Not in `monitoring`: a platform that has trained nothing yet has skew reports and no drift to measure.
 drift = dg.define_asset_job(

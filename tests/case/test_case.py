@@ -122,6 +122,41 @@ def test_the_command_says_why_and_what_is_known_since(
         assert words in said
 
 
+def test_a_label_of_another_accounts_payment_of_that_id_is_not_this_ones(
+    past: Past, lake: Lake, decided: Decision
+) -> None:
+    other = Label(
+        label_id="case-2", event_time_ms=decided.decided_at_ms + 5000, transaction_id=decided.transaction_id,
+        account_id="another", source=LabelSource.CHARGEBACK, is_fraud=True,
+    )  # fmt: skip
+    position = LogPosition(decided.decided_at_ms + 5000, "labels.v1", 0, 10**9 + 1)
+    lake.append("labels", from_events(Label, [other], [position]), "two")
+
+    found = find_case(lake, past.plan.registry, decided.transaction_id, decided.account_id)
+
+    assert [label.label_id for label in found.labels] == ["case-1"]
+
+
+def test_what_looks_like_markup_is_shown_as_it_is(
+    lake: Lake, decided: Decision, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FRAUD_LAKE_URI", lake.uri)
+    odd = msgspec.structs.replace(
+        decided,
+        transaction_id="order[/b]",
+        account_id="[green]anna",
+        decision_id="dec-odd",
+        reason_codes=["NEWER_CODE"],
+    )
+    position = LogPosition(decided.decided_at_ms + 3000, "decisions.v1", 2, 0)
+    lake.append("decisions", from_events(Decision, [odd], [position]), "odd")
+
+    assert main(["order[/b]"]) == 0
+
+    said = capsys.readouterr().out
+    assert "order[/b]" in said and "[green]anna" in said and "NEWER_CODE" in said
+
+
 def test_the_command_without_a_case_ends_with_two(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -101,6 +101,11 @@ def secrets_out_of_place(compose: Compose) -> Iterator[str]:
             yield f"{name}: {sorted(strangers)}"
 
 
+def holders_of_the_bucket(compose: Compose) -> set[str]:
+    """Services that may read and write the whole lake."""
+    return {name for name, service in services(compose) if "aws_credentials" in service.get("secrets", ())}
+
+
 def open_to_the_world(compose: Compose) -> Iterator[str]:
     for name, service in services(compose):
         yield from (f"{name}: {port}" for port in service.get("ports", ()) if not port.startswith("127.0.0.1:"))
@@ -221,6 +226,13 @@ def test_prometheus_looks_where_services_are(compose: Compose, root: Path) -> No
             said = json.dumps([service.get("command"), service["healthcheck"]])
             assert str(named["port"]) in said or first <= named["port"] <= first + 5, (name, named["port"])
             assert "back" in service["networks"]
+
+
+def test_who_answers_callers_has_no_way_into_the_lake(compose: Compose) -> None:
+    holders = holders_of_the_bucket(compose)
+
+    assert {"worker", "dagster-code"} <= holders
+    assert not holders & {"scorer", "pricing", "simulator", "prometheus", "grafana"}
 
 
 def test_no_image_holds_secrets(root: Path) -> None:

@@ -1,5 +1,7 @@
-"""Posteriors and recommendations in Redis, shared by all processes. Every write is one script or one command: nobody's is lost.
+"""Posteriors and recommendations in Redis, shared by all processes. Every write is one script or one command: nobody's overwrites another's.
 
+An outcome is two: its event's, and what its category and the curve learn of it. If Redis goes between them, the interval has taught its event
+and not its category: one of thousands, of what halves anyway.
 What is written down for the log is owed to it in the same step, so a process that dies leaves it to the others.
 """
 

@@ -25,6 +25,7 @@ from fraud_assets.defs.monitoring.chains import decision_chain_report
 from fraud_assets.defs.monitoring.drift import drift_report
 from fraud_assets.defs.monitoring.matured import calibration_report, performance_report
 from fraud_assets.defs.monitoring.predictions import prediction_drift
+from fraud_assets.defs.monitoring.pricing import pricing_report
 from fraud_assets.defs.partitions import start_ms
 from fraud_assets.defs.resources import resources_of
 from fraud_assets.defs.serving.assets import hourly_online_views, online_store_snapshot
@@ -242,7 +243,7 @@ def shown(learnt: Learnt) -> dict[str, Mapping[str, Any]]:
     root = learnt.resources["lake"].training_uri
     store.save(root, LAST_DAY, store.load(root, AS_OF))  # for the drift report of a day that has transactions
     views = [view_asset(learnt.past.plan, view) for view in learnt.past.plan.registry.views.values()]
-    on_scores = [prediction_drift, calibration_report, performance_report]
+    on_scores = [prediction_drift, calibration_report, performance_report, pricing_report]
     reports = [skew_report, drift_report, *on_scores, label_maturity, label_noise, identity_graph, label_confidence]
     for assets, day in (
         (views, LAST_DAY),

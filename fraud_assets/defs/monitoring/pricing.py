@@ -1,11 +1,12 @@
 """What prices earned, what other ways to price would have, and whether each was drawn as it says."""
 
 import math
+from collections import Counter
 from dataclasses import asdict
 
 import dagster as dg
 
-from fraud_assets.defs.metadata import record_schema
+from fraud_assets.defs.metadata import bars, record_schema
 from fraud_assets.defs.partitions import daily, end_ms, fresh_within, start_ms
 from fraud_assets.defs.resources import LakeResource
 from fraud_assets.defs.results import Result
@@ -41,6 +42,7 @@ def pricing_report(context: dg.AssetExecutionContext, lake: LakeResource) -> Res
             "dagster/row_count": len(decided),
             "dagster/column_schema": COLUMNS,
             "estimates": _table(decided),
+            "drawn": bars(_drawn(decided), f"prices drawn by multiplier, {day}"),
         },
         check_results=[
             dg.AssetCheckResult(
@@ -49,6 +51,12 @@ def pricing_report(context: dg.AssetExecutionContext, lake: LakeResource) -> Res
             for name, bad in zip(CHECKS, faults, strict=True)
         ],
     )
+
+
+def _drawn(decided: list[Decided]) -> dict[str, float]:
+    """How often each multiplier was, from the lowest on."""
+    counts = Counter(float(one.multipliers[one.place]) for one in decided)
+    return {f"{multiplier:g}": float(counts[multiplier]) for multiplier in sorted(counts)}
 
 
 def _table(decided: list[Decided]) -> dg.TableMetadataValue:

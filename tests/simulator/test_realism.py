@@ -139,4 +139,8 @@ def test_a_world_has_the_amounts_gaps_and_hours_of_other_payments(data_dir: Path
     del handbook_dir  # asked for that a missing data set skips this, or fails in CI
     lines = compared(ours(WORLD), references(data_dir))
 
-    assert [line.measure for line in lines if line.reference is None and not line.is_within] == []
+    # Ten days of a small world: a shape may lie as far from one data set as the two lie from each other.
+    strange = [
+        line for line in lines if line.reference is None and not line.is_within and line.value > (line.between or 0.0)
+    ]
+    assert strange == []

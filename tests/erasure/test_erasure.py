@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,7 +16,7 @@ from psycopg.types.json import Jsonb
 from deploy.local.postgres import Postgres
 from fraud_assets.contracts.chain import verify
 from fraud_assets.erasure.__main__ import main
-from fraud_assets.erasure.erase import erase, look
+from fraud_assets.erasure.erase import StillThere, erase, look
 from fraud_assets.monitoring.chain_days import Night
 from fraud_assets.stores.decision_chains import read_chains
 from fraud_assets.stores.lake import Lake
@@ -33,6 +34,7 @@ from tests.erasure.world import (
     fill_store,
     is_persons,
     keys_of,
+    one_more_decision,
     places,
     texts_of,
 )
@@ -184,6 +186,67 @@ def test_an_erasure_that_is_killed_goes_on_under_its_number(
     assert links_found(uri) == ([], 8) and others(uri) == whole
     assert [where for where, said in texts_of(tmp_path).items() if is_persons(said)] == []
     assert [one.stage for one in Receipts(uri).records()] == [Stage.BEGUN, Stage.FINISHED]
+
+
+def at_first(name: str, act: Callable[[], object]) -> Callable[[str], None]:
+    """A step that lets somebody else act just before the first file of that name is replaced."""
+    left = [act]
+
+    def step(now: str) -> None:
+        if now == name and left:
+            left.pop()()
+
+    return step
+
+
+def test_a_decision_that_comes_while_others_go_keeps_its_link(uri: str, tmp_path: Path) -> None:
+    """Links were written, decisions go: what came in between is vouched for and linked before it goes too."""
+    step = at_first("lake decisions", lambda: one_more_decision(Lake(uri)))
+
+    made = erase(places(uri), ASKED, lambda: NOW_MS, step)
+
+    assert made is not None and made.counts["lake decisions"] == 3 and links_found(uri) == ([], 9)
+    assert Lake(uri).scan("erased_decisions")["chain_position"].to_pylist() == [1, 5, 9]
+    assert [one.stage for one in Receipts(uri).records()] == [Stage.BEGUN, Stage.BEGUN, Stage.FINISHED]
+    assert [where for where, said in texts_of(tmp_path).items() if is_persons(said)] == []
+
+
+def test_a_file_that_vanishes_while_rows_are_looked_for_is_not_passed_over(uri: str) -> None:
+    lake = Lake(uri)
+    found = lake.holding("decisions", ("account_id", pa.array(["other"])), ["decision_id"])
+    next(found)
+
+    lake.mend("decisions", lake.days("decisions")[-1], lambda rows: np.ones(rows.num_rows, np.bool_))
+
+    with pytest.raises(FileNotFoundError):
+        list(found)
+
+
+def test_a_view_written_after_his_transactions_went_is_found_and_cleaned_by_the_next_run(
+    uri: str, tmp_path: Path
+) -> None:
+    """Its rows name no account, so nothing but the receipt's log places can find them."""
+    view = tmp_path / "features/account_spending/event_date=2026-01-01/data.parquet"
+    kept = view.read_bytes()
+
+    with pytest.raises(StillThere, match="2 of features account_spending"):
+        erase(places(uri), ASKED, lambda: NOW_MS, at_first("lake transactions", lambda: view.write_bytes(kept)))
+
+    assert erased(uri).receipt == "erasure-000001"
+    assert [where for where, said in texts_of(tmp_path).items() if is_persons(said)] == []
+    assert pq.read_table(view, partitioning=None)["value"].to_pylist() == [1, 2, 3, 5, 6, 7]
+
+
+def test_a_table_that_is_written_anew_meanwhile_is_not_put_back(uri: str, tmp_path: Path) -> None:
+    view = tmp_path / "features/account_spending/event_date=2026-01-01/data.parquet"
+    before = pq.read_table(view, partitioning=None)
+    anew = before.set_column(before.column_names.index("value"), "value", pa.array(range(100, 108)))
+    anew = pa.concat_tables([anew.slice(1, 1), anew])
+    step = at_first("features account_spending", lambda: pq.write_table(anew, view))
+
+    assert erase(places(uri), ASKED, lambda: NOW_MS, step) is not None
+
+    assert pq.read_table(view, partitioning=None)["value"].to_pylist() == [101, 101, 102, 103, 105, 106, 107]
 
 
 def test_a_second_run_says_that_nothing_is_left(uri: str, store_url: str) -> None:

@@ -82,7 +82,13 @@ def erase(places: Places, asked: Asked, now_ms: Callable[[], int], step: Step = 
         raise StillThere(
             f"StillThere: {_said(left)} came meanwhile. Receipt {receipt.number} stays open: repeat the command when the account is quiet."
         )
-    rest = remains(places.registry, now_ms(), places.dedupe_horizon_ms, has_store=bool(places.redis_url))
+    rest = remains(
+        places.registry,
+        now_ms(),
+        places.dedupe_horizon_ms,
+        has_store=bool(places.redis_url),
+        has_database=bool(places.database_url),
+    )
     return receipts.append(replace(record(Stage.FINISHED, gone), remains=rest))
 
 

@@ -20,6 +20,7 @@ from fraud_assets.erasure.erase import StillThere, erase, look
 from fraud_assets.monitoring.chain_days import Night
 from fraud_assets.stores.decision_chains import read_chains
 from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.parquet import NewerFile
 from fraud_assets.stores.receipts import BrokenReceipts, Receipts, Record, Stage
 from fraud_assets.stores.schemas import TABLES
 from streaming.edges.database import Database
@@ -263,11 +264,11 @@ def test_a_dry_run_counts_and_changes_nothing(
     monkeypatch.setenv("FRAUD_LAKE_URI", uri)
     before = files_of(tmp_path)
 
-    assert main(["--account", PERSON, "--without-store", "--dry-run"]) == 0
+    assert main(["--account", PERSON, "--without-store", "--without-database", "--dry-run"]) == 0
 
     said = capsys.readouterr().out
     assert "2  lake decisions" in said and "nothing was changed" in said and files_of(tmp_path) == before
-    assert main(["--account", "nobody", "--without-store"]) == 0
+    assert main(["--account", "nobody", "--without-store", "--without-database"]) == 0
     assert "nothing is left" in capsys.readouterr().out
 
 
@@ -275,9 +276,9 @@ def test_a_receipt_names_nobody_and_says_what_remains(
     uri: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FRAUD_LAKE_URI", uri)
-    assert main(["--account", PERSON, "--without-store", "--reason", f"{PERSON} asked"]) == 2
+    assert main(["--account", PERSON, "--without-store", "--without-database", "--reason", f"{PERSON} asked"]) == 2
 
-    assert main(["--account", PERSON, "--without-store", "--reason", "request 17"]) == 0
+    assert main(["--account", PERSON, "--without-store", "--without-database", "--reason", "request 17"]) == 0
 
     told = capsys.readouterr().out
     receipt = msgspec.json.decode(told, type=Record)
@@ -287,6 +288,30 @@ def test_a_receipt_names_nobody_and_says_what_remains(
         until["topic transactions.v1"] == receipt.at_ms + 14 * 86_400_000 or until["topic transactions.v1"] is not None
     )
     assert until["models"] is None and "topic dead_letters.v1" in until and "topic entity.account.v1" in until
+
+
+def test_a_database_is_left_out_only_by_word_and_the_receipt_says_so(
+    uri: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FRAUD_LAKE_URI", uri)
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+
+    assert main(["--account", PERSON, "--without-store"]) == 2 and Receipts(uri).records() == []
+
+    assert "--without-database" in capsys.readouterr().err
+    assert main(["--account", PERSON, "--without-store", "--without-database"]) == 0
+    left = {one.place for one in Receipts(uri).records()[-1].remains}
+    assert {"store states", "postgres decisions, explanations", "scorer journals: unrecordable, *.torn"} <= left
+
+
+@pytest.mark.parametrize("error", [NewerFile("of tomorrow"), PermissionError("no")])
+def test_what_a_place_refuses_is_an_erasure_to_repeat(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("fraud_assets.erasure.__main__.erase", refuse)
+
+    assert main(["--account", PERSON, "--without-store", "--without-database"]) == 3
 
 
 def test_a_receipt_that_was_changed_or_taken_away_is_found(uri: str, tmp_path: Path) -> None:

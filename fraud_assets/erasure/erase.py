@@ -77,7 +77,7 @@ def erase(places: Places, asked: Asked, now_ms: Callable[[], int], step: Step = 
         receipt.begin(of, record(Stage.BEGUN, of.rows))
 
     begin(found._replace(rows=counts))
-    gone = erasure.erase(receipt.number, begin)
+    gone = erasure.erase(receipt.number, begin) | erasure.sweep()
     if left := erasure.counts():
         raise StillThere(
             f"StillThere: {_said(left)} came meanwhile. Receipt {receipt.number} stays open: repeat the command when the account is quiet."
@@ -147,6 +147,9 @@ class _Erasure:
         if self._places.database_url:
             counted |= database.count(self._places.database_url, self._account_id)
         return counted
+
+    def sweep(self) -> dict[str, int]:
+        return self._tables.sweep()
 
     def epoch(self) -> str:
         return self._with_keys(Keys.epoch) if self._places.redis_url else ""

@@ -39,6 +39,7 @@ LINK = (
 LAST = "transactions"
 # A sink that writes the same file again and again while it is rewritten is an account that is still paying.
 ATTEMPTS = 5
+DEAD_S = 60  # a writer holds a hidden file for as long as it takes to write one
 
 Flags = npt.NDArray[np.bool_]
 Step = Callable[[str], None]
@@ -94,6 +95,12 @@ class Tables:
             if count := self._erase_of(table, receipt, begin):
                 gone[f"lake {table}"] = count
         return gone
+
+    def sweep(self) -> dict[str, int]:
+        """Leftovers of writers that died, which no reader sees and which may hold old rows; how many went."""
+        roots = [self._lake.uri, *(beside(self._lake.uri, root) for root in BESIDE)]
+        count = sum(open_files(root).sweep(DEAD_S) for root in roots)
+        return {"leftovers of crashes": count} if count else {}
 
     def _held(self, table: str) -> Held:
         columns = LINK if table == TABLE else PLACE

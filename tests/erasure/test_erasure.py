@@ -1,5 +1,6 @@
 """A person who is erased is nowhere afterwards, others are bit for bit as they were, and the chain of decisions still verifies."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -248,6 +249,24 @@ def test_a_table_that_is_written_anew_meanwhile_is_not_put_back(uri: str, tmp_pa
     assert erase(places(uri), ASKED, lambda: NOW_MS, step) is not None
 
     assert pq.read_table(view, partitioning=None)["value"].to_pylist() == [101, 101, 102, 103, 105, 106, 107]
+
+
+def test_what_a_writer_that_died_left_under_a_hidden_name_goes_and_what_is_being_written_stays(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash between the swap of two folders and the end of the old one leaves its rows where no reader looks."""
+    day = next((tmp_path / "lake/transactions").iterdir())
+    left = day.with_name(f".{day.name}.0a1b2c3d.tmp")
+    shutil.copytree(day, left)
+    view = tmp_path / "features/account_spending/.data.parquet.0a1b2c3d.tmp"
+    view.write_bytes(b"planted")
+
+    assert "leftovers of crashes" not in erased(uri).counts and left.exists() and view.exists()
+
+    fill(uri)
+    monkeypatch.setattr("fraud_assets.erasure.tables.DEAD_S", 0)
+    assert erased(uri).counts["leftovers of crashes"] == 2
+    assert [where for where, said in texts_of(tmp_path).items() if is_persons(said)] == []
 
 
 def test_a_second_run_says_that_nothing_is_left(uri: str, store_url: str) -> None:

@@ -19,9 +19,20 @@ from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.settings import BadSettings, DatabaseSettings, read_settings
 from fraud_assets.stores.lake import BusyDay
 from fraud_assets.stores.online_port import StoreUnavailable
+from fraud_assets.stores.parquet import NewerFile
 from fraud_assets.stores.receipts import BrokenReceipts, ReceiptTaken
 
 USAGE, UNFINISHED = 2, 3
+UNANSWERED = (
+    StillThere,
+    BusyDay,
+    NewerFile,
+    StoreUnavailable,
+    ReceiptTaken,
+    BrokenReceipts,
+    redis.RedisError,
+    OSError,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,9 +46,14 @@ def main(arguments: list[str] | None = None) -> int:
         print("the reason, or who asks, names the account: a receipt is kept, and must not", file=sys.stderr)
         return USAGE
     places = _places(settings, has_store=not options.without_store)
+    if not places.database_url and not options.without_database:
+        print(
+            "DATABASE_URL is empty: set it, or say --without-database if decisions go to no PostgreSQL", file=sys.stderr
+        )
+        return USAGE
     try:
         return _run(options, places)
-    except (StillThere, BusyDay, StoreUnavailable, ReceiptTaken, BrokenReceipts, redis.RedisError) as error:
+    except UNANSWERED as error:
         print(error, file=sys.stderr)
     except psycopg.Error as error:  # its text may name the address, with the password
         print(f"PostgreSQL: {type(error).__name__}", file=sys.stderr)
@@ -83,6 +99,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--by", default=getpass.getuser(), help="who erases, for the receipt; the user by default")
     parser.add_argument("--dry-run", action="store_true", help="count what there is, and change nothing")
     parser.add_argument("--without-store", action="store_true", help="there is no online store; the receipt says so")
+    parser.add_argument("--without-database", action="store_true", help="there is no PostgreSQL; the receipt says so")
     return parser.parse_args(arguments)
 
 

@@ -14,7 +14,9 @@ PERSONAL = (
 )  # fmt: skip
 
 
-def remains(registry: Registry, now_ms: int, dedupe_horizon_ms: int, *, has_store: bool) -> list[Remains]:
+def remains(
+    registry: Registry, now_ms: int, dedupe_horizon_ms: int, *, has_store: bool, has_database: bool
+) -> list[Remains]:
     """Of whatever was written before `now_ms`."""
     entity = [entity_topic(group.name) for group in registry.groups]
     found = [
@@ -24,10 +26,15 @@ def remains(registry: Registry, now_ms: int, dedupe_horizon_ms: int, *, has_stor
         _that("states, features and training rows of others", None, "counts and sums that the person's events were part of; no id of his"),
         _that("models", None, "trees fitted to rows that his were among; a model trained from now on has not seen them"),
         _that("scorer journals", None, "the newest segment, 8 MiB, until the next decisions fill it"),
+        _that("scorer journals: unrecordable, *.torn", None, "decisions that could not be recorded; to be removed by hand"),
         _that("logs, Dagster's event log, backups", None, "by their own retention; no account is written to a log line"),
     ]  # fmt: skip
     if not has_store:
         found.append(_that("store states", None, "the command was told that there is no online store"))
+    if not has_database:
+        found.append(
+            _that("postgres decisions, explanations", None, "the command was told that there is no PostgreSQL")
+        )
     return found
 
 

@@ -101,7 +101,7 @@ def _check(
     scored = scored_columns(service, rows)
     served, sound = served_vectors(rows, len(service.names))
     differs = mismatches(served, recomputed(service, log, rows, scored, positions)) & sound[:, np.newaxis]
-    erased = differs.any(axis=1) & _may_have_read_erased(lake, rows, positions)
+    erased = differs.any(axis=1) & _may_have_read_erased(lake, service, rows, positions)
     report.erased = int(erased.sum())
     differs &= ~erased[:, np.newaxis]
     wrong = np.flatnonzero(differs.any(axis=1) | ~sound)
@@ -115,11 +115,16 @@ def _check(
     report.stale_reads = int(stale_reads(service, log, scored, decided, positions).sum())
 
 
-def _may_have_read_erased(lake: Lake, rows: pa.Table, positions: list[dict[str, Position]]) -> Flags:
-    """(n,) whether a state that a decision read reached as far as an event that was erased later.
+def _may_have_read_erased(
+    lake: Lake, service: ServicePlan, rows: pa.Table, positions: list[dict[str, Position]]
+) -> Flags:
+    """(n,) whether a state that a decision read, and that others share, reached as far as an event that was erased later.
 
+    A state of an account, or of an account and something else, never held another's events.
     Made before the erasure, or on states that were not computed anew since: those of its epoch.
     """
+    shared = {group.name for group in service.engine.registry.groups if "account_id" not in group.entity.keys}
+    positions = [{name: at for name, at in groups.items() if name in shared} for groups in positions]
     found = np.zeros(len(positions), np.bool_)
     decided, epochs = rows["decided_at_ms"].to_numpy(), np.array(rows["epoch"].to_pylist())
     for record in Receipts(lake.uri).records():

@@ -14,14 +14,19 @@ import pyarrow as pa
 
 from fraud_assets.engine.batch import Spine, Vectors, vectors
 from fraud_assets.engine.plan import ServicePlan
+from fraud_assets.engine.prepare import Columns
 from fraud_assets.features.language import FeatureView
 from fraud_assets.features.sources import Source
-from fraud_assets.stores.frames import to_arrow
+from fraud_assets.stores.frames import to_arrow, topic_codes
 from fraud_assets.stores.history import HistoryReader, rows_between, view_service
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.schemas import POSITION_COLUMNS
 
 DAY_MS = 86_400_000
+
+
+class LogChanged(RuntimeError):
+    """Rows went, or came between others, while a view was computed; nothing of it was written."""
 
 
 @dataclass(frozen=True)
@@ -112,11 +117,24 @@ def here(reader: HistoryReader, service: ServicePlan, days: Sequence[str]) -> It
     known = reader.lake.scan(scored.table, from_ms, to_ms, columns=row_columns(scored))
     # The reader may have read before this scan; what has arrived in between is tomorrow's business.
     rows = known.slice(0, len(found.features))
+    if not _are_of(rows, log.columns[scored.name].take(chosen), service):
+        raise LogChanged(
+            f"LogChanged: {scored.table} has other rows before its end than a moment ago (an erasure, or a late partition). Compute {service.service.name} again."
+        )
     table, time = _table(rows, service, found), rows["event_time_ms"].to_numpy()
     for day in days:
         start = start_ms(day)
         rows_of_day = table.filter(pa.array((time >= start) & (time < start + DAY_MS)))
         yield DayOfView(day, rows_of_day, int(((asked >= start) & (asked < start + DAY_MS)).sum()))
+
+
+def _are_of(rows: pa.Table, read: Columns, service: ServicePlan) -> bool:
+    """Whether these rows are the events that the features were computed of, one by one."""
+    if rows.num_rows != len(read):
+        return False
+    codes = topic_codes(service.engine, rows["source_topic"], rows["source_partition"])
+    places = (rows["source_offset"].to_numpy(), rows["ingested_at_ms"].to_numpy())
+    return all(map(np.array_equal, (codes, *places), (read.tp, read.offset, read.arrival_ms)))
 
 
 def range_of(days: Sequence[str]) -> tuple[int, int]:

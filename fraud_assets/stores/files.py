@@ -10,9 +10,11 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +26,7 @@ from fraud_assets.stores.parquet import write_parquet
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_HIDDEN = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 
 class Files(Protocol):
@@ -47,6 +50,9 @@ class Files(Protocol):
 
     def delete(self, paths: list[str]) -> None:
         """Remove files; those already gone are no error."""
+
+    def sweep(self, older_than_s: float) -> int:
+        """Remove what writers that died have left under hidden names, old rows among it; how many. Younger ones may be at work."""
 
 
 class UnknownPlace(ValueError):
@@ -143,6 +149,13 @@ class LocalFiles:
                 with _beside_others(path.parent.parent):
                     path.unlink(missing_ok=True)
 
+    def sweep(self, older_than_s: float) -> int:
+        left = [path for path in Path(self.root).rglob(".*.tmp") if _HIDDEN.fullmatch(path.name)]
+        dead = [path for path in left if time.time() - _touched_s(path) > older_than_s]
+        for path in dead:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        return len(dead)
+
 
 class ObjectFiles:
     """An S3-compatible store. One object appears whole; several cannot be swapped at once."""
@@ -183,6 +196,10 @@ class ObjectFiles:
                 self.filesystem.delete_file(path)
             except FileNotFoundError:
                 continue
+
+    def sweep(self, older_than_s: float) -> int:  # noqa: ARG002 (the protocol's)
+        """An object whose writer died was never there."""
+        return 0
 
 
 def _unchanged(filesystem: pafs.FileSystem, files: Sequence[pafs.FileInfo]) -> bool:
@@ -225,6 +242,15 @@ def _forget(hidden: Path) -> None:
 
 def _hidden(folder: Path, name: str) -> Path:
     return folder / f".{name}.{secrets.token_hex(4)}.tmp"
+
+
+def _touched_s(path: Path) -> float:
+    """When it, or a file in it, was last written or renamed; now if it goes this moment."""
+    try:
+        found = [one.stat() for one in (path, *path.glob("*"))]
+    except FileNotFoundError:
+        return time.time()
+    return max(max(one.st_mtime, one.st_ctime) for one in found)
 
 
 def _write_flushed(path: Path, rows: pa.Table) -> None:

@@ -257,13 +257,13 @@ class Lake:
     def holding(
         self, table: str, among: Among, columns: Sequence[str]
     ) -> Iterator[tuple[str, pafs.FileInfo, pa.Table]]:
-        """Each file with rows `among` the values of a column: its day, the file, and those rows, duplicates too."""
+        """Each file with rows `among` the values of a column: its day, the file, and those rows, duplicates too.
+
+        Raises FileNotFoundError if a file was replaced meanwhile: its rows may be in one that was not listed.
+        """
         schema = pa.schema([self.schema(table).field(name) for name in dict.fromkeys([among[0], *columns])])
         for day, info in self.files(table):
-            try:
-                rows = read_parquet(self._files.filesystem, info.path, schema, among=among)
-            except FileNotFoundError:  # merged into another meanwhile, which whoever must miss nothing lists next time
-                continue
+            rows = read_parquet(self._files.filesystem, info.path, schema, among=among)
             found = rows.filter(pc.is_in(rows[among[0]], value_set=among[1]))
             if found.num_rows:
                 yield day, info, found.select(list(columns))

@@ -2,8 +2,8 @@
 
     <lake>/_erasures/000001.json   {"sha256": …, "record": {…}}, each record naming the digest of the one before
 
-An erasure is two records. *Begun* is written before anything is deleted and names the chain links that will be gone, so that a verifier
-who comes in between finds them vouched for; *finished* says that nothing was left. Readers of the lake skip names that start with `_`.
+An erasure is two records or more. *Begun* is written before anything is deleted and names the chain links that will be gone, so that a verifier
+who comes in between finds them vouched for, and again when more came meanwhile; *finished* says that nothing was left. Readers of the lake skip names that start with `_`.
 """
 
 import hashlib
@@ -45,10 +45,11 @@ class Remains(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One stage of an erasure.
 
-    receipt: its number, the same in both. subject: keyed token of the account (`contracts/tokens.py: subject_token`): who has the key and an
+    receipt: its number, the same in all of its records. subject: keyed token of the account (`contracts/tokens.py: subject_token`): who has the key and an
     id can ask whether it was erased, and nobody else can ask anything. counts: rows, keys or files by place; of `begun` what was
     found, of `finished` what was deleted by the run that finished. links: heads of the chain links whose records go. first_offsets:
-    "<topic>/<partition>" to the lowest log offset that goes. epoch: the online store's, whose shared states still count the events.
+    "<topic>/<partition>" to the lowest log offset that goes. payments: the log offsets of his transactions, by the same names, which find
+    his rows where no account is named. epoch: the online store's, whose shared states still count the events.
     """
 
     receipt: str
@@ -60,6 +61,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     counts: dict[str, int]
     links: list[str] = []
     first_offsets: dict[str, int] = {}
+    payments: dict[str, list[int]] = {}
     epoch: str = ""
     remains: list[Remains] = []
     previous_sha256: str | None = None
@@ -83,26 +85,31 @@ class Receipts:
         """All, oldest first. Raises BrokenReceipts."""
         return [record for record, _ in self._read()]
 
-    def open(self, subject: str) -> str | None:
-        """The receipt of an erasure of this person that was begun and not finished."""
-        begun = {record.receipt: record.stage for record in self.records() if record.subject == subject}
-        return next((receipt for receipt, stage in begun.items() if stage is Stage.BEGUN), None)
+    def open(self, subject: str) -> list[Record]:
+        """The records of an erasure of this person that was begun and not finished; none if there is none."""
+        records = [record for record in self.records() if record.subject == subject]
+        finished = {record.receipt for record in records if record.stage is Stage.FINISHED}
+        return [record for record in records if record.receipt not in finished]
 
     def vouched(self) -> frozenset[str]:
         """Heads of all links whose records were erased."""
         return frozenset(link for record in self.records() for link in record.links)
 
     def append(self, record: Record) -> Record:
-        """The record as it was written, linked to the one before. Raises ReceiptTaken, BrokenReceipts."""
+        """The record as it was written, linked to the one before; an empty receipt becomes the next number.
+
+        Raises ReceiptTaken, BrokenReceipts.
+        """
         before = self._read()
-        linked = msgspec.structs.replace(record, previous_sha256=before[-1][1] if before else None)
+        linked = msgspec.structs.replace(
+            record,
+            receipt=record.receipt or f"erasure-{1 + len({one.receipt for one, _ in before}):06d}",
+            previous_sha256=before[-1][1] if before else None,
+        )
         said = msgspec.json.encode(linked)
         line = msgspec.json.encode(_Line(hashlib.sha256(said).hexdigest(), msgspec.Raw(said)))
         self._put(f"{len(before) + 1:06d}.json", line + b"\n")
         return linked
-
-    def next_receipt(self) -> str:
-        return f"erasure-{1 + len({record.receipt for record in self.records()}):06d}"
 
     def _read(self) -> list[tuple[Record, str]]:
         found, previous = list[tuple[Record, str]](), None

@@ -11,8 +11,9 @@ import pytest
 
 from fraud_assets.contracts.events import Decision
 from fraud_assets.contracts.topics import DAY_MS
-from fraud_assets.defs.monitoring.assets import skew_report
+from fraud_assets.defs.monitoring.assets import _judged, skew_report
 from fraud_assets.defs.resources import resources_of
+from fraud_assets.monitoring.skew import SkewReport
 from fraud_assets.settings import Settings
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.schemas import LogPosition, from_events
@@ -140,3 +141,10 @@ def test_a_decision_whose_transaction_never_came_warns(decisions: list[Decision]
     assert not check.passed
     assert check.severity is dg.AssetCheckSeverity.WARN
     assert check.metadata["extra"].value == N
+
+
+def test_decisions_that_may_have_read_erased_events_are_a_warning() -> None:
+    judged = {one.check_name: one for one in _judged(SkewReport(erased=1))}
+
+    assert not judged["no_mismatches"].passed and judged["no_mismatches"].severity is dg.AssetCheckSeverity.WARN
+    assert _judged(SkewReport(erased=1, mismatches=1))[0].severity is dg.AssetCheckSeverity.ERROR

@@ -1,9 +1,11 @@
 """A person who is erased is nowhere afterwards, others are bit for bit as they were, and the chain of decisions still verifies."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,10 +17,11 @@ from psycopg.types.json import Jsonb
 from deploy.local.postgres import Postgres
 from fraud_assets.contracts.chain import verify
 from fraud_assets.erasure.__main__ import main
-from fraud_assets.erasure.erase import erase, look
+from fraud_assets.erasure.erase import StillThere, erase, look
 from fraud_assets.monitoring.chain_days import Night
 from fraud_assets.stores.decision_chains import read_chains
 from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.parquet import NewerFile
 from fraud_assets.stores.receipts import BrokenReceipts, Receipts, Record, Stage
 from fraud_assets.stores.schemas import TABLES
 from streaming.edges.database import Database
@@ -33,6 +36,7 @@ from tests.erasure.world import (
     fill_store,
     is_persons,
     keys_of,
+    one_more_decision,
     places,
     texts_of,
 )
@@ -186,6 +190,85 @@ def test_an_erasure_that_is_killed_goes_on_under_its_number(
     assert [one.stage for one in Receipts(uri).records()] == [Stage.BEGUN, Stage.FINISHED]
 
 
+def at_first(name: str, act: Callable[[], object]) -> Callable[[str], None]:
+    """A step that lets somebody else act just before the first file of that name is replaced."""
+    left = [act]
+
+    def step(now: str) -> None:
+        if now == name and left:
+            left.pop()()
+
+    return step
+
+
+def test_a_decision_that_comes_while_others_go_keeps_its_link(uri: str, tmp_path: Path) -> None:
+    """Links were written, decisions go: what came in between is vouched for and linked before it goes too."""
+    step = at_first("lake decisions", lambda: one_more_decision(Lake(uri)))
+
+    made = erase(places(uri), ASKED, lambda: NOW_MS, step)
+
+    assert made is not None and made.counts["lake decisions"] == 3 and links_found(uri) == ([], 9)
+    assert Lake(uri).scan("erased_decisions")["chain_position"].to_pylist() == [1, 5, 9]
+    assert [one.stage for one in Receipts(uri).records()] == [Stage.BEGUN, Stage.BEGUN, Stage.FINISHED]
+    assert [where for where, said in texts_of(tmp_path).items() if is_persons(said)] == []
+
+
+def test_a_file_that_vanishes_while_rows_are_looked_for_is_not_passed_over(uri: str) -> None:
+    lake = Lake(uri)
+    found = lake.holding("decisions", ("account_id", pa.array(["other"])), ["decision_id"])
+    next(found)
+
+    lake.mend("decisions", lake.days("decisions")[-1], lambda rows: np.ones(rows.num_rows, np.bool_))
+
+    with pytest.raises(FileNotFoundError):
+        list(found)
+
+
+def test_a_view_written_after_his_transactions_went_is_found_and_cleaned_by_the_next_run(
+    uri: str, tmp_path: Path
+) -> None:
+    """Its rows name no account, so nothing but the receipt's log places can find them."""
+    view = tmp_path / "features/account_spending/event_date=2026-01-01/data.parquet"
+    kept = view.read_bytes()
+
+    with pytest.raises(StillThere, match="2 of features account_spending"):
+        erase(places(uri), ASKED, lambda: NOW_MS, at_first("lake transactions", lambda: view.write_bytes(kept)))
+
+    assert erased(uri).receipt == "erasure-000001"
+    assert [where for where, said in texts_of(tmp_path).items() if is_persons(said)] == []
+    assert pq.read_table(view, partitioning=None)["value"].to_pylist() == [1, 2, 3, 5, 6, 7]
+
+
+def test_a_table_that_is_written_anew_meanwhile_is_not_put_back(uri: str, tmp_path: Path) -> None:
+    view = tmp_path / "features/account_spending/event_date=2026-01-01/data.parquet"
+    before = pq.read_table(view, partitioning=None)
+    anew = before.set_column(before.column_names.index("value"), "value", pa.array(range(100, 108)))
+    anew = pa.concat_tables([anew.slice(1, 1), anew])
+    step = at_first("features account_spending", lambda: pq.write_table(anew, view))
+
+    assert erase(places(uri), ASKED, lambda: NOW_MS, step) is not None
+
+    assert pq.read_table(view, partitioning=None)["value"].to_pylist() == [101, 101, 102, 103, 105, 106, 107]
+
+
+def test_what_a_writer_that_died_left_under_a_hidden_name_goes_and_what_is_being_written_stays(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash between the swap of two folders and the end of the old one leaves its rows where no reader looks."""
+    day = next((tmp_path / "lake/transactions").iterdir())
+    left = day.with_name(f".{day.name}.0a1b2c3d.tmp")
+    shutil.copytree(day, left)
+    view = tmp_path / "features/account_spending/.data.parquet.0a1b2c3d.tmp"
+    view.write_bytes(b"planted")
+
+    assert "leftovers of crashes" not in erased(uri).counts and left.exists() and view.exists()
+
+    fill(uri)
+    monkeypatch.setattr("fraud_assets.erasure.tables.DEAD_S", 0)
+    assert erased(uri).counts["leftovers of crashes"] == 2
+    assert [where for where, said in texts_of(tmp_path).items() if is_persons(said)] == []
+
+
 def test_a_second_run_says_that_nothing_is_left(uri: str, store_url: str) -> None:
     erased(uri, store_url)
 
@@ -200,11 +283,11 @@ def test_a_dry_run_counts_and_changes_nothing(
     monkeypatch.setenv("FRAUD_LAKE_URI", uri)
     before = files_of(tmp_path)
 
-    assert main(["--account", PERSON, "--without-store", "--dry-run"]) == 0
+    assert main(["--account", PERSON, "--without-store", "--without-database", "--dry-run"]) == 0
 
     said = capsys.readouterr().out
     assert "2  lake decisions" in said and "nothing was changed" in said and files_of(tmp_path) == before
-    assert main(["--account", "nobody", "--without-store"]) == 0
+    assert main(["--account", "nobody", "--without-store", "--without-database"]) == 0
     assert "nothing is left" in capsys.readouterr().out
 
 
@@ -212,9 +295,9 @@ def test_a_receipt_names_nobody_and_says_what_remains(
     uri: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FRAUD_LAKE_URI", uri)
-    assert main(["--account", PERSON, "--without-store", "--reason", f"{PERSON} asked"]) == 2
+    assert main(["--account", PERSON, "--without-store", "--without-database", "--reason", f"{PERSON} asked"]) == 2
 
-    assert main(["--account", PERSON, "--without-store", "--reason", "request 17"]) == 0
+    assert main(["--account", PERSON, "--without-store", "--without-database", "--reason", "request 17"]) == 0
 
     told = capsys.readouterr().out
     receipt = msgspec.json.decode(told, type=Record)
@@ -224,6 +307,30 @@ def test_a_receipt_names_nobody_and_says_what_remains(
         until["topic transactions.v1"] == receipt.at_ms + 14 * 86_400_000 or until["topic transactions.v1"] is not None
     )
     assert until["models"] is None and "topic dead_letters.v1" in until and "topic entity.account.v1" in until
+
+
+def test_a_database_is_left_out_only_by_word_and_the_receipt_says_so(
+    uri: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FRAUD_LAKE_URI", uri)
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+
+    assert main(["--account", PERSON, "--without-store"]) == 2 and Receipts(uri).records() == []
+
+    assert "--without-database" in capsys.readouterr().err
+    assert main(["--account", PERSON, "--without-store", "--without-database"]) == 0
+    left = {one.place for one in Receipts(uri).records()[-1].remains}
+    assert {"store states", "postgres decisions, explanations", "scorer journals: unrecordable, *.torn"} <= left
+
+
+@pytest.mark.parametrize("error", [NewerFile("of tomorrow"), PermissionError("no")])
+def test_what_a_place_refuses_is_an_erasure_to_repeat(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("fraud_assets.erasure.__main__.erase", refuse)
+
+    assert main(["--account", PERSON, "--without-store", "--without-database"]) == 3
 
 
 def test_a_receipt_that_was_changed_or_taken_away_is_found(uri: str, tmp_path: Path) -> None:

@@ -81,6 +81,13 @@ def _payment(n: int) -> Transaction:
     )  # fmt: skip
 
 
+def one_more_decision(lake: Lake) -> None:
+    """The person pays once more, and is decided upon: position 9 of the chain, in a file of its own."""
+    made = _decisions([_payment(n) for n in range(len(PAYERS) * DAYS + 1)])[-1:]
+    at = [LogPosition(T0 + DAYS * DAY + 9, "decisions.v1", 0, len(PAYERS) * DAYS)]
+    lake.append("decisions", from_events(Decision, made, at), f"decisions.v1-00000-{len(PAYERS) * DAYS:020d}-w")
+
+
 def _fact(one: Transaction) -> LabelFact:
     names = (
         "event_time_ms",

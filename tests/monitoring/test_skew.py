@@ -14,8 +14,9 @@ import pytest
 from fraud_assets.contracts.events import Decision, StateRead
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.erasure.erase import Asked, erase
-from fraud_assets.monitoring.skew import SkewReport, skew_report
+from fraud_assets.monitoring.skew import SkewReport, _may_have_read_erased, skew_report
 from fraud_assets.stores.lake import Lake, append_name
+from fraud_assets.stores.receipts import Receipts, Record, Stage
 from fraud_assets.stores.schemas import LogPosition, from_events, to_events
 from fraud_assets.stores.served import served_vector
 from tests.erasure.world import places
@@ -255,3 +256,17 @@ def test_events_of_an_erased_person_are_no_mismatch_and_count_apart(
     shutil.rmtree(tmp_path / "lake" / "_erasures")
     again = skew_report(Lake(uri), past.service, START_MS, END_MS)
     assert (again.mismatches, again.erased) == (found.erased, 0)
+
+
+def test_only_a_state_that_others_share_can_have_read_an_erased_event(past: Past, tmp_path: Path) -> None:
+    """However far an account's own states had read, and those of its pairs, no other's event was among them."""
+    uri = str(tmp_path / "lake")
+    told = Record(receipt="", stage=Stage.BEGUN, at_ms=END_MS, subject="s", by="b", reason="r", counts={}, first_offsets={"transactions.v1/0": 5})  # fmt: skip
+    Receipts(uri).append(told)
+    at = ("transactions.v1", 0)
+    rows = pa.table({"decided_at_ms": [CUT_MS] * 4, "epoch": ["e"] * 4})
+    positions = [{"account": {at: 9}}, {"account_device": {at: 9}}, {"device": {at: 9}}, {"device": {at: 4}}]
+
+    found = _may_have_read_erased(Lake(uri), past.service, rows, positions)
+
+    assert found.tolist() == [False, False, True, False]

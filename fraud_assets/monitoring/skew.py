@@ -6,7 +6,7 @@ the lake does not cover yet are pending, which is no finding. Nor is one that di
 erased since: the lake cannot say any more what it read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -116,7 +116,7 @@ def _check(
 
 
 def _may_have_read_erased(
-    lake: Lake, service: ServicePlan, rows: pa.Table, positions: list[dict[str, Position]]
+    lake: Lake, service: ServicePlan, rows: pa.Table, positions: Sequence[Mapping[str, Position]]
 ) -> Flags:
     """(n,) whether a state that a decision read, and that others share, reached as far as an event that was erased later.
 

@@ -135,7 +135,7 @@ def _may_have_read_erased(
     return found
 
 
-def _reaches(first_of: Mapping[tuple[str, int], int], groups: dict[str, Position]) -> bool:
+def _reaches(first_of: Mapping[tuple[str, int], int], groups: Mapping[str, Position]) -> bool:
     return any(offset >= first_of.get(at, np.inf) for position in groups.values() for at, offset in position.items())
 
 

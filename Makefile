@@ -176,7 +176,7 @@ torch:
 
 # A lock of its own: only who computes history on a cluster wants a gigabyte of Spark and ClickHouse.
 scale: $(STAMP) java
-	@$(RUN) -c 'import chdb, pyspark' 2>/dev/null || VIRTUAL_ENV=$(CURDIR)/$(VENV) sh deploy/brief.sh $(BIN)/uv pip install --require-hashes --compile-bytecode -r requirements-scale.lock
+	@$(RUN) -c 'import chdb.session, pyspark.sql' 2>/dev/null || VIRTUAL_ENV=$(CURDIR)/$(VENV) sh deploy/brief.sh $(BIN)/uv pip install --require-hashes --compile-bytecode -r requirements-scale.lock
 
 chromium:
 	@command -v chromium >/dev/null || { \

@@ -104,9 +104,9 @@ class Lake:
         self.schema(table)
         return f"{self._files.scheme}{self._folder(table)}/event_date=*/*.parquet"
 
-    def addresses(self, table: str) -> list[str]:
-        """The files of this moment, as a reader elsewhere names them: absolute paths, or `s3://bucket/…`."""
-        return [f"{self._files.scheme}{path}" for _, path in self._listed(table)]
+    def address(self, info: pafs.FileInfo) -> str:
+        """A file that `files` lists, as a reader elsewhere names it: an absolute path, or `s3://bucket/…`."""
+        return f"{self._files.scheme}{info.path}"
 
     def dataset(self, table: str) -> "ds.Dataset":
         """The files of this moment for DuckDB, with `event_date`: `connection.register("transactions", lake.dataset(…))`.

@@ -115,7 +115,10 @@ def here(reader: HistoryReader, service: ServicePlan, days: Sequence[str]) -> It
     chosen = rows_between(log.columns[scored.name], *range_of(days))
     shape = (len(chosen), len(service.names))
     out = array_on_disk(shape, np.float32) if 4 * shape[0] * shape[1] > IN_MEMORY_BYTES else None
-    found = vectors(service, log, Spine.of_events(log, scored.name).take(chosen), freshness=True, out=out)
+    every = Spine.of_events(log, scored.name)
+    # All of a history is read where it lies: taking rows copies every column of them.
+    spine = every if len(chosen) == len(every) else every.take(chosen)
+    found = vectors(service, log, spine, freshness=True, out=out)
     time = log.columns[scored.name].time[chosen]
     for day in days:
         start = start_ms(day)

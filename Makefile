@@ -21,7 +21,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo drift-demo scenarios pricing-demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser test-prometheus dashboards-check stack-test check static lint format types imports kernels fetch bench bench-peers chaos chaos-kafka fuzz handbook screenshots lock clean java jars redis torch chromium prometheus scale scale-test walkthroughs sbom audit docs
+.PHONY: help install demo drift-demo scenarios pricing-demo up down rebuild-online test test-demo test-kafka test-redis test-torch test-browser test-prometheus dashboards-check stack-test check static lint format types imports kernels fetch bench backfill-bench bench-peers chaos chaos-kafka fuzz handbook screenshots lock clean java jars redis torch chromium prometheus scale scale-test walkthroughs sbom audit docs
 
 help: ## list everything
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -209,6 +209,9 @@ fuzz: $(READY) kernels ## throw 20,000 requests and byte strings at a running sc
 
 bench: $(STAMP) ## ours beside its peers, one JSON line each (ONLY=engine for one part)
 	$(RUN) -m benchmarks $(ONLY)
+
+backfill-bench: $(READY) kernels ## fifty million payments through a feature view of each kind, out of core; half an hour and 35 GB under TMPDIR
+	$(RUN) -m benchmarks.engine_backfill
 
 # The site's generator and ours have no package in common that both must agree on.
 DOCS := $(abspath $(FRAUD_VAR_DIR))/docs-venv

@@ -13,9 +13,9 @@ from rich.console import Console
 import benchmarks
 
 # Modules that benchmarks share, and peers that live in an environment of their own.
-# label_weights and model_holdout have no peer: docs/model.md has what they say of models, and they are run by hand.
+# label_weights and model_holdout have no peer: docs/model.md has what they say of models, and they are run by hand. engine_backfill takes the disk and half an hour.
 NOT_BENCHMARKS = frozenset(
-    {"__main__", "across_worlds", "label_weights", "measure", "model_holdout", "open_loop", "payments", "peers", "scorer_rig", "synthetic", "worlds"}
+    {"__main__", "across_worlds", "engine_backfill", "label_weights", "measure", "model_holdout", "open_loop", "payments", "peers", "scorer_rig", "synthetic", "worlds"}
 )  # fmt: skip
 
 

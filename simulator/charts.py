@@ -182,9 +182,10 @@ def _time_axis(frame: Frame, unit: str = "s") -> str:
     ticks = []
     value = 0.0
     while value <= frame.x_max * 1.001:
-        ticks.append(
-            f'<text class="tick" x="{frame.x(value):.1f}" y="{frame.height - 8}" text-anchor="middle">{value:g} {unit}</text>'
-        )
+        label, x = f"{value:g} {unit}", frame.x(value)
+        # One at the end of the axis would be cut by the picture's edge.
+        anchor = "end" if x + len(label) * _LETTER_PX / 2 > frame.width else "middle"
+        ticks.append(f'<text class="tick" x="{x:.1f}" y="{frame.height - 8}" text-anchor="{anchor}">{label}</text>')
         value += step
     return "".join(ticks)
 

@@ -3,7 +3,7 @@
     python -m deploy.local.dashboards_check [--var var/dashboards-check]
 
 A small platform with a model, Dagster's daemon, exporters, a real Prometheus and a real Alertmanager with the shipped configuration; the scenario
-`fraud-attack` against it; the day's reports. Then each query of each panel is asked. Prints a line of JSON for each and a table; exits with 1 if one
+`fraud-attack` against it; the day's reports. Then each query of each panel is asked. Prints a line of JSON for each and a table, and draws them as pages; exits with 1 if one
 has no data, or if the alert does not arrive in Prometheus, in Alertmanager and at a webhook. Everything it started is stopped.
 """
 
@@ -23,6 +23,7 @@ from rich.table import Table
 from api.contract import ScoringBatch, ScoringRequest
 from deploy.local.alert_receiver import Receiver, receiving
 from deploy.local.bootstrap import build_model, build_tables, fill_store, make_history
+from deploy.local.dashboard_pages import write_pages
 from deploy.local.demo_command import conduct, demo_parser
 from deploy.local.demo_run import await_services, drained, launch, start_servers, supervised
 from deploy.local.demo_steps import StepFailed, Steps
@@ -106,7 +107,9 @@ def run(check: Check, console: Console, began_s: float) -> Found:
         with steps.step("every panel of every dashboard") as step:
             url, until_s = stack.env["PROMETHEUS_URL"], time.time()
             asked = [ask(url, *query, from_s, until_s) for query in queries()]
+            pages = write_pages(check.var_dir, url, from_s, until_s)
             step.result = f"{sum(not one.problem for one in asked)} of {len(asked)} queries have data"
+        console.print(f"look at them: {', '.join(str(page) for page in pages)}", soft_wrap=True)
     return conclude(console, Found(asked, silent), check, began_s)
 
 

@@ -1,6 +1,7 @@
 """Pictures for the docs, taken in a real browser: of finished demos, or of a running stack.
 
 python -m deploy.local.screenshots --demo var/demo --drift-demo var/drift-demo
+python -m deploy.local.screenshots --dashboards var/dashboards-check
 python -m deploy.local.screenshots --dagster http://127.0.0.1:3000 --report var/demo/report.html --out docs/images
 
 Needs `chromium` on PATH (apt-get install chromium). Of the drift demo, whose checks have failed and whose rollouts were halted, are the
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from deploy.local.browser import BrowserFailed, Page, browser
 from deploy.local.demo_steps import start
+from deploy.local.panels_asked import DASHBOARDS
 from deploy.local.stack import Stack, running
 from fraud_assets.stores.lake import Lake
 
@@ -82,10 +84,26 @@ def report(page: Page, file: Path, path: Path) -> None:
     page.save(path)
 
 
+def dashboards(page: Page, folder: Path, out: Path) -> None:
+    """The pages that a check of the dashboards has drawn. Raises BrowserFailed if there are none."""
+    files = [folder / f"{path.stem}.html" for path in sorted(DASHBOARDS.glob("*.json"))]
+    for file in files:
+        if not file.exists():
+            raise BrowserFailed(f"{file} is not there: run `make dashboards-check` first")
+        page.open(file.absolute().as_uri(), PAGE_WIDTH, 1_000)
+        page.wait_for("document.readyState === 'complete'", within_s=30)
+        page.open(file.absolute().as_uri(), PAGE_WIDTH, int(page.evaluate("document.documentElement.scrollHeight")))
+        page.settle()
+        page.save(out / f"dashboard-{file.stem}.png")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m deploy.local.screenshots", description=__doc__)
     parser.add_argument("--demo", type=Path, help="folder of a finished demo; its Dagster is started for the pictures")
     parser.add_argument("--drift-demo", type=Path, help="folder of a finished drift demo, likewise")
+    parser.add_argument(
+        "--dashboards", type=Path, help="folder of a finished check of the dashboards, which has drawn them"
+    )
     parser.add_argument("--dagster", help="URL of a running Dagster webserver")
     parser.add_argument("--report", type=Path, help="a run's report.html")
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
@@ -94,6 +112,8 @@ def main() -> None:
         _of_demo(page, chosen)
         if chosen.drift_demo:
             _of_drift_demo(page, chosen.drift_demo, chosen.out)
+        if chosen.dashboards:
+            dashboards(page, chosen.dashboards, chosen.out)
 
 
 def _of_demo(page: Page, chosen: argparse.Namespace) -> None:

@@ -48,6 +48,14 @@ class BadSpine(ValueError):
     """A spine the engine cannot place in the log; the message names the row or the field."""
 
 
+def log_order(arrival_ms: Ints, tp: Ints, offset: Ints) -> Ints | None:
+    """(n,) places of events in log order; None if they stand in it."""
+    if sorting.in_log_order(arrival_ms, tp, offset):
+        return None
+    order: Ints = np.lexsort((offset, tp, arrival_ms))
+    return order
+
+
 class Log:
     """Events of every source with their rank in log order: (arrival, topic, partition, offset)."""
 
@@ -61,8 +69,7 @@ class Log:
         )
         rank = np.arange(len(arrival), dtype=np.int64)
         self.arrivals = arrival
-        if not sorting.in_log_order(arrival, tp, offset):
-            order = np.lexsort((offset, tp, arrival))
+        if (order := log_order(arrival, tp, offset)) is not None:
             rank[order] = np.arange(len(arrival), dtype=np.int64)
             self.arrivals = arrival[order]
         ends = np.cumsum([len(item) for item in columns])

@@ -18,15 +18,16 @@ from fraud_assets.engine.prepare import Columns
 from fraud_assets.features.language import FeatureView
 from fraud_assets.features.sources import Source
 from fraud_assets.stores.frames import to_arrow, topic_codes
-from fraud_assets.stores.history import HistoryReader, rows_between, view_service
+from fraud_assets.stores.history import IN_MEMORY_BYTES, HistoryReader, rows_between, view_service
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.schemas import POSITION_COLUMNS
+from fraud_assets.stores.scratch import array_on_disk
 
 DAY_MS = 86_400_000
 
 
 class LogChanged(RuntimeError):
-    """Rows went, or came between others, while a view was computed; nothing of it was written."""
+    """Rows of a day went, or came between others, while a view was computed; of that day and those after it nothing was written."""
 
 
 @dataclass(frozen=True)
@@ -108,24 +109,28 @@ def write_view(
 
 
 def here(reader: HistoryReader, service: ServicePlan, days: Sequence[str]) -> Iterator[DayOfView]:
-    """All days at once, in this process."""
-    scored, (from_ms, to_ms) = service.service.scored, range_of(days)
+    """All days at once, in this process; their values are on disk where memory would not hold them."""
+    scored = service.service.scored
     log = reader.log(service.sources)
-    chosen = rows_between(log.columns[scored.name], from_ms, to_ms)
-    found = vectors(service, log, Spine.of_events(log, scored.name).take(chosen), freshness=True)
-    asked = log.columns[scored.name].time[chosen]
-    known = reader.lake.scan(scored.table, from_ms, to_ms, columns=row_columns(scored))
-    # The reader may have read before this scan; what has arrived in between is tomorrow's business.
-    rows = known.slice(0, len(found.features))
-    if not _are_of(rows, log.columns[scored.name].take(chosen), service):
-        raise LogChanged(
-            f"LogChanged: {scored.table} has other rows before its end than a moment ago (an erasure, or a late partition). Compute {service.service.name} again."
-        )
-    table, time = _table(rows, service, found), rows["event_time_ms"].to_numpy()
+    chosen = rows_between(log.columns[scored.name], *range_of(days))
+    shape = (len(chosen), len(service.names))
+    out = array_on_disk(shape, np.float32) if 4 * shape[0] * shape[1] > IN_MEMORY_BYTES else None
+    every = Spine.of_events(log, scored.name)
+    # All of a history is read where it lies: taking rows copies every column of them.
+    spine = every if len(chosen) == len(every) else every.take(chosen)
+    found = vectors(service, log, spine, freshness=True, out=out)
+    time = log.columns[scored.name].time[chosen]
     for day in days:
         start = start_ms(day)
-        rows_of_day = table.filter(pa.array((time >= start) & (time < start + DAY_MS)))
-        yield DayOfView(day, rows_of_day, int(((asked >= start) & (asked < start + DAY_MS)).sum()))
+        mine = np.flatnonzero((time >= start) & (time < start + DAY_MS))
+        known = reader.lake.scan(scored.table, start, start + DAY_MS, columns=row_columns(scored))
+        # The reader may have read before this scan; what has arrived in between is tomorrow's business.
+        rows = known.slice(0, len(mine))
+        if not _are_of(rows, log.columns[scored.name].take(chosen[mine]), service):
+            raise LogChanged(
+                f"LogChanged: {scored.table} of {day} has other rows before its end than a moment ago (an erasure, or a late partition). Compute {service.service.name} again."
+            )
+        yield DayOfView(day, _table(rows, service, found, mine), len(mine))
 
 
 def _are_of(rows: pa.Table, read: Columns, service: ServicePlan) -> bool:
@@ -158,16 +163,12 @@ def _entities(service: ServicePlan) -> list[str]:
     return [name.partition("@")[2] for name in service.unit_names]
 
 
-def _table(rows: pa.Table, service: ServicePlan, found: Vectors) -> pa.Table:
+def _table(rows: pa.Table, service: ServicePlan, found: Vectors, mine: npt.NDArray[np.int64]) -> pa.Table:
+    """rows: with the values found at the places that are `mine`."""
+    assert found.status is not None and found.age_s is not None, "vectors(…, freshness=True) gives status and age"
     columns = {name: rows[name] for name in rows.column_names}
-    columns |= dict(zip(service.names, to_arrow(service.names, found.features).columns, strict=True))
+    columns |= dict(zip(service.names, to_arrow(service.names, found.features[mine]).columns, strict=True))
     for place, name in enumerate(_entities(service)):
-        columns[f"view_status_{name}"] = pa.array(_status(found)[:, place])
-        assert found.age_s is not None
-        columns[f"view_age_s_{name}"] = pa.array(found.age_s[:, place])
+        columns[f"view_status_{name}"] = pa.array(found.status[mine, place])
+        columns[f"view_age_s_{name}"] = pa.array(found.age_s[mine, place])
     return pa.table(columns)
-
-
-def _status(found: Vectors) -> npt.NDArray[np.int8]:
-    assert found.status is not None, "vectors(…, freshness=True) gives status and age"
-    return found.status

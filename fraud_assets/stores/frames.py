@@ -1,15 +1,16 @@
 """Between the engine's NumPy and Arrow, both ways. The engine does not know Arrow."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fraud_assets.engine.hash_kernels import hash_texts
 from fraud_assets.engine.kernels import NULL
 from fraud_assets.engine.plan import PARTITION_BITS, EnginePlan, Ints
-from fraud_assets.engine.prepare import BadValue, Columns, check_range, hash64
+from fraud_assets.engine.prepare import BadValue, Columns, check_range
 from fraud_assets.features.sources import Field, Kind, Source
 
 Floats = npt.NDArray[np.float32]
@@ -36,9 +37,9 @@ def field_from_arrow(field: Field, column: pa.ChunkedArray, source: Source) -> I
     """(n,) int64 codes of one field: hash, lexical rank, 0/1 or the number; NULL where null."""
     match field.kind:
         case Kind.ID:
-            return _by_dictionary(column, hash64)
+            return _by_dictionary(column, hashes)
         case Kind.CATEGORY:
-            return _by_dictionary(column, lambda text: _code(field, text, source))
+            return _by_dictionary(column, lambda texts: _codes(field, texts, source))
         case _:
             found = _integers(column)
             check_range(found, field.name, source)
@@ -47,8 +48,23 @@ def field_from_arrow(field: Field, column: pa.ChunkedArray, source: Source) -> I
 
 def topic_codes(plan: EnginePlan, topics: pa.ChunkedArray, partitions: pa.ChunkedArray) -> Ints:
     """(n,) `EnginePlan.topic_code` of each row."""
-    codes = _by_dictionary(topics, lambda topic: plan.topic_code(topic, 0) >> PARTITION_BITS)
+    codes = _by_dictionary(
+        topics, lambda texts: _integers_of(plan.topic_code(topic, 0) >> PARTITION_BITS for topic in texts.to_pylist())
+    )
     return (codes << PARTITION_BITS) | _integers(partitions)
+
+
+def hashes(texts: pa.StringArray) -> Ints:
+    """(n,) `hash64` of each."""
+    _, ends, data = texts.buffers()
+    if not len(texts):
+        return np.empty(0, np.int64)
+    mine = np.frombuffer(ends, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    return hash_texts(mine, np.frombuffer(data or b"", np.uint8))
+
+
+def _codes(field: Field, texts: pa.StringArray, source: Source) -> Ints:
+    return _integers_of(_code(field, text, source) for text in texts.to_pylist())
 
 
 def _code(field: Field, text: str, source: Source) -> int:
@@ -57,12 +73,16 @@ def _code(field: Field, text: str, source: Source) -> int:
     return field.code(text)
 
 
-def _by_dictionary(column: pa.ChunkedArray, code: Callable[[str], int]) -> Ints:
+def _integers_of(values: Iterable[int]) -> Ints:
+    return np.fromiter(values, np.int64)
+
+
+def _by_dictionary(column: pa.ChunkedArray, codes_of: Callable[[pa.StringArray], Ints]) -> Ints:
     """Encode each distinct text once."""
     encoded = pc.dictionary_encode(column.combine_chunks())
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.combine_chunks()
-    codes = np.array([code(text) for text in encoded.dictionary.to_pylist()] + [NULL], np.int64)
+    codes = np.append(codes_of(encoded.dictionary), NULL)
     places: Ints = encoded.indices.fill_null(len(codes) - 1).to_numpy(zero_copy_only=False)
     found: Ints = codes[places]
     return found

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from markupsafe import escape
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import MetricsHandler
 
 from api.metrics import Metrics
 from deploy.local.alert_receiver import receiving
+from deploy.local.dashboard_pages import write_pages
 from deploy.local.panels_asked import ask, firing, queries, received
 from deploy.local.ports import LOOPBACK, held_ports
 from deploy.local.probes import http_answers, wait_until
@@ -139,3 +141,7 @@ def test_an_attack_reaches_prometheus_alertmanager_and_a_webhook(tmp_path: Path)
             "Fraud alerts that fire",
             "Decisions a second",
         } <= has_data
+        pages = {page.stem: page.read_text() for page in write_pages(tmp_path, url, began_s, time.time())}
+        assert {uid for uid, _, _ in queries()} == pages.keys()
+        assert all(str(escape(panel)) in pages[uid] for uid, panel, _ in queries())
+        assert pages["fraud-rate"].count("<svg") == 5 and '<b class="much">' in pages["fraud-rate"]

@@ -4,10 +4,11 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from fraud_assets.features.catalogue.sources import TRANSACTIONS
-from fraud_assets.stores.feature_tables import LogChanged, feature_lake, write_view
+from fraud_assets.stores.feature_tables import LogChanged, feature_lake, here, start_ms, write_view
 from fraud_assets.stores.history import HistoryReader, view_service
 from fraud_assets.stores.lake import Lake
 from tests.history import Past
@@ -42,3 +43,51 @@ def test_a_row_that_goes_while_a_view_is_computed_gives_no_other_its_values(past
 
     with pytest.raises(LogChanged, match="account_declines"):
         write_view(feature_lake(tmp_path / "features", past.service, view), reader, view, TRANSACTIONS, DAYS)
+
+
+@pytest.mark.parametrize("known_at", [None, "2026-10-06T12:00"])
+def test_columns_of_a_history_that_memory_does_not_hold_are_the_same(
+    past: Past, tmp_path: Path, known_at: str | None
+) -> None:
+    """Days follow one another in files, and what came late stands where it came."""
+    lake = Lake(tmp_path / "lake")
+    shutil.copytree(Path(past.lake.uri) / "transactions", tmp_path / "lake/transactions")
+    late = lake.scan("transactions", to_ms=start_ms(DAYS[0])).slice(0, 1)
+    for name, value in (("ingested_at_ms", start_ms(DAYS[1])), ("source_offset", 10**9), ("transaction_id", "late")):
+        place, kind = late.column_names.index(name), late.schema.field(name).type
+        late = late.set_column(place, name, pa.array([value], kind))
+    lake.append("transactions", late, "late")
+    as_known = None if known_at is None else int(np.datetime64(known_at, "ms").astype(np.int64))
+
+    held = HistoryReader(lake, past.plan).columns(TRANSACTIONS, as_known)
+    found = HistoryReader(lake, past.plan, in_memory_bytes=0).columns(TRANSACTIONS, as_known)
+
+    assert len(held) > 0 and held.offset.tolist().index(10**9) < len(held) - 1
+    assert found.fields.keys() == held.fields.keys()
+    for name in held.fields:
+        assert np.array_equal(found.fields[name], held.fields[name]), name
+    assert all(map(np.array_equal, (found.arrival_ms, found.tp, found.offset), (held.arrival_ms, held.tp, held.offset)))
+
+
+def test_a_view_whose_columns_and_values_are_on_disk_has_the_same_bytes(
+    past: Past, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = past.plan.registry.view("user_purchase_behavior")
+    service = view_service(past.plan, view, TRANSACTIONS)
+    held = list(here(HistoryReader(past.lake, past.plan), service, DAYS))
+
+    monkeypatch.setattr("fraud_assets.stores.feature_tables.IN_MEMORY_BYTES", 0)
+    found = list(here(HistoryReader(past.lake, past.plan, in_memory_bytes=0), service, DAYS))
+
+    assert [day.day for day in found] == list(DAYS)
+    for one, other in zip(found, held, strict=True):
+        assert one.rows.num_rows == one.transactions > 0
+        assert one.rows.schema == other.rows.schema
+        assert _bits(one.rows) == _bits(other.rows)
+
+
+def _bits(rows: pa.Table) -> list[bytes | list[str]]:
+    """Column by column: to Arrow a NaN equals nothing."""
+    return [
+        column.to_pylist() if column.type == pa.string() else column.to_numpy().tobytes() for column in rows.columns
+    ]

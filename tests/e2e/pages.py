@@ -29,6 +29,7 @@ def run_page(
     addresses: Mapping[str, str],
     settings: Mapping[str, str],
     elsewhere: Collection[str] = (),
+    within_s: float = WITHIN_S,
 ) -> list[Ran]:
     """In `home`, which holds `var`. addresses: those of the page, and where they are here. settings: of a platform on other ports
     than the usual ones. elsewhere: blocks that somebody else runs, and which therefore print nothing here. Raises AssertionError for a block that fails.
@@ -46,7 +47,7 @@ def run_page(
     env = {**os.environ, **settings, "PYTHONPATH": str(root), "COLUMNS": "160"}
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
-        cwd=home, env=env, capture_output=True, text=True, timeout=WITHIN_S, check=False,
+        cwd=home, env=env, capture_output=True, text=True, timeout=within_s, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{page.name}: {done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     outputs = done.stdout.split(SEPARATOR)[1:]

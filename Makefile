@@ -97,7 +97,7 @@ test-demo: $(READY) kernels ## the whole demo, and make up and down, small, as t
 
 # Those of a running platform are among `make up`'s own tests.
 walkthroughs: $(READY) kernels ## the pages of docs/walkthroughs and the notebook, each block run as it stands
-	$(RUN) -m pytest -m "demo or not demo" tests/e2e/test_up.py tests/notebooks $(ARGS)
+	$(RUN) -m pytest -m "demo or not demo" tests/e2e/test_up.py tests/e2e/test_ml_engineer.py tests/notebooks $(ARGS)
 
 test-kafka: $(READY) java ## the integration tests on Apache Kafka 4, or on KAFKA_BOOTSTRAP_SERVERS; and on a schema registry
 	$(RUN) -m pytest -m kafka $(ARGS)

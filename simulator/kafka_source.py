@@ -7,7 +7,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from fraud_assets.contracts.codec import encode
 from fraud_assets.contracts.events import Event
-from fraud_assets.contracts.topics import RAW_TOPICS, Topic
+from fraud_assets.contracts.topics import PARTITIONER, RAW_TOPICS, Topic
 
 _FLUSH_S = 15.0
 LOOK_S = 15.0  # for a broker to answer
@@ -35,6 +35,7 @@ class KafkaSource:
             {
                 "bootstrap.servers": bootstrap,
                 "enable.idempotence": True,
+                "partitioner": PARTITIONER,
                 "linger.ms": 5,
                 "client.id": "simulator",
             }

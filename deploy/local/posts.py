@@ -7,19 +7,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from deploy.local.ports import LOOPBACK
 
-Take = Callable[[bytes, BaseHTTPRequestHandler], None]
+Take = Callable[[bytes, BaseHTTPRequestHandler], bytes | None]
 
 
 @contextmanager
 def posted(take: Take) -> Iterator[str]:
-    """Its URL, until the block ends. take: is given each body, and whoever has its headers; then 200 is answered."""
+    """Its URL, until the block ends. take: is given each body, and whoever has its headers; 200 is answered, with what it returns."""
 
     class Hook(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            take(self.rfile.read(int(self.headers["Content-Length"])), self)
+            answer = take(self.rfile.read(int(self.headers["Content-Length"])), self) or b""
             self.send_response(200)
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
+            self.wfile.write(answer)
 
         def log_message(self, *_: object) -> None:
             """Whoever takes it may say so."""

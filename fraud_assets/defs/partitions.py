@@ -1,11 +1,12 @@
 """Partitions are days of UTC, never entities."""
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import dagster as dg
 
 from fraud_assets.settings import Settings
+from fraud_assets.stores.lake import start_ms
 
 # Read when the code location loads, which is this process's entry point.
 SETTINGS = Settings()
@@ -29,11 +30,6 @@ before_as_of = dg.TimeWindowPartitionMapping(
 def days_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> list[str]:
     """The days of this run, ascending."""
     return sorted(context.partition_keys)
-
-
-def start_ms(day: str) -> int:
-    """Midnight UTC at which a day begins."""
-    return int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 1000
 
 
 def end_ms(day: str) -> int:

@@ -19,7 +19,7 @@ from fraud_assets.features.language import FeatureView
 from fraud_assets.features.sources import Source
 from fraud_assets.stores.frames import to_arrow, topic_codes
 from fraud_assets.stores.history import IN_MEMORY_BYTES, HistoryReader, rows_between, view_service
-from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.lake import Lake, start_ms
 from fraud_assets.stores.schemas import POSITION_COLUMNS
 from fraud_assets.stores.scratch import array_on_disk
 
@@ -144,10 +144,6 @@ def _are_of(rows: pa.Table, read: Columns, service: ServicePlan) -> bool:
 
 def range_of(days: Sequence[str]) -> tuple[int, int]:
     return start_ms(days[0]), start_ms(days[-1]) + DAY_MS
-
-
-def start_ms(day: str) -> int:
-    return int(np.datetime64(day, "ms").astype(np.int64))
 
 
 def row_columns(scored: Source) -> list[str]:

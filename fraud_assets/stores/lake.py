@@ -59,6 +59,11 @@ class BadRows(ValueError):
     """Rows that do not fit their table; the message names the column."""
 
 
+def start_ms(day: str) -> int:
+    """Midnight UTC at which a day begins, as the lake names it."""
+    return int(np.datetime64(day, "ms").astype(np.int64))
+
+
 def append_name(topic: str, partition: int, first_offset: int, writer: str) -> str:
     """The file name of a sink's batch. A replay starts at the same offset, so a writer replaces its own file, and never another's.
 
@@ -273,7 +278,7 @@ class Lake:
 
         Raises FileNotFoundError when a file was replaced meanwhile: begin again.
         """
-        first_ms = int(np.datetime64(day, "ms").astype(np.int64))
+        first_ms = start_ms(day)
         paths = [path for of, path in self._listed(table) if of == day]
 
         def asked(part: pa.Table) -> pa.Table:

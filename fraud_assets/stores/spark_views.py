@@ -21,10 +21,10 @@ from fraud_assets.engine.plan import EnginePlan, ServicePlan
 from fraud_assets.engine.spark import PLACE, Decoded, Recipe, spark_vectors
 from fraud_assets.features.registry import Registry
 from fraud_assets.features.sources import Source
-from fraud_assets.stores.feature_tables import DAY_MS, DayOfView, range_of, row_columns, start_ms
+from fraud_assets.stores.feature_tables import DAY_MS, DayOfView, range_of, row_columns
 from fraud_assets.stores.frames import columns_from_arrow, needed_columns
 from fraud_assets.stores.history import HistoryReader, view_service
-from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.lake import Lake, start_ms
 from fraud_assets.stores.log_order import in_log_order, without_replayed
 
 PROJECT = Path(__file__).resolve().parents[2]

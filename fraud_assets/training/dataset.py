@@ -23,7 +23,7 @@ from fraud_assets.policy.policy import Action
 from fraud_assets.stores.frames import to_arrow
 from fraud_assets.stores.history import HistoryReader, rows_between
 from fraud_assets.stores.identity import identities
-from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.lake import Lake, start_ms
 from fraud_assets.stores.positions import STATE_COLUMNS, readable_positions
 from fraud_assets.training.verdicts import spoken_of, verdicts_as_known
 
@@ -63,7 +63,7 @@ def after_warm_up(window: Window, first_day: str, warm_up_days: int) -> Window:
 
     first_day: of the scored table, as the lake names it. Raises NoLabels where nothing is left.
     """
-    first_ms = int(np.datetime64(first_day, "ms").astype(np.int64))
+    first_ms = start_ms(first_day)
     from_ms = max(window.from_ms, first_ms + warm_up_days * DAY_MS)
     if from_ms >= window.to_ms:
         raise NoLabels(

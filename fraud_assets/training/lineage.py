@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.models.artifact import read_champion
 from fraud_assets.models.manifest import MODEL_FILE, Manifest, RefusedModel
-from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.lake import Lake, start_ms
 from fraud_assets.training import store
 from fraud_assets.training.as_of import manifest_of
 from fraud_assets.training.recipe import Recipe, read_recipe
@@ -142,7 +142,7 @@ def _serving(model_dir: Path, lake: Lake, version: str) -> Serving:
 
 def _decided(lake: Lake, day: str, version: str) -> int:
     """A day at a time: a busy one has millions, and a year does not fit."""
-    from_ms = int(np.datetime64(day, "ms").astype(np.int64))
+    from_ms = start_ms(day)
     rows = lake.scan(DECISIONS, from_ms=from_ms, to_ms=from_ms + DAY_MS, columns=["model_version"])
     return int(pc.sum(pc.equal(rows["model_version"], version)).as_py() or 0)
 

@@ -15,7 +15,7 @@ from dagster._core.test_utils import create_run_for_test
 
 from fraud_assets.contracts.events import Decision
 from fraud_assets.defs.monitoring.drift import CHECK, _looked_at, drift_report
-from fraud_assets.defs.partitions import end_ms, start_ms
+from fraud_assets.defs.partitions import end_ms
 from fraud_assets.defs.resources import resources_of
 from fraud_assets.defs.training import sensors
 from fraud_assets.models.artifact import Champion
@@ -24,7 +24,7 @@ from fraud_assets.rollout.machine import Phase, Rollout
 from fraud_assets.rollout.pointer import Pointer, write_pointer
 from fraud_assets.settings import Settings
 from fraud_assets.stores.history import HistoryReader
-from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.lake import Lake, start_ms
 from fraud_assets.stores.schemas import LogPosition, from_events
 from fraud_assets.training import store
 from fraud_assets.training.as_of import AS_OF_FOLDER, note_model

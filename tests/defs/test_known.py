@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from fraud_assets.contracts.events import Transaction
-from fraud_assets.defs.partitions import start_ms
 from fraud_assets.defs.resources import resources_of
 from fraud_assets.defs.training.assets import _known_until_ms
 from fraud_assets.settings import Settings
-from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.lake import Lake, start_ms
 from fraud_assets.stores.schemas import LogPosition, from_events
 from tests.streaming.events import transaction
 

@@ -11,14 +11,14 @@ import pytest
 from fraud_assets.defs.labels.graph import identity_graph, label_confidence
 from fraud_assets.defs.labels.maturity import label_maturity
 from fraud_assets.defs.labels.noise import label_noise
-from fraud_assets.defs.partitions import DAY_MS, start_ms
+from fraud_assets.defs.partitions import DAY_MS
 from fraud_assets.defs.resources import LakeResource, resources_of
 from fraud_assets.defs.training.assets import training_set
 from fraud_assets.labels.confidence import confidences_as_of
 from fraud_assets.labels.shapes import CONFIDENCE, EDGES
 from fraud_assets.settings import Settings
 from fraud_assets.stores.keyed_tables import get_table, of_day
-from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.lake import Lake, start_ms
 from fraud_assets.training import store
 from tests.history import LABEL_DELAY_DAYS, LAST_DAY, WARM_UP_DAYS, Past
 

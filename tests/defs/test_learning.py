@@ -26,7 +26,6 @@ from fraud_assets.defs.monitoring.drift import drift_report
 from fraud_assets.defs.monitoring.matured import calibration_report, performance_report
 from fraud_assets.defs.monitoring.predictions import prediction_drift
 from fraud_assets.defs.monitoring.pricing import pricing_report
-from fraud_assets.defs.partitions import start_ms
 from fraud_assets.defs.resources import resources_of
 from fraud_assets.defs.serving.assets import hourly_online_views, online_store_snapshot
 from fraud_assets.defs.training import checks as training_checks
@@ -38,6 +37,7 @@ from fraud_assets.rollout.log import PromotionLog
 from fraud_assets.rollout.machine import Appoint, Halt
 from fraud_assets.rollout.standing import MODEL_NAME
 from fraud_assets.settings import Settings
+from fraud_assets.stores.lake import start_ms
 from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.registry import ModelRegistry
 from fraud_assets.training import store

@@ -15,12 +15,11 @@ from fraud_assets.contracts.events import Decision, Event, Label, LabelFact, Tra
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.defs.monitoring.matured import CALIBRATED, PERFORMS, calibration_report, performance_report
 from fraud_assets.defs.monitoring.predictions import CHECK, prediction_drift
-from fraud_assets.defs.partitions import start_ms
 from fraud_assets.defs.resources import resources_of
 from fraud_assets.models.artifact import publish_champion, write_artifact
 from fraud_assets.settings import Settings
 from fraud_assets.stores.files import beside
-from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.lake import Lake, start_ms
 from fraud_assets.stores.schemas import LogPosition, from_events
 from fraud_assets.training.holdout import Holdout, save_holdout
 from tests.models.made import Trained

@@ -1,39 +1,18 @@
 """Readiness asks what users will ask, and says what is missing."""
 
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from contextlib import AbstractContextManager
 
 import pytest
 
 from deploy.local import probes
 from deploy.local.ports import LOOPBACK
+from deploy.local.posts import posted
 
 
-@contextmanager
-def webserver_that_says(data: object) -> Iterator[str]:
+def webserver_that_says(data: object) -> AbstractContextManager[str]:
     """Dagster's webserver as far as a probe sees it: every GraphQL query is answered with `data`."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps({"data": data}).encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer((LOOPBACK, 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://{LOOPBACK}:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return posted(lambda *_: json.dumps({"data": data}).encode())
 
 
 def workspace(kind: str | None) -> dict[str, object]:

@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,23 +23,31 @@ class Ran(NamedTuple):
 
 
 def run_page(
-    page: Path, root: Path, home: Path, addresses: Mapping[str, str], settings: Mapping[str, str]
+    page: Path,
+    root: Path,
+    home: Path,
+    addresses: Mapping[str, str],
+    settings: Mapping[str, str],
+    elsewhere: Collection[str] = (),
+    within_s: float = WITHIN_S,
 ) -> list[Ran]:
     """In `home`, which holds `var`. addresses: those of the page, and where they are here. settings: of a platform on other ports
-    than the usual ones. Raises AssertionError for a block that fails.
+    than the usual ones. elsewhere: blocks that somebody else runs, and which therefore print nothing here. Raises AssertionError for a block that fails.
     """
     text = page.read_text()
     for usual, here in addresses.items():
         text = text.replace(usual, here)
     blocks = _blocks(text)
-    script = "".join(f"printf '{SEPARATOR}'\n{command}" for command, _ in blocks)
+    script = "".join(
+        f"printf '{SEPARATOR}'\n{'' if command.strip() in elsewhere else command}" for command, _ in blocks
+    )
     venv = home / ".venv"
     if not venv.exists():
         venv.symlink_to(Path(sys.prefix))
     env = {**os.environ, **settings, "PYTHONPATH": str(root), "COLUMNS": "160"}
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
-        cwd=home, env=env, capture_output=True, text=True, timeout=WITHIN_S, check=False,
+        cwd=home, env=env, capture_output=True, text=True, timeout=within_s, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{page.name}: {done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     outputs = done.stdout.split(SEPARATOR)[1:]

@@ -22,11 +22,12 @@ import redis
 
 from deploy.local.ports import LOOPBACK, choose_ports, is_free
 from deploy.local.services import CATALOGUE
-from deploy.local.stack import down
+from deploy.local.stack import attach, down
 from deploy.local.state import read_state
 from deploy.local.valkey import valkey_command
 from fraud_assets.stores.lake import Lake
 from tests.deploy.client import poll_until
+from tests.e2e.layers import WITHOUT, layers_of, stop_each
 from tests.e2e.pages import Ran, missing, run_page
 from tests.e2e.processes import at_work_in
 
@@ -36,8 +37,10 @@ WITHIN_S = 900
 SMALL = "--days 32 --per-day 600"
 # The rest is Dagster, which takes longest and has no part in going on.
 LIVE = "valkey,broker,worker,scorer"
-# In this order: the second one empties the store, and fills it again.
-PAGES = ("analyst.md", "on-call.md")
+# In this order: the last one empties the store, and fills it again.
+PAGES = ("new-hire.md", "analyst.md", "on-call.md")
+# What a page says and these tests do for all pages.
+UP, DOWN = f'make up ARGS="{SMALL}"', "make down"
 OURS = re.compile(r"^(KAFKA_BOOTSTRAP_SERVERS|REDIS_URL|DAGSTER_HOME|(FRAUD|MLFLOW)_.*|MAKE.*|MFLAGS|ARGS)$")
 
 pytestmark = [pytest.mark.demo, pytest.mark.timeout(3 * WITHIN_S)]
@@ -54,6 +57,7 @@ class Story:
     price: Mapping[str, object]
     dagster: str
     walked: Mapping[str, list[Ran]]
+    alone: Mapping[str, str]
     started: list[psutil.Process]
     down: str
     left: list[psutil.Process]
@@ -81,7 +85,10 @@ def story(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stor
         settings = settings_of(var_dir)
         usual = {"http://127.0.0.1:8000": addresses["scorer"], "redis://127.0.0.1:6379/0": settings["REDIS_URL"]}
         pages = root / "docs" / "walkthroughs"
-        walked = {name: run_page(pages / name, root, home, usual, settings) for name in PAGES}
+        walked = {name: run_page(pages / name, root, home, usual, settings, {UP, DOWN}) for name in PAGES}
+        running = attach(var_dir)
+        assert running is not None
+        alone = stop_each(running, layers_of(root / "docs" / "reliability.md"))
         stopped = make(root, var_dir, "down")
         left = list(filter(is_alive, started))
         standing = {name: process.pid for name, process in bystanders.items() if is_alive(process)}
@@ -90,7 +97,7 @@ def story(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stor
         started_again = processes_of(var_dir)
         make(root, var_dir, "down")
         yield Story(
-            var_dir=var_dir, taken=taken, up=up, decision=decision, price=price, dagster=dagster, walked=walked, started=started, down=stopped, left=left,
+            var_dir=var_dir, taken=taken, up=up, decision=decision, price=price, dagster=dagster, walked=walked, alone=alone, started=started, down=stopped, left=left,
             bystanders=standing, again=again, decision_again=decision_again, left_again=list(filter(is_alive, started_again)),
         )  # fmt: skip
 
@@ -244,11 +251,24 @@ def test_dagster_answers_at_its_address(story: Story) -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_walkthrough_prints_what_its_page_shows(story: Story, name: str) -> None:
-    ran = story.walked[name]
+    said = {UP: story.up, DOWN: story.down}
+    ran = [one._replace(printed=said.get(one.command.strip(), one.printed)) for one in story.walked[name]]
 
     assert sum(bool(one.shown) for one in ran) >= 3
     for one in ran:
         assert missing(one) == [], f"{one.command}\nprinted\n{one.printed}"
+
+
+def test_a_new_hire_starts_and_stops_it_as_these_tests_do(story: Story) -> None:
+    commands = [one.command.strip() for one in story.walked["new-hire.md"]]
+
+    assert (commands[0], commands[-1]) == (UP, DOWN)
+
+
+@pytest.mark.parametrize("layer", WITHOUT)
+def test_a_layer_is_stopped_alone(story: Story, layer: str) -> None:
+    """And the others go on with what they are for."""
+    assert not story.alone[layer], story.alone[layer]
 
 
 def test_down_ends_what_up_started_down_to_its_grandchildren(story: Story) -> None:

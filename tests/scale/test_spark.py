@@ -9,13 +9,13 @@ import pytest
 
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.defs.features.assets import view_asset
-from fraud_assets.defs.partitions import start_ms
 from fraud_assets.defs.resources import resources_of
 from fraud_assets.features.catalogue.sources import TRANSACTIONS
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.settings import Settings
 from fraud_assets.stores.feature_tables import Execution, feature_lake, here, write_view
 from fraud_assets.stores.history import HistoryReader, view_service
+from fraud_assets.stores.lake import start_ms
 from tests.history import FIRST_DAY, Past, make_past
 
 pytestmark = [pytest.mark.scale, pytest.mark.timeout(600)]

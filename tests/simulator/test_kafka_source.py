@@ -6,8 +6,9 @@ from collections import defaultdict
 from confluent_kafka import Consumer, TopicPartition
 
 from fraud_assets.contracts.codec import decode
-from fraud_assets.contracts.events import Transaction
-from fraud_assets.contracts.topics import TRANSACTIONS
+from fraud_assets.contracts.events import Label, LabelSource, Transaction
+from fraud_assets.contracts.topics import LABELS, TRANSACTIONS
+from fraud_assets.ingest.send import send_labels
 from simulator.kafka_source import KafkaSource, ensure_topics
 from simulator.live import LiveRun, RunSettings
 from simulator.live_plan import plan_live
@@ -71,3 +72,37 @@ def test_a_run_publishes_every_purchase_keyed_by_account_in_order(made: Made, bo
         times[key].append(event.event_time_ms)
     assert {len(found) for found in partitions.values()} == {1}
     assert all(found == sorted(found) for found in times.values())
+
+
+def test_an_account_has_one_partition_whoever_produces(bootstrap_servers: str) -> None:
+    """A label by the API and its payment by the simulator meet in one partition's order."""
+    ensure_topics(bootstrap_servers)
+    labels = [
+        Label(
+            label_id=f"l{n}", transaction_id=f"t{n}", account_id=f"whoever-{n}", event_time_ms=SPEC.end_ms,
+            source=LabelSource.OPERATOR, is_fraud=True,
+        )
+        for n in range(8)
+    ]  # fmt: skip
+    source = KafkaSource(bootstrap_servers)
+
+    for label in labels:
+        source.publish(LABELS, label)
+    source.close()
+    send_labels(bootstrap_servers, labels)
+
+    partitions = defaultdict(set)
+    consumer = Consumer(
+        {"bootstrap.servers": bootstrap_servers, "group.id": "test-partitions", "enable.auto.commit": False}
+    )
+    consumer.assign([TopicPartition(LABELS.name, p, 0) for p in range(LABELS.partitions)])
+    found: list[str] = []
+    while len(found) < 2 * len(labels):
+        messages = consumer.consume(100, timeout=20)
+        assert messages, found
+        for message in messages:
+            if (account := message.key().decode()).startswith("whoever-"):
+                found.append(account)
+                partitions[account].add(message.partition())
+    consumer.close()
+    assert {len(one) for one in partitions.values()} == {1}

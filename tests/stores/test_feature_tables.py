@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 
 from fraud_assets.features.catalogue.sources import TRANSACTIONS
-from fraud_assets.stores.feature_tables import LogChanged, feature_lake, here, start_ms, write_view
+from fraud_assets.stores.feature_tables import LogChanged, feature_lake, here, write_view
 from fraud_assets.stores.history import HistoryReader, view_service
-from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.lake import Lake, start_ms
 from tests.history import Past
 
 DAYS = ("2026-10-05", "2026-10-06")

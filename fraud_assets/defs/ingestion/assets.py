@@ -7,14 +7,14 @@ from dagster_duckdb import DuckDBResource
 
 from fraud_assets.contracts import topics
 from fraud_assets.defs.metadata import column_schema, lines
-from fraud_assets.defs.partitions import daily, days_of, end_ms, fresh_within, one_run, start_ms
+from fraud_assets.defs.partitions import daily, days_of, end_ms, fresh_within, one_run
 from fraud_assets.defs.resources import LakeResource
 from fraud_assets.defs.results import Result
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.monitoring.explained import unexplained
 from fraud_assets.monitoring.quality import quality_of
 from fraud_assets.settings import Settings
-from fraud_assets.stores.lake import Lake
+from fraud_assets.stores.lake import Lake, start_ms
 from fraud_assets.stores.schemas import TABLES, arrow_schema
 
 GROUP = "ingestion"

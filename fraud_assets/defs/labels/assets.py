@@ -6,12 +6,13 @@ from dagster_duckdb import DuckDBResource
 from fraud_assets.contracts.events import LabelFact
 from fraud_assets.defs.ingestion.assets import VERDICTS
 from fraud_assets.defs.metadata import bars, column_schema
-from fraud_assets.defs.partitions import daily, days_of, end_ms, fresh_within, one_run, start_ms
+from fraud_assets.defs.partitions import daily, days_of, end_ms, fresh_within, one_run
 from fraud_assets.defs.resources import LakeResource
 from fraud_assets.defs.results import Result
 from fraud_assets.labels.imported import write_imported_facts
 from fraud_assets.monitoring.quality import refuse_bad_days
 from fraud_assets.settings import Settings
+from fraud_assets.stores.lake import start_ms
 from fraud_assets.stores.schemas import arrow_schema
 
 

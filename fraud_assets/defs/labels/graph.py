@@ -10,7 +10,7 @@ from dagster_duckdb import DuckDBResource
 from fraud_assets.defs.ingestion.assets import VERDICTS
 from fraud_assets.defs.labels.as_of import GROUP, OWNER, caps_of, lookback
 from fraud_assets.defs.metadata import bars, column_schema, lines
-from fraud_assets.defs.partitions import daily, fresh_within, start_ms
+from fraud_assets.defs.partitions import daily, fresh_within
 from fraud_assets.defs.resources import LakeResource
 from fraud_assets.defs.results import Result
 from fraud_assets.labels.shapes import CONFIDENCE, EDGES, Caps
@@ -18,6 +18,7 @@ from fraud_assets.labels.statements import frame
 from fraud_assets.monitoring.quality import refuse_bad_days
 from fraud_assets.settings import Settings
 from fraud_assets.stores.keyed_tables import get_table, of_day, put_table
+from fraud_assets.stores.lake import start_ms
 
 if TYPE_CHECKING:
     from fraud_assets.labels.propagation import Propagated

@@ -6,12 +6,13 @@ import dagster as dg
 
 from fraud_assets.defs.labels.as_of import GROUP, OWNER, lookback
 from fraud_assets.defs.metadata import column_schema, lines
-from fraud_assets.defs.partitions import daily, fresh_within, start_ms
+from fraud_assets.defs.partitions import daily, fresh_within
 from fraud_assets.defs.resources import LakeResource
 from fraud_assets.defs.results import Result
 from fraud_assets.labels.maturity import ANY, MIN_COVERED, SCHEMA, SHARES, TABLE, Curve, Maturity, maturity_as_of
 from fraud_assets.settings import Settings
 from fraud_assets.stores.keyed_tables import of_day, put_table
+from fraud_assets.stores.lake import start_ms
 
 CHECK = "label_delay_covers_frauds"
 

@@ -6,10 +6,11 @@ import dagster as dg
 
 from fraud_assets.defs.labels.as_of import GROUP, OWNER, lookback
 from fraud_assets.defs.metadata import bars
-from fraud_assets.defs.partitions import daily, fresh_within, start_ms
+from fraud_assets.defs.partitions import daily, fresh_within
 from fraud_assets.defs.resources import LakeResource
 from fraud_assets.defs.results import Result
 from fraud_assets.settings import Settings
+from fraud_assets.stores.lake import start_ms
 
 if TYPE_CHECKING:
     from fraud_assets.labels.noise import Noise

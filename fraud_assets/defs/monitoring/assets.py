@@ -5,11 +5,12 @@ from typing import Any
 import dagster as dg
 
 from fraud_assets.defs.metadata import bars, record_schema
-from fraud_assets.defs.partitions import daily, end_ms, fresh_within, start_ms
+from fraud_assets.defs.partitions import daily, end_ms, fresh_within
 from fraud_assets.defs.resources import LakeResource
 from fraud_assets.defs.results import Result
 from fraud_assets.monitoring.skew import SkewReport
 from fraud_assets.monitoring.skew import skew_report as skew_between
+from fraud_assets.stores.lake import start_ms
 
 RAW = ("transactions", "activity", "profiles", "label_facts", "decisions")
 CHECKS = {

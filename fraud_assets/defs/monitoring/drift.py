@@ -9,7 +9,7 @@ import dagster as dg
 
 from fraud_assets.defs.metadata import bars
 from fraud_assets.defs.monitoring.assets import RAW
-from fraud_assets.defs.partitions import daily, end_ms, fresh_within, start_ms
+from fraud_assets.defs.partitions import daily, end_ms, fresh_within
 from fraud_assets.defs.resources import LakeResource
 from fraud_assets.defs.results import Result
 from fraud_assets.monitoring.day import vectors_of_day
@@ -25,6 +25,7 @@ from fraud_assets.monitoring.drift import (
     of_the_clock,
 )
 from fraud_assets.settings import Settings
+from fraud_assets.stores.lake import start_ms
 from fraud_assets.training import store
 from fraud_assets.training.as_of import reference_as_of
 

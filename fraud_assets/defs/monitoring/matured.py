@@ -12,10 +12,11 @@ import dagster as dg
 
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.defs.metadata import bars, lines
-from fraud_assets.defs.partitions import SETTINGS, daily, end_ms, fresh_within, start_ms
+from fraud_assets.defs.partitions import SETTINGS, daily, end_ms, fresh_within
 from fraud_assets.defs.resources import LakeResource
 from fraud_assets.defs.results import Result
 from fraud_assets.settings import Settings
+from fraud_assets.stores.lake import start_ms
 from fraud_assets.training.matured import DAYS, MIN_FRAUDS, Payments, State, Week, matures_ms, week_until
 
 if TYPE_CHECKING:  # brings scikit-learn, for which nobody who only loads the asset graph should wait

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from fraud_assets.contracts.topics import DAY_MS
 from fraud_assets.defs.metadata import bars, lines, record_schema, scored_above
 from fraud_assets.defs.monitoring.drift import trained_within_a_week
-from fraud_assets.defs.partitions import daily, end_ms, fresh_within, start_ms
+from fraud_assets.defs.partitions import daily, end_ms, fresh_within
 from fraud_assets.defs.resources import LakeResource
 from fraud_assets.defs.results import Result
 from fraud_assets.models.artifact import read_champion
@@ -17,6 +17,7 @@ from fraud_assets.monitoring.drift import DRIFTED, SEVERE
 from fraud_assets.monitoring.scores import FAR, TOO_FAR, Shift, State, shift_between
 from fraud_assets.settings import Settings
 from fraud_assets.stores.decided import decided, deciding_version, scores_by
+from fraud_assets.stores.lake import start_ms
 from fraud_assets.training.expected import expected_scores
 
 CHECK = "scores_within_bounds"

@@ -7,10 +7,11 @@ from dataclasses import asdict
 import dagster as dg
 
 from fraud_assets.defs.metadata import bars, record_schema
-from fraud_assets.defs.partitions import daily, end_ms, fresh_within, start_ms
+from fraud_assets.defs.partitions import daily, end_ms, fresh_within
 from fraud_assets.defs.resources import LakeResource
 from fraud_assets.defs.results import Result
 from fraud_assets.monitoring.off_policy import TARGETS, Decided, Estimate, estimate, faults_of, logged
+from fraud_assets.stores.lake import start_ms
 
 COLUMNS = record_schema(Estimate)
 CHECKS = {

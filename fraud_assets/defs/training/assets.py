@@ -9,7 +9,7 @@ from dagster_duckdb import DuckDBResource
 from fraud_assets.contracts.events import Transaction
 from fraud_assets.defs.ingestion.assets import EVENTS
 from fraud_assets.defs.metadata import bars, column_schema, lines, scored_above
-from fraud_assets.defs.partitions import SETTINGS, before_as_of, daily, end_ms, fresh_within, start_ms
+from fraud_assets.defs.partitions import SETTINGS, before_as_of, daily, end_ms, fresh_within
 from fraud_assets.defs.resources import LakeResource, end_mlflow_on_run_finished
 from fraud_assets.defs.results import Result
 from fraud_assets.defs.rollout.shown import rollout_metadata
@@ -23,6 +23,7 @@ from fraud_assets.rollout.machine import Plan
 from fraud_assets.rollout.pointer import follow
 from fraud_assets.rollout.standing import standing
 from fraud_assets.settings import Settings
+from fraud_assets.stores.lake import start_ms
 from fraud_assets.stores.registry import ModelRegistry
 from fraud_assets.stores.schemas import arrow_schema
 from fraud_assets.training import store

@@ -1,5 +1,6 @@
 """A Redis Cluster of this machine: three masters, each with a replica, on loopback. For tests; its servers are those of `valkey.py`."""
 
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -40,6 +41,10 @@ class Node:
     def start(self) -> None:
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(self.command, stdout=out, stderr=out)
+
+    def signal(self, blow: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(blow)
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -9,6 +9,8 @@ import functools
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, islice
+from operator import itemgetter
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 import hiredis
@@ -153,13 +155,13 @@ class OnlineStore:
             return []
         epoch = self._bound()
         expected = marker_prefix(epoch)
-        found: list[Versioned | None] = [None] * len(keys)
-        places = self._places(keys)
-        for node, parts in self._by_node(places):
+        own, places = self._split(keys, str)
+        read = dict[int, list[Versioned | None]]()
+        for node, parts in self._by_node(own):
             with node.pipeline(transaction=False) as pipe:
                 for part in parts:
                     prefix = self.keys.prefix(group, epoch, part)
-                    pipe.mget([prefix + keys[place] for place in places[part]])
+                    pipe.mget([prefix + key for key in own[part]])
                 # After the states, so that a flush before or between them cannot show an empty world.
                 for part in parts:
                     pipe.getrange(self.keys.marker_key(epoch, part), 0, len(expected) - 1)
@@ -167,9 +169,8 @@ class OnlineStore:
             if any(said != expected for said in answers[len(parts) :]):
                 raise self._lost(f"epoch {epoch} is no longer the store's")
             for part, values in zip(parts, answers, strict=False):
-                for place, value in zip(places[part], values, strict=True):
-                    found[place] = opened(value)
-        return found
+                read[part] = [opened(value) for value in values]
+        return _in_order([state for part in own for state in read[part]], places)
 
     @_errors_named
     def compare_and_set(self, group: str, writes: Sequence[Write]) -> list[bool]:
@@ -177,19 +178,15 @@ class OnlineStore:
         if not writes:
             return []
         epoch, expiry = self._bound(), self.keys.expiry_ms(group)
-        places = self._places([write.key for write in writes])
-        self._hear(places)
-        calls, asked = list[tuple[int, list[Any]]](), list[list[int]]()
-        for part, own in places.items():
-            prefix = self.keys.prefix(group, epoch, part)
-            for chunk in chunks(own, KEYS_PER_SCRIPT):
-                calls.append((part, self._call(part, prefix, expiry, [writes[place] for place in chunk])))
-                asked.append(chunk)
-        made = [False] * len(writes)
-        for chunk, answer in zip(asked, self._run(COMPARE_AND_SET, calls), strict=True):
-            for place, flag in zip(chunk, answer, strict=True):
-                made[place] = flag == 1
-        return made
+        own, places = self._split(writes, _key_of)
+        self._hear(own)
+        calls = [
+            (part, self._call(part, self.keys.prefix(group, epoch, part), expiry, chunk))
+            for part, theirs in own.items()
+            for chunk in chunks(theirs, KEYS_PER_SCRIPT)
+        ]
+        answers = self._run(COMPARE_AND_SET, calls)
+        return _in_order([flag == 1 for answer in answers for flag in answer], places)
 
     @_errors_named
     def positions(self) -> dict[str, int] | None:
@@ -286,15 +283,15 @@ class OnlineStore:
         expiry = self.keys.expiry_ms(group)
         tail: tuple[Any, ...] = () if expiry is None else (b"PX", str(expiry).encode())
         pack, version = hiredis.pack_command, (ABSENT + 1).to_bytes(VERSION_BYTES, "little")
-        prefixes = [self.keys.prefix(group, epoch, part) for part in self._parts]
-        places = self._places([key for key, _ in states])
-        for node, parts in self._by_node(places):
+        own, _ = self._split(states, itemgetter(0))
+        for node, parts in self._by_node(own):
             load(
                 node,
                 (
-                    pack((b"SET", prefixes[part] + states[place][0], version + states[place][1], *tail))
+                    pack((b"SET", prefix + key, version + packed, *tail))
                     for part in parts
-                    for place in places[part]
+                    for prefix in [self.keys.prefix(group, epoch, part)]
+                    for key, packed in own[part]
                 ),
             )
 
@@ -362,20 +359,23 @@ class OnlineStore:
             f"{why}: it was flushed, replaced or republished. Call current_epoch() and resume from its offsets."
         )
 
-    def _places(self, keys: Sequence[str]) -> dict[int, list[int]]:
-        """Of keys, by part."""
+    def _split(self, items: Sequence[T], key: Callable[[T], str]) -> tuple[dict[int, Sequence[T]], list[int]]:
+        """Items by part, and where each of them, part after part, was; nowhere else, of one part."""
         if self.keys.parts == 1:
-            return {0: list(range(len(keys)))}
+            return {0: items}, []
         places: dict[int, list[int]] = defaultdict(list)
-        for place, key in enumerate(keys):
-            places[self.keys.part(key)].append(place)
-        return places
+        for place, item in enumerate(items):
+            places[self.keys.part(key(item))].append(place)
+        return {part: [items[place] for place in own] for part, own in places.items()}, [*chain(*places.values())]
 
     def _by_node(self, parts: Iterable[int]) -> Iterable[tuple[Any, list[int]]]:
         found: dict[int, tuple[Any, list[int]]] = {}
         for part in parts:
             node = self.nodes.at(self.keys.positions_key("", part))
-            found.setdefault(id(node), (node, []))[1].append(part)
+            if id(node) in found:
+                found[id(node)][1].append(part)
+            else:
+                found[id(node)] = node, [part]
         return found.values()
 
     def _ask(self, parts: Iterable[int], command: Callable[[int], tuple[Any, ...]]) -> dict[int, Any]:
@@ -452,16 +452,15 @@ class OnlineStore:
         return [len(keys), *keys, *words]
 
     def _run(self, script: str, calls: Sequence[tuple[int, list[Any]]]) -> list[list[int]]:
-        """Answers of the script, each call on its part's server."""
-        answers = list[Any]([None] * len(calls))
-        own: dict[int, list[int]] = defaultdict(list)
-        for place, (part, _) in enumerate(calls):
-            own[part].append(place)
+        """Answers of the script, each call on its part's server. The calls of a part follow each other."""
+        own: dict[int, list[list[Any]]] = defaultdict(list)
+        for part, call in calls:
+            own[part].append(call)
+        answers: dict[int, list[Any]] = {}
         for node, parts in self._by_node(own):
-            places = [place for part in parts for place in own[part]]
-            for place, answer in zip(places, scripted(node, script, [calls[p][1] for p in places]), strict=True):
-                answers[place] = answer
-        return [self._checked(answer) for answer in answers]
+            told = iter(scripted(node, script, [call for part in parts for call in own[part]]))
+            answers |= {part: [*islice(told, len(own[part]))] for part in parts}
+        return [self._checked(answer) for part in own for answer in answers[part]]
 
     def _checked(self, answer: Any) -> list[int]:
         if isinstance(answer, ResponseError) and "NOEPOCH" in str(answer):
@@ -474,6 +473,19 @@ class OnlineStore:
         if isinstance(answer, Exception):
             raise answer
         return list(answer)
+
+
+_key_of: Callable[[Write], str] = itemgetter(0)
+
+
+def _in_order(found: list[T], places: list[int]) -> list[T]:
+    """As they were before `_split`."""
+    if not places:
+        return found
+    ordered = found.copy()
+    for item, place in zip(found, places, strict=True):
+        ordered[place] = item
+    return ordered
 
 
 def _offsets(held: Mapping[bytes, bytes]) -> dict[str, int]:

@@ -85,10 +85,9 @@ class ClusterReader:
         self._task = asyncio.get_running_loop().create_task(self._keep_connected())
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        while self._task is not None and not self._task.done():
+            self._task.cancel()  # once may be too few: redis-py uses what is said of `wait_for` below
+            await asyncio.wait([self._task], timeout=CONNECT_TIMEOUT_S)
         for connection in self._connections.values():
             connection.close()
         self._connections = {}
@@ -203,8 +202,10 @@ class ClusterReader:
                 with contextlib.suppress(NoEpoch, StoreUnavailable):
                     await self._bind()
                 pause = RECONNECT_FIRST_S if is_whole else min(2 * pause, RECONNECT_LAST_S)
+                # Not `wait_for`: before Python 3.12 it forgets that it was cancelled in the turn in which it is done.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._look.wait(), EPOCH_CHECK_S if is_whole else pause)
+                    async with asyncio.timeout(EPOCH_CHECK_S if is_whole else pause):
+                        await self._look.wait()
                 await asyncio.sleep(RECONNECT_FIRST_S)  # those who are refused meanwhile are not told anything new
         finally:
             with contextlib.suppress(redis.exceptions.RedisError, OSError):
@@ -227,7 +228,11 @@ class ClusterReader:
         """Whether any node says where the parts are; until one does they are where they were."""
         try:
             await cluster.nodes_manager.initialize()
-        except (redis.exceptions.RedisError, OSError):
+        except (
+            redis.exceptions.RedisError,
+            OSError,
+            RuntimeError,
+        ):  # the last is uvloop's, of a transport that is closed already
             return False
         names = [self._keys.positions_key("", part) for part in range(PARTS)]
         *self._homes, self._marker_home = [_home(cluster, name) for name in (*names, MARKER_KEY)]

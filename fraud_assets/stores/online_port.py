@@ -186,6 +186,7 @@ class KeySpace:
 
     def __init__(self, registry: Registry, parts: int = 1) -> None:
         self.parts = parts
+        self._tags = [""] if parts == 1 else [f"{{{part:02}}}:" for part in range(parts)]
         self._groups = {group.name: group for group in registry.groups}
         self.digests = {name: group.digest[:DIGEST_CHARS] for name, group in self._groups.items()}
         self._expiry_ms = {name: _expiry_ms(group) for name, group in self._groups.items()}
@@ -195,14 +196,14 @@ class KeySpace:
         return zlib.crc32(key.partition("|")[0].encode()) % self.parts if self.parts > 1 else 0
 
     def prefix(self, group: str, epoch: str, part: int = 0) -> str:
-        return f"fs:{self._tag(part)}{self.digests[group]}:{epoch}:{group}:"
+        return f"fs:{self._tags[part]}{self.digests[group]}:{epoch}:{group}:"
 
     def marker_key(self, epoch: str, part: int = 0) -> str:
         """What vouches for a part's states: the published marker itself where there is one part, else its copy."""
-        return MARKER_KEY if self.parts == 1 else f"{PART_MARKER_KEY}{self._tag(part)}{epoch}"
+        return MARKER_KEY if self.parts == 1 else f"{PART_MARKER_KEY}{self._tags[part]}{epoch}"
 
     def positions_key(self, epoch: str, part: int = 0) -> str:
-        return f"{POSITIONS_KEY}{self._tag(part)}{epoch}"
+        return f"{POSITIONS_KEY}{self._tags[part]}{epoch}"
 
     def pattern(self, digest: str = "*", epoch: str = "*") -> str:
         """A glob of the keys of states."""
@@ -212,9 +213,6 @@ class KeySpace:
         """Of a key of a state."""
         group, key = name.split(":", 4 if self.parts == 1 else 5)[-2:]
         return group, key
-
-    def _tag(self, part: int) -> str:
-        return "" if self.parts == 1 else f"{{{part:02}}}:"
 
     def expiry_ms(self, group: str) -> int | None:
         """How long an idle key is kept; None for ever."""

@@ -1,16 +1,19 @@
 """A worker whose online store is a Redis Cluster of three masters, one of which dies and takes acknowledged writes with it."""
 
 import asyncio
+import signal
 import time
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from deploy.local.redis_cluster import RedisCluster, running_cluster
 from fraud_assets.features.catalogue.ticketing import registry
 from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_port import PARTS, KeySpace
+from simulator.http_client import HttpClient
 from tests.chaos.load import Answered, open_loop, percentile_ms
 from tests.chaos.looks import Looks
 from tests.chaos.losses import NOTICED_WITHIN_S, says
@@ -69,17 +72,19 @@ def test_states_on_a_cluster_equal_the_batch_also_after_a_master_is_lost(tmp_pat
 
 RATE = 20.0
 CALM_S = 2.0
-FAILED_OVER_S = 12.0
+BACK_WITHIN_S = 90.0
+PATIENCE_MS = "200"  # ten times what is usual: other tests use the machine too
 
 
-def test_a_scorer_answers_all_while_a_master_dies(tmp_path: Path) -> None:
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP], ids=["dies", "hangs"])
+def test_a_scorer_answers_all_while_a_master_is_away(tmp_path: Path, blow: signal.Signals) -> None:
     """Without history, which it says, until the replica has taken its place."""
     with running_cluster(tmp_path / "cluster") as cluster:
         store = OnlineStore.connect(cluster.url, registry())
         store.publish_epoch("e1", log="log-1", resume={}, now_ms=1)
         store.close()
-        with rig(FRAUD_ONLINE_STORE_URL=cluster.url) as made:
-            answers, died_s = asyncio.run(through_a_death(made, cluster))
+        with rig(FRAUD_ONLINE_STORE_URL=cluster.url, FRAUD_STORE_TIMEOUT_MS=PATIENCE_MS) as made:
+            answers, died_s = asyncio.run(through_a_death(made, cluster, blow))
 
     calm = [one for one in answers if one.at_s < died_s - 0.5]
     away = [one for one in answers if one.at_s >= died_s]
@@ -93,18 +98,27 @@ def test_a_scorer_answers_all_while_a_master_dies(tmp_path: Path) -> None:
     assert [one.failure for one in answers if one.failure] == []
     assert not any(one.degraded for one in calm)
     assert reasons["online_store_unreachable"] > 0
-    assert not answers[-1].degraded
 
 
-async def through_a_death(made: Rig, cluster: RedisCluster) -> tuple[list[Answered], float]:
+async def through_a_death(made: Rig, cluster: RedisCluster, blow: signal.Signals) -> tuple[list[Answered], float]:
     """Payments at a rate; after a while the master of their account is killed."""
     keys, done = KeySpace(registry(), PARTS), asyncio.Event()
     dying = cluster.master_of(keys.positions_key("", keys.part("a1")))
-    async with made.client() as client:
+    async with made.client() as client, made.client() as looking, asyncio.timeout(BACK_WITHIN_S):
         asked = asyncio.create_task(open_loop(client, payment(), RATE, done))
         await asyncio.sleep(CALM_S)
-        dying.kill()
+        dying.signal(blow)
         died_s = time.monotonic()
-        await asyncio.sleep(FAILED_OVER_S)
+        await answered(looking, degraded=True)
+        await answered(looking, degraded=False)
         done.set()
         return await asked, died_s
+
+
+async def answered(client: HttpClient, *, degraded: bool) -> None:
+    """Returns when a payment was decided so."""
+    while True:
+        told = msgspec.json.decode(await client.post("/predict", payment()))
+        if bool(told["degraded_reasons"]) is degraded:
+            return
+        await asyncio.sleep(0.1)

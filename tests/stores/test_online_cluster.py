@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
@@ -10,9 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
+from redis.crc import key_slot
 
+from deploy.local.ports import LOOPBACK
 from deploy.local.redis_cluster import Node, RedisCluster, running_cluster
+from fraud_assets.erasure.online import Keys
 from fraud_assets.features.catalogue.ticketing import registry
+from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.online import OnlineStore
 from fraud_assets.stores.online_cluster import ClusterReader
 from fraud_assets.stores.online_port import (
@@ -26,6 +32,11 @@ from fraud_assets.stores.online_port import (
     Write,
 )
 from fraud_assets.stores.online_wire import SMALL, Arena
+from fraud_assets.stores.publish import snapshot
+from streaming.rebuild import rebuild
+from streaming.settings import WorkerSettings
+from tests.history import END_MS, Past
+from tests.streaming.live import wait_for
 from tests.waiting import until
 
 pytestmark = [pytest.mark.scale, pytest.mark.timeout(240)]
@@ -137,6 +148,118 @@ def test_a_node_that_was_emptied_is_no_world_of_strangers(cluster: RedisCluster)
             store.advance({AT: 9})
 
 
+def test_an_emptied_node_is_filled_again(
+    cluster: RedisCluster, past: Past, valkey_server: str, tmp_path: Path, no_broker: str
+) -> None:
+    """Without force, for nobody is served by what is left; and all of that goes."""
+    shutil.copytree(past.folder / "lake", tmp_path / "lake", ignore=shutil.ignore_patterns("_states"))
+    settings = WorkerSettings(
+        redis_url=valkey_server, online_store_url=cluster.url, lake_uri=str(tmp_path / "lake"),
+        kafka_bootstrap_servers=no_broker,
+    )  # fmt: skip
+    store = OnlineStore.connect(cluster.url, past.plan.registry, timeout_s=30)
+    made = snapshot(Lake(settings.lake_uri), past.plan, store, no_broker, END_MS, END_MS)
+    before = states_of(cluster)
+    cluster.masters[2].client.flushall()
+
+    assert "folded from the lake" in rebuild(settings)
+
+    assert states_of(cluster) == before
+    assert len(before) == sum(report.entities for report in made.groups.values()) > 300
+    assert store.current_epoch().epoch != made.marker.epoch
+    assert not [
+        name for node in cluster.masters for name in node.client.scan_iter() if made.marker.epoch.encode() in name
+    ]
+    store.close()
+
+
+def states_of(cluster: RedisCluster) -> dict[bytes, bytes]:
+    """Values by group and entity, whatever the epoch."""
+    found = {}
+    for node in cluster.masters:
+        client = node.client
+        for name in client.scan_iter(match="fs:{*", count=1_000):
+            found[b":".join(name.split(b":", 5)[4:])] = client.get(name)
+    return found
+
+
+def test_a_person_is_erased_on_every_node(cluster: RedisCluster, valkey_server: str) -> None:
+    """The account's states and its pairs' of every epoch, and nobody else's."""
+    with filled(cluster) as store:
+        for epoch in ("e0", "e1"):
+            store.load(epoch, "account_device", [(f"a7|d{n}", b"own") for n in range(20)] + [("a77|d7", b"other")])
+        keys = Keys(valkey_server, cluster.url, registry(), "a7")
+
+        assert keys.count() == {"store states": 41}
+        assert keys.erase() == {"store states": 41}
+
+        assert store.read_many("account", ["a7", "a77"]) == [None, Versioned(1, b"a77")]
+        assert store.read_many("account_device", ["a7|d3", "a77|d7"]) == [None, Versioned(1, b"other")]
+        keys.close()
+
+
+def test_nobody_is_a_stranger_while_a_part_moves_to_another_node(cluster: RedisCluster) -> None:
+    """Slots are moved key by key: until it is done the part is refused, then it is read and written where it is."""
+
+    async def scenario(store: OnlineStore) -> None:
+        async with reading(cluster) as reader:
+            part = store.keys.part("a1")
+            own = [key for key in KEYS if store.keys.part(key) == part]
+            assert len(own) > 1
+            wanted, states = [("account", key) for key in own], [key.encode() for key in own]
+            assert (await reader.read(wanted)).states == states
+            for step in moving(cluster, store, part):
+                try:
+                    read = await reader.read(wanted)
+                    assert read.states == states, step
+                except StoreUnavailable:
+                    refused.append(step)
+                try:
+                    assert await asyncio.to_thread(store.compare_and_set, "account", [Write("new", 1, b"")]) == [False]
+                    found = await asyncio.to_thread(store.read_many, "account", own)
+                    assert [state and state.packed for state in found] == states, step
+                except StoreUnavailable:
+                    refused.append(step)
+            home = cluster.master_of(store.keys.positions_key("", part))
+            await until(lambda: reader._homes[part] == (LOOPBACK, elsewhere(cluster, home).port), WITHIN_S)
+            assert (await reader.read(wanted)).states == states
+            await asyncio.to_thread(store.advance, {AT: 9})
+            assert all(await asyncio.to_thread(store.compare_and_set, "account", [Write(key, 1, b"") for key in own]))
+
+    refused: list[str] = []
+    with filled(cluster) as store:
+        asyncio.run(scenario(store))
+        assert "half of the keys" in refused
+        assert store.positions() == {AT: 9}
+        for _ in moving(cluster, store, store.keys.part("a1"), back=True):
+            pass
+
+
+def elsewhere(cluster: RedisCluster, home: Node) -> Node:
+    return next(node for node in cluster.masters if node is not home)
+
+
+def moving(cluster: RedisCluster, store: OnlineStore, part: int, *, back: bool = False) -> Iterator[str]:
+    """A part's slot from its master to another, or back; stops after each step."""
+    name = store.keys.positions_key("", part)
+    home = cluster.master_of(name)
+    ends = [home, elsewhere(cluster, home)]
+    source, target = reversed(ends) if back else ends
+    slot = key_slot(name.encode())
+    identities = [node.client.cluster("MYID").decode() for node in (source, target)]
+    target.client.cluster("SETSLOT", slot, "IMPORTING", identities[0])
+    source.client.cluster("SETSLOT", slot, "MIGRATING", identities[1])
+    yield "no key"
+    names = source.client.cluster("GETKEYSINSLOT", slot, 10_000)
+    for step, some in (("half of the keys", names[::2]), ("all keys", names[1::2])):
+        for one in some:
+            source.client.execute_command("MIGRATE", LOOPBACK, target.port, one, 0, 5_000)
+        yield step
+    for node in (target, *(node for node in cluster.masters if node is not target)):
+        node.client.cluster("SETSLOT", slot, "NODE", identities[1])
+    yield "moved"
+
+
 def test_a_master_that_dies_with_acknowledged_writes(tmp_path: Path) -> None:
     """Its replica, which had lost it before, takes its place without them. That is noticed, of its parts alone; nobody decides by those
     until they are folded again, and everybody else's history is read all the while.
@@ -157,7 +280,16 @@ def test_a_master_that_dies_with_acknowledged_writes(tmp_path: Path) -> None:
         read = store.read_many("account", KEYS)
         assert [state and state.packed for state in read] == [b"second"] * len(KEYS)
         assert not store.current_epoch().behind
+        dying.start()
+        wait_for(lambda: is_replica(dying), "it is the other's replica")
+        assert store.read_many("account", KEYS) == read
     print(f"failover: {told}")
+
+
+def is_replica(node: Node) -> bool:
+    with contextlib.suppress(redis.RedisError):
+        return bool(node.client.info("replication").get("master_link_status") == "up")
+    return False
 
 
 async def failing_over(

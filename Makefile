@@ -108,7 +108,7 @@ test-redis: $(READY) redis ## the online store's tests on Redis too; make test r
 test-torch: $(READY) torch ## the hand-over of vectors to PyTorch, without a copy
 	$(RUN) -m pytest -m torch tests/stores/test_conversions.py $(ARGS)
 
-scale-test: $(READY) scale kernels ## feature views on a Spark cluster of two executors, bit for bit those of one machine; the lake as ClickHouse's tables
+scale-test: $(READY) scale kernels ## what runs on more than one machine, at small size: a Spark cluster, ClickHouse, a group of four workers, a Redis Cluster with failover
 	$(RUN) -m pytest -m scale $(ARGS)
 
 test-browser: $(READY) chromium ## the Dagster UI in headless Chromium

@@ -23,7 +23,7 @@ from api.service import Service
 from api.settings import EdgeSettings
 from api.shared import Shared
 from fraud_assets.features.registry import Registry
-from fraud_assets.stores.online_async import OnlineReader
+from fraud_assets.stores.online_cluster import reader_of
 from fraud_assets.tracing import spans_of
 
 # Longer than callers keep a connection that they do not use (a minute, in most pools). The other way
@@ -50,7 +50,7 @@ class EdgeRuntime:
         self.spans = spans_of(settings, self.name)
         self.keys = KeyRing(settings.api_keys_file, self.metrics)
         self.knowing: list[Identifies] = [self.keys, *([JwtBearer(settings.jwt)] if settings.jwt else [])]
-        self.store = OnlineReader(settings.redis_url, registry, settings.store_timeout_ms / 1_000)
+        self.store = reader_of(settings.online_store_url, registry, settings.store_timeout_ms / 1_000)
         self.shared = Shared(settings.redis_url, settings.shared_timeout_ms / 1_000)
         self.rates = Rates(settings.redis_url, self.shared, settings.api_rate_per_s)
 

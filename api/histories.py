@@ -10,7 +10,7 @@ import numpy as np
 from fraud_assets.engine.plan import GroupPlan
 from fraud_assets.engine.prepare import EntityKeys, entity_key
 from fraud_assets.engine.request import States
-from fraud_assets.stores.online_async import EntityRead, OnlineReader
+from fraud_assets.stores.online_async import EntityRead, StateReader
 from fraud_assets.stores.online_port import NoEpoch, StoreBehind, StoreUnavailable
 from fraud_assets.stores.online_wire import Arena
 
@@ -88,7 +88,7 @@ class Known:
 class HistoryReader:
     """Reads the states of every group a service needs, each distinct entity once."""
 
-    def __init__(self, store: OnlineReader, groups: Sequence[GroupPlan]) -> None:
+    def __init__(self, store: StateReader, groups: Sequence[GroupPlan]) -> None:
         self._store = store
         self._names = [group.name for group in groups]
         self._entities = [group.group.entity for group in groups]

@@ -20,7 +20,7 @@ from api.together import Together
 from fraud_assets.contracts.events import CONTRACT_VERSION, Category, PaymentMethod, Tier
 from fraud_assets.engine.request import STATUS_NAMES, Read, RequestReader
 from fraud_assets.policy.policy import Action
-from fraud_assets.stores.online_async import OnlineReader
+from fraud_assets.stores.online_async import StateReader
 
 # Transactions read in one round trip: a batch of a thousand in one go would hold the store, and the
 # event loop, for longer than a single request may wait.
@@ -80,7 +80,7 @@ class Scorer:
 
     def __init__(
         self,
-        store: OnlineReader,
+        store: StateReader,
         reader: RequestReader,
         models: LineupSlot,
         metrics: Metrics,

@@ -102,7 +102,14 @@ class Settings(BaseSettings):
     """A Confluent-compatible schema registry, whose word on contracts binds too; unset: the recorded files alone."""
 
     redis_url: str = Field("redis://127.0.0.1:6379/0", validation_alias="REDIS_URL", repr=False)
-    """The online store; kept out of the repr because a URL may carry a password."""
+    """One Redis: the online store where it has no address of its own, and what is beside it: marks and firsts of the dedupe stage, label cases,
+    claims of idempotency keys, rates, prices. Kept out of the repr because a URL may carry a password."""
+
+    online_store_url: str = Field(
+        default_factory=lambda data: data["redis_url"], validation_alias="FRAUD_ONLINE_STORE_URL", repr=False
+    )
+    """The online store, if it is not REDIS_URL's: another server, or a Redis Cluster as `redis+cluster://host:port,host:port`, of which some nodes are
+    named and the others learnt (`rediss+cluster://` with TLS)."""
 
     mlflow_tracking_uri: str = Field(
         default_factory=lambda data: f"sqlite:///{data['var_dir']}/mlflow/mlflow.db",
@@ -319,6 +326,25 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return uri
 
+    @field_validator("redis_url")
+    @classmethod
+    def _is_one_server(cls, url: str) -> str:
+        if "+cluster://" in url:
+            raise ValueError(
+                "is one server's. Name the cluster in FRAUD_ONLINE_STORE_URL, and here a server for what is beside it"
+            )
+        return url
+
+    @field_validator("online_store_url")
+    @classmethod
+    def _is_server_or_cluster(cls, url: str) -> str:
+        scheme, _, rest = url.partition("://")
+        if scheme not in ("redis", "rediss", "redis+cluster", "rediss+cluster") or not rest.rpartition("@")[2].strip(
+            "/, "
+        ):
+            raise ValueError("must be redis://host:port/0 or redis+cluster://host:port,host:port (rediss for TLS)")
+        return url
+
     @model_validator(mode="after")
     def _production_is_no_laptop(self) -> "Settings":
         if self.environment is Environment.PRODUCTION and (faults := [*self._unnamed(), *self._guessable()]):
@@ -342,6 +368,8 @@ class Settings(BaseSettings):
             yield "Set FRAUD_TOKEN_KEY_ID: its default names the public key."
         if "redis_url" in self.model_fields_set and (fault := weakness(_password(self.redis_url))):
             yield f"Give REDIS_URL a password: its own is {fault}."
+        if "online_store_url" in self.model_fields_set and (fault := weakness(_password(self.online_store_url))):
+            yield f"Give FRAUD_ONLINE_STORE_URL a password: its own is {fault}."
         yield from self._guessable_others()
 
     def _guessable_others(self) -> Iterator[str]:

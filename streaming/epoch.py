@@ -23,7 +23,7 @@ class NotEmpty(RuntimeError):
 def init_epoch(settings: WorkerSettings) -> EpochMarker:
     """Publish an epoch of no entities. Raises NotEmpty if the log, the lake or the store holds a world."""
     features = registry()
-    states = OnlineStore.connect(settings.redis_url, features)
+    states = OnlineStore.connect(settings.online_store_url, features)
     try:
         marker = states.current_epoch()
         raise NotEmpty(f"the online store holds epoch {marker.epoch} already; there is nothing to do.")

@@ -228,7 +228,7 @@ def run(settings: WorkerSettings) -> None:
     metrics.serve(*settings.metrics_address(1))
     plan = EnginePlan(registry())
     warm_up(plan)
-    states = OnlineStore.connect(settings.redis_url, plan.registry)
+    states = OnlineStore.connect(settings.online_store_url, plan.registry)
     marker = wait_for_epoch(states)
     states.check()
     group, owner = f"{GROUP}.{marker.epoch}", f"{settings.worker_id}-folder"

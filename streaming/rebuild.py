@@ -27,7 +27,7 @@ class NotLost(RuntimeError):
 def rebuild(settings: WorkerSettings, *, is_forced: bool = False) -> str:
     """Restore the newest kept snapshot, or compute one from the lake; a line that says which. Raises NotLost."""
     features = registry()
-    store = OnlineStore.connect(settings.redis_url, features, timeout_s=TIMEOUT_S)
+    store = OnlineStore.connect(settings.online_store_url, features, timeout_s=TIMEOUT_S)
     former, is_served = held(store)
     if is_served and not is_forced:
         raise NotLost(

@@ -178,7 +178,7 @@ def run(settings: WorkerSettings) -> None:
     declare(app, [DEAD_LETTERS, *(entity_topic(g.name) for g in features.groups)], settings.replication_factor)
     check_arrival_stamps(settings, raw)
     incarnation = Incarnation(settings, GROUP, raw, LakeTopicIds(settings.lake_uri), WAY_OUT)
-    with nobody_decides_by(OnlineStore.connect(settings.redis_url, features)):
+    with nobody_decides_by(OnlineStore.connect(settings.online_store_url, features)):
         incarnation.check()
         claim(settings, GROUP, raw, seen=lambda: read_until(lake, SOURCES.values()))
         app.every_poll(sink.tick)

@@ -55,6 +55,27 @@ def test_a_lake_that_is_a_whole_bucket_has_no_place_beside_it(uri: str, monkeypa
         Settings()
 
 
+def test_a_cluster_is_the_online_stores_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is beside the states uses commands of several keys, which a cluster refuses."""
+    monkeypatch.setenv("REDIS_URL", "redis+cluster://:hush@h:7000,i:7000")
+    with pytest.raises(BadSettings, match=r"REDIS_URL: .*FRAUD_ONLINE_STORE_URL") as refused:
+        read_settings(Settings)
+    assert "hush" not in str(refused.value)
+
+    monkeypatch.setenv("REDIS_URL", "redis://beside:6379/0")
+    assert Settings().online_store_url == "redis://beside:6379/0"
+    monkeypatch.setenv("FRAUD_ONLINE_STORE_URL", "redis+cluster://h:7000,i:7000")
+    assert Settings().online_store_url == "redis+cluster://h:7000,i:7000"
+
+
+@pytest.mark.parametrize("url", ["http://h", "redis+cluster://", "redis+cluster://:secret@", "h:7000"])
+def test_an_online_store_that_is_no_address_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAUD_ONLINE_STORE_URL", url)
+
+    with pytest.raises(BadSettings, match="FRAUD_ONLINE_STORE_URL"):
+        read_settings(Settings)
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().token_key_id = "other"  # type: ignore[misc]  # what the test wants refused
@@ -106,6 +127,7 @@ def test_local_needs_nothing_and_says_all_that_production_misses_at_once(monkeyp
         ("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db", "server's address"),
         ("REDIS_URL", "redis://valkey:6379/0", "shorter than 16"),
         ("REDIS_URL", "redis://:changeme@valkey:6379/0", "everybody knows"),
+        ("FRAUD_ONLINE_STORE_URL", "redis+cluster://h:7000,i:7000", "shorter than 16"),
         ("DATABASE_URL", "postgresql://fraud:postgres@postgres/decisions", "everybody knows"),
         ("AWS_SECRET_ACCESS_KEY", "minioadmin", "everybody knows"),
     ],

@@ -12,7 +12,7 @@ from fraud_assets.engine.request import STATUS_NAMES, RequestReader, States
 from fraud_assets.features.catalogue.named import EVENT_REALTIME_METRICS
 from fraud_assets.features.language import FeatureService
 from fraud_assets.features.registry import Registry
-from fraud_assets.stores.online_async import OnlineReader
+from fraud_assets.stores.online_async import StateReader
 
 UNREADABLE = "online_state_unreadable"
 _PRESENT = "PRESENT"
@@ -42,7 +42,7 @@ class EventNow(NamedTuple):
 class EventReader:
     """Reads events of a request in one round trip. Never raises for a store that is slow, gone or without an epoch."""
 
-    def __init__(self, store: OnlineReader, registry: Registry, service: FeatureService) -> None:
+    def __init__(self, store: StateReader, registry: Registry, service: FeatureService) -> None:
         self._reader = RequestReader(ServicePlan(EnginePlan(registry), service))
         self._histories = HistoryReader(store, self._reader.groups)
         self._needed = next(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deploy.local import stack as stacks
 from deploy.local.demo_steps import StepFailed
-from deploy.local.given import UnfitServer, shown, take_servers
+from deploy.local.given import UnfitServer, refuse_elsewhere, shown, take_servers
 from deploy.local.scorer_key import key_path
 from deploy.local.services import ADDRESSES, CATALOGUE, Service
 from deploy.local.supervision import SupervisorGone
@@ -62,6 +62,7 @@ def _parse_arguments() -> argparse.Namespace:
 
 
 def _up(var_dir: Path, arguments: argparse.Namespace) -> None:
+    refuse_elsewhere(os.environ)
     theirs = {name: variable for name, variable in ADDRESSES.items() if os.environ.get(variable)}
     given = {variable: os.environ[variable] for variable in theirs.values()}
     for name, variable in theirs.items():

@@ -15,7 +15,7 @@ from deploy.local.bootstrap import build_model, build_states, build_tables, make
 from deploy.local.demo_steps import Step, StepFailed, Steps
 from deploy.local.demo_summary import Summary, print_summary
 from deploy.local.demo_traffic import NotDrained, drain, watch_scorer
-from deploy.local.given import take_servers
+from deploy.local.given import refuse_elsewhere, take_servers
 from deploy.local.graph import Graph, loaded_graph
 from deploy.local.ports import held_ports
 from deploy.local.scorer_key import ensure_key, key_path
@@ -84,6 +84,7 @@ def supervised(
 
     settings: of all of them. The folder was wiped, a given server was not: raises UnfitServer for one that holds a run.
     """
+    refuse_elsewhere(os.environ)
     given = {variable: os.environ[variable] for variable in ADDRESSES.values() if os.environ.get(variable)}
     take_servers(given, var_dir)
     services = tuple(service for name, service in catalogue.items() if ADDRESSES.get(name) not in given)

@@ -20,6 +20,7 @@ from deploy.local.state import read_record, write_record
 from deploy.local.topics import cluster_id, used_topics
 from fraud_assets.stores.online_port import MARKER_KEY
 
+ELSEWHERE = "FRAUD_ONLINE_STORE_URL"
 # In the store itself, so that whoever empties it empties this too, and another folder that takes it over is noticed.
 OWNER_KEY = "fraud-stack:owner"
 _ANSWER_WITHIN_S = 5.0
@@ -34,6 +35,12 @@ class Used(msgspec.Struct, frozen=True):
 
     owner: str
     logs: tuple[str, ...] = ()
+
+
+def refuse_elsewhere(environment: Mapping[str, str]) -> None:
+    """A stack fills the online store at REDIS_URL, so its processes must look for it there. Raises UnfitServer."""
+    if environment.get(ELSEWHERE):
+        raise UnfitServer(f"a stack's online store is that of {ADDRESSES['valkey']}; unset {ELSEWHERE}")
 
 
 def take_servers(given: Mapping[str, str], var_dir: Path) -> None:

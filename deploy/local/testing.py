@@ -13,6 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from deploy.local.postgres import Postgres
+    from deploy.local.redis_cluster import RedisCluster
 
 
 @pytest.fixture(scope="session")
@@ -115,3 +116,12 @@ def redis_url(request: pytest.FixtureRequest) -> str:
     """An online store to test against: the embedded default, and the compatibility floor where installed."""
     url: str = request.getfixturevalue(request.param)
     return url
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator["RedisCluster"]:
+    """Three masters and three replicas of this session's own; a test that kills one has its own."""
+    from deploy.local.redis_cluster import running_cluster
+
+    with running_cluster(tmp_path_factory.mktemp("redis-cluster")) as cluster:
+        yield cluster

@@ -131,7 +131,7 @@ def resources_of(settings: Settings) -> dict[str, Any]:
         "settings": dg.ResourceDefinition.hardcoded_resource(settings),
         "lake": LakeResource(uri=settings.lake_uri),
         "duckdb": DuckDBResource(database=":memory:"),
-        "online_store": OnlineStoreResource(url=settings.redis_url),
+        "online_store": OnlineStoreResource(url=settings.online_store_url),
         "mlflow": mlflow_resource(settings),
         "model_registry": dg.ResourceDefinition(lambda _: ModelRegistry(settings.mlflow_tracking_uri)),
     }

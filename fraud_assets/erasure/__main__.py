@@ -79,6 +79,7 @@ def _places(settings: DatabaseSettings, *, has_store: bool) -> Places:
     return Places(
         lake_uri=settings.lake_uri,
         redis_url=settings.redis_url if has_store else "",
+        online_store_url=settings.online_store_url if has_store else "",
         database_url=settings.database_url.get_secret_value(),
         registry=registry(),
         key=TokenKey.of_settings(settings),

@@ -33,10 +33,11 @@ class StillThere(RuntimeError):
 
 @dataclass(frozen=True)
 class Places:
-    """Where a person may be. redis_url, database_url: empty for none."""
+    """Where a person may be. redis_url, with online_store_url, and database_url: empty for none."""
 
     lake_uri: str
     redis_url: str
+    online_store_url: str
     database_url: str
     registry: Registry
     key: TokenKey
@@ -168,7 +169,7 @@ class _Erasure:
         return gone
 
     def _with_keys(self, ask: Callable[[Keys], Said]) -> Said:
-        keys = Keys(self._places.redis_url, self._places.registry, self._account_id)
+        keys = Keys(self._places.redis_url, self._places.online_store_url, self._places.registry, self._account_id)
         try:
             return ask(keys)
         finally:

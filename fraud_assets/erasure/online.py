@@ -18,10 +18,10 @@ STEP = 1_000
 
 
 class Keys:
-    """Of one account in one store. Raises StoreUnavailable, redis.RedisError."""
+    """Of one account. store_url: where the states are. Raises StoreUnavailable, redis.RedisError."""
 
-    def __init__(self, url: str, registry: Registry, account_id: str) -> None:
-        self._store = OnlineStore.connect(url, registry)
+    def __init__(self, url: str, store_url: str, registry: Registry, account_id: str) -> None:
+        self._store = OnlineStore.connect(store_url, registry)
         self._client: Any = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
         self._account_id = account_id
         self._groups = {group.name for group in registry.groups if group.entity.keys[0] == ACCOUNT}
@@ -38,7 +38,8 @@ class Keys:
         return _told(len(self._states()), len(self._cases()) + sum(len(found) for _, found in self._waiting()))
 
     def erase(self) -> dict[str, int]:
-        states, cases = self._store.unlink(self._states()), self._store.unlink(self._cases())
+        states, named = self._store.unlink(self._states()), self._cases()
+        cases = self._client.unlink(*named) if named else 0
         waiting = sum(self._client.zrem(name, *found) for name, found in self._waiting())
         return _told(states, cases + waiting)
 

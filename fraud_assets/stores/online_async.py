@@ -7,7 +7,7 @@ once, and a task of its own keeps trying. So a dead store costs a decision its f
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from fraud_assets.features.registry import Registry
 from fraud_assets.stores.online_port import (
@@ -47,6 +47,16 @@ class EntityRead(NamedTuple):
         """None for an unknown entity."""
         found = zip(self.starts.tolist(), self.ends.tolist(), self.versions.tolist(), strict=True)
         return [None if version == ABSENT else self.raw[start:end].tobytes() for start, end, version in found]
+
+
+class StateReader(Protocol):
+    """What a scorer has of an online store; see `OnlineReader`, and `online_cluster.py` for a cluster's."""
+
+    @property
+    def marker(self) -> EpochMarker | None: ...
+    def start(self) -> None: ...
+    async def close(self) -> None: ...
+    async def read(self, wanted: Sequence[tuple[str, str]], into: Arena | None = None) -> EntityRead: ...
 
 
 class OnlineReader:

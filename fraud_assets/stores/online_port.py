@@ -5,6 +5,7 @@ that holds the world from one that was flushed, failed over or belongs to somebo
 valid marker nobody reads an entity as new and nobody folds.
 """
 
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -14,6 +15,9 @@ from fraud_assets.features.registry import Group, Registry
 
 MARKER_KEY = "fs:epoch"
 POSITIONS_KEY = "fs-at:"  # and the epoch: a hash of positions and of the holders' last words
+PART_MARKER_KEY = "fs-epoch:"  # and a part's tag and the epoch: a copy of the marker beside the part's states
+# Of the keys on a Redis Cluster: few enough to say to each how far it goes, enough for a dozen masters. Who changes it publishes anew.
+PARTS = 64
 HOLDER = "holder:"
 PUBLISHER = f"{HOLDER}publisher"  # says nothing, and that positions are kept
 TOPIC = f"{HOLDER}topic:"  # and an entity topic's name: the id that its broker gave it
@@ -55,6 +59,10 @@ class Withdrawn(NoEpoch):
 
     def __init__(self, epoch: str, why: str) -> None:
         super().__init__(f"epoch {epoch} was withdrawn: {why} Then run `python -m streaming rebuild-online`.", epoch)
+
+
+class PartLost(NoEpoch):
+    """The epoch is published, and the states of a part of its keys are gone: a node of the cluster was emptied."""
 
 
 class StoreBehind(NoEpoch):
@@ -170,15 +178,41 @@ class OnlineStates(Protocol):
 
 
 class KeySpace:
-    """Keys of a registry's groups: `fs:<group digest>:<epoch>:<group>:<entity key>`."""
+    """Keys of a registry's groups: `fs:<group digest>:<epoch>:<group>:<entity key>`.
 
-    def __init__(self, registry: Registry) -> None:
+    parts: into how many they are split. Each of several has its own marker and positions, all of them under one hash tag, so that a
+    cluster keeps a part on one node, where a script can compare and write it in one step: `fs:{07}:<group digest>:…`.
+    """
+
+    def __init__(self, registry: Registry, parts: int = 1) -> None:
+        self.parts = parts
+        self._tags = [""] if parts == 1 else [f"{{{part:02}}}:" for part in range(parts)]
         self._groups = {group.name: group for group in registry.groups}
         self.digests = {name: group.digest[:DIGEST_CHARS] for name, group in self._groups.items()}
         self._expiry_ms = {name: _expiry_ms(group) for name, group in self._groups.items()}
 
-    def prefix(self, group: str, epoch: str) -> str:
-        return f"fs:{self.digests[group]}:{epoch}:{group}:"
+    def part(self, key: str) -> int:
+        """Of an entity key: an account and its pairs lie together, so that a payment asks few nodes."""
+        return zlib.crc32(key.partition("|")[0].encode()) % self.parts if self.parts > 1 else 0
+
+    def prefix(self, group: str, epoch: str, part: int = 0) -> str:
+        return f"fs:{self._tags[part]}{self.digests[group]}:{epoch}:{group}:"
+
+    def marker_key(self, epoch: str, part: int = 0) -> str:
+        """What vouches for a part's states: the published marker itself where there is one part, else its copy."""
+        return MARKER_KEY if self.parts == 1 else f"{PART_MARKER_KEY}{self._tags[part]}{epoch}"
+
+    def positions_key(self, epoch: str, part: int = 0) -> str:
+        return f"{POSITIONS_KEY}{self._tags[part]}{epoch}"
+
+    def pattern(self, digest: str = "*", epoch: str = "*") -> str:
+        """A glob of the keys of states."""
+        return f"fs:{'' if self.parts == 1 else '{??}:'}{digest}:{epoch}:*:*"
+
+    def group_and_key(self, name: str) -> tuple[str, str]:
+        """Of a key of a state."""
+        group, key = name.split(":", 4 if self.parts == 1 else 5)[-2:]
+        return group, key
 
     def expiry_ms(self, group: str) -> int | None:
         """How long an idle key is kept; None for ever."""

@@ -37,12 +37,19 @@ return made
 ADVANCE = (
     _CHECKS
     + """
-for i = 5, #ARGV, 2 do
-  if tonumber(redis.call('HGET', KEYS[2], ARGV[i]) or -1) < tonumber(ARGV[i + 1]) then
-    redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
+local names, said = {}, {ARGV[2], ARGV[4]}
+for i = 5, #ARGV, 2 do names[#names + 1] = ARGV[i] end
+if #names > 0 then
+  local held = redis.call('HMGET', KEYS[2], unpack(names))
+  for i = 1, #names do
+    local at = ARGV[4 + 2 * i]
+    if tonumber(held[i] or -1) < tonumber(at) then
+      said[#said + 1] = names[i]
+      said[#said + 1] = at
+    end
   end
 end
-redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
+redis.call('HSET', KEYS[2], unpack(said))
 return {}
 """
 )

@@ -11,7 +11,7 @@ from fraud_assets.contracts.topics import DAY_MS, RAW_TOPICS, entity_topic
 from fraud_assets.engine.plan import EnginePlan
 from fraud_assets.stores.lake import Lake
 from fraud_assets.stores.log_ends import LastRow, Resume, resume_after
-from fraud_assets.stores.online_port import EpochMarker, NoEpoch, OnlineStates, Withdrawn
+from fraud_assets.stores.online_port import EpochMarker, NoEpoch, OnlineStates, PartLost, Withdrawn
 from fraud_assets.stores.snapshot import GroupReport, events_until, publish_behind, publish_snapshot
 from fraud_assets.stores.state_files import StateFiles
 
@@ -86,7 +86,7 @@ def held(store: OnlineStates) -> tuple[str, bool]:
     """The epoch whose states the store holds, if any, and whether somebody may be serving it: another version, if not this one."""
     try:
         return store.current_epoch().epoch, True
-    except Withdrawn as found:
+    except (Withdrawn, PartLost) as found:
         return found.epoch, False
     except NoEpoch as found:
         return found.epoch, bool(found.epoch)

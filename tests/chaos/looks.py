@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from fraud_assets.features.catalogue.ticketing import registry
-from fraud_assets.stores.online_async import OnlineReader
+from fraud_assets.stores.online_cluster import reader_of
 from fraud_assets.stores.online_port import NoEpoch, StoreUnavailable
 
 PAUSE_S = 0.02
@@ -53,7 +53,7 @@ class Looks:
         return Degraded(refused[0] - since_s, refused[-1] - refused[0], read)
 
     async def _look(self) -> None:
-        reader = OnlineReader(self._url, registry(), timeout_s=TIMEOUT_S)
+        reader = reader_of(self._url, registry(), TIMEOUT_S)
         reader.start()
         while not self._done.is_set():
             try:

@@ -155,7 +155,7 @@ class Line:
 
     def states_equal_to_batch(self) -> int:
         """How many; raises if one is not what the lake's events give."""
-        live = OnlineStore.connect(self.env["REDIS_URL"], registry())
+        live = OnlineStore.connect(self.env.get("FRAUD_ONLINE_STORE_URL", self.env["REDIS_URL"]), registry())
         try:
             return assert_equal_to_batch(self.lake, self.plan, live).total()
         finally:

@@ -11,7 +11,7 @@ import redis
 from confluent_kafka import Producer
 
 from deploy.local.demo_run import Demo, Traffic, supervised
-from deploy.local.given import OWNER_KEY, UnfitServer, take_servers
+from deploy.local.given import OWNER_KEY, UnfitServer, refuse_elsewhere, take_servers
 from deploy.local.probes import groups_are_consuming
 from deploy.local.services import CATALOGUE, WORKER_GROUPS
 from deploy.local.stack import Stack, attach, down, running
@@ -154,3 +154,10 @@ def test_a_given_server_that_does_not_answer_is_named_without_its_password(
 
     assert "secret" not in str(refused.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stack_whose_states_were_elsewhere_is_refused() -> None:
+    """It would fill one store, and its processes read another."""
+    refuse_elsewhere({"REDIS_URL": "redis://h"})
+    with pytest.raises(UnfitServer, match="unset FRAUD_ONLINE_STORE_URL"):
+        refuse_elsewhere({"FRAUD_ONLINE_STORE_URL": "redis+cluster://h:1"})

@@ -38,7 +38,7 @@ def is_persons(text: str) -> bool:
 
 
 def places(lake_uri: str, redis_url: str = "", database_url: str = "") -> Places:
-    return Places(lake_uri, redis_url, database_url, registry(), KEY, 86_400_000)
+    return Places(lake_uri, redis_url, redis_url, database_url, registry(), KEY, 86_400_000)
 
 
 def fill(lake_uri: str, key: TokenKey = KEY) -> Lake:

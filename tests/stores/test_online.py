@@ -2,20 +2,27 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 import pytest
 import redis
+from redis.crc import key_slot
 
+from deploy.local.ports import LOOPBACK
 from fraud_assets.features.catalogue.ticketing import registry
-from fraud_assets.stores.online import KEYS_PER_SCRIPT, OnlineStore
+from fraud_assets.stores.online import KEYS_PER_SCRIPT, TIMEOUT_S, OnlineStore
 from fraud_assets.stores.online_memory import MemoryStore
+from fraud_assets.stores.online_nodes import OneServer, nodes_of, seeds
 from fraud_assets.stores.online_port import (
     MARKER_KEY,
+    PARTS,
     EpochMarker,
+    KeySpace,
     NoEpoch,
     OnlineStates,
+    PartLost,
     StoreUnavailable,
     UnfitStore,
     Versioned,
@@ -23,64 +30,80 @@ from fraud_assets.stores.online_port import (
     Withdrawn,
     Write,
 )
+from fraud_assets.stores.publish import held
 from tests.streaming.live import wait_for
 
 
 class Server:
-    """One server of either kind: `join()` is another process at it, `flush()` loses everything."""
+    """A store of any kind: `join()` is another process at it, `flush()` loses everything. servers: one, or a cluster's masters; none: memory."""
 
-    def __init__(self, url: str | None) -> None:
-        self.url = url
+    def __init__(self, *servers: str, parts: int = 1, url: str = "") -> None:
+        self.servers, self.parts, self.url = servers, parts, url
         self.memory: dict[str, bytes] = {}
         self.joined: list[OnlineStates] = []
 
     def join(self) -> OnlineStates:
-        store: OnlineStates = (
-            OnlineStore.connect(self.url, registry()) if self.url else MemoryStore(registry(), self.memory)
-        )
-        self.joined.append(store)
-        return store
+        self.joined.append(self._join())
+        return self.joined[-1]
+
+    def _join(self) -> OnlineStates:
+        if not self.servers:
+            return MemoryStore(registry(), self.memory)
+        if self.url:
+            return OnlineStore.connect(self.url, registry())
+        return OnlineStore(OneServer.connect(self.servers[0], TIMEOUT_S), KeySpace(registry(), self.parts))
+
+    def clients(self) -> Iterator[Any]:
+        for server in self.servers:
+            with redis.Redis.from_url(server) as client:
+                yield client
 
     def flush(self) -> None:
         self.memory.clear()
-        if self.url:
-            client = redis.Redis.from_url(self.url)
+        for client in self.clients():
             client.flushall()
             client.script_flush()
-            client.close()
 
-    def copy(self) -> dict[str, bytes]:
+    def copy(self) -> list[dict[str, bytes]]:
         """Everything at this moment, as a replica or a file has it."""
-        if not self.url:
-            return dict(self.memory)
-        with redis.Redis.from_url(self.url) as client:
-            return {name.decode(): client.dump(name) for name in client.scan_iter()}
+        if not self.servers:
+            return [dict(self.memory)]
+        return [{name.decode(): client.dump(name) for name in client.scan_iter()} for client in self.clients()]
 
-    def restore(self, copy: dict[str, bytes]) -> None:
+    def restore(self, copy: list[dict[str, bytes]]) -> None:
         self.flush()
-        self.memory.update(copy)
-        if self.url:
-            with redis.Redis.from_url(self.url) as client:
-                for name, dumped in copy.items():
-                    client.restore(name, 0, dumped)
+        self.memory.update(copy[0])
+        for client, own in zip(self.clients(), copy, strict=False):
+            for name, dumped in own.items():
+                client.restore(name, 0, dumped)
 
     def names(self) -> list[str]:
-        if not self.url:
+        if not self.servers:
             return list(self.memory)
-        with redis.Redis.from_url(self.url) as client:
-            return [name.decode() for name in client.scan_iter()]
+        return [name.decode() for client in self.clients() for name in client.scan_iter()]
 
     def put(self, key: str, value: bytes) -> None:
         self.memory[key] = value
-        if self.url:
-            client = redis.Redis.from_url(self.url)
-            client.set(key, value)
-            client.close()
+        if self.servers:
+            nodes_of(self.url or self.servers[0], TIMEOUT_S).at(key).set(key, value)
 
 
-@pytest.fixture(params=["memory", "valkey_server", "debian_redis"])
+KINDS = ["memory", "valkey_server", "debian_redis", "in parts", pytest.param("redis_cluster", marks=pytest.mark.scale)]
+
+
+@pytest.fixture(params=KINDS)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    found = Server(None if request.param == "memory" else request.getfixturevalue(request.param))
+    match request.param:
+        case "memory":
+            found = Server()
+        case "in parts":
+            found = Server(request.getfixturevalue("valkey_server"), parts=4)
+        case "redis_cluster":
+            cluster = request.getfixturevalue("redis_cluster")
+            masters = [f"redis://{LOOPBACK}:{node.port}" for node in cluster.masters]
+            found = Server(*masters, parts=PARTS, url=cluster.url)
+        case name:
+            found = Server(request.getfixturevalue(name))
     found.flush()
     yield found
     for store in found.joined:
@@ -463,3 +486,161 @@ def test_a_store_that_answers_too_late_has_not_gone_back(valkey_server: str) -> 
         store.advance({"entity.account.v1/0": 9})
         assert store.positions() == {"entity.account.v1/0": 9}
         store.close()
+
+
+# ------------------------------------------------------------------------------------ in parts
+
+
+@pytest.fixture
+def parted(valkey_server: str) -> Iterator[Server]:
+    """Four parts on one server, which is what a node of a cluster has."""
+    found = Server(valkey_server, parts=4)
+    found.flush()
+    yield found
+    for store in found.joined:
+        store.close()
+
+
+@pytest.fixture
+def in_parts(parted: Server) -> OnlineStore:
+    """Bound to `e1`; k0 to k9 have a state, and some of each part are among them."""
+    store = parted.join()
+    assert isinstance(store, OnlineStore)
+    store.publish_epoch("e1", log="log-1", resume={"entity.account.v1/0": 7}, now_ms=1)
+    store.hold("one", {"entity.account.v1/0": 7})
+    assert {store.keys.part(key) for key in KEYS} == set(range(4))
+    assert all(store.compare_and_set("account", [Write(key, 0, b"state") for key in KEYS]))
+    store.advance({"entity.account.v1/0": 9})
+    return store
+
+
+KEYS = [f"k{number}" for number in range(10)]
+
+
+def own(store: OnlineStore, part: int) -> list[str]:
+    return [key for key in KEYS if store.keys.part(key) == part]
+
+
+def drop(parted: Server, part: int) -> None:
+    """What a node of a cluster forgets that has only this part."""
+    for client in parted.clients():
+        for name in client.scan_iter(match=f"*{{{part:02}}}*"):
+            client.delete(name)
+
+
+def test_all_keys_of_a_part_share_one_hash_tag_and_so_one_node(parted: Server, in_parts: OnlineStore) -> None:
+    names = [name for name in parted.names() if name != MARKER_KEY]
+    slots: dict[str, set[int]] = {}
+    for name in names:
+        tag = name[name.index("{") + 1 : name.index("}")]
+        slots.setdefault(tag, set()).add(key_slot(name.encode()))
+
+    assert set(slots) == {f"{part:02}" for part in range(4)}
+    assert all(len(found) == 1 for found in slots.values())
+
+
+def test_an_account_and_its_pairs_are_in_one_part() -> None:
+    """A payment then asks few nodes."""
+    keys = KeySpace(registry(), PARTS)
+
+    assert {keys.part(f"a1{rest}") for rest in ("", "|d9", "|e5|x")} == {keys.part("a1")}
+    assert len({keys.part(f"a{number}") for number in range(1_000)}) == PARTS
+    assert KeySpace(registry()).part("a1") == 0
+
+
+def test_a_part_that_is_gone_is_no_world_of_strangers(parted: Server, in_parts: OnlineStore) -> None:
+    """A node was emptied: its part is refused to readers and writers, and the store says that it must be filled again."""
+    drop(parted, 2)
+
+    assert in_parts.read_many("account", own(in_parts, 1)) == [Versioned(1, b"state")] * len(own(in_parts, 1))
+    with pytest.raises(NoEpoch):
+        in_parts.read_many("account", own(in_parts, 2))
+    with pytest.raises(PartLost, match="1 of 4 parts of epoch e1") as found:
+        parted.join().current_epoch()
+    assert found.value.epoch == "e1"
+    assert held(parted.join()) == ("e1", False), "a rebuild need not be forced"
+    with pytest.raises(NoEpoch):
+        in_parts.compare_and_set("account", [Write(key, 1, b"next") for key in own(in_parts, 2)])
+    assert [name for name in parted.names() if "{02}" in name] == []
+
+
+def test_a_part_that_went_back_is_behind_and_the_others_are_not(parted: Server, in_parts: OnlineStore) -> None:
+    """Nodes fail over alone. Their writer is refused, goes back to what every part has, and only what was lost is folded again."""
+    copy = parted.copy()
+    in_parts.compare_and_set("account", [Write(key, 1, b"second") for key in KEYS])
+    in_parts.advance({"entity.account.v1/0": 12})
+    drop(parted, 3)
+    for client in parted.clients():
+        for name, dumped in copy[0].items():
+            if "{03}" in name:
+                client.restore(name, 0, dumped)
+
+    with pytest.raises(WentBack):
+        in_parts.compare_and_set("account", [Write(own(in_parts, 3)[0], 1, b"third")])
+    assert in_parts.positions() == {"entity.account.v1/0": 9}
+    assert in_parts.lost() == {"entity.account.v1/0": 12}
+    in_parts.fall_behind("one", in_parts.lost())
+    marked = [
+        name
+        for client in parted.clients()
+        for name in client.scan_iter(match="fs-epoch:*")
+        if b"behind" in client.get(name)
+    ]
+    assert marked == [b"fs-epoch:{03}:e1"]
+    assert parted.join().current_epoch().behind
+
+    successor = parted.join()
+    successor.hold("one", {"entity.account.v1/0": 9})
+    versions = [(state or Versioned(0, b"")).version for state in successor.read_many("account", KEYS)]
+    assert versions == [1 if key in own(in_parts, 3) else 2 for key in KEYS]
+    assert all(successor.compare_and_set("account", [Write(key, 1, b"second") for key in own(in_parts, 3)]))
+    assert not successor.catch_up()
+    successor.advance({"entity.account.v1/0": 12})
+    assert successor.catch_up()
+    assert not parted.join().current_epoch().behind
+
+
+def test_a_new_epoch_is_seen_only_when_every_part_vouches_for_it(parted: Server, in_parts: OnlineStore) -> None:
+    """And until it is, the former one is served by every part, so that publishing interrupts nobody."""
+    reader, writer = parted.join(), parted.join()
+    reader.current_epoch()
+    rebuilding = Watched(parted.servers[0], 4)
+    seen = rebuilding.seen = list[list[Versioned | None]]()
+    rebuilding.look = lambda: seen.append(reader.read_many("account", KEYS))
+    store = OnlineStore(rebuilding, KeySpace(registry(), 4))
+    store.load("e2", "account", [(key, b"rebuilt") for key in KEYS])
+    seen.clear()
+
+    store.publish_epoch("e2", log="log-1", resume={}, now_ms=2)
+
+    assert len(seen) > 2
+    assert all(read == [Versioned(1, b"state")] * len(KEYS) for read in seen[:-1])
+    with pytest.raises(NoEpoch):
+        reader.read_many("account", KEYS)
+    assert reader.read_many("account", KEYS) == [Versioned(1, b"rebuilt")] * len(KEYS)
+    assert writer.current_epoch().epoch == "e2"
+    store.close()
+
+
+class Watched(OneServer):
+    """Somebody looks each time before a server is asked."""
+
+    def __init__(self, url: str, _: int) -> None:
+        super().__init__(redis.Redis.from_url(url))
+        self.seen: list[Any] = []
+        self.look: Callable[[], object] = lambda: None
+
+    def at(self, name: str) -> Any:
+        self.look()
+        return super().at(name)
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("redis+cluster://h:7,i:8", ["redis://h:7", "redis://i:8"]),
+        ("rediss+cluster://u:p%40@h:7,i:8/0", ["rediss://u:p%40@h:7", "rediss://u:p%40@i:8"]),
+    ],
+)
+def test_a_clusters_address_names_some_of_its_nodes(url: str, found: list[str]) -> None:
+    assert seeds(url) == found

@@ -92,7 +92,7 @@ def test_a_flushed_store_is_no_epoch_and_not_a_world_of_strangers(
     async def scenario() -> None:
         async with reading(valkey_server) as reader:
             await until(lambda: reader.marker, WITHIN_S)
-            store._client.flushall()
+            store.nodes.at("").flushall()
             with pytest.raises(NoEpoch):
                 await reader.read([("account", "a")])
             assert reader.marker is None
@@ -293,7 +293,7 @@ def test_it_comes_back_when_the_server_does(run: Run, store: OnlineStore, valkey
         async with reading(valkey_server) as reader:
             await until(lambda: reader.marker, WITHIN_S)
             before = reader._connection
-            store._client.client_kill_filter(_type="normal", skipme=True)
+            store.nodes.at("").client_kill_filter(_type="normal", skipme=True)
             await until(lambda: reader._connection is not before and reader.marker, WITHIN_S)
             return await reader.read([("account", "a")])
 

@@ -121,7 +121,8 @@ def _written(unit: str, value: float) -> str:
         return f"{value:.1%}"
     if unit in _UNITS:
         return str(EngFormatter(_UNITS[unit], places=1)(value))
-    return f"{value:,.3g}{'/s' if unit == 'ops' else ''}"
+    number = f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.3g}"
+    return f"{number}/s" if unit == "ops" else number
 
 
 def _numbers(panel: Mapping[str, Any], found: Sequence[Line]) -> Markup:
@@ -190,7 +191,7 @@ def _figure(panel: Mapping[str, Any]) -> tuple[Figure, Axes]:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=7)
     axes.grid(axis="y", color="#e6e9ee")
-    locator = AutoDateLocator(maxticks=6)  # type: ignore[no-untyped-call]
+    locator = AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))  # type: ignore[no-untyped-call]
     axes.yaxis.set_major_formatter(_formatter(_unit(panel)))

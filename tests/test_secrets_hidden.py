@@ -21,6 +21,7 @@ NEEDLE = "pLanted5ecret"
 GOOD = {
     "FRAUD_TOKEN_KEY": f"{NEEDLE}-4f1c9be07a5d83264f1c9be07a5d8326",
     "REDIS_URL": f"redis://:{NEEDLE}-redis@127.0.0.1:1/0",
+    "FRAUD_ONLINE_STORE_URL": f"redis+cluster://:{NEEDLE}-store@127.0.0.1:1,127.0.0.1:2",
     "DATABASE_URL": f"postgresql://fraud:{NEEDLE}-database@127.0.0.1:1/decisions",
     "SCHEMA_REGISTRY_URL": f"http://fraud:{NEEDLE}-registry@127.0.0.1:1",
     "MLFLOW_TRACKING_URI": f"http://fraud:{NEEDLE}-mlflow@127.0.0.1:1",

@@ -63,6 +63,8 @@ TIMEOUT_S = 2.0  # a micro-batch may be large; longer than this the worker shoul
 KEYS_PER_SCRIPT = 256
 KEYS_PER_DROP = 1_000
 
+EMPTIED = "a node of the cluster was emptied. Run `python -m streaming rebuild-online`."
+
 T = TypeVar("T")
 P = ParamSpec("P")
 # Of a node that is not the one any more, or not yet, that has a key; and of a cluster that is not whole.
@@ -127,11 +129,22 @@ class OnlineStore:
     def current_epoch(self) -> EpochMarker:
         """Bind to the published epoch. Raises NoEpoch; PartLost where a part does not vouch for it."""
         self._epoch = None
-        marker = self.keys.parse_marker(self.nodes.at(MARKER_KEY).get(MARKER_KEY))
-        if self.keys.parts > 1:
-            marker = self._vouched(marker)
-        self._epoch = marker
-        return marker
+        raw = self.nodes.at(MARKER_KEY).get(MARKER_KEY)
+        if raw is None and self.keys.parts > 1:
+            self._refuse_remains()
+        marker = self.keys.parse_marker(raw)
+        self._epoch = self._vouched(marker) if self.keys.parts > 1 else marker
+        return self._epoch
+
+    def _refuse_remains(self) -> None:
+        """Of an epoch whose marker is gone: who replaces it must know what to delete."""
+        names = {
+            name for name in self._ask(self._parts, lambda part: ("GET", self.keys.epoch_key(part))).values() if name
+        }
+        for name in names:
+            raise PartLost(
+                f"{MARKER_KEY} is absent, and parts of epoch {name.decode()} are there: {EMPTIED}", name.decode()
+            )
 
     def _vouched(self, marker: EpochMarker) -> EpochMarker:
         """With the word of every part."""
@@ -142,8 +155,7 @@ class OnlineStore:
         lost = [part for part, word in said.items() if not word.startswith(head)]
         if lost:
             raise PartLost(
-                f"{len(lost)} of {self.keys.parts} parts of epoch {marker.epoch} are gone: a node of the cluster was"
-                " emptied. Run `python -m streaming rebuild-online`.",
+                f"{len(lost)} of {self.keys.parts} parts of epoch {marker.epoch} are gone: {EMPTIED}",
                 marker.epoch,
             )
         return msgspec.structs.replace(marker, behind=any(word == head + BEHIND for word in said.values()))
@@ -310,6 +322,7 @@ class OnlineStore:
         node = self.nodes.at(MARKER_KEY)
         if self.keys.parts > 1:
             self._ask(self._parts, lambda part: ("SET", self.keys.marker_key(epoch, part), raw))
+            self._ask(self._parts, lambda part: ("SET", self.keys.epoch_key(part), epoch))
         former = node.set(MARKER_KEY, raw, get=True)
         self._epoch = marker
         if self.keys.parts > 1 and former and (name := _epoch_of(former)) != epoch:

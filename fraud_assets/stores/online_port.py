@@ -16,6 +16,9 @@ from fraud_assets.features.registry import Group, Registry
 MARKER_KEY = "fs:epoch"
 POSITIONS_KEY = "fs-at:"  # and the epoch: a hash of positions and of the holders' last words
 PART_MARKER_KEY = "fs-epoch:"  # and a part's tag and the epoch: a copy of the marker beside the part's states
+PART_EPOCH_KEY = (
+    "fs-named:"  # and a part's tag: the epoch that was published last, for when the marker's own node was emptied
+)
 # Of the keys on a Redis Cluster: few enough to say to each how far it goes, enough for a dozen masters. Who changes it publishes anew.
 PARTS = 64
 HOLDER = "holder:"
@@ -201,6 +204,9 @@ class KeySpace:
     def marker_key(self, epoch: str, part: int = 0) -> str:
         """What vouches for a part's states: the published marker itself where there is one part, else its copy."""
         return MARKER_KEY if self.parts == 1 else f"{PART_MARKER_KEY}{self._tags[part]}{epoch}"
+
+    def epoch_key(self, part: int) -> str:
+        return f"{PART_EPOCH_KEY}{self._tags[part]}"
 
     def positions_key(self, epoch: str, part: int = 0) -> str:
         return f"{POSITIONS_KEY}{self._tags[part]}{epoch}"

@@ -564,6 +564,25 @@ def test_a_part_that_is_gone_is_no_world_of_strangers(parted: Server, in_parts: 
     assert [name for name in parted.names() if "{02}" in name] == []
 
 
+def test_what_is_left_of_an_epoch_whose_marker_is_gone_is_known_by_its_name(
+    parted: Server, in_parts: OnlineStore
+) -> None:
+    """Its node was emptied, and the others hold states that nobody would ever delete."""
+    for client in parted.clients():
+        client.delete(MARKER_KEY)
+
+    with pytest.raises(PartLost, match="fs:epoch is absent, and parts of epoch e1"):
+        parted.join().current_epoch()
+    assert held(parted.join()) == ("e1", False)
+    with pytest.raises(NoEpoch):
+        OnlineStore(OneServer.connect(parted.servers[0], TIMEOUT_S), KeySpace(registry(), 4)).read_many("account", KEYS)
+
+    store = parted.join()
+    store.publish_epoch("e2", log="log-1", resume={}, now_ms=2)
+    assert store.drop_epoch("e1") == len(KEYS)
+    assert not [name for name in parted.names() if "e1" in name]
+
+
 def test_a_part_that_went_back_is_behind_and_the_others_are_not(parted: Server, in_parts: OnlineStore) -> None:
     """Nodes fail over alone. Their writer is refused, goes back to what every part has, and only what was lost is folded again."""
     copy = parted.copy()

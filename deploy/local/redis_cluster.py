@@ -15,6 +15,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 from redis.retry import Retry
 
 from deploy.local.ports import LOOPBACK, held_ports
+from deploy.local.tether import tethered
 from deploy.local.valkey import valkey_command
 
 MASTERS = 3
@@ -40,7 +41,7 @@ class Node:
 
     def start(self) -> None:
         with self.log.open("ab") as out:
-            self.process = subprocess.Popen(self.command, stdout=out, stderr=out)
+            self.process = subprocess.Popen(tethered(self.command), stdout=out, stderr=out)
 
     def signal(self, blow: signal.Signals) -> None:
         assert self.process is not None

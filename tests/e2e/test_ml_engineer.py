@@ -11,7 +11,7 @@ from tests.e2e.pages import missing, run_page
 from tests.history import LABEL_DELAY_DAYS, WARM_UP_DAYS, make_past
 
 PAGE = "ml-engineer.md"
-WITHIN_S = 900  # a minute of a core, and a third of one for whatever else runs
+WITHIN_S = 1_200  # a hundred seconds of a core, which ten others want too
 
 
 def copy_of(root: Path, home: Path) -> None:
@@ -46,6 +46,6 @@ def test_the_page_runs_from_a_declaration_to_a_rollback(root: Path, tmp_path: Pa
 
     ran = run_page(root / "docs" / "walkthroughs" / PAGE, tmp_path, tmp_path, {}, settings, within_s=WITHIN_S)
 
-    assert sum(bool(one.shown) for one in ran) == 6
+    assert sum(bool(one.shown) for one in ran) == 7
     for one in ran:
         assert missing(one) == [], f"{one.command}\nprinted\n{one.printed}"

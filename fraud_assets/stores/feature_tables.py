@@ -18,12 +18,14 @@ from fraud_assets.engine.prepare import Columns
 from fraud_assets.features.language import FeatureView
 from fraud_assets.features.sources import Source
 from fraud_assets.stores.frames import to_arrow, topic_codes
-from fraud_assets.stores.history import IN_MEMORY_BYTES, HistoryReader, rows_between, view_service
+from fraud_assets.stores.history import HistoryReader, rows_between, view_service
 from fraud_assets.stores.lake import Lake, start_ms
 from fraud_assets.stores.schemas import POSITION_COLUMNS
 from fraud_assets.stores.scratch import array_on_disk
 
 DAY_MS = 86_400_000
+# Of a view's values. They are written in the order of keys, here and there: in a file each page is written back again and again.
+VALUES_IN_MEMORY_BYTES = 8 << 30
 
 
 class LogChanged(RuntimeError):
@@ -114,7 +116,7 @@ def here(reader: HistoryReader, service: ServicePlan, days: Sequence[str]) -> It
     log = reader.log(service.sources)
     chosen = rows_between(log.columns[scored.name], *range_of(days))
     shape = (len(chosen), len(service.names))
-    out = array_on_disk(shape, np.float32) if 4 * shape[0] * shape[1] > IN_MEMORY_BYTES else None
+    out = array_on_disk(shape, np.float32) if 4 * shape[0] * shape[1] > VALUES_IN_MEMORY_BYTES else None
     every = Spine.of_events(log, scored.name)
     # All of a history is read where it lies: taking rows copies every column of them.
     spine = every if len(chosen) == len(every) else every.take(chosen)

@@ -76,7 +76,7 @@ def test_a_view_whose_columns_and_values_are_on_disk_has_the_same_bytes(
     service = view_service(past.plan, view, TRANSACTIONS)
     held = list(here(HistoryReader(past.lake, past.plan), service, DAYS))
 
-    monkeypatch.setattr("fraud_assets.stores.feature_tables.IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr("fraud_assets.stores.feature_tables.VALUES_IN_MEMORY_BYTES", 0)
     found = list(here(HistoryReader(past.lake, past.plan, in_memory_bytes=0), service, DAYS))
 
     assert [day.day for day in found] == list(DAYS)

@@ -128,20 +128,20 @@ def here(reader: HistoryReader, service: ServicePlan, days: Sequence[str]) -> It
         known = reader.lake.scan(scored.table, start, start + DAY_MS, columns=row_columns(scored))
         # The reader may have read before this scan; what has arrived in between is tomorrow's business.
         rows = known.slice(0, len(mine))
-        if not _are_of(rows, log.columns[scored.name].take(chosen[mine]), service):
+        if not _are_of(rows, log.columns[scored.name], chosen[mine], service):
             raise LogChanged(
                 f"LogChanged: {scored.table} of {day} has other rows before its end than a moment ago (an erasure, or a late partition). Compute {service.service.name} again."
             )
         yield DayOfView(day, _table(rows, service, found, mine), len(mine))
 
 
-def _are_of(rows: pa.Table, read: Columns, service: ServicePlan) -> bool:
+def _are_of(rows: pa.Table, read: Columns, mine: npt.NDArray[np.int64], service: ServicePlan) -> bool:
     """Whether these rows are the events that the features were computed of, one by one."""
-    if rows.num_rows != len(read):
+    if rows.num_rows != len(mine):
         return False
     codes = topic_codes(service.engine, rows["source_topic"], rows["source_partition"])
     places = (rows["source_offset"].to_numpy(), rows["ingested_at_ms"].to_numpy())
-    return all(map(np.array_equal, (codes, *places), (read.tp, read.offset, read.arrival_ms)))
+    return all(map(np.array_equal, (codes, *places), (read.tp[mine], read.offset[mine], read.arrival_ms[mine])))
 
 
 def range_of(days: Sequence[str]) -> tuple[int, int]:

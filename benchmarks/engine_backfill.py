@@ -34,12 +34,12 @@ SIZES = (10_000_000, 50_000_000)
 DAYS, FIRST_DAY = 50, 20_000
 PAYMENTS_PER_ACCOUNT = 40
 LABEL_DELAY_DAYS = 7
-MEMORY_GIB = 12
-# One of each kind: amounts, shares, distinct values, recency, a pair, label facts, profiles, places. Not those over activity, of which
+MEMORY_GIB = 18
+# One of each kind: a pair, distinct values, places, shares, profiles, recency, amounts, label facts. Not those over activity, of which
 # there are two events a payment: in the order of the log with the payments they are 100 bytes each in memory.
 VIEWS = (
-    "account_amounts", "card_declines", "ip_accounts", "device_recency", "account_event_habit", "user_purchase_behavior",
-    "account_profile", "account_place",
+    "account_event_habit", "ip_accounts", "account_place", "card_declines", "account_profile", "device_recency", "account_amounts",
+    "user_purchase_behavior",
 )  # fmt: skip
 
 

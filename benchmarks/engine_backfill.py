@@ -34,12 +34,11 @@ SIZES = (10_000_000, 50_000_000)
 DAYS, FIRST_DAY = 50, 20_000
 PAYMENTS_PER_ACCOUNT = 40
 LABEL_DELAY_DAYS = 7
-MEMORY_GIB = 18
-# One of each kind: a pair, distinct values, places, shares, profiles, recency, amounts, label facts. Not those over activity, of which
-# there are two events a payment: in the order of the log with the payments they are 100 bytes each in memory.
+MEMORY_GIB = 10
+# One of each kind: distinct values, a pair, two entities over payments and activity, shares, profiles, recency, places, label facts, amounts.
 VIEWS = (
-    "account_event_habit", "ip_accounts", "account_place", "card_declines", "account_profile", "device_recency", "account_amounts",
-    "user_purchase_behavior",
+    "ip_accounts", "account_event_habit", "event_historical_metrics", "card_declines", "account_profile", "device_recency", "account_place",
+    "user_purchase_behavior", "account_amounts",
 )  # fmt: skip
 
 

@@ -9,23 +9,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from fraud_assets.engine.batch import Spine, Vectors, vectors
-from fraud_assets.engine.plan import ServicePlan
+from fraud_assets.engine.batch import Log, Spine, Vectors, vectors
+from fraud_assets.engine.plan import Ints, ServicePlan
 from fraud_assets.engine.prepare import Columns
 from fraud_assets.features.language import FeatureView
 from fraud_assets.features.sources import Source
+from fraud_assets.stores.buckets import BucketedValues
 from fraud_assets.stores.frames import to_arrow, topic_codes
 from fraud_assets.stores.history import HistoryReader, rows_between, view_service
 from fraud_assets.stores.lake import Lake, start_ms
 from fraud_assets.stores.schemas import POSITION_COLUMNS
-from fraud_assets.stores.scratch import array_on_disk
 
 DAY_MS = 86_400_000
-# Of a view's values. They are written in the order of keys, here and there: in a file each page is written back again and again.
-VALUES_IN_MEMORY_BYTES = 8 << 30
+# Events of all sources of a view: with what is made of them some 2 GB.
+ROWS_AT_ONCE = 10_000_000
 
 
 class LogChanged(RuntimeError):
@@ -110,32 +109,41 @@ def write_view(
     )
 
 
-def here(reader: HistoryReader, service: ServicePlan, days: Sequence[str]) -> Iterator[DayOfView]:
-    """All days at once, in this process; their values are on disk where memory would not hold them."""
+def here(
+    reader: HistoryReader, service: ServicePlan, days: Sequence[str], rows_at_once: int = ROWS_AT_ONCE
+) -> Iterator[DayOfView]:
+    """In this process: all days at once, or, of more events than `rows_at_once`, a bucket of keys at a time (`buckets.py`)."""
     scored = service.service.scored
-    log = reader.log(service.sources)
-    chosen = rows_between(log.columns[scored.name], *range_of(days))
-    shape = (len(chosen), len(service.names))
-    out = array_on_disk(shape, np.float32) if 4 * shape[0] * shape[1] > VALUES_IN_MEMORY_BYTES else None
-    every = Spine.of_events(log, scored.name)
-    # All of a history is read where it lies: taking rows copies every column of them.
-    spine = every if len(chosen) == len(every) else every.take(chosen)
-    found = vectors(service, log, spine, freshness=True, out=out)
-    time = log.columns[scored.name].time[chosen]
-    for day in days:
-        start = start_ms(day)
-        mine = np.flatnonzero((time >= start) & (time < start + DAY_MS))
+    columns = {source.name: reader.columns(source) for source in service.sources}
+    chosen = rows_between(columns[scored.name], *range_of(days))
+    day = (columns[scored.name].time[chosen] - start_ms(days[0])) // DAY_MS
+    found = _values(service, list(columns.values()), chosen, day, len(days), rows_at_once)
+    for number, name in enumerate(days):
+        start, mine = start_ms(name), chosen[day == number]
         known = reader.lake.scan(scored.table, start, start + DAY_MS, columns=row_columns(scored))
         # The reader may have read before this scan; what has arrived in between is tomorrow's business.
         rows = known.slice(0, len(mine))
-        if not _are_of(rows, log.columns[scored.name], chosen[mine], service):
+        if not _are_of(rows, columns[scored.name], mine, service):
             raise LogChanged(
-                f"LogChanged: {scored.table} of {day} has other rows before its end than a moment ago (an erasure, or a late partition). Compute {service.service.name} again."
+                f"LogChanged: {scored.table} of {name} has other rows before its end than a moment ago (an erasure, or a late partition). Compute {service.service.name} again."
             )
-        yield DayOfView(day, _table(rows, service, found, mine), len(mine))
+        yield DayOfView(name, _table(rows, service, found(number)), len(mine))
 
 
-def _are_of(rows: pa.Table, read: Columns, mine: npt.NDArray[np.int64], service: ServicePlan) -> bool:
+def _values(
+    service: ServicePlan, columns: Sequence[Columns], chosen: Ints, day: Ints, days: int, rows_at_once: int
+) -> Callable[[int], Vectors]:
+    """Of a day by its number, in log order."""
+    if sum(map(len, columns)) > rows_at_once:
+        return BucketedValues(service, columns, chosen, day, days, rows_at_once).of
+    log = Log(service.engine, columns)
+    found = vectors(service, log, Spine.of_events(log, service.service.scored.name).take(chosen), freshness=True)
+    assert found.status is not None and found.age_s is not None, "vectors(…, freshness=True) gives status and age"
+    status, age_s = found.status, found.age_s
+    return lambda number: Vectors(found.features[day == number], status[day == number], age_s[day == number])
+
+
+def _are_of(rows: pa.Table, read: Columns, mine: Ints, service: ServicePlan) -> bool:
     """Whether these rows are the events that the features were computed of, one by one."""
     if rows.num_rows != len(mine):
         return False
@@ -161,12 +169,11 @@ def _entities(service: ServicePlan) -> list[str]:
     return [name.partition("@")[2] for name in service.unit_names]
 
 
-def _table(rows: pa.Table, service: ServicePlan, found: Vectors, mine: npt.NDArray[np.int64]) -> pa.Table:
-    """rows: with the values found at the places that are `mine`."""
-    assert found.status is not None and found.age_s is not None, "vectors(…, freshness=True) gives status and age"
+def _table(rows: pa.Table, service: ServicePlan, found: Vectors) -> pa.Table:
+    assert found.status is not None and found.age_s is not None
     columns = {name: rows[name] for name in rows.column_names}
-    columns |= dict(zip(service.names, to_arrow(service.names, found.features[mine]).columns, strict=True))
+    columns |= dict(zip(service.names, to_arrow(service.names, found.features).columns, strict=True))
     for place, name in enumerate(_entities(service)):
-        columns[f"view_status_{name}"] = pa.array(found.status[mine, place])
-        columns[f"view_age_s_{name}"] = pa.array(found.age_s[mine, place])
+        columns[f"view_status_{name}"] = pa.array(np.ascontiguousarray(found.status[:, place]))
+        columns[f"view_age_s_{name}"] = pa.array(np.ascontiguousarray(found.age_s[:, place]))
     return pa.table(columns)

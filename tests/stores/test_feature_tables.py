@@ -69,15 +69,13 @@ def test_columns_of_a_history_that_memory_does_not_hold_are_the_same(
     assert all(map(np.array_equal, (found.arrival_ms, found.tp, found.offset), (held.arrival_ms, held.tp, held.offset)))
 
 
-def test_a_view_whose_columns_and_values_are_on_disk_has_the_same_bytes(
-    past: Past, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    view = past.plan.registry.view("user_purchase_behavior")
-    service = view_service(past.plan, view, TRANSACTIONS)
+# Label facts beside the scored source; two entities over two sources; a key that payments share.
+@pytest.mark.parametrize("name", ["user_purchase_behavior", "event_historical_metrics", "category_risk"])
+def test_a_view_of_more_rows_than_memory_holds_has_the_same_bytes(past: Past, name: str) -> None:
+    service = view_service(past.plan, past.plan.registry.view(name), TRANSACTIONS)
     held = list(here(HistoryReader(past.lake, past.plan), service, DAYS))
 
-    monkeypatch.setattr("fraud_assets.stores.feature_tables.VALUES_IN_MEMORY_BYTES", 0)
-    found = list(here(HistoryReader(past.lake, past.plan, in_memory_bytes=0), service, DAYS))
+    found = list(here(HistoryReader(past.lake, past.plan, in_memory_bytes=0), service, DAYS, rows_at_once=3_000))
 
     assert [day.day for day in found] == list(DAYS)
     for one, other in zip(found, held, strict=True):

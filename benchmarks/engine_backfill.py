@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from benchmarks.measure import report
+from benchmarks import measure
 from benchmarks.simulator_history import KEY
 from fraud_assets.engine.plan import EnginePlan, ServicePlan
 from fraud_assets.features.catalogue.sources import TRANSACTIONS
@@ -111,7 +111,7 @@ def main() -> None:
             sizes.append(json.loads(subprocess.run(child, check=True, stdout=subprocess.PIPE, text=True).stdout))
     small, large = sizes[0], sizes[-1]
     per_row, cpu_per_row = ([one[name] / one["rows"] * 1e6 for one in sizes] for name in ("seconds", "cpu"))
-    report(
+    measure.report(
         "engine.backfill_50m", large["seconds"], None, None, "s", large["rows"], views=len(VIEWS), features=large["features"],
         us_per_row={str(one["rows"]): round(cost, 2) for one, cost in zip(sizes, per_row, strict=True)},
         cpu_us_per_row={str(one["rows"]): round(cost, 2) for one, cost in zip(sizes, cpu_per_row, strict=True)},

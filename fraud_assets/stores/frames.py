@@ -54,8 +54,9 @@ def topic_codes(plan: EnginePlan, topics: pa.ChunkedArray, partitions: pa.Chunke
     return (codes << PARTITION_BITS) | _integers(partitions)
 
 
-def hashes(texts: pa.StringArray) -> Ints:
-    """(n,) `hash64` of each."""
+def hashes(texts: pa.Array) -> Ints:
+    """(n,) `hash64` of each. texts: of any of Arrow's types of text, none null."""
+    texts = texts.cast(pa.string())  # whose ends are 32 bits wide
     _, ends, data = texts.buffers()
     if not len(texts):
         return np.empty(0, np.int64)

@@ -144,4 +144,8 @@ def test_an_attack_reaches_prometheus_alertmanager_and_a_webhook(tmp_path: Path)
         pages = {page.stem: page.read_text() for page in write_pages(tmp_path, url, began_s, time.time())}
         assert {uid for uid, _, _ in queries()} == pages.keys()
         assert all(str(escape(panel)) in pages[uid] for uid, panel, _ in queries())
-        assert pages["fraud-rate"].count("<svg") == 4 and pages["fraud-rate"].count("no data") == 2 and '<b class="much">' in pages["fraud-rate"]
+        assert (
+            pages["fraud-rate"].count("<svg") == 4
+            and pages["fraud-rate"].count("no data") == 2
+            and '<b class="much">' in pages["fraud-rate"]
+        )
